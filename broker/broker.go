@@ -1,0 +1,76 @@
+package broker
+
+import (
+	"context"
+	"time"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// Producer sends messages to the broker. Methods may be called from many
+// goroutines.
+type Producer interface {
+	// Send makes one attempt to store msgs: all of one topic, and either all of
+	// one ordering key or none with any. Messages of one ordering key go to one
+	// queue, the same one as long as the topic's queues do not change.
+	//
+	// It returns nil only when the broker answered SEND_OK for all of them; the
+	// confirmations are then in the order of msgs. Every other end is a
+	// *SendError; OutcomeOf tells what is known of it. One status stands for the
+	// whole batch: the broker stores all of it or none.
+	//
+	// Send returns soon after ctx is done, and never sends once ctx is done
+	// before it began. It does not change msgs and keeps no reference to them.
+	Send(ctx context.Context, msgs []*message.Message) ([]message.Confirmation, error)
+
+	// Close waits for running calls of Send and releases connections.
+	Close() error
+}
+
+// Receiver handles one delivery. It returns nil only when the message may be
+// acked: its handler answered 200, or SendBack gave it to the broker. On any
+// error nothing is acked and the broker delivers again; a Receiver returns an
+// error only when its context is done, and else keeps holding the delivery.
+type Receiver func(ctx context.Context, d *message.Delivery) error
+
+// Consumer delivers the messages of one subscription.
+type Consumer interface {
+	// Consume joins the group and calls receive, from up to the subscription's
+	// Concurrency goroutines, until ctx is done. Then it fetches no more, waits
+	// for the running calls to return (their context is done too), pushes the
+	// broker the progress made, leaves the group and returns nil. It retries
+	// whatever keeps it from starting, and returns an error only for a
+	// subscription that can never work. It is called once.
+	Consume(ctx context.Context, receive Receiver) error
+
+	// SendBack asks the broker to take d into its own retry custody: redelivered
+	// after about delay, or dead-lettered for the group when deadLetter is set.
+	// nil means the broker confirmed it; only then may d be acked. After an
+	// error the broker may still have made a copy.
+	SendBack(ctx context.Context, d *message.Delivery, back SendBack) error
+}
+
+// SendBack says what the broker shall do with a message that it takes back.
+type SendBack struct {
+	Delay      time.Duration // rounded up to what the broker offers
+	DeadLetter bool          // to the group's dead letters instead, now
+}
+
+// Subscription is what a Consumer consumes.
+type Subscription struct {
+	Name        string
+	Topic       string
+	Group       string
+	Tags        []string // any of them; empty: all
+	SQL         string   // SQL92 filter instead of Tags
+	Ordered     bool
+	Concurrency int // deliveries at a time
+	From        From
+}
+
+// From says where a group that has no progress yet starts. The zero value is
+// the first message: starting at the end skips what is there.
+type From struct {
+	Latest bool
+	Time   time.Time
+}

@@ -1,0 +1,50 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// SendError is why an attempt was not confirmed.
+type SendError struct {
+	// Outcome is unknown, retryable or permanent. Permanent speaks of the batch
+	// as sent: for a message it holds only when it was sent alone.
+	Outcome message.Outcome
+	// Status is the broker's word for it, as FLUSH_DISK_TIMEOUT or
+	// MESSAGE_ILLEGAL, or ours: TIMEOUT, CONNECT, NO_ROUTE, CLOSED.
+	Status string
+	// Stored: the broker said that it has the message, without the guarantee of
+	// SEND_OK (flush and slave statuses). Another attempt makes a copy.
+	Stored bool
+	// Parked: an operator has to act (no permission, no such topic). Trying
+	// again soon is no use, and giving up is wrong.
+	Parked bool
+	Err    error
+}
+
+func (e *SendError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("send: %s (%s)", e.Status, e.Outcome)
+	}
+	return fmt.Sprintf("send: %s (%s): %v", e.Status, e.Outcome, e.Err)
+}
+
+func (e *SendError) Unwrap() error { return e.Err }
+
+// OutcomeOf tells what an error of Send means; nil is confirmed, and an error
+// that is no *SendError is unknown.
+func OutcomeOf(err error) message.Outcome {
+	if err == nil {
+		return message.OutcomeConfirmed
+	}
+	if se := (*SendError)(nil); errors.As(err, &se) {
+		return se.Outcome
+	}
+	return message.OutcomeUnknown
+}
+
+// ErrClosed is wrapped in a *SendError with a retryable outcome by a Producer
+// that was closed.
+var ErrClosed = errors.New("producer is closed")

@@ -1,0 +1,65 @@
+package dedupe
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Key names one effect. Scope is cluster, topic and group (and the instance
+// for broadcast), so that two groups never suppress each other.
+type Key struct {
+	Scope string
+	Key   string // never empty
+}
+
+// Fingerprint is a hash of what the effect depends on. The same key with
+// another fingerprint is a conflict: delivered, counted, never suppressed.
+type Fingerprint [16]byte
+
+// Verdict is what Begin found.
+type Verdict uint8
+
+const (
+	// InProgress: another delivery holds the key; ask again when its lease ends.
+	// It is the zero value: what is forgotten waits, and is never suppressed.
+	InProgress Verdict = iota
+	// Begun: the caller holds the key, and calls the handler.
+	Begun
+	// Repeat: done before, with the same fingerprint; ack without calling.
+	Repeat
+)
+
+func (v Verdict) String() string { return [...]string{"in_progress", "begun", "repeat"}[v] }
+
+// Mark is the answer of Begin.
+type Mark struct {
+	Verdict  Verdict
+	Conflict bool      // the key was done with another fingerprint
+	Attempt  int       // how often the handler was or is about to be called for the key, from 1
+	Until    time.Time // end of the lease, ours or the other's
+	Token    uint64    // fences Done, Extend and Release of an earlier holder
+}
+
+// ErrFenced reports that the mark's lease ended and another delivery took over.
+var ErrFenced = errors.New("the dedupe mark was taken over by another delivery")
+
+// Store keeps marks. Methods may be called from many goroutines. When a method
+// returns nil, what it did survives a crash (as far as the store's own
+// durability goes: documented by each backend).
+type Store interface {
+	// Begin takes the key for lease when it is free, released, or its lease has
+	// ended, counting one more attempt; the same holder may not call it twice.
+	Begin(ctx context.Context, k Key, f Fingerprint, lease time.Duration) (Mark, error)
+	// Extend moves the end of the lease to lease from now.
+	Extend(ctx context.Context, k Key, m Mark, lease time.Duration) error
+	// Done records that the handler answered 200. It is kept for the window.
+	// It succeeds also after the lease ended, as long as nobody else took the
+	// key: a late 200 counts.
+	Done(ctx context.Context, k Key, m Mark) error
+	// Release frees the key after a failed attempt, keeping the count. counts
+	// false: the attempt did not reach the handler, and is taken off the count.
+	Release(ctx context.Context, k Key, m Mark, counts bool) error
+	// Close waits for running calls.
+	Close() error
+}

@@ -1,0 +1,220 @@
+package message
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"time"
+)
+
+// recordVersion is the first byte of every record.
+const recordVersion = 1
+
+// ErrCorrupt reports bytes that are not a whole, intact record.
+var ErrCorrupt = errors.New("corrupt record")
+
+// ErrVersion reports a record of a format newer than this program.
+var ErrVersion = errors.New("record of a newer format")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Record is a message as the spool stores it:
+//
+//	version  1 byte
+//	flags    1 byte: bit 0, the payload is stored elsewhere
+//	length   uvarint: of everything between it and the CRC
+//	seq      uvarint
+//	id       16 bytes
+//	accepted uvarint: milliseconds since 1970
+//	topic    uvarint length, bytes
+//	payload  inline: the rest; elsewhere: size uvarint, its CRC32C 4 bytes
+//	crc      4 bytes, little endian: CRC32C of all before it
+//
+// The payload (tag, keys, properties, body) is set apart because it may be
+// large: then it is stored first, in chunks, and the record makes it exist.
+type Record struct {
+	Message // without the payload's fields when PayloadSize is set
+
+	PayloadSize int    // bytes stored elsewhere; 0: the payload is inline
+	PayloadCRC  uint32 // CRC32C of the payload stored elsewhere
+}
+
+const flagExternal = 1
+
+// AppendRecord appends the record of m to dst, with its payload inline.
+func AppendRecord(dst []byte, m *Message) []byte {
+	return appendRecord(dst, m, 0, func(b []byte) []byte { return AppendPayload(b, m) })
+}
+
+// AppendExternalRecord appends the record of m whose payload, as made by
+// AppendPayload, is stored elsewhere.
+func AppendExternalRecord(dst []byte, m *Message, payload []byte) []byte {
+	return appendRecord(dst, m, flagExternal, func(b []byte) []byte {
+		b = binary.AppendUvarint(b, uint64(len(payload)))
+		return binary.LittleEndian.AppendUint32(b, crc32.Checksum(payload, castagnoli))
+	})
+}
+
+// lengthBytes is the width of the length field: a padded uvarint, so that it
+// can be filled in after the rest is written. Records stay below 2^28 bytes.
+const lengthBytes = 4
+
+func appendRecord(dst []byte, m *Message, flags byte, tail func([]byte) []byte) []byte {
+	start := len(dst)
+	dst = append(dst, recordVersion, flags)
+	lengthAt := len(dst)
+	dst = append(dst, make([]byte, lengthBytes)...)
+	dst = binary.AppendUvarint(dst, m.Seq)
+	dst = append(dst, m.ID[:]...)
+	dst = binary.AppendUvarint(dst, uint64(m.AcceptedAt.UnixMilli()))
+	dst = appendString(dst, m.Topic)
+	dst = tail(dst)
+	putPaddedUvarint(dst[lengthAt:], uint32(len(dst)-lengthAt-lengthBytes))
+	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+func putPaddedUvarint(b []byte, v uint32) {
+	for i := range lengthBytes {
+		b[i] = byte(v>>(7*i)) & 0x7f
+		if i < lengthBytes-1 {
+			b[i] |= 0x80
+		}
+	}
+}
+
+// DecodeRecord reads the record at the start of b and returns its length. The
+// message shares no memory with b. Errors are ErrCorrupt or ErrVersion.
+func DecodeRecord(b []byte) (Record, int, error) {
+	body, n, flags, err := frame(b)
+	if err != nil {
+		return Record{}, 0, err
+	}
+	d := decoder{b: body}
+	var r Record
+	r.Seq = d.uvarint()
+	copy(r.ID[:], d.bytes(len(r.ID)))
+	r.AcceptedAt = time.UnixMilli(int64(d.uvarint()))
+	r.Topic = d.string()
+	if flags&flagExternal != 0 {
+		r.PayloadSize = int(d.uvarint())
+		if crc := d.bytes(4); len(crc) == 4 {
+			r.PayloadCRC = binary.LittleEndian.Uint32(crc)
+		}
+	} else if !d.failed {
+		if err := r.setPayload(d.b); err != nil {
+			return Record{}, 0, err
+		}
+	}
+	if d.failed {
+		return Record{}, 0, ErrCorrupt
+	}
+	return r, n, nil
+}
+
+// frame checks version, length and CRC; it returns what lies between length
+// and CRC, and the length of the whole.
+func frame(b []byte) (body []byte, n int, flags byte, err error) {
+	if len(b) < 2+lengthBytes+4 {
+		return nil, 0, 0, ErrCorrupt
+	}
+	length, c := binary.Uvarint(b[2 : 2+lengthBytes])
+	end := 2 + lengthBytes + int(length)
+	if c != lengthBytes || end+4 > len(b) {
+		return nil, 0, 0, ErrCorrupt
+	}
+	if crc32.Checksum(b[:end], castagnoli) != binary.LittleEndian.Uint32(b[end:]) {
+		return nil, 0, 0, ErrCorrupt
+	}
+	if b[0] != recordVersion { // after the CRC: a flipped bit here is damage, not a newer format
+		return nil, 0, 0, fmt.Errorf("%w: version %d", ErrVersion, b[0])
+	}
+	return b[2+lengthBytes : end], end + 4, b[1], nil
+}
+
+// SetPayload fills in the payload of a record that is stored elsewhere, after
+// checking it against the record's own CRC.
+func (r *Record) SetPayload(payload []byte) error {
+	if len(payload) != r.PayloadSize || crc32.Checksum(payload, castagnoli) != r.PayloadCRC {
+		return fmt.Errorf("payload of message %s: %w", r.ID, ErrCorrupt)
+	}
+	return r.setPayload(payload)
+}
+
+func (r *Record) setPayload(payload []byte) error {
+	d := decoder{b: payload}
+	r.Tag, r.OrderingKey = d.string(), d.string()
+	r.ContentType, r.ContentEncoding = d.string(), d.string()
+	r.TraceParent, r.TraceState = d.string(), d.string()
+	for range d.count() {
+		r.Keys = append(r.Keys, d.string())
+	}
+	for range d.count() {
+		r.Properties = append(r.Properties, Property{Name: d.string(), Value: d.string()})
+	}
+	if d.failed {
+		return ErrCorrupt
+	}
+	r.Body = append([]byte(nil), d.b...)
+	return nil
+}
+
+// AppendPayload appends the part of m that may be large.
+func AppendPayload(dst []byte, m *Message) []byte {
+	for _, s := range [...]string{m.Tag, m.OrderingKey, m.ContentType, m.ContentEncoding, m.TraceParent, m.TraceState} {
+		dst = appendString(dst, s)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(m.Keys)))
+	for _, k := range m.Keys {
+		dst = appendString(dst, k)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(m.Properties)))
+	for _, p := range m.Properties {
+		dst = appendString(appendString(dst, p.Name), p.Value)
+	}
+	return append(dst, m.Body...)
+}
+
+func appendString(dst []byte, s string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
+// decoder reads fields off the front of b; after a short read it is failed and
+// yields zero values.
+type decoder struct {
+	b      []byte
+	failed bool
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.failed, d.b = true, nil
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) bytes(n int) []byte {
+	if n < 0 || n > len(d.b) {
+		d.failed, d.b = true, nil
+		return nil
+	}
+	out := d.b[:n]
+	d.b = d.b[n:]
+	return out
+}
+
+func (d *decoder) string() string { return string(d.bytes(int(min(d.uvarint(), 1<<30)))) }
+
+// count reads a number of items, each at least one byte long, so that a broken
+// number cannot ask for more than there is.
+func (d *decoder) count() int {
+	n := d.uvarint()
+	if n > uint64(len(d.b)) {
+		d.failed, d.b = true, nil
+		return 0
+	}
+	return int(n)
+}
