@@ -28,6 +28,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 //	id       16 bytes
 //	accepted uvarint: milliseconds since 1970
 //	topic    uvarint length, bytes
+//	ordering uvarint length, bytes: the ordering key
 //	payload  inline: the rest; elsewhere: size uvarint, its CRC32C 4 bytes
 //	crc      4 bytes, little endian: CRC32C of all before it
 //
@@ -69,6 +70,7 @@ func appendRecord(dst []byte, m *Message, flags byte, tail func([]byte) []byte) 
 	dst = append(dst, m.ID[:]...)
 	dst = binary.AppendUvarint(dst, uint64(m.AcceptedAt.UnixMilli()))
 	dst = appendString(dst, m.Topic)
+	dst = appendString(dst, m.OrderingKey)
 	dst = tail(dst)
 	putPaddedUvarint(dst[lengthAt:], uint32(len(dst)-lengthAt-lengthBytes))
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
@@ -95,7 +97,7 @@ func DecodeRecord(b []byte) (Record, int, error) {
 	r.Seq = d.uvarint()
 	copy(r.ID[:], d.bytes(len(r.ID)))
 	r.AcceptedAt = time.UnixMilli(int64(d.uvarint()))
-	r.Topic = d.string()
+	r.Topic, r.OrderingKey = d.string(), d.string()
 	if flags&flagExternal != 0 {
 		r.PayloadSize = int(d.uvarint())
 		if crc := d.bytes(4); len(crc) == 4 {
@@ -143,7 +145,7 @@ func (r *Record) SetPayload(payload []byte) error {
 
 func (r *Record) setPayload(payload []byte) error {
 	d := decoder{b: payload}
-	r.Tag, r.OrderingKey = d.string(), d.string()
+	r.Tag = d.string()
 	r.ContentType, r.ContentEncoding = d.string(), d.string()
 	r.TraceParent, r.TraceState = d.string(), d.string()
 	for range d.count() {
@@ -161,7 +163,7 @@ func (r *Record) setPayload(payload []byte) error {
 
 // AppendPayload appends the part of m that may be large.
 func AppendPayload(dst []byte, m *Message) []byte {
-	for _, s := range [...]string{m.Tag, m.OrderingKey, m.ContentType, m.ContentEncoding, m.TraceParent, m.TraceState} {
+	for _, s := range [...]string{m.Tag, m.ContentType, m.ContentEncoding, m.TraceParent, m.TraceState} {
 		dst = appendString(dst, s)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(m.Keys)))
