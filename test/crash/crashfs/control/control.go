@@ -1,0 +1,63 @@
+// Package control is the protocol by which a test drives crashfs: JSON values,
+// one a line. Requests go to its standard input, replies and events come from
+// its standard output.
+//
+// Each request gets one reply, in order. Events come in between, by
+// themselves: "mounted" once at the start, "held" when an operation waits,
+// "cut" when the power is gone. At the end of its input, as after quit,
+// crashfs unmounts and exits, so it cannot outlive the test that started it.
+//
+//	{"do":"counts"}                                  → {"ops":41,"syncs":7}
+//	{"do":"hold-at","n":3}                           → {}
+//	                                                 → {"event":"held"}
+//	{"do":"survive","survivors":"random:7","dir":"/tmp/x/state"} → {}
+//	{"do":"resume","n":1}                            → {}
+//	{"do":"cut"}                                     → {"event":"cut"}, {}
+//	{"do":"dance"}                                   → {"error":"unknown request \"dance\""}
+package control
+
+import (
+	"time"
+
+	"github.com/remora-mq/remora/test/crash/crashfs/disk"
+)
+
+// What a request can ask for; the methods of disk.Disk have the details.
+const (
+	Cut      = "cut"       // take the power
+	CutAt    = "cut-at"    // … in place of the N-th mutating operation from now
+	HoldAt   = "hold-at"   // let the N-th mutating operation from now wait
+	Resume   = "resume"    // let it go, and hold the N-th after it (0: none)
+	FailSync = "fail-sync" // EIO at the N-th sync from now
+	Stall    = "stall"     // each sync waits Delay first
+	Space    = "space"     // limit the allocated bytes to N
+	Survive  = "survive"   // write the surviving state to the new directory Dir
+	Counts   = "counts"
+	History  = "history" // all mutating operations
+	Quit     = "quit"
+)
+
+// The events. Held and cut are those of disk.
+const (
+	EventMounted = "mounted"
+	EventHeld    = disk.EventHeld
+	EventCut     = disk.EventCut
+)
+
+// Request is one line to crashfs.
+type Request struct {
+	Do        string        `json:"do"`
+	N         int64         `json:"n,omitempty"`
+	Delay     time.Duration `json:"delay_ns,omitempty"`
+	Dir       string        `json:"dir,omitempty"`
+	Survivors string        `json:"survivors,omitempty"` // text form of disk.Survivors
+}
+
+// Reply is one line from crashfs; it is an event if Event is set.
+type Reply struct {
+	Event   string    `json:"event,omitempty"`
+	Error   string    `json:"error,omitempty"`
+	Ops     int       `json:"ops,omitempty"`   // mutating operations that arrived
+	Syncs   int       `json:"syncs,omitempty"` // of these, syncs that were let through
+	History []disk.Op `json:"history,omitempty"`
+}
