@@ -1,0 +1,104 @@
+# `make` alone prints what there is to do.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+MODULE  := github.com/remora-mq/remora
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+# The version is stamped by hand: a checkout owned by somebody else, or without
+# its history, must build all the same.
+export GOFLAGS := $(filter-out -buildvcs%,$(shell go env GOFLAGS)) -buildvcs=false
+
+LINT_VERSION := v2.15.0
+LINTER       := .build/bin/golangci-lint-$(LINT_VERSION)
+
+# Packages whose tests start RocketMQ, mount file systems or kill processes.
+# They run one at a time. Everything that is not named here is a unit, so a new
+# package is tested without being listed.
+HEAVY := ^$(MODULE)/(broker/rocketmq|test/.*)$$
+units  = $$(go list ./... | grep -Ev '$(HEAVY)')
+
+##@ Use
+.PHONY: build
+build: ## build bin/sidecar
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sidecar ./cmd/sidecar
+
+.PHONY: demo
+demo: build ## show the way of a message, through a kill -9, with nothing installed
+	bin/sidecar demo
+
+##@ Check
+.PHONY: test
+test: ## run all checks, install what they need, and print a summary (under 25 min)
+	@.ci/test
+
+.PHONY: deps
+deps: ## install or name what the tests need beyond Go
+	@.ci/deps
+
+.PHONY: test-unit
+test-unit: ## tests of everything that needs only Go
+	go test -count=1 -timeout 5m $(units)
+
+.PHONY: test-race
+test-race: ## the same under the race detector
+	CGO_ENABLED=1 go test -count=1 -race -timeout 10m $(units)
+
+.PHONY: test-broker
+test-broker: ## the conformance suite on a real RocketMQ, under the race detector
+	CGO_ENABLED=1 go test -count=1 -race -p 1 -timeout 10m ./broker/rocketmq
+
+.PHONY: test-system
+test-system: ## test/...: real RocketMQ, the built binary, kills, power loss (short)
+	go test -count=1 -p 1 -timeout 20m ./test/...
+
+.PHONY: test-e2e
+test-e2e: ## only the end-to-end run, printing its counts
+	go test -count=1 -v -timeout 20m ./test/e2e/...
+
+.PHONY: crash
+crash: ## power loss and kills, the long form
+	REMORA_TEST_LONG=1 go test -count=1 -p 1 -v -timeout 120m ./test/crash/...
+
+.PHONY: bench
+bench: ## durable ingest against a bare disk and a bare server, as ratios
+	go run ./bench
+
+.PHONY: vet
+vet: ## go vet
+	go vet ./...
+
+.PHONY: lint
+lint: $(LINTER) ## all linters but those .golangci.yml gives a reason against
+	$(LINTER) run ./...
+
+$(LINTER):
+	@echo "installing golangci-lint $(LINT_VERSION), once: about 2 minutes"
+	mkdir -p $(@D)
+	GOBIN=$(CURDIR)/$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	mv $(@D)/golangci-lint $@
+
+.PHONY: fmt-check
+fmt-check: ## name the files that gofmt would change
+	@unformatted=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); \
+	[ -z "$$unformatted" ] || { echo "not formatted, run 'make fmt':"; echo "$$unformatted"; exit 1; }
+
+##@ Work
+.PHONY: fmt
+fmt: ## format all Go files
+	gofmt -w $$(go list -f '{{.Dir}}' ./...)
+
+.PHONY: doc
+doc: ## serve the packages' documentation, until interrupted
+	go doc -http
+
+.PHONY: clean
+clean: ## remove what was built (spools are never touched)
+	rm -rf bin .build
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## "; print "Remora: a sidecar that holds on to every message.\n\nmake TARGET" } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z][a-z0-9-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
