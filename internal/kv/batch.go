@@ -1,0 +1,102 @@
+package kv
+
+import "time"
+
+// batch is the set of operations of one commit, formed while they queue. Those
+// who wait hold the batch, not a channel of their own: closing done answers
+// all of them, so an operation costs no allocation.
+//
+// All fields but err are guarded by DB.mu until the batch is taken, then owned
+// by the committer; err is written before done is closed.
+type batch struct {
+	parts   []part // by order of attachment; nil: no operations of that participant
+	ops     int
+	waiting int       // operations whose caller waits
+	bytes   int       // sum of declared sizes
+	entries int       // sum of assumed entries
+	lazyDue time.Time // when the oldest posted operation must go; zero: none
+
+	done     chan struct{}
+	err      error
+	answered bool // guarded by DB.mu
+}
+
+// part is what one participant has in a batch: a run[T] with its type erased.
+type part interface {
+	write(tx *Tx) error
+	synced()
+	release()
+}
+
+// entriesOf is the number of entries an operation may write: Badger limits a
+// transaction's count as well as its bytes, and only bytes are declared.
+func entriesOf(size int) int { return 8 + size/48 }
+
+// batchFor returns the newest batch if the operation fits into it, else a new
+// one. db.mu is held.
+func (db *DB) batchFor(size int) *batch {
+	if n := len(db.pending); n > 0 {
+		b := db.pending[n-1]
+		if b.bytes+size <= db.opts.MaxCommit && b.entries+entriesOf(size) <= db.maxEntries {
+			return b
+		}
+	}
+	b := &batch{done: make(chan struct{}), parts: make([]part, len(db.queues))}
+	db.pending = append(db.pending, b)
+	return b
+}
+
+// ready reports whether the oldest batch should be committed now, and else how
+// long it can wait. db.mu is held.
+func (db *DB) ready(now time.Time) (ready bool, wait time.Duration) {
+	b := db.pending[0]
+	if b.waiting > 0 || len(db.pending) > 1 || db.closing {
+		return true, 0
+	}
+	wait = b.lazyDue.Sub(now)
+	return wait <= 0, wait
+}
+
+// answer releases everyone who waits for b, once; the first answer counts.
+func (db *DB) answer(b *batch, err error) {
+	db.mu.Lock()
+	first := !b.answered
+	b.answered = true
+	db.mu.Unlock()
+	if first {
+		b.err = err
+		close(b.done)
+	}
+}
+
+func (b *batch) write(tx *Tx) error {
+	for _, p := range b.parts {
+		if p == nil {
+			continue
+		}
+		if err := p.write(tx); err != nil {
+			return err
+		}
+		if tx.err != nil {
+			return tx.err
+		}
+	}
+	return nil
+}
+
+func (b *batch) synced() {
+	for _, p := range b.parts {
+		if p != nil {
+			p.synced()
+		}
+	}
+}
+
+func (b *batch) release() {
+	for _, p := range b.parts {
+		if p != nil {
+			p.release()
+		}
+	}
+	b.parts = nil
+}

@@ -1,0 +1,3 @@
+package kv
+
+func runChild(mode, dir string) int { return 2 }

@@ -1,0 +1,91 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Close commits what is queued, posted operations included, waits for running
+// reads, closes Badger and marks the directory as closed cleanly. It takes at
+// most Options.CloseWait; nil: the next Open need not recover anything.
+//
+// On a fenced database it returns the cause at once and leaves Badger alone:
+// closing it would flush what was never acknowledged. Later calls return the
+// same result.
+func (db *DB) Close() error {
+	db.closeOnce.Do(func() {
+		if err := db.close(); err != nil {
+			db.closeErr = fmt.Errorf("close database in %s: %w", db.opts.Dir, err)
+		}
+	})
+	return db.closeErr
+}
+
+func (db *DB) close() error {
+	db.mu.Lock()
+	db.closing = true
+	db.wakeCommitter(nil)
+	db.mu.Unlock()
+
+	ctx, cancel := context.WithTimeoutCause(context.Background(), db.opts.CloseWait,
+		fmt.Errorf("not done within %s", db.opts.CloseWait))
+	defer cancel()
+	if err := db.await(ctx, db.idle); err != nil {
+		return fmt.Errorf("commit what is queued: %w", err)
+	}
+	if err := db.await(ctx, db.endReads()); err != nil {
+		return fmt.Errorf("wait for reads: %w", err)
+	}
+	if err := db.closeStore(ctx); err != nil {
+		return err
+	}
+	return db.dir.close()
+}
+
+// endReads refuses new reads and tells when the running ones have ended.
+func (db *DB) endReads() <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		db.gate.Lock()
+		db.readsEnded = true
+		db.gate.Unlock()
+		db.readers.Wait()
+		close(done)
+	}()
+	return done
+}
+
+func (db *DB) await(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+	case <-db.failed:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return db.Err()
+}
+
+func (db *DB) closeStore(ctx context.Context) error {
+	if err := closeBadger(ctx, db.badger, db.failed, db.Err); err != nil {
+		return err
+	}
+	return db.dir.markClean()
+}
+
+// closeBadger closes Badger, unless it fails or hangs: its flush retries
+// errors without end (db.go:1151), and then it is left behind, still locked.
+func closeBadger(ctx context.Context, b *badger.DB, failed <-chan struct{}, cause func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- b.Close() }()
+	select {
+	case err := <-done:
+		return errors.Join(err, cause())
+	case <-failed:
+		return cause()
+	case <-ctx.Done():
+		return fmt.Errorf("close badger: %w", context.Cause(ctx))
+	}
+}

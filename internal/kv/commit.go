@@ -1,0 +1,112 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// errWrite marks failures before anything was handed to Badger's log.
+var errWrite = errors.New("write the transaction")
+
+// run is the committer: the only goroutine that writes. Each turn takes what
+// queued while the previous commit was being synced.
+func (db *DB) run() {
+	defer close(db.idle)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		b, wait, end := db.take(time.Now())
+		switch {
+		case end:
+			return
+		case b != nil:
+			db.commit(b)
+		default:
+			timer.Reset(wait)
+			select {
+			case <-db.wake:
+			case <-timer.C:
+			}
+		}
+	}
+}
+
+// take removes the oldest batch if it is ready.
+func (db *DB) take(now time.Time) (b *batch, wait time.Duration, end bool) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.cause != nil {
+		return nil, 0, true
+	}
+	if len(db.pending) == 0 {
+		return nil, time.Hour, db.closing
+	}
+	ready, wait := db.ready(now)
+	if !ready {
+		return nil, wait, false
+	}
+	b = db.pending[0]
+	db.pending = append(db.pending[:0], db.pending[1:]...)
+	db.current = b
+	return b, 0, false
+}
+
+// wakeCommitter tells the committer of a batch that now waits or that has got
+// its first lazy operation. db.mu is held.
+func (db *DB) wakeCommitter(b *batch) {
+	if b != nil && b.waiting > 1 && b == db.pending[0] {
+		return // it was woken by the first
+	}
+	select {
+	case db.wake <- struct{}{}:
+	default:
+	}
+}
+
+// commit takes b through its life:
+//  1. each participant writes into one transaction; an error: nothing happened.
+//  2. Badger logs it and msyncs the log; the directory is fsynced if it changed.
+//     An error from here on: unknown, because Badger keeps what it could not sync.
+//  3. each participant learns of it,
+//  4. and only then those who wait.
+//
+// An error fences the database before anyone can read what is not durable.
+func (db *DB) commit(b *batch) {
+	txn := db.badger.NewTransaction(true)
+	defer txn.Discard()
+	tx := &Tx{txn: txn, inline: db.opts.inlineLimit()}
+	if err := b.write(tx); err != nil {
+		db.fence(fmt.Errorf("%w: %w", errWrite, err))
+		return
+	}
+	started := time.Now()
+	if err := db.sync(txn); err != nil {
+		return
+	}
+	stats := CommitStats{Ops: b.ops, Bytes: tx.bytes, Duration: time.Since(started)}
+	b.synced()
+	db.record(stats)
+	db.answer(b, nil)
+	b.release()
+}
+
+// sync makes txn durable. The gate keeps new readers out until it is known
+// whether it is: Badger shows a commit as soon as it has ended, also one whose
+// sync failed (txn.go, commitAndSend calls doneCommit in any case).
+func (db *DB) sync(txn *badger.Txn) error {
+	db.gate.Lock()
+	defer db.gate.Unlock()
+	err := db.commitTxn(txn)
+	if err == nil {
+		err = db.dir.syncIfChanged()
+	}
+	if err != nil {
+		db.fence(fmt.Errorf("commit: %w", err))
+	}
+	// A failed sync of the value log, or of a flush, is only logged by Badger
+	// (value.go:834, db.go:1162): the logger has fenced before Commit returned.
+	return db.Err()
+}

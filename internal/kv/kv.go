@@ -1,0 +1,66 @@
+package kv
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// DB is an open database. See the package documentation for what it promises.
+//
+// Invariants:
+//   - only run, the committer, commits; only it takes batches from pending;
+//   - cause is set once, and then nothing leaves as durable;
+//   - gate is held for writing while it is unknown whether a commit is durable;
+//   - mu is never held while calling Badger, whose goroutines may call fence.
+type DB struct {
+	opts       Options
+	log        *slog.Logger
+	badger     *badger.DB
+	dir        *directory
+	maxEntries int // of one batch
+
+	// commitTxn is a seam for tests: it commits and syncs one transaction.
+	commitTxn func(*badger.Txn) error
+
+	mu      sync.Mutex
+	queues  []any    // the attached queues
+	pending []*batch // oldest first; the last one still grows
+	current *batch   // the one in the committer's hands, or the last one it had
+	closing bool
+	cause   error // why the database is fenced
+	stats   Stats
+
+	fenced atomic.Bool   // cause != nil, for readers
+	failed chan struct{} // closed by fence
+	wake   chan struct{} // capacity 1: something may be ready
+	idle   chan struct{} // closed when the committer has ended
+
+	gate       sync.RWMutex
+	readsEnded bool // guarded by gate
+	readers    sync.WaitGroup
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// MaxValue is the largest value in bytes that a transaction takes; larger ones
+// have to be split by the caller.
+func (db *DB) MaxValue() int { return int(db.opts.inlineLimit()) - 1 }
+
+// MaxCommit is the largest size of one operation, in bytes.
+func (db *DB) MaxCommit() int { return db.opts.MaxCommit }
+
+func newDB(opts Options, dir *directory) *DB {
+	db := &DB{
+		opts: opts, log: opts.Logger, dir: dir,
+		maxEntries: opts.maxBatchEntries() * 9 / 10,
+		failed:     make(chan struct{}),
+		wake:       make(chan struct{}, 1),
+		idle:       make(chan struct{}),
+	}
+	db.commitTxn = (*badger.Txn).Commit
+	return db
+}

@@ -1,0 +1,76 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	lockName  = "OWNER"
+	lockRetry = 50 * time.Millisecond
+)
+
+// lockDir takes the directory for this open file, so that two opens of one
+// process exclude each other too. Badger's own lock comes later and is let go
+// between recovery and use, so it cannot serve for both.
+func lockDir(ctx context.Context, dir string, wait time.Duration) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	if err := flock(ctx, f, wait); err != nil {
+		f.Close()
+		return nil, err
+	}
+	if err := writePID(f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("write lock: %w", err)
+	}
+	return f, nil
+}
+
+func flock(ctx context.Context, f *os.File, wait time.Duration) error {
+	deadline := time.Now().Add(wait)
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("lock: %w", err)
+		}
+		left := time.Until(deadline)
+		if left <= 0 {
+			return lockedBy(f)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", lockedBy(f), context.Cause(ctx))
+		case <-time.After(min(left, lockRetry)):
+		}
+	}
+}
+
+func lockedBy(f *os.File) error {
+	dir := filepath.Dir(f.Name())
+	pid, _ := os.ReadFile(f.Name())
+	if holder := strings.TrimSpace(string(pid)); holder != "" {
+		return fmt.Errorf("%w: %s is held by process %s; stop it or choose another directory", ErrLocked, dir, holder)
+	}
+	return fmt.Errorf("%w: %s is held by another process; stop it or choose another directory", ErrLocked, dir)
+}
+
+func writePID(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+	return err
+}

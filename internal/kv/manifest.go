@@ -1,0 +1,163 @@
+package kv
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/table"
+	"google.golang.org/protobuf/proto"
+)
+
+// Badger's manifest: 8 bytes of magic ("Bdgr", our number, Badger's number),
+// then change sets, each with length and CRC-32C in front (manifest.go
+// helpRewrite, addChanges).
+const (
+	manifestHeader = 8
+	manifestPrefix = 8 // length and checksum of a change set
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checkManifest reports whether a database exists here, and refuses what
+// Badger's Open would ruin: without a manifest it removes every table
+// (levels.go revertToManifest).
+func (d *directory) checkManifest(magic uint16) (exists bool, err error) {
+	data, err := os.ReadFile(filepath.Join(d.path, badger.ManifestFilename))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, d.checkNoTables()
+	}
+	if err != nil {
+		return false, err
+	}
+	if len(data) < manifestHeader || string(data[:4]) != "Bdgr" {
+		return true, fmt.Errorf("%w: %s has no header", ErrDamaged, badger.ManifestFilename)
+	}
+	if found := binary.BigEndian.Uint16(data[4:6]); found != magic {
+		return true, fmt.Errorf("%w: it is format %d, this program writes %d", ErrFormat, found, magic)
+	}
+	return true, nil
+}
+
+func (d *directory) checkNoTables() error {
+	names, err := d.names(".sst")
+	if err == nil && len(names) > 0 {
+		err = fmt.Errorf("%w: %d tables but no %s", ErrDamaged, len(names), badger.ManifestFilename)
+	}
+	return err
+}
+
+// rewriteManifest copies the manifest into a new, synced file. After a fence
+// it leaves out what Badger had logged but taken back.
+func (d *directory) rewriteManifest() error {
+	data, err := os.ReadFile(filepath.Join(d.path, badger.ManifestFilename))
+	if err != nil {
+		return err
+	}
+	if d.wasFenced() {
+		if data, err = d.withoutRetracted(data); err != nil {
+			return err
+		}
+	}
+	if err := d.replace(badger.ManifestFilename, data); err != nil {
+		return fmt.Errorf("rewrite manifest: %w", err)
+	}
+	return nil
+}
+
+// withoutRetracted drops the change sets that a failed sync of the manifest
+// left behind. Badger writes the set, fails to sync it, and removes the tables
+// it had created for it (db.go handleMemTableFlush, levels.go runCompactDef);
+// the next Open would find them missing and refuse. Their sources are still
+// there: the WAL of a flush, the old tables of a compaction, which are live
+// again without the set. Anything else is damage.
+func (d *directory) withoutRetracted(data []byte) ([]byte, error) {
+	sets, err := changeSets(data)
+	if err != nil {
+		return nil, err
+	}
+	missing := d.missing(sets)
+	if len(missing) == 0 {
+		return data, nil
+	}
+	kept := slices.DeleteFunc(sets, func(s changeSet) bool { return s.creates(missing) })
+	if still := d.missing(kept); len(still) > 0 {
+		return nil, fmt.Errorf("%w: %d tables are missing", ErrDamaged, len(still))
+	}
+	logs, err := d.names(".mem")
+	if err != nil {
+		return nil, err
+	}
+	if len(logs) == 0 {
+		return nil, fmt.Errorf("%w: %d tables are missing, and no log holds their records", ErrDamaged, len(missing))
+	}
+	return join(data[:manifestHeader], kept), nil
+}
+
+// missing returns the live tables that have no file.
+func (d *directory) missing(sets []changeSet) map[uint64]bool {
+	live := make(map[uint64]bool)
+	for _, s := range sets {
+		for _, c := range s.changes {
+			if c.Op == pb.ManifestChange_CREATE {
+				live[c.Id] = true
+			} else {
+				delete(live, c.Id)
+			}
+		}
+	}
+	maps.DeleteFunc(live, func(id uint64, _ bool) bool {
+		_, err := os.Stat(table.NewFilename(id, d.path))
+		return err == nil
+	})
+	return live
+}
+
+// changeSet is one atomic entry of the manifest.
+type changeSet struct {
+	raw     []byte
+	changes []*pb.ManifestChange
+}
+
+func (s changeSet) creates(tables map[uint64]bool) bool {
+	return slices.ContainsFunc(s.changes, func(c *pb.ManifestChange) bool {
+		return c.Op == pb.ManifestChange_CREATE && tables[c.Id]
+	})
+}
+
+func join(header []byte, sets []changeSet) []byte {
+	out := slices.Clone(header)
+	for _, s := range sets {
+		out = append(out, s.raw...)
+	}
+	return out
+}
+
+// changeSets reads the manifest as Badger does (manifest.go
+// ReplayManifestFile): a short last entry was never synced and is left out, a
+// broken one is damage.
+func changeSets(data []byte) ([]changeSet, error) {
+	var sets []changeSet
+	for rest := data[manifestHeader:]; len(rest) >= manifestPrefix; {
+		size := uint64(binary.BigEndian.Uint32(rest)) + manifestPrefix
+		if size > uint64(len(rest)) {
+			break
+		}
+		body := rest[manifestPrefix:size]
+		var set pb.ManifestChangeSet
+		if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(rest[4:]) || proto.Unmarshal(body, &set) != nil {
+			return nil, fmt.Errorf("%w: %s has a broken entry", ErrDamaged, badger.ManifestFilename)
+		}
+		sets = append(sets, changeSet{raw: rest[:size], changes: set.Changes})
+		rest = rest[size:]
+	}
+	return sets, nil
+}

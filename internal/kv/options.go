@@ -1,0 +1,124 @@
+package kv
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/skl"
+)
+
+// Options configure one database. Only Dir is required.
+type Options struct {
+	// Dir is created with mode 0700 if it does not exist.
+	Dir string
+	// Logger gets the words of this package and of Badger; nil: discarded.
+	Logger *slog.Logger
+	// MemTableSize in bytes bounds memory and the largest transaction;
+	// 0: 16 MiB, at least 1 MiB.
+	MemTableSize int64
+	// LazyDelay is the longest time a posted operation waits for a commit to
+	// ride in; 0: 50 ms.
+	LazyDelay time.Duration
+	// LockWait is how long Open waits for the holder of the directory; 0: not at all.
+	LockWait time.Duration
+	// CloseWait bounds Close, because Badger's can hang for ever
+	// (db.go:1151, flushMemtable retries without end); 0: 10 s.
+	CloseWait time.Duration
+	// MaxCommit is the largest sum of sizes in one transaction, in bytes;
+	// 0: 8 % of MemTableSize, where Badger's own limit is 15 %.
+	MaxCommit int
+	// Magic is the format number of the directory's owner.
+	Magic uint16
+	// OnCommit is called on the committer's goroutine after each sync and
+	// before its waiters are answered; nil: not called. It must not block.
+	OnCommit func(CommitStats)
+}
+
+const (
+	defaultMemTableSize = 16 << 20
+	minMemTableSize     = 1 << 20
+	defaultLazyDelay    = 50 * time.Millisecond
+	defaultCloseWait    = 10 * time.Second
+
+	// maxInline is Badger's upper bound of ValueThreshold (options.go,
+	// maxValueThreshold); a value below the threshold stays in the LSM.
+	maxInline = 1 << 20
+	// valueLogSize is the smallest that Badger takes (db.go, checkAndSetOptions).
+	// Nothing is written to the value log, but each commit msyncs its mapping.
+	valueLogSize = 1 << 20
+	// Badger refuses a transaction of maxBatch or more (db.go:146, txn.go:339).
+	maxBatchPercent = 15
+	// badgerEntryCost is what Badger adds to key and value of each entry when
+	// it measures a transaction (txn.go checkSize: 10; structs.go: 2).
+	badgerEntryCost = 12
+)
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.MemTableSize == 0 {
+		o.MemTableSize = defaultMemTableSize
+	}
+	if o.LazyDelay == 0 {
+		o.LazyDelay = defaultLazyDelay
+	}
+	if o.CloseWait == 0 {
+		o.CloseWait = defaultCloseWait
+	}
+	if o.MaxCommit == 0 {
+		o.MaxCommit = int(o.MemTableSize * 8 / 100)
+	}
+	return o
+}
+
+func (o Options) validate() error {
+	if o.Dir == "" {
+		return fmt.Errorf("no directory given")
+	}
+	if o.MemTableSize < minMemTableSize {
+		return fmt.Errorf("memtable size of %d bytes is below %d", o.MemTableSize, minMemTableSize)
+	}
+	if most := o.maxBatchBytes() * 2 / 3; o.MaxCommit < 0 || int64(o.MaxCommit) > most {
+		return fmt.Errorf("largest commit of %d bytes is not within 1 and %d (10 %% of the memtable size)", o.MaxCommit, most)
+	}
+	return nil
+}
+
+func (o Options) maxBatchBytes() int64 { return o.MemTableSize * maxBatchPercent / 100 }
+
+// maxBatchEntries is the number of entries at which Badger refuses a
+// transaction (db.go, checkAndSetOptions: maxBatchCount).
+func (o Options) maxBatchEntries() int { return int(o.maxBatchBytes()) / skl.MaxNodeSize }
+
+// inlineLimit is Badger's ValueThreshold: values of that size or more would go
+// to the value log, whose failed msync is only logged (value.go:832-838).
+func (o Options) inlineLimit() int64 { return min(maxInline, o.maxBatchBytes()) }
+
+// badgerOptions are explained in docs/adr and below. Everything stays inline,
+// so that one msync of one file makes a commit durable.
+func (o Options) badgerOptions(log badger.Logger) badger.Options {
+	b := badger.DefaultOptions(o.Dir)
+	b.Logger = log
+	b.SyncWrites = syncWrites
+	b.MemTableSize = o.MemTableSize
+	b.NumMemtables = 3
+	b.NumCompactors = 2
+	b.ValueThreshold = o.inlineLimit()
+	b.ValueLogFileSize = valueLogSize
+	b.DetectConflicts = false // one committer
+	b.NumVersionsToKeep = 1
+	b.Compression = options.None
+	// Verification by Badger panics, hides entries or reads every table at
+	// open; the records carry their own checksum.
+	b.ChecksumVerificationMode = options.NoVerification
+	b.VerifyValueChecksum = true
+	b.BlockCacheSize = 0 // uncompressed blocks are read from the mapping
+	b.IndexCacheSize = 16 << 20
+	b.MetricsEnabled = false // process-wide expvars, one set per directory
+	b.ExternalMagicVersion = o.Magic
+	return b
+}

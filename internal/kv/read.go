@@ -1,0 +1,157 @@
+package kv
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Reader is a consistent view of the database.
+type Reader interface {
+	// Get returns a copy of the value, or ErrNotFound.
+	Get(key []byte) ([]byte, error)
+	// Scan calls fn for each pair of s in order, until fn returns false or an
+	// error. The slices are only valid during fn.
+	Scan(s Scan, fn func(key, value []byte) (more bool, err error)) error
+}
+
+// Scan says what to walk over: the keys that begin with Prefix, from From
+// (inclusive) upwards, or with Reverse downwards. Without From it begins at the
+// first key of the prefix, or with Reverse at the last. From need not exist,
+// nor have the prefix. KeysOnly passes nil values.
+type Scan struct {
+	Prefix, From      []byte
+	Reverse, KeysOnly bool
+}
+
+// Get returns a copy of the value, or ErrNotFound.
+func (db *DB) Get(key []byte) (value []byte, err error) {
+	err = db.Snapshot(func(r Reader) error {
+		value, err = r.Get(key)
+		return err
+	})
+	return value, err
+}
+
+// Scan walks over a snapshot of the database; see [Reader].
+func (db *DB) Scan(s Scan, fn func(key, value []byte) (more bool, err error)) error {
+	return db.Snapshot(func(r Reader) error { return r.Scan(s, fn) })
+}
+
+// Snapshot calls fn with a view that holds everything that was answered
+// before, and nothing that is not durable. Close waits for fn; a fence makes
+// the reader refuse.
+func (db *DB) Snapshot(fn func(r Reader) error) error {
+	txn, err := db.beginRead()
+	if err != nil {
+		return err
+	}
+	defer db.readers.Done()
+	defer txn.Discard()
+	return fn(&reader{db: db, txn: txn})
+}
+
+func (db *DB) beginRead() (*badger.Txn, error) {
+	db.gate.RLock()
+	defer db.gate.RUnlock()
+	if err := db.unreadable(); err != nil {
+		return nil, err
+	}
+	if db.readsEnded {
+		return nil, ErrClosed
+	}
+	db.readers.Add(1)
+	return db.badger.NewTransaction(false), nil
+}
+
+func (db *DB) unreadable() error {
+	if db.fenced.Load() {
+		return fmt.Errorf("%w: %w", ErrFenced, db.Err())
+	}
+	return nil
+}
+
+type reader struct {
+	db  *DB
+	txn *badger.Txn
+}
+
+func (r *reader) Get(key []byte) ([]byte, error) {
+	if err := r.db.unreadable(); err != nil {
+		return nil, err
+	}
+	return get(r.txn, key)
+}
+
+func (r *reader) Scan(s Scan, fn func(key, value []byte) (more bool, err error)) error {
+	if err := r.db.unreadable(); err != nil {
+		return err
+	}
+	opts := badger.IteratorOptions{Reverse: s.Reverse} // prefetching is a goroutine an item
+	if !s.Reverse {
+		opts.Prefix = s.Prefix
+	}
+	it := r.txn.NewIterator(opts)
+	defer it.Close()
+	for s.seek(it); it.ValidForPrefix(s.Prefix); it.Next() {
+		if err := r.db.unreadable(); err != nil {
+			return err
+		}
+		more, err := s.visit(it.Item(), fn)
+		if err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s Scan) visit(item *badger.Item, fn func(key, value []byte) (bool, error)) (more bool, err error) {
+	if s.KeysOnly {
+		return fn(item.Key(), nil)
+	}
+	err = item.Value(func(value []byte) error {
+		more, err = fn(item.Key(), value)
+		return err
+	})
+	return more, err
+}
+
+// seek puts the iterator on the first key of the scan. Badger's own handling
+// of a prefix in reverse would begin at the prefix itself, below all its keys.
+func (s Scan) seek(it *badger.Iterator) {
+	if !s.Reverse {
+		if bytes.Compare(s.From, s.Prefix) < 0 {
+			it.Seek(s.Prefix)
+		} else {
+			it.Seek(s.From)
+		}
+		return
+	}
+	end := successor(s.Prefix)
+	if s.From != nil && (end == nil || bytes.Compare(s.From, end) < 0) {
+		it.Seek(s.From)
+		return
+	}
+	if end == nil {
+		it.Rewind()
+		return
+	}
+	it.Seek(end)
+	if it.Valid() && bytes.Equal(it.Item().Key(), end) {
+		it.Next() // end is the first key after the prefix
+	}
+}
+
+// successor is the smallest key above all keys that begin with prefix; nil:
+// there is none.
+func successor(prefix []byte) []byte {
+	for i := len(prefix) - 1; i >= 0; i-- {
+		if prefix[i] < 0xff {
+			end := bytes.Clone(prefix[:i+1])
+			end[i]++
+			return end
+		}
+	}
+	return nil
+}

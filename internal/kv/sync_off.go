@@ -1,0 +1,5 @@
+//go:build remora_nosync
+
+package kv
+
+const syncWrites = false
