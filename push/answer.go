@@ -1,0 +1,102 @@
+package push
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Disposition is what the caller has to do with the message.
+type Disposition uint8
+
+const (
+	// Retry: the attempt failed and counts. It is the zero value: what is
+	// forgotten is delivered again.
+	Retry Disposition = iota
+	// Done: the handler answered a whole 200.
+	Done
+	// Wait: the handler asks for a pause of RetryAfter. Costs no attempt.
+	Wait
+	// DeadLetter: the handler refuses the message for good.
+	DeadLetter
+	// Unreachable: the handler saw nothing of the call. Costs no attempt.
+	Unreachable
+)
+
+func (d Disposition) String() string {
+	return [...]string{"retry", "done", "wait", "dead_letter", "unreachable"}[d]
+}
+
+// Answer is what a call came to. The zero Answer is a failed attempt.
+type Answer struct {
+	Disposition Disposition
+	Status      int           // HTTP status; 0: no whole response
+	RetryAfter  time.Duration // of Wait, ≥ 0, as the handler asked
+	Err         error         // why it is not Done; nil when Done
+}
+
+// Code is the answer's label in metrics: the status, or one of "timeout",
+// "unreachable" and "broken".
+func (a Answer) Code() string {
+	switch {
+	case a.Status != 0:
+		return strconv.Itoa(a.Status)
+	case a.Disposition == Unreachable:
+		return "unreachable"
+	case timedOut(a.Err):
+		return "timeout"
+	default:
+		return "broken"
+	}
+}
+
+// read makes an Answer of a whole response.
+func (c *Client) read(h *fasthttp.ResponseHeader) Answer {
+	a := Answer{Status: h.StatusCode()}
+	retryAfter, waits := parseRetryAfter(string(h.Peek("Retry-After")), time.Now())
+	switch {
+	case strings.EqualFold(strings.TrimSpace(string(h.Peek("MQ-Disposition"))), "dead-letter"):
+		a.Disposition, a.Err = DeadLetter, fmt.Errorf("handler answered %d with MQ-Disposition: dead-letter", a.Status)
+	case c.acks[a.Status]:
+		a.Disposition = Done
+	case a.Status == http.StatusUnprocessableEntity:
+		a.Disposition, a.Err = DeadLetter, fmt.Errorf("handler answered 422")
+	case waits && (a.Status == http.StatusTooManyRequests || a.Status == http.StatusServiceUnavailable):
+		a.Disposition, a.RetryAfter = Wait, retryAfter
+		a.Err = fmt.Errorf("handler answered %d and asks to wait %v", a.Status, retryAfter)
+	default:
+		a.Err = fmt.Errorf("handler answered %d%s", a.Status, advice(a.Status))
+	}
+	return a
+}
+
+// advice tells the operator of answers that look like success and are none.
+func advice(status int) string {
+	switch {
+	case status == http.StatusAccepted:
+		return ": not an ack, and this version gives no leases; answer 200 when the message is done"
+	case status/100 == 2:
+		return ": not an ack; answer 200, or list it in ack_statuses"
+	case status/100 == 3:
+		return ": redirects are not followed; correct the handler's URL"
+	}
+	return ""
+}
+
+// parseRetryAfter reads seconds or an HTTP date (RFC 9110, 10.2.3). A date in
+// the past is no wait.
+func parseRetryAfter(text string, now time.Time) (time.Duration, bool) {
+	text = strings.TrimSpace(text)
+	const most = int64(365 * 24 * time.Hour / time.Second)
+	if s, err := strconv.ParseUint(text, 10, 63); err == nil {
+		return time.Duration(min(int64(s), most)) * time.Second, true
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return max(at.Sub(now), 0), true
+	}
+	return 0, false
+}

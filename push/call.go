@@ -1,0 +1,148 @@
+package push
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// Call is one attempt to hand a delivery to the handler.
+type Call struct {
+	Delivery *message.Delivery
+	// ID names this call; no other call has it.
+	ID          string
+	Attempt     int // from 1
+	MaxAttempts int // 0: endless
+}
+
+// write puts the call into req, which is empty. It keeps a reference to the
+// body until req is reset.
+func (c *Client) write(req *fasthttp.Request, call *Call) {
+	h := &req.Header
+	h.DisableNormalizing() // MQ-…, as documented, not Mq-…
+	h.SetNoDefaultContentType(true)
+	h.SetMethod(fasthttp.MethodPost)
+	// Host and path are set apart, so that fasthttp does not rewrite the path.
+	h.SetHost(c.target.Host)
+	h.SetRequestURI(c.target.RequestURI())
+	h.SetUserAgent(c.o.UserAgent)
+	writeHeaders(h, call)
+	req.SetBodyRaw(call.Delivery.Body)
+}
+
+func writeHeaders(h *fasthttp.RequestHeader, call *Call) {
+	d := call.Delivery
+	set := func(name, value string) {
+		if value != "" {
+			h.Set(name, headerText(value))
+		}
+	}
+	set("Content-Type", d.ContentType)
+	set("Content-Encoding", d.ContentEncoding)
+	set("MQ-Delivery-Id", call.ID)
+	set("MQ-Message-Id", messageID(d))
+	set("MQ-Broker-Message-Id", d.BrokerMessageID)
+	set("MQ-Topic", d.Topic)
+	set("MQ-Group", d.Group)
+	set("MQ-Tag", d.Tag)
+	set("MQ-Key", keyList(d.Keys))
+	set("MQ-Ordering-Key", d.OrderingKey)
+	set("MQ-Attempt", strconv.Itoa(call.Attempt))
+	if call.MaxAttempts > 0 {
+		set("MQ-Max-Attempts", strconv.Itoa(call.MaxAttempts))
+	}
+	if !d.BornAt.IsZero() {
+		set("MQ-Born-At", d.BornAt.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
+	}
+	set("Idempotency-Key", quoted(d.Identity))
+	set("traceparent", d.TraceParent)
+	set("tracestate", d.TraceState)
+	for _, p := range d.Properties {
+		h.Add("MQ-Property", percent(p.Name)+"="+percent(p.Value))
+	}
+}
+
+// messageID is the producing sidecar's, else the broker's.
+func messageID(d *message.Delivery) string {
+	if d.ID.IsZero() {
+		return d.Identity
+	}
+	return d.ID.String()
+}
+
+// keyList joins keys with commas; a comma inside a key is percent-encoded.
+func keyList(keys []string) string {
+	escaped := make([]string, len(keys))
+	for i, k := range keys {
+		escaped[i] = strings.ReplaceAll(k, ",", "%2C")
+	}
+	return strings.Join(escaped, ",")
+}
+
+// quoted writes a structured-field string (RFC 9651, 3.3.3), which holds
+// printable ASCII only.
+func quoted(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for i := range len(s) {
+		switch ch := s[i]; {
+		case ch == '"' || ch == '\\':
+			b.WriteByte('\\')
+			b.WriteByte(ch)
+		case ch < 0x20 || ch >= 0x7f:
+			appendPercent(&b, ch)
+		default:
+			b.WriteByte(ch)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+// headerText percent-encodes what no header value can carry: control
+// characters, and blanks at either end. Everything else stays as it is.
+func headerText(s string) string {
+	return escape(s, func(i int) bool {
+		ch := s[i]
+		return ch < 0x20 || ch == 0x7f || ch == ' ' && (i == 0 || i == len(s)-1)
+	})
+}
+
+// percent encodes all but the unreserved characters of RFC 3986.
+func percent(s string) string {
+	return escape(s, func(i int) bool {
+		ch := s[i]
+		letter := ch >= 'a' && ch <= 'z' || ch >= 'A' && ch <= 'Z' || ch >= '0' && ch <= '9'
+		return !letter && !strings.ContainsRune("-._~", rune(ch))
+	})
+}
+
+func escape(s string, unfit func(i int) bool) string {
+	first := 0
+	for first < len(s) && !unfit(first) {
+		first++
+	}
+	if first == len(s) {
+		return s
+	}
+	var b strings.Builder
+	b.WriteString(s[:first])
+	for i := first; i < len(s); i++ {
+		if unfit(i) {
+			appendPercent(&b, s[i])
+		} else {
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String()
+}
+
+func appendPercent(b *strings.Builder, ch byte) {
+	const hex = "0123456789ABCDEF"
+	b.WriteByte('%')
+	b.WriteByte(hex[ch>>4])
+	b.WriteByte(hex[ch&15])
+}

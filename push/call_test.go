@@ -1,0 +1,179 @@
+package push
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// blind makes a connection look alive.
+type blind struct{ syscall.RawConn }
+
+func (b blind) Read(f func(fd uintptr) bool) error { return syscall.EAGAIN }
+
+func newRequest(t *testing.T, c *Client) *fasthttp.Request {
+	t.Helper()
+	req := fasthttp.AcquireRequest()
+	t.Cleanup(func() { fasthttp.ReleaseRequest(req) })
+	c.write(req, aCall("x"))
+	return req
+}
+
+// received is what a handler saw of one call.
+type received struct {
+	*http.Request
+	body []byte
+}
+
+func send(t *testing.T, call *Call, path string) received {
+	t.Helper()
+	seen := make(chan received, 1)
+	h := serve(t, func(c *net.TCPConn, req *http.Request) bool {
+		body, _ := io.ReadAll(req.Body)
+		seen <- received{req, body}
+		return text(ok)(c, req)
+	})
+	c := newClient(t, Options{URL: strings.TrimSuffix(h.url(), "/on-order") + path})
+	wantDone(t, c.Deliver(within(t, time.Second), call))
+	return <-seen
+}
+
+func TestCallCarriesTheMessage(t *testing.T) {
+	id := message.NewID(message.SpoolID{1, 2, 3, 4, 5}, 6, 7, time.Now())
+	d := &message.Delivery{
+		Message: message.Message{
+			ID: id, Topic: "orders", Tag: "created", Keys: []string{"o-1", "a,b"}, OrderingKey: "customer 7",
+			ContentType: "application/json", ContentEncoding: "gzip",
+			TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", TraceState: "a=b",
+			Properties: []message.Property{{Name: "Amount", Value: "12,5 €"}, {Name: "x", Value: "a=b\r\nc"}},
+			Body:       []byte("{}"),
+		},
+		Group: "billing", Identity: id.String(), BrokerMessageID: "7F000001", Attempt: 2,
+		BornAt: time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.FixedZone("", 3600)),
+	}
+	got := send(t, &Call{Delivery: d, ID: "call-9", Attempt: 3, MaxAttempts: 16}, "/a%2Fb/../c?x=%20y")
+	want := map[string]string{
+		"Content-Type": "application/json", "Content-Encoding": "gzip", "Content-Length": "2",
+		"Mq-Delivery-Id": "call-9", "Mq-Message-Id": id.String(), "Mq-Broker-Message-Id": "7F000001",
+		"Mq-Topic": "orders", "Mq-Group": "billing", "Mq-Tag": "created", "Mq-Key": "o-1,a%2Cb",
+		"Mq-Ordering-Key": "customer 7", "Mq-Attempt": "3", "Mq-Max-Attempts": "16",
+		"Mq-Born-At": "2026-01-02T02:04:05.678Z", "Idempotency-Key": `"` + id.String() + `"`,
+		"Traceparent": d.TraceParent, "Tracestate": "a=b", "User-Agent": "remora",
+	}
+	for name, value := range want {
+		if got := got.Header.Get(name); got != value {
+			t.Errorf("%s: %q, want %q", name, got, value)
+		}
+	}
+	if props := got.Header.Values("MQ-Property"); !slices.Equal(props, []string{"Amount=12%2C5%20%E2%82%AC", "x=a%3Db%0D%0Ac"}) {
+		t.Errorf("MQ-Property: %q", props)
+	}
+	if len(got.Header) != len(want)+1 {
+		t.Errorf("other headers than the contract's: %v", got.Header)
+	}
+	if got.Method != "POST" || got.RequestURI != "/a%2Fb/../c?x=%20y" {
+		t.Errorf("called %s %s", got.Method, got.RequestURI)
+	}
+}
+
+func TestCallOfABareForeignMessage(t *testing.T) {
+	d := &message.Delivery{Identity: "7F00000100002A9F00000000000A1B2C"}
+	d.Topic, d.Body = "orders", []byte("x")
+	got := send(t, &Call{Delivery: d, ID: "c", Attempt: 1}, "")
+	if got.Header.Get("MQ-Message-Id") != d.Identity {
+		t.Errorf("MQ-Message-Id: %q, want the broker's", got.Header.Get("MQ-Message-Id"))
+	}
+	for _, name := range []string{"Content-Type", "MQ-Tag", "MQ-Key", "MQ-Born-At", "MQ-Max-Attempts", "traceparent"} {
+		if v, there := got.Header[http.CanonicalHeaderKey(name)]; there {
+			t.Errorf("%s: %q was made up", name, v)
+		}
+	}
+	if got.RequestURI != "/" {
+		t.Errorf("called %s", got.RequestURI)
+	}
+}
+
+func TestBodyByteForByte(t *testing.T) {
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	for _, body := range [][]byte{{0}, all, []byte("\r\n0\r\n\r\n"), bytes.Repeat(all, 4032<<10/256)} {
+		if got := send(t, aCall(string(body)), "/"); !bytes.Equal(got.body, body) {
+			t.Errorf("a body of %d bytes came as %d bytes", len(body), len(got.body))
+		}
+	}
+}
+
+// FuzzHeaders: whatever a message holds, the handler sees one request with the
+// contract's headers only, and gets the property back.
+func FuzzHeaders(f *testing.F) {
+	for _, s := range []string{"", "a", "a\r\nX-Admin: 1", "\r\n\r\nPOST / HTTP/1.1\r\n", "\x00", "\n", " a ", "\t", "€", "\xff\xfe", "a%20b", `"\`, "a,b"} {
+		f.Add(s, s)
+	}
+	c := &Client{target: &url.URL{Scheme: "http", Host: "127.0.0.1", Path: "/"}, o: Options{}.withDefaults()}
+	f.Fuzz(func(t *testing.T, s, name string) {
+		d := &message.Delivery{Group: s, Identity: s, BrokerMessageID: s}
+		d.Topic, d.Tag, d.Keys, d.OrderingKey = s, s, []string{s, s}, s
+		d.ContentType, d.ContentEncoding, d.TraceParent, d.TraceState = s, s, s, s
+		d.Properties, d.Body = []message.Property{{Name: name, Value: s}}, []byte("body")
+		checkHostile(t, c, &Call{Delivery: d, ID: s, Attempt: 1}, name, s)
+	})
+}
+
+func checkHostile(t *testing.T, c *Client, call *Call, name, value string) {
+	t.Helper()
+	req := fasthttp.AcquireRequest()
+	defer fasthttp.ReleaseRequest(req)
+	c.write(req, call)
+	var wire bytes.Buffer
+	if _, err := req.WriteTo(&wire); err != nil {
+		t.Fatal(err)
+	}
+	head, body, _ := strings.Cut(wire.String(), "\r\n\r\n")
+	if body != "body" {
+		t.Fatalf("the header ends early: %q", wire.String())
+	}
+	for _, line := range strings.Split(head, "\r\n")[1:] {
+		field, text, found := strings.Cut(line, ": ")
+		if !found || !known[field] || strings.ContainsAny(text, "\r\n\x00") {
+			t.Fatalf("line %q in the header", line)
+		}
+		if field == "MQ-Property" {
+			wantProperty(t, text, name, value)
+		}
+	}
+}
+
+func wantProperty(t *testing.T, text, name, value string) {
+	t.Helper()
+	n, v, _ := strings.Cut(text, "=")
+	gotName, err1 := url.PathUnescape(n)
+	gotValue, err2 := url.PathUnescape(v)
+	if err1 != nil || err2 != nil || gotName != name || gotValue != value {
+		t.Fatalf("property %q=%q came as %q", name, value, text)
+	}
+}
+
+var known = map[string]bool{}
+
+func init() {
+	for _, name := range []string{
+		"User-Agent", "Host", "Content-Type", "Content-Length", "Content-Encoding", "MQ-Delivery-Id", "MQ-Message-Id",
+		"MQ-Broker-Message-Id", "MQ-Topic", "MQ-Group", "MQ-Tag", "MQ-Key", "MQ-Ordering-Key", "MQ-Attempt",
+		"Idempotency-Key", "traceparent", "tracestate", "MQ-Property",
+	} {
+		known[name] = true
+	}
+}

@@ -1,0 +1,17 @@
+// Package push calls the application's handler over HTTP: one POST a call, and
+// an Answer that says what the handler made of it.
+//
+// It promises that an Answer is Done only when a whole response with an acking
+// status was read; that one Deliver is at most one request that the handler
+// can have seen; and that nothing from a message becomes a header of its own
+// or ends a header. It follows no redirect and uses no proxy.
+//
+// Only the wire format is taken from fasthttp. Its client is not used: it
+// decides on its own when to send again (HostClient.Do, client.go:1497), cannot
+// be cancelled, and does not tell a connection that was closed while idle from
+// a handler that died while it worked. A late answer is not seen: when the
+// context ends the connection is closed, and the message is delivered again
+// under the same Idempotency-Key.
+//
+// A Client may be used from many goroutines, and owns none.
+package push

@@ -1,0 +1,137 @@
+package push
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// pool keeps connections that have carried whole exchanges. Its own, because
+// only here it is known whether one was closed while it waited.
+type pool struct {
+	o      Options
+	addr   string
+	tls    *tls.Config // nil: plain
+	dialer net.Dialer
+
+	mu     sync.Mutex
+	idle   []*conn // oldest first
+	closed bool
+}
+
+// conn is one connection, used by one exchange at a time.
+type conn struct {
+	net.Conn
+	raw    syscall.RawConn // below TLS
+	secure bool
+	reused bool
+	br     *bufio.Reader
+	bw     *bufio.Writer
+	idleAt time.Time
+}
+
+// bufferSize bounds the header of a response.
+const bufferSize = 16 << 10
+
+func newPool(o Options, u *url.URL) *pool {
+	return &pool{
+		o: o, addr: address(u), tls: tlsConfig(o, u),
+		dialer: net.Dialer{Timeout: o.DialTimeout, Control: o.control},
+	}
+}
+
+// get returns a connection, kept or new.
+func (p *pool) get(ctx context.Context) (c *conn, reused bool, err error) {
+	for c := p.pop(); c != nil; c = p.pop() {
+		if time.Since(c.idleAt) < p.o.IdleTimeout && !c.stale() {
+			c.reused = true
+			return c, true, nil
+		}
+		_ = c.Close()
+	}
+	c, err = p.dial(ctx)
+	return c, false, err
+}
+
+func (p *pool) pop() *conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.idle)
+	if n == 0 {
+		return nil
+	}
+	c := p.idle[n-1]
+	p.idle = p.idle[:n-1]
+	return c
+}
+
+// put keeps c for another exchange.
+func (p *pool) put(c *conn) {
+	c.idleAt = time.Now()
+	_ = c.SetDeadline(time.Time{})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.idle) > 0 && (len(p.idle) >= p.o.MaxIdle || time.Since(p.idle[0].idleAt) >= p.o.IdleTimeout) {
+		_ = p.idle[0].Close()
+		p.idle = p.idle[1:]
+	}
+	if p.closed || p.o.MaxIdle < 0 {
+		_ = c.Close()
+		return
+	}
+	p.idle = append(p.idle, c)
+}
+
+func (p *pool) dropIdle() {
+	for c := p.pop(); c != nil; c = p.pop() {
+		_ = c.Close()
+	}
+}
+
+func (p *pool) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.dropIdle()
+}
+
+func (p *pool) dial(ctx context.Context) (*conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.o.DialTimeout)
+	defer cancel()
+	nc, err := p.dialer.DialContext(ctx, "tcp", p.addr)
+	if err != nil {
+		return nil, err
+	}
+	sc, ok := nc.(syscall.Conn)
+	if !ok {
+		return nil, errors.Join(errors.New("connection without a file descriptor"), nc.Close())
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(err, nc.Close())
+	}
+	c := &conn{Conn: nc, raw: raw}
+	if p.tls != nil {
+		if err := c.handshake(ctx, p.tls); err != nil {
+			return nil, errors.Join(err, nc.Close())
+		}
+	}
+	c.br, c.bw = bufio.NewReaderSize(c, bufferSize), bufio.NewWriterSize(c, bufferSize)
+	return c, nil
+}
+
+func (c *conn) handshake(ctx context.Context, cfg *tls.Config) error {
+	t := tls.Client(c.Conn, cfg)
+	if err := t.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("TLS handshake: %w", err)
+	}
+	c.Conn, c.secure = t, true
+	return nil
+}

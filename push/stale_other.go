@@ -1,0 +1,6 @@
+//go:build !unix
+
+package push
+
+// stale cannot be known here: a connection closed while idle costs an attempt.
+func (c *conn) stale() bool { return false }
