@@ -1,3 +1,324 @@
 package kv
 
-func runChild(mode, dir string) int { return 2 }
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Exit codes of the child.
+const (
+	childDone   = 0
+	childFenced = 3
+	childNoOpen = 4
+)
+
+const (
+	churnWriters = 4
+	churnCommits = 600 // by each writer
+)
+
+// runChild is the test binary as another process. Modes:
+//   - hold: opens the database, says so, and waits for its input to end;
+//   - serial: commits 20 pairs one after the other, saying so after each;
+//   - churn: writers commit pairs of keys until they are done, or the database
+//     is fenced, saying so after each.
+func runChild(mode, dir string) int {
+	db, err := Open(context.Background(), testOptions(dir))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return childNoOpen
+	}
+	q := Attach(db, &writer{})
+	fmt.Println("ready")
+	switch mode {
+	case "hold":
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	case "serial":
+		for i := range 20 {
+			if commit(q, put(numbered(i), strings.Repeat("v", 500))) != nil {
+				return childFenced
+			}
+			fmt.Println("ack", i)
+		}
+	case "churn":
+		return churn(db, q)
+	}
+	return childDone // without Close
+}
+
+func churn(db *DB, q *Queue[*write]) int {
+	var wg sync.WaitGroup
+	value := strings.Repeat("v", 2000)
+	for w := range churnWriters {
+		wg.Go(func() {
+			for i := range churnCommits {
+				key := strconv.Itoa(w*churnCommits + i)
+				if commit(q, &write{set: map[string]string{"a" + key: value, "b" + key: value}}) != nil {
+					return
+				}
+				fmt.Println("ack", key)
+			}
+		})
+	}
+	wg.Wait()
+	if db.Err() != nil {
+		fmt.Fprintln(os.Stderr, db.Close())
+		return childFenced
+	}
+	return childDone
+}
+
+// child starts the test binary in mode, under the given command if any.
+func child(t *testing.T, mode, dir string, under ...string) (*exec.Cmd, *bufio.Scanner) {
+	t.Helper()
+	self, err := os.Executable()
+	must(t, err)
+	args := append(under, self, dir)
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), childEnv+"="+mode)
+	cmd.Stderr = t.Output()
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	return cmd, bufio.NewScanner(out)
+}
+
+func exitCode(t *testing.T, err error) int {
+	t.Helper()
+	if err == nil {
+		return 0
+	}
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return exit.ExitCode()
+}
+
+func TestLockOfAnotherProcess(t *testing.T) {
+	dir := t.TempDir()
+	self, err := os.Executable()
+	must(t, err)
+	cmd := exec.CommandContext(t.Context(), self, dir)
+	cmd.Env = append(os.Environ(), childEnv+"=hold")
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	if scan := bufio.NewScanner(out); !scan.Scan() {
+		t.Fatal("the child did not open the database")
+	}
+	_, err = Open(t.Context(), testOptions(dir))
+	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), fmt.Sprintf("process %d", cmd.Process.Pid)) {
+		t.Errorf("got %v", err)
+	}
+	must(t, in.Close())
+	opts := testOptions(dir)
+	opts.LockWait = 10 * time.Second // it ends without Close: the lock goes with the process
+	openTest(t, opts)
+	must(t, cmd.Wait())
+}
+
+// TestKilledProcessLosesNothing is about recovery, not about syncs: the page
+// cache outlives the process.
+func TestKilledProcessLosesNothing(t *testing.T) {
+	dir := t.TempDir()
+	for round, acks := range []int{3, 400, 1500} {
+		cmd, out := child(t, "churn", dir)
+		var acked []string
+		for out.Scan() {
+			if key, ok := strings.CutPrefix(out.Text(), "ack "); ok {
+				acked = append(acked, key)
+			}
+			if len(acked) == acks {
+				must(t, cmd.Process.Signal(syscall.SIGKILL))
+			}
+		}
+		_ = cmd.Wait()
+		if len(acked) < acks {
+			t.Fatalf("round %d: %d answers", round, len(acked))
+		}
+		wantAcked(t, dir, acked)
+	}
+}
+
+// wantAcked opens the database and expects both keys of each answered pair,
+// and no half of any other.
+func wantAcked(t *testing.T, dir string, acked []string) {
+	t.Helper()
+	db, err := Open(t.Context(), testOptions(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, key := range keysOf(t, db, Scan{KeysOnly: true}) {
+		found[key] = true
+	}
+	for _, key := range acked {
+		if !found["a"+key] || !found["b"+key] {
+			t.Errorf("%s was answered and is lost", key)
+		}
+	}
+	for key := range found {
+		if !found["a"+key[1:]] || !found["b"+key[1:]] {
+			t.Errorf("%s is without its other half", key)
+		}
+	}
+	if !db.Stats().Unclean {
+		t.Error("the stop counts as clean")
+	}
+	must(t, db.Close())
+}
+
+// strace returns the command line that traces the child's calls into a file.
+func strace(t *testing.T, file string, expr ...string) []string {
+	t.Helper()
+	path, err := exec.LookPath("strace")
+	if err != nil {
+		t.Fatal("strace is needed to see the syncs: install it (Debian: apt-get install strace) or run `make test`, which does")
+	}
+	args := []string{path, "-f", "-qq", "-y", "-o", file}
+	for _, e := range expr {
+		args = append(args, "-e", e)
+	}
+	return args
+}
+
+func TestEachAnswerFollowsASyncOfTheLog(t *testing.T) {
+	if !syncWrites {
+		t.Fatal("built with remora_nosync, which is for the power-loss tests only")
+	}
+	file := filepath.Join(t.TempDir(), "trace")
+	cmd, out := child(t, "serial", t.TempDir(), strace(t, file, "trace=mmap,munmap,msync,fsync,write")...)
+	for out.Scan() {
+	}
+	must(t, cmd.Wait())
+	trace, err := os.ReadFile(file)
+	must(t, err)
+	acks, synced := 0, false
+	logs := map[string]bool{}      // addresses of mapped WALs
+	pending := map[string]string{} // unfinished calls by thread
+	for line := range strings.Lines(string(trace)) {
+		call := finished(pending, strings.TrimSpace(line))
+		switch {
+		case strings.HasPrefix(call, "mmap(") && strings.Contains(call, ".mem>"):
+			logs[result(call)] = true
+		case strings.HasPrefix(call, "munmap("):
+			delete(logs, firstArg(call))
+		case strings.HasPrefix(call, "msync(") && result(call) == "0":
+			synced = synced || logs[firstArg(call)]
+		case strings.HasPrefix(call, "write(1<") && strings.Contains(call, `"ack `):
+			if !synced {
+				t.Errorf("answer %d without a sync of the log before it", acks)
+			}
+			acks, synced = acks+1, false
+		}
+	}
+	if acks != 20 {
+		t.Errorf("%d answers in the trace", acks)
+	}
+}
+
+// finished puts the two lines of an interrupted call together; it returns the
+// call when it has ended, so that its place in the trace is its end.
+func finished(pending map[string]string, line string) string {
+	pid, call, _ := strings.Cut(line, " ")
+	call = strings.TrimSpace(call)
+	if begin, ok := strings.CutSuffix(call, "<unfinished ...>"); ok {
+		pending[pid] = begin
+		return ""
+	}
+	if _, end, ok := strings.Cut(call, " resumed>"); ok {
+		return pending[pid] + end
+	}
+	return call
+}
+
+func firstArg(call string) string {
+	_, args, _ := strings.Cut(call, "(")
+	arg, _, _ := strings.Cut(args, ",")
+	return arg
+}
+
+func result(call string) string {
+	i := strings.LastIndex(call, " = ")
+	if i < 0 {
+		return ""
+	}
+	res, _, _ := strings.Cut(call[i+3:], " ")
+	return res
+}
+
+// TestFailedSyncsLoseNothing fails one sync of each kind at several moments:
+// what was answered before is there after a restart on the same cache, and
+// nothing is answered after. A failed sync of the manifest makes Badger remove
+// a table that the manifest names.
+func TestFailedSyncsLoseNothing(t *testing.T) {
+	for _, tt := range []struct {
+		name, call, file string
+		moments          []int
+	}{
+		{"logs and tables", "msync", "", []int{4, 9, 30, 150}},
+		{"directory", "fsync", "", []int{4, 30}},
+		{"manifest", "fsync", badger.ManifestFilename, []int{1, 2, 3, 5, 8}},
+	} {
+		fenced := 0
+		for _, n := range tt.moments {
+			t.Run(fmt.Sprint(tt.name, " ", n), func(t *testing.T) {
+				if failSync(t, tt.call, tt.file, n) {
+					fenced++
+				}
+			})
+		}
+		if fenced == 0 {
+			t.Errorf("%s: no run failed a sync", tt.name)
+		}
+	}
+}
+
+// failSync fails the nth call of a thread, on one file if it is named, and
+// reports whether there was one.
+func failSync(t *testing.T, call, file string, n int) bool {
+	t.Helper()
+	dir, traced := t.TempDir(), filepath.Join(t.TempDir(), "trace")
+	under := strace(t, traced, "trace="+call, fmt.Sprintf("inject=%s:error=EIO:when=%d", call, n))
+	if file != "" {
+		under = append(under, "-P", filepath.Join(dir, file))
+	}
+	cmd, out := child(t, "churn", dir, under...)
+	acked := answers(out)
+	code := exitCode(t, cmd.Wait())
+	trace, err := os.ReadFile(traced)
+	must(t, err)
+	failed := strings.Contains(string(trace), "INJECTED")
+	if failed != (code == childFenced || code == childNoOpen) {
+		t.Errorf("exit code %d, injected %t", code, failed)
+	}
+	t.Logf("exit code %d after %d answers", code, len(acked))
+	wantAcked(t, dir, acked)
+	return failed
+}
+
+func answers(out *bufio.Scanner) (acked []string) {
+	for out.Scan() {
+		if key, ok := strings.CutPrefix(out.Text(), "ack "); ok {
+			acked = append(acked, key)
+		}
+	}
+	return acked
+}

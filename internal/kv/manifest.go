@@ -104,21 +104,27 @@ func (d *directory) withoutRetracted(data []byte) ([]byte, error) {
 
 // missing returns the live tables that have no file.
 func (d *directory) missing(sets []changeSet) map[uint64]bool {
-	live := make(map[uint64]bool)
-	for _, s := range sets {
-		for _, c := range s.changes {
-			if c.Op == pb.ManifestChange_CREATE {
-				live[c.Id] = true
-			} else {
-				delete(live, c.Id)
-			}
-		}
-	}
-	maps.DeleteFunc(live, func(id uint64, _ bool) bool {
+	tables := live(sets)
+	maps.DeleteFunc(tables, func(id uint64, _ bool) bool {
 		_, err := os.Stat(table.NewFilename(id, d.path))
 		return err == nil
 	})
-	return live
+	return tables
+}
+
+// live returns the tables that are created and not deleted.
+func live(sets []changeSet) map[uint64]bool {
+	tables := make(map[uint64]bool)
+	for _, s := range sets {
+		for _, c := range s.changes {
+			if c.Op == pb.ManifestChange_CREATE {
+				tables[c.Id] = true
+			} else {
+				delete(tables, c.Id)
+			}
+		}
+	}
+	return tables
 }
 
 // changeSet is one atomic entry of the manifest.

@@ -27,16 +27,19 @@ import (
 //
 // A crash in between leaves the directory unclean, and all of this is repeated.
 func (db *DB) prepare(ctx context.Context) (unclean bool, err error) {
+	exists, err := db.dir.checkManifest(db.opts.Magic)
+	if err != nil {
+		return false, err
+	}
 	clean, err := db.dir.takeClean()
 	if err != nil {
 		return false, fmt.Errorf("take clean-stop marker: %w", err)
 	}
-	if err := db.dir.removeEmpty(); err != nil {
+	if err := db.dir.removeEmpty(); err != nil || !exists {
 		return false, err
 	}
-	exists, err := db.dir.checkManifest(db.opts.Magic)
-	if err != nil || clean || !exists {
-		return false, err
+	if clean {
+		return false, db.dir.checkTables()
 	}
 	db.log.Info("database was not closed cleanly: rewriting what it recovers", "dir", db.dir.path)
 	if err := db.rewrite(ctx); err != nil {
@@ -68,6 +71,9 @@ func (d *directory) removeEmpty() error {
 
 func (db *DB) rewrite(ctx context.Context) error {
 	if err := db.dir.rewriteManifest(); err != nil {
+		return err
+	}
+	if err := db.dir.checkTables(); err != nil {
 		return err
 	}
 	size, err := db.dir.recoverySize()

@@ -1,0 +1,127 @@
+package kv
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/fb"
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/table"
+	"github.com/dgraph-io/badger/v4/y"
+	"google.golang.org/protobuf/proto"
+)
+
+// checkTables reads of each live table what Badger's Open reads of it: the
+// footer, the index and the last block. Badger does so on goroutines of its
+// own, where a damaged length ends the process by a panic or log.Fatal
+// (table/table.go initBiggestAndSmallest, readNoFail), at each start again.
+func (d *directory) checkTables() error {
+	data, err := os.ReadFile(filepath.Join(d.path, badger.ManifestFilename))
+	if err != nil {
+		return err
+	}
+	sets, err := changeSets(data)
+	if err != nil {
+		return err
+	}
+	for id := range live(sets) {
+		path := table.NewFilename(id, d.path)
+		if err := checkTable(path); err != nil {
+			return fmt.Errorf("%w: table %s: %w", ErrDamaged, filepath.Base(path), err)
+		}
+	}
+	return nil
+}
+
+// checkTable walks a table from its end: blocks, index, length of the index,
+// checksum of the index, length of the checksum (table/builder.go Copy).
+func checkTable(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	t := tail{file: f, end: st.Size()}
+	sum := t.section("checksum")
+	index := t.section("index")
+	if t.err != nil {
+		return t.err
+	}
+	if err := verify(index, sum); err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	return checkLastBlock(f, t.end, index)
+}
+
+// tail reads a file's sections from the end, each followed by its length.
+type tail struct {
+	file *os.File
+	end  int64
+	err  error
+}
+
+func (t *tail) section(what string) []byte {
+	size := t.take(what, 4)
+	if t.err != nil {
+		return nil
+	}
+	return t.take(what, int64(binary.BigEndian.Uint32(size)))
+}
+
+func (t *tail) take(what string, n int64) []byte {
+	if t.err != nil {
+		return nil
+	}
+	if n > t.end {
+		t.err = fmt.Errorf("%s of %d bytes in a file that has %d left", what, n, t.end)
+		return nil
+	}
+	buf := make([]byte, n)
+	t.end -= n
+	_, t.err = t.file.ReadAt(buf, t.end)
+	return buf
+}
+
+// checkLastBlock verifies the block from which Badger takes the largest key:
+// entries, their offsets, their number, checksum, its length.
+func checkLastBlock(f *os.File, indexStart int64, index []byte) error {
+	ti := fb.GetRootAsTableIndex(index, 0)
+	var at fb.BlockOffset
+	if n := ti.OffsetsLength(); n == 0 || !ti.Offsets(&at, n-1) {
+		return fmt.Errorf("index names no blocks")
+	}
+	start, end := int64(at.Offset()), int64(at.Offset())+int64(at.Len())
+	if end > indexStart {
+		return fmt.Errorf("last block ends at %d, after the index begins at %d", end, indexStart)
+	}
+	t := tail{file: f, end: end}
+	sum := t.section("block checksum")
+	if t.err != nil {
+		return t.err
+	}
+	if t.end < start {
+		return fmt.Errorf("block checksum is longer than the block")
+	}
+	if err := verify(t.take("block", t.end-start), sum); err != nil {
+		return fmt.Errorf("last block: %w", err)
+	}
+	return t.err
+}
+
+func verify(data, sum []byte) error {
+	var want pb.Checksum
+	if err := proto.Unmarshal(sum, &want); err != nil {
+		return fmt.Errorf("checksum: %w", err)
+	}
+	if want.Algo != pb.Checksum_CRC32C && want.Algo != pb.Checksum_XXHash64 {
+		return fmt.Errorf("checksum of unknown kind %d", want.Algo)
+	}
+	return y.VerifyChecksum(data, &want)
+}
