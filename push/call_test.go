@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -16,11 +15,6 @@ import (
 
 	"github.com/remora-mq/remora/message"
 )
-
-// blind makes a connection look alive.
-type blind struct{ syscall.RawConn }
-
-func (b blind) Read(f func(fd uintptr) bool) error { return syscall.EAGAIN }
 
 func newRequest(t *testing.T, c *Client) *fasthttp.Request {
 	t.Helper()

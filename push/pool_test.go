@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -63,7 +64,13 @@ func TestConnectionClosedWhileIdle(t *testing.T) {
 	c := newClient(t, Options{URL: h.url()})
 	for i := range 20 {
 		wantDone(t, deliver(t, c))
+		if c.pool.idle[0].stale() {
+			t.Fatal("a live connection counts as closed")
+		}
 		h.closeConns()
+		if !c.pool.idle[0].stale() {
+			t.Fatal("a closed connection counts as alive")
+		}
 		if n := h.calls.Load(); n != int32(i+1) {
 			t.Fatalf("%d calls after %d messages", n, i+1)
 		}
@@ -88,13 +95,27 @@ func TestConnectionClosedInTheRace(t *testing.T) {
 	}
 }
 
+// quiet answers reads of the descriptor from a connection on which nothing
+// happens, so that a closed one looks alive.
+type quiet struct {
+	syscall.RawConn
+	other syscall.RawConn
+}
+
+func (q quiet) Read(f func(fd uintptr) bool) error { return q.other.Read(f) }
+
 func TestDeliverConnectsAgainOnlyForAKeptConnection(t *testing.T) {
 	h := serve(t, text(ok))
 	c := newClient(t, Options{URL: h.url()})
+	alive, err := newClient(t, Options{URL: serve(t, text(ok)).url()}).pool.dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alive.Close()
 	wantDone(t, deliver(t, c))
 	cn := c.pool.pop()
 	h.closeConns()
-	cn.raw = blind{cn.raw}
+	cn.raw = quiet{cn.raw, alive.raw}
 	c.pool.put(cn)
 	wantDone(t, deliver(t, c))
 	if n := h.calls.Load(); n != 2 {
