@@ -57,6 +57,15 @@ func AppendExternalRecord(dst []byte, m *Message, payload []byte) []byte {
 	})
 }
 
+// ExternalRecord is what DecodeRecord will read of m when its payload is stored
+// elsewhere.
+func ExternalRecord(m *Message, payload []byte) Record {
+	return Record{
+		Message:     Message{ID: m.ID, Seq: m.Seq, AcceptedAt: m.AcceptedAt, Topic: m.Topic, OrderingKey: m.OrderingKey},
+		PayloadSize: len(payload), PayloadCRC: crc32.Checksum(payload, castagnoli),
+	}
+}
+
 // lengthBytes is the width of the length field: a padded uvarint, so that it
 // can be filled in after the rest is written. Records stay below 2^28 bytes.
 const lengthBytes = 4

@@ -1,0 +1,267 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// Append makes drafts durable, all or none of them, and returns their receipts
+// in order. When it returns nil the messages, the dedupe keys and the ledger's
+// counters are on stable storage; a crash before that leaves all or nothing.
+//
+// A draft whose dedupe key was accepted before with the same fingerprint stores
+// nothing; its receipt is the first one's, as it stands now, with Duplicate set.
+//
+// Errors: a *DraftError for ErrKeyReused and ErrKeySettled; ErrFull,
+// ErrTooManyTopics, ErrClosed, ErrReadOnly: nothing was stored. ErrUnknown: it
+// may be; a retry under the same key decides.
+func (s *Spool) Append(ctx context.Context, drafts []Draft) ([]message.Receipt, error) {
+	if s.closed() {
+		return nil, ErrClosed
+	}
+	op := &appendMessages{}
+	if err := s.prepare(ctx, drafts, op); err != nil {
+		return nil, err
+	}
+	if err := s.commit(ctx, op, op.size()); err != nil {
+		return nil, fmt.Errorf("append: %w", err)
+	}
+	s.dropPayloads(op)
+	if op.err != nil {
+		return nil, op.err
+	}
+	return s.receiptsOf(ctx, op)
+}
+
+// newMessage is a draft on its way into a block.
+type newMessage struct {
+	msg         *message.Message
+	key         keyHash // zero: none
+	fingerprint uint64
+	size        int
+	external    []byte // encoded payload, when it is stored apart
+	payload     *payload
+	block       *block
+	duplicateOf uint64      // sequence of the message that has the key
+	first       *newMessage // the same, when it is new in this very commit
+}
+
+// recordSize is an upper bound of the bytes of its record.
+func (n *newMessage) recordSize() int {
+	const fixed = 64 // header, sequence, ID, time, CRC, lengths
+	size := fixed + len(n.msg.Topic) + len(n.msg.OrderingKey)
+	if n.external == nil {
+		size += n.size + 4*(6+2*len(n.msg.Keys)+2*len(n.msg.Properties))
+	}
+	return size
+}
+
+// prepare does outside the commit what can be done there.
+func (s *Spool) prepare(ctx context.Context, drafts []Draft, op *appendMessages) error {
+	total := 0
+	for i := range drafts {
+		total += drafts[i].Size()
+	}
+	if err := s.admit(total); err != nil {
+		return err
+	}
+	inline := inlinePayload
+	if total > inlineUnit {
+		inline = inlineSmall
+	}
+	for i := range drafts {
+		op.added = append(op.added, s.newMessage(&drafts[i], inline))
+	}
+	return ctx.Err()
+}
+
+func (s *Spool) newMessage(d *Draft, inline int) *newMessage {
+	m := d.Message
+	n := &newMessage{msg: &m, size: m.Size()}
+	if d.DedupeKey != "" {
+		n.key, n.fingerprint = hashKey(m.Topic, d.DedupeKey), shortFingerprint(d.Fingerprint)
+	}
+	if n.size > inline {
+		n.external = message.AppendPayload(nil, &m)
+		n.size = len(n.external) + len(m.Topic)
+		n.payload = s.storePayload(&m, n.external)
+	}
+	return n
+}
+
+// admit refuses what goes over the high-water mark.
+func (s *Spool) admit(size int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held+int64(size) > s.opts.Limit {
+		return fmt.Errorf("%w: %d of %d bytes are held; raise spool.limit, or wait until the broker has taken some", ErrFull, s.held, s.opts.Limit)
+	}
+	return nil
+}
+
+// appendMessages accepts the messages of one Append.
+type appendMessages struct {
+	added []*newMessage
+	err   error
+}
+
+func (op *appendMessages) size() int {
+	const entries = 512 // block, index, topic, head, dedupe part: keys and checks
+	size := entries
+	for _, n := range op.added {
+		size += n.recordSize() + 160
+	}
+	return size
+}
+
+func (op *appendMessages) apply(c *commit) {
+	if op.err = op.check(c); op.err != nil {
+		return
+	}
+	for _, n := range op.added {
+		if n.key == (keyHash{}) {
+			c.add(c.s.laneFor(n.msg.Topic), n)
+		} else if n.first = c.reserved[n.key]; n.first != nil {
+			continue
+		} else if ref, ok := c.s.keys.refs[n.key]; ok {
+			n.duplicateOf = ref.seq
+		} else {
+			c.reserved[n.key] = n
+			c.add(c.s.laneFor(n.msg.Topic), n)
+		}
+	}
+}
+
+// check finds what makes the whole unit impossible, before anything is changed.
+func (op *appendMessages) check(c *commit) error {
+	unknown := map[string]bool{}
+	for i, n := range op.added {
+		if c.s.lanes[n.msg.Topic] == nil {
+			unknown[n.msg.Topic] = true
+		}
+		if err := n.checkKey(c); err != nil {
+			return &DraftError{Index: i, Err: err}
+		}
+	}
+	if len(unknown) > 0 && len(c.s.lanes)+len(unknown) > c.s.opts.MaxTopics {
+		return fmt.Errorf("%w: %d are known; raise topics.max", ErrTooManyTopics, len(c.s.lanes))
+	}
+	return nil
+}
+
+func (n *newMessage) checkKey(c *commit) error {
+	if n.key == (keyHash{}) {
+		return nil
+	}
+	fingerprint, known := n.fingerprint, false
+	if first := c.reserved[n.key]; first != nil {
+		fingerprint, known = first.fingerprint, true
+	} else if ref, ok := c.s.keys.refs[n.key]; ok {
+		if c.s.ended[ref.seq] {
+			return ErrKeySettled
+		}
+		fingerprint, known = ref.fingerprint, true
+	}
+	if known && fingerprint != n.fingerprint {
+		return ErrKeyReused
+	}
+	return nil
+}
+
+// laneFor returns the lane of a topic, new when it is.
+func (s *Spool) laneFor(topic string) *lane {
+	l := s.lanes[topic]
+	if l == nil {
+		s.head.topics++
+		l = newLane(s.head.topics, topic)
+		l.window.atTail = true
+		s.addLane(l)
+		s.announce(l)
+	}
+	return l
+}
+
+// synced lets the forwarder see the messages.
+func (op *appendMessages) synced(s *Spool) {
+	if op.err != nil {
+		return
+	}
+	for _, n := range op.added {
+		switch {
+		case n.first != nil:
+			n.duplicateOf = n.first.msg.Seq
+		case n.duplicateOf == 0:
+			s.enter(n)
+		}
+	}
+}
+
+// enter brings a new message into its lane's window, if there is room for its
+// block and nothing waits on disk before it.
+func (s *Spool) enter(n *newMessage) {
+	l := s.lanes[n.msg.Topic]
+	l.lastSeq = n.msg.Seq
+	l.ready.raise()
+	w := &l.window
+	if n.msg.Seq <= w.loadedTo { // a read from disk was faster
+		return
+	}
+	if n.msg.Seq == n.block.firstSeq {
+		if w.bytes > 0 && s.windows+int64(len(n.block.value)) > s.opts.Window {
+			w.atTail = false
+		}
+		if w.atTail {
+			s.addBlock(l, n.block.firstSeq, n.block.count, n.block.count)
+		}
+	}
+	if w.atTail {
+		s.addEntry(l, n.msg, n.payload)
+	}
+}
+
+// addEntry makes a held message leasable.
+func (s *Spool) addEntry(l *lane, m *message.Message, p *payload) {
+	e := &entry{msg: m, payload: p, lane: l, size: m.Size(), state: message.StatePending}
+	if p != nil {
+		e.msg, e.size = &p.rec.Message, p.rec.PayloadSize+len(m.Topic)
+	}
+	s.entries[m.Seq] = e
+	l.window.add(e)
+	l.window.loadedTo = m.Seq
+	s.windows += int64(e.size)
+}
+
+func (s *Spool) addBlock(l *lane, firstSeq uint64, count, live int) {
+	b := &blockState{firstSeq: firstSeq, count: count, live: live}
+	l.blocks = append(l.blocks, b)
+}
+
+// receiptsOf answers an Append. A duplicate's receipt may have to be read.
+func (s *Spool) receiptsOf(ctx context.Context, op *appendMessages) ([]message.Receipt, error) {
+	out := make([]message.Receipt, 0, len(op.added))
+	for _, n := range op.added {
+		if n.duplicateOf == 0 {
+			out = append(out, acceptedReceipt(n.msg))
+			continue
+		}
+		r, err := s.receiptOf(ctx, n.duplicateOf)
+		if errors.Is(err, ErrNotFound) {
+			return nil, fmt.Errorf("append: receipt of a known dedupe key: %w", errDamaged)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("append: %w", err)
+		}
+		r.Duplicate = true
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func acceptedReceipt(m *message.Message) message.Receipt {
+	r := message.Receipt{ID: m.ID, Topic: m.Topic, State: message.StatePending, AcceptedAt: m.AcceptedAt}
+	r.History.Add(message.Event{At: m.AcceptedAt, Name: "accepted"})
+	return r
+}

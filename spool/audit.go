@@ -1,0 +1,214 @@
+package spool
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
+)
+
+// Audit is an independent count of the records on disk, beside the ledger's
+// counters of the same moment.
+type Audit struct {
+	Ledger   Ledger   `json:"ledger"`   // the counters, as they are on disk
+	Held     uint64   `json:"held"`     // records that were read and are not settled
+	Settled  uint64   `json:"settled"`  // sequences that the bitmaps say are settled
+	Balanced bool     `json:"balanced"` // nothing is missing and every counter agrees
+	Missing  []uint64 `json:"missing"`  // sequences that are neither (at most maxMissing are named)
+	Damage   []string `json:"damage"`   // what could not be read, or disagrees
+}
+
+// maxMissing bounds how many missing sequences an audit names.
+const maxMissing = 10_000
+
+// Audit reads every record in one consistent view, checks its CRC, and compares
+// sequences and topics with the ledger. It takes as long as reading the spool.
+func (s *Spool) Audit(ctx context.Context) (Audit, error) {
+	a := &auditor{ctx: ctx, topics: map[uint32]*auditTopic{}, held: map[uint64]bool{}}
+	a.settled.ranges = map[uint64]*bitmap{}
+	if err := s.db.Snapshot(a.run); err != nil {
+		return Audit{}, fmt.Errorf("audit: %w", err)
+	}
+	return a.result(), nil
+}
+
+type auditTopic struct {
+	*lane
+	held, dead uint64
+}
+
+type auditor struct {
+	ctx     context.Context //nolint:containedctx // lives for one call
+	r       kv.Reader
+	head    head
+	topics  map[uint32]*auditTopic
+	settled settledSet
+	held    map[uint64]bool // readable and not settled
+	damage  []string
+}
+
+func (a *auditor) run(r kv.Reader) error {
+	a.r = r
+	v, err := r.Get(headKey)
+	if err == nil {
+		a.head, err = decodeHead(v)
+	}
+	if err != nil {
+		return err
+	}
+	a.settled.low = a.head.lowRange
+	for _, walk := range []struct {
+		prefix []byte
+		visit  func(k, v []byte) error
+	}{
+		{topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {deadPrefix, a.dead}, {blockPrefix, a.block},
+	} {
+		err := r.Scan(kv.Scan{Prefix: walk.prefix}, func(k, v []byte) (bool, error) {
+			if err := walk.visit(k, v); err != nil {
+				a.note("%q: %v", k, err)
+			}
+			return true, a.ctx.Err()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *auditor) note(format string, args ...any) {
+	if len(a.damage) < maxMissing {
+		a.damage = append(a.damage, fmt.Sprintf(format, args...))
+	}
+}
+
+func (a *auditor) topic(k, v []byte) error {
+	l, err := decodeLane(tail32(k, len(topicPrefix)), v)
+	if err != nil {
+		return err
+	}
+	a.topics[l.id] = &auditTopic{lane: l}
+	return nil
+}
+
+func (a *auditor) bitmap(k, v []byte) error {
+	b, err := decodeBitmap(v)
+	if err == nil {
+		a.settled.ranges[tail64(k, len(bitmapPrefix))] = b
+	}
+	return err
+}
+
+func (a *auditor) dead(k, v []byte) error {
+	seq := tail64(k, len(deadPrefix)+4)
+	t := a.topics[tail32(k, len(deadPrefix))]
+	d, err := decodeDead(v)
+	if err != nil {
+		return err
+	}
+	if t == nil || d.record.Seq != seq || d.record.Topic != t.lane.topic {
+		return errors.New("a dead letter is filed under a wrong sequence or topic")
+	}
+	t.dead++
+	return a.hold(t, d.record)
+}
+
+func (a *auditor) block(k, v []byte) error {
+	t := a.topics[tail32(k, len(blockPrefix))]
+	if t == nil {
+		return errors.New("a block of an unknown topic")
+	}
+	next := tail64(k, len(blockPrefix)+4)
+	var found []error
+	err := records(v, func(r message.Record) {
+		if r.Seq != next || r.Topic != t.lane.topic {
+			found = append(found, fmt.Errorf("sequence %d of topic %q stands where %d belongs", r.Seq, r.Topic, next))
+		}
+		next++
+		if a.settled.has(r.Seq) || a.held[r.Seq] { // settled, or moved to a dead letter
+			return
+		}
+		if err := a.hold(t, r); err != nil {
+			found = append(found, err)
+		}
+	})
+	return errors.Join(append(found, err)...)
+}
+
+// hold counts a readable record that is not settled, and checks a payload that
+// is stored apart.
+func (a *auditor) hold(t *auditTopic, r message.Record) error {
+	if r.PayloadSize > 0 {
+		if err := a.payload(r); err != nil {
+			return fmt.Errorf("sequence %d: %w", r.Seq, err)
+		}
+	}
+	a.held[r.Seq] = true
+	t.held++
+	return nil
+}
+
+func (a *auditor) payload(r message.Record) error {
+	v, err := a.r.Get(chunkSetKey(r.Seq))
+	if err != nil {
+		return fmt.Errorf("find payload: %w", err)
+	}
+	set, chunks, err := decodeChunkSet(v)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	for n := range chunks {
+		part, err := a.r.Get(chunkKey(set, n))
+		if err != nil {
+			return fmt.Errorf("read payload: %w", err)
+		}
+		b.Write(part)
+	}
+	return r.SetPayload(b.Bytes())
+}
+
+// result compares. Every sequence up to the high water is held or settled;
+// every topic's counters add up to what was counted.
+func (a *auditor) result() Audit {
+	out := Audit{Held: uint64(len(a.held)), Ledger: Ledger{Topics: map[string]Counts{}}}
+	for seq := uint64(1); seq <= a.head.highWater; seq++ {
+		if seq>>bitmapShift < a.settled.low {
+			seq = a.settled.low<<bitmapShift - 1
+			continue
+		}
+		if !a.held[seq] && !a.settled.has(seq) && len(out.Missing) < maxMissing {
+			out.Missing = append(out.Missing, seq)
+		}
+	}
+	out.Settled = a.countSettled()
+	for _, t := range a.topics {
+		if t.held != t.counts.held() || t.dead != t.counts.dead {
+			a.note("topic %q: the ledger holds %d (%d dead), %d (%d dead) were read", t.lane.topic, t.counts.held(), t.counts.dead, t.held, t.dead)
+		}
+		c := t.ledger()
+		out.Ledger.Topics[t.lane.topic] = c
+		out.Ledger.Total.add(c)
+	}
+	if n := out.Ledger.Total.Accepted; n != a.head.highWater {
+		a.note("the ledger accepted %d, %d sequences were given", n, a.head.highWater)
+	}
+	if n := a.head.highWater - min(out.Held, a.head.highWater); n != out.Settled {
+		a.note("%d sequences were given and %d are held, yet %d are settled", a.head.highWater, out.Held, out.Settled)
+	}
+	out.Damage = a.damage
+	out.Balanced = len(out.Missing) == 0 && len(out.Damage) == 0
+	return out
+}
+
+// countSettled leaves out sequence 0, which is settled and no message.
+func (a *auditor) countSettled() uint64 {
+	n := a.settled.low << bitmapShift
+	for _, b := range a.settled.ranges {
+		n += uint64(b.count)
+	}
+	return n - min(n, 1)
+}

@@ -1,0 +1,103 @@
+package spool
+
+import "math/bits"
+
+// bitmapShift: one bitmap covers 4,096 sequences.
+const bitmapShift = 12
+
+// bitmap says which sequences of a range are settled.
+type bitmap struct {
+	words [1 << bitmapShift / 64]uint64
+	count int // of set bits
+}
+
+func (b *bitmap) set(seq uint64) {
+	w, bit := bitOf(seq)
+	if b.words[w]&bit == 0 {
+		b.words[w] |= bit
+		b.count++
+	}
+}
+
+func (b *bitmap) has(seq uint64) bool {
+	w, bit := bitOf(seq)
+	return b.words[w]&bit != 0
+}
+
+func (b *bitmap) full() bool { return b.count == 1<<bitmapShift }
+
+func bitOf(seq uint64) (word int, bit uint64) {
+	i := seq & (1<<bitmapShift - 1)
+	return int(i / 64), 1 << (i % 64)
+}
+
+func (b *bitmap) encode() []byte {
+	out := make([]byte, 0, len(b.words)*8+4)
+	for _, w := range b.words {
+		for s := 0; s < 64; s += 8 {
+			out = append(out, byte(w>>s))
+		}
+	}
+	return seal(out)
+}
+
+func decodeBitmap(v []byte) (*bitmap, error) {
+	v, err := unseal(v)
+	if err != nil {
+		return nil, err
+	}
+	b := new(bitmap)
+	if len(v) != len(b.words)*8 {
+		return nil, errDamaged
+	}
+	for i, x := range v {
+		b.words[i/8] |= uint64(x) << (i % 8 * 8)
+	}
+	for _, w := range b.words {
+		b.count += bits.OnesCount64(w)
+	}
+	return b, nil
+}
+
+// settledSet knows of every sequence whether it is settled: all below low are,
+// and above it the bitmaps say. Ranges that are all settled, and have none
+// unsettled below, are forgotten by raising low.
+type settledSet struct {
+	low    uint64 // first range that is kept
+	ranges map[uint64]*bitmap
+}
+
+func (s *settledSet) has(seq uint64) bool {
+	r := seq >> bitmapShift
+	if r < s.low {
+		return true
+	}
+	b := s.ranges[r]
+	return b != nil && b.has(seq)
+}
+
+// set marks seq and returns its range.
+func (s *settledSet) set(seq uint64) uint64 {
+	r := seq >> bitmapShift
+	b := s.ranges[r]
+	if b == nil {
+		b = new(bitmap)
+		s.ranges[r] = b
+	}
+	b.set(seq)
+	return r
+}
+
+// raise forgets the full ranges at the low end and returns them. Sequence 0 is
+// never given to a message and counts as settled.
+func (s *settledSet) raise() (forgotten []uint64) {
+	for {
+		b := s.ranges[s.low]
+		if b == nil || !b.full() {
+			return forgotten
+		}
+		delete(s.ranges, s.low)
+		forgotten = append(forgotten, s.low)
+		s.low++
+	}
+}

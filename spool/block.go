@@ -1,0 +1,84 @@
+package spool
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// maxBlock bounds one entry, far below Badger's value threshold of 1 MiB:
+// above it a value goes to the value log, whose failed syncs are only logged
+// (badger/v4 value.go).
+const maxBlock = 512 << 10
+
+// block is a run of messages of one commit and topic, sequences without a gap.
+// As an entry: the number of records, then the records.
+type block struct {
+	topic    uint32
+	firstSeq uint64
+	count    int
+	value    []byte // from the third byte: the first two hold the count
+}
+
+const blockHeader = 2
+
+func newBlock(topic uint32, firstSeq uint64) *block {
+	return &block{topic: topic, firstSeq: firstSeq, value: make([]byte, blockHeader, 4<<10)}
+}
+
+// add appends m; external is its payload when that is stored apart.
+func (b *block) add(m *message.Message, external []byte) {
+	if external != nil {
+		b.value = message.AppendExternalRecord(b.value, m, external)
+	} else {
+		b.value = message.AppendRecord(b.value, m)
+	}
+	b.count++
+	binary.BigEndian.PutUint16(b.value, uint16(b.count))
+}
+
+// full reports whether another record of size bytes belongs into a new block.
+func (b *block) full(size, limit int) bool {
+	return b.count > 0 && (len(b.value)+size > limit || b.count == 1<<16-1)
+}
+
+// records decodes the records of a block's value in order. The one that cannot
+// be decoded ends the walk: the length of what follows it is not known.
+func records(value []byte, fn func(message.Record)) error {
+	if len(value) < blockHeader {
+		return errDamaged
+	}
+	count := int(binary.BigEndian.Uint16(value))
+	rest := value[blockHeader:]
+	for i := range count {
+		r, n, err := message.DecodeRecord(rest)
+		if err != nil {
+			return fmt.Errorf("record %d of %d: %w", i+1, count, err)
+		}
+		fn(r)
+		rest = rest[n:]
+	}
+	return nil
+}
+
+// index is what the entry si tells of a block.
+type index struct {
+	topic uint32
+	count int
+}
+
+func (x index) encode() []byte {
+	b := binary.AppendUvarint(make([]byte, 0, 16), uint64(x.topic))
+	return seal(binary.AppendUvarint(b, uint64(x.count)))
+}
+
+func decodeIndex(v []byte) (index, error) {
+	b, err := unseal(v)
+	if err != nil {
+		return index{}, fmt.Errorf("read index: %w", err)
+	}
+	f := fields{b: b}
+	x := index{topic: uint32(f.uint()), count: int(f.uint())}
+	return x, f.err("read index")
+}

@@ -1,0 +1,92 @@
+package spool
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// Cancel ends a held message before it is sent. When it returns nil that is on
+// stable storage, and the message will never be forwarded.
+//
+// It is granted only if no attempt can have reached the broker: none was made
+// in this process, or all ended known not stored, and none can have been made
+// by a former one. Else ErrAlreadySent (in flight or settled) or ErrMaybeSent.
+// A crash before Cancel returns leaves the message cancelled or pending.
+func (s *Spool) Cancel(ctx context.Context, id message.ID) (message.Receipt, error) {
+	if s.closed() {
+		return message.Receipt{}, ErrClosed
+	}
+	current, err := s.Receipt(ctx, id)
+	if err != nil {
+		return message.Receipt{}, err
+	}
+	seq := s.seqOf(id)
+	end, err := s.cancelInMemory(seq, current)
+	if end == nil && err == nil {
+		end, err = s.cancelOnDisk(seq)
+	}
+	if err != nil {
+		return current, err
+	}
+	op := &endMessages{all: []*ending{end}}
+	if err := s.commit(ctx, op, op.size()); err != nil {
+		return current, fmt.Errorf("cancel message %s: %w", id, err)
+	}
+	if !end.done {
+		return current, ErrAlreadySent
+	}
+	return end.Receipt, nil
+}
+
+// cancelInMemory takes the message out of its window, so that nobody can lease
+// it; nil, nil: it is not in memory.
+func (s *Spool) cancelInMemory(seq uint64, current message.Receipt) (*ending, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.settling[seq] != nil || s.settled.has(seq) || s.dead[seq] != nil || current.State.Settled() {
+		return nil, ErrAlreadySent
+	}
+	e := s.entries[seq]
+	switch {
+	case e == nil:
+		return nil, nil
+	case e.state == message.StateInFlight:
+		return nil, ErrAlreadySent
+	case e.maybeSent || seq <= e.lane.attemptedAtOpen:
+		return nil, ErrMaybeSent
+	}
+	end := newEnding(e, message.StateCancelled, s.now())
+	s.leave(e, end)
+	return end, nil
+}
+
+// cancelOnDisk cancels a message that waits on disk: no attempt of this process
+// reached it. Naming it in settling keeps it from being loaded meanwhile.
+func (s *Spool) cancelOnDisk(seq uint64) (*ending, error) {
+	r, err := s.readRecord(seq)
+	if err != nil {
+		return nil, fmt.Errorf("cancel: %w", err)
+	}
+	e := &entry{msg: &r.Message, size: r.Size(), state: message.StatePending}
+	if r.PayloadSize > 0 {
+		if e.payload, err = s.findPayload(r); err != nil {
+			return nil, fmt.Errorf("cancel: %w", err)
+		}
+		e.size = r.PayloadSize + len(r.Topic)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.lane = s.lanes[r.Topic]
+	if s.entries[seq] != nil || s.settling[seq] != nil || s.settled.has(seq) {
+		return nil, ErrAlreadySent // it moved while we read: it is about to be sent
+	}
+	if seq <= e.lane.attemptedAtOpen {
+		return nil, ErrMaybeSent
+	}
+	end := newEnding(e, message.StateCancelled, s.now())
+	s.settling[seq] = &end.receipt
+	s.notify(seq)
+	return end, nil
+}

@@ -1,0 +1,200 @@
+package spool
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
+)
+
+// commit gathers what the operations of one transaction change, and writes it:
+//
+//  1. apply: each operation changes memory, under s.mu, and notes messages,
+//     endings, receipts and keys here;
+//  2. seal: sequences and IDs are given to the new messages, topic by topic,
+//     so that the messages of a topic are one run; blocks are encoded;
+//  3. write: everything noted becomes entries of the transaction. Nothing but
+//     the committer changes that state, so it needs no lock.
+//
+// Invariant after each commit, checked by Audit: every sequence up to the high
+// water is a readable record or settled, and the counters agree.
+type commit struct {
+	s   *Spool
+	tx  *kv.Tx
+	now time.Time
+
+	drafts   map[*lane][]*newMessage
+	order    []*lane // of drafts, as they came
+	blocks   []*block
+	lanes    map[*lane]bool
+	ranges   map[uint64]bool
+	receipts map[uint64][]*receipt   // by bucket
+	reserved map[keyHash]*newMessage // dedupe keys of the new messages
+	keys     []keyEntry
+	sets     []pair
+	deletes  [][]byte
+}
+
+type pair struct{ key, value []byte }
+
+func newCommit(s *Spool, tx *kv.Tx) *commit {
+	return &commit{
+		s: s, tx: tx, now: s.now(),
+		drafts: map[*lane][]*newMessage{}, lanes: map[*lane]bool{}, ranges: map[uint64]bool{},
+		receipts: map[uint64][]*receipt{}, reserved: map[keyHash]*newMessage{},
+	}
+}
+
+// touch makes the lane's entry be written.
+func (c *commit) touch(l *lane) { c.lanes[l] = true }
+
+// add notes a new message of lane l; seal gives it its sequence.
+func (c *commit) add(l *lane, n *newMessage) {
+	if len(c.drafts[l]) == 0 {
+		c.order = append(c.order, l)
+	}
+	c.drafts[l] = append(c.drafts[l], n)
+}
+
+// seal accepts the new messages.
+func (c *commit) seal() {
+	for _, l := range c.order {
+		c.accept(l, c.drafts[l])
+	}
+	c.settle()
+	c.sealReceipts()
+}
+
+func (c *commit) accept(l *lane, added []*newMessage) {
+	var b *block
+	for _, n := range added {
+		n.msg.Seq, n.msg.ID, n.msg.AcceptedAt = c.nextSeq(), c.nextID(), c.now
+		if b == nil || b.full(n.recordSize(), c.s.maxBlock) {
+			b = newBlock(l.id, n.msg.Seq)
+			c.blocks = append(c.blocks, b)
+		}
+		b.add(n.msg, n.external)
+		n.block = b
+		if n.payload != nil {
+			n.payload.rec.Seq, n.payload.rec.ID, n.payload.rec.AcceptedAt = n.msg.Seq, n.msg.ID, n.msg.AcceptedAt
+			c.sets = append(c.sets, pair{chunkSetKey(n.msg.Seq), n.payload.encode()})
+		}
+		if n.key != (keyHash{}) {
+			c.keep(keyEntry{n.key, keyRef{seq: n.msg.Seq, fingerprint: n.fingerprint}})
+		}
+		l.counts.accepted++
+		l.counts.bytes += uint64(n.size)
+		c.s.held += int64(n.size)
+	}
+	if l.flowing && l.window.atTail {
+		l.attempted = c.s.head.highWater
+	}
+	c.touch(l)
+}
+
+func (c *commit) nextSeq() uint64 {
+	h := &c.s.head
+	h.highWater++
+	if uint32(h.highWater) == 0 { // the 32 bits of an ID begin anew
+		if h.epoch++; h.epoch > message.MaxEpoch {
+			h.newIdentity()
+		}
+	}
+	return h.highWater
+}
+
+func (c *commit) nextID() message.ID {
+	h := &c.s.head
+	return message.NewID(h.spoolID, h.epoch, h.highWater, c.now)
+}
+
+// end settles a message or makes it a dead letter, once.
+func (c *commit) end(e *ending) {
+	s := c.s
+	if s.settled.has(e.seq) || (s.dead[e.seq] != nil) != e.wasDead {
+		return
+	}
+	e.done = true
+	e.SettledAt = c.now
+	c.touch(e.lane)
+	if e.dead != nil {
+		s.dead[e.seq] = e.lane
+		e.lane.counts.dead++
+		c.sets = append(c.sets, pair{deadKey(e.lane.id, e.seq), e.dead})
+		c.leaveBlock(e)
+		return
+	}
+	c.ranges[s.settled.set(e.seq)] = true
+	*e.lane.counts.of(e.State)++
+	e.lane.counts.bytes -= uint64(e.size)
+	s.held -= int64(e.size)
+	bucket := e.seq >> receiptBucketShift
+	c.receipts[bucket] = append(c.receipts[bucket], &e.receipt)
+	c.drop(e.seq, e.payload)
+	if e.State == message.StateCancelled || e.State == message.StateDiscarded {
+		s.ended[e.seq] = true
+		c.sets = append(c.sets, pair{endedKey(e.seq), []byte{byte(e.State)}})
+	}
+	if e.wasDead {
+		delete(s.dead, e.seq)
+		e.lane.counts.dead--
+		c.deletes = append(c.deletes, deadKey(e.lane.id, e.seq))
+		return
+	}
+	c.leaveBlock(e)
+}
+
+// leaveBlock counts the message out of its block. A block that is not loaded is
+// counted when it is.
+func (c *commit) leaveBlock(e *ending) {
+	b := e.lane.blockOf(e.seq)
+	if b == nil {
+		return
+	}
+	if b.live--; b.live == 0 {
+		c.deletes = append(c.deletes, blockKey(e.lane.id, b.firstSeq), indexKey(b.firstSeq))
+		e.lane.dropDeadBlocks()
+	}
+}
+
+// drop deletes a payload that is stored apart.
+func (c *commit) drop(seq uint64, p *payload) {
+	if p == nil {
+		return
+	}
+	c.deletes = append(c.deletes, chunkSetKey(seq))
+	c.deletes = append(c.deletes, p.keys()...)
+}
+
+// settle forgets full ranges and advances the head's low range.
+func (c *commit) settle() {
+	for _, r := range c.s.settled.raise() {
+		delete(c.ranges, r)
+		c.deletes = append(c.deletes, bitmapKey(r))
+	}
+	c.s.head.lowRange = c.s.settled.low
+}
+
+// write turns all that was noted into entries.
+func (c *commit) write() {
+	for _, b := range c.blocks {
+		c.tx.Set(blockKey(b.topic, b.firstSeq), b.value)
+		c.tx.Set(indexKey(b.firstSeq), index{topic: b.topic, count: b.count}.encode())
+	}
+	for _, p := range c.sets {
+		c.tx.Set(p.key, p.value)
+	}
+	for _, r := range slices.Sorted(maps.Keys(c.ranges)) {
+		c.tx.Set(bitmapKey(r), c.s.settled.ranges[r].encode())
+	}
+	c.writeKeys()
+	for l := range c.lanes {
+		c.tx.Set(topicKey(l.id), l.encode())
+	}
+	for _, k := range c.deletes {
+		c.tx.Delete(k)
+	}
+	c.tx.Set(headKey, c.s.head.encode())
+}

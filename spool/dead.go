@@ -1,0 +1,49 @@
+package spool
+
+import (
+	"fmt"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// A dead letter has an entry of its own: its reason, its receipt, and the
+// record moved out of its block. A payload that is stored apart stays there.
+
+func encodeDead(end *ending, reason string, m *message.Message) []byte {
+	b := appendText(nil, reason)
+	part := appendReceipt(nil, &end.receipt)
+	b = appendText(b, string(part))
+	if end.payload != nil {
+		b = message.AppendExternalRecord(b, m, message.AppendPayload(nil, m))
+	} else {
+		b = message.AppendRecord(b, m)
+	}
+	return seal(b)
+}
+
+// deadLetter is a decoded entry sd.
+type deadLetter struct {
+	reason string
+	receipt
+	record message.Record
+}
+
+func decodeDead(v []byte) (deadLetter, error) {
+	b, err := unseal(v)
+	if err != nil {
+		return deadLetter{}, fmt.Errorf("read dead letter: %w", err)
+	}
+	f := fields{b: b}
+	d := deadLetter{reason: f.text()}
+	part := fields{b: []byte(f.text())}
+	part.raw(4)
+	d.receipt = decodeReceipt(&part)
+	if f.failed || part.failed {
+		return deadLetter{}, fmt.Errorf("read dead letter: %w", errDamaged)
+	}
+	d.record, _, err = message.DecodeRecord(f.b)
+	if err != nil {
+		return deadLetter{}, fmt.Errorf("read dead letter: %w", err)
+	}
+	return d, nil
+}

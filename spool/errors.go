@@ -1,0 +1,45 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors of Append. Nothing was stored when one of these is returned, except
+// with ErrUnknown.
+var (
+	// ErrFull: the high-water mark is reached; retry when the broker has taken some.
+	ErrFull = errors.New("spool is full")
+	// ErrTooManyTopics: the limit of topics is reached.
+	ErrTooManyTopics = errors.New("too many topics")
+	// ErrClosed: the spool is closing or closed.
+	ErrClosed = errors.New("spool is closed")
+	// ErrReadOnly: a sync failed before; the spool takes nothing more in this process.
+	ErrReadOnly = errors.New("spool is read-only after a failed sync")
+	// ErrUnknown: a sync failed, or the caller gave up waiting, while the
+	// operation was being written; it may or may not be stored.
+	ErrUnknown = errors.New("it is not known whether this was stored")
+	// ErrKeyReused: the dedupe key was accepted before with other content.
+	ErrKeyReused = errors.New("idempotency key was used before with other content")
+	// ErrKeySettled: the message accepted under the dedupe key was cancelled or discarded.
+	ErrKeySettled = errors.New("idempotency key belongs to a message that was cancelled or discarded")
+)
+
+// Errors of the calls that name a message.
+var (
+	// ErrNotFound: no message of that ID is held, nor its receipt kept.
+	ErrNotFound = errors.New("no such message")
+	// ErrAlreadySent: it is in flight or settled.
+	ErrAlreadySent = errors.New("message is in flight or settled")
+	// ErrMaybeSent: an attempt may have reached the broker.
+	ErrMaybeSent = errors.New("an attempt may have reached the broker")
+)
+
+// DraftError says which draft of an Append is at fault.
+type DraftError struct {
+	Index int // in the slice given to Append
+	Err   error
+}
+
+func (e *DraftError) Error() string { return fmt.Sprintf("message %d: %v", e.Index, e.Err) }
+func (e *DraftError) Unwrap() error { return e.Err }

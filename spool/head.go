@@ -1,0 +1,52 @@
+package spool
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// formatVersion is the version of everything in keyspace.go.
+const formatVersion = 1
+
+// ErrFormat reports a spool written by a newer version of this program.
+var ErrFormat = errors.New("the spool has a newer format than this version reads; run the version that wrote it, or a newer one")
+
+// head is the one entry that every commit writes.
+type head struct {
+	spoolID   message.SpoolID
+	device    uint64 // of the identity file: a copied volume has another
+	inode     uint64
+	epoch     uint32 // +1 at each open, and when the 32 bits of an ID's sequence wrap
+	highWater uint64 // last sequence given
+	lowRange  uint64 // settledSet.low
+	topics    uint32 // number of topics ever seen
+}
+
+func (h *head) encode() []byte {
+	b := make([]byte, 0, 64)
+	b = append(b, formatVersion)
+	b = append(b, h.spoolID[:]...)
+	for _, n := range [...]uint64{h.device, h.inode, uint64(h.epoch), h.highWater, h.lowRange, uint64(h.topics)} {
+		b = binary.AppendUvarint(b, n)
+	}
+	return seal(b)
+}
+
+func decodeHead(v []byte) (head, error) {
+	b, err := unseal(v)
+	if err != nil {
+		return head{}, fmt.Errorf("read head: %w", err)
+	}
+	f := fields{b: b}
+	if v := f.raw(1)[0]; v != formatVersion {
+		return head{}, fmt.Errorf("format %d: %w", v, ErrFormat)
+	}
+	var h head
+	copy(h.spoolID[:], f.raw(len(h.spoolID)))
+	h.device, h.inode, h.epoch = f.uint(), f.uint(), uint32(f.uint())
+	h.highWater, h.lowRange, h.topics = f.uint(), f.uint(), uint32(f.uint())
+	return h, f.err("read head")
+}

@@ -1,0 +1,67 @@
+package spool
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// identityFile stands beside the database. Its device and inode tell a spool
+// from its copy: a cloned or restored volume takes a new spool ID, so that two
+// spools never issue the same message ID.
+const identityFile = "spool.id"
+
+// place returns device and inode of the identity file, making it when missing.
+func place(dir string) (device, inode uint64, err error) {
+	path := filepath.Join(dir, identityFile)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	switch {
+	case err == nil:
+		err = errors.Join(f.Sync(), f.Close(), syncDir(dir))
+	case errors.Is(err, fs.ErrExist):
+		err = nil
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("make identity file: %w", err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, 0, fmt.Errorf("read identity file: %w", err)
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, 0, errors.New("read identity file: this system has no inodes")
+	}
+	return uint64(st.Dev), st.Ino, nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// nextLife prepares the head for this opening: the next epoch, and a new spool
+// ID when there was none, the volume is another, or the epochs are used up.
+func (h *head) nextLife(device, inode uint64) {
+	fresh := h.spoolID == message.SpoolID{} || h.device != device || h.inode != inode || h.epoch >= message.MaxEpoch
+	h.device, h.inode = device, inode
+	h.epoch++
+	if fresh {
+		h.newIdentity()
+	}
+}
+
+// newIdentity draws a spool ID; epochs may then begin again.
+func (h *head) newIdentity() {
+	_, _ = rand.Read(h.spoolID[:]) // never fails: crypto/rand.Read documents it
+	h.epoch = 1
+}

@@ -1,0 +1,146 @@
+package spool
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+)
+
+// The entries of the spool in the database. Numbers are big endian, so that
+// they sort. Every value but a chunk and a block ends with a CRC32C of itself
+// (seal); blocks and chunks are covered by the CRC of each record and payload.
+//
+//	sh                        head: format, spool ID, epoch, high water, low water
+//	st topic                  topic: name, ledger counters, cursor, attempted high water
+//	sm topic firstSeq         block: the records of one commit and topic
+//	si firstSeq               index: topic and count of the block that begins there
+//	sb range                  bitmap: which of 4,096 sequences are settled
+//	sc set n                  chunk n of a payload stored apart
+//	sx seq                    the chunk set of a record's payload; makes the set exist
+//	sd topic seq              dead letter: reason, history, record
+//	se seq                    cancelled or discarded: the dedupe key stays taken
+//	sr bucket part count      receipts of up to 256 neighbouring sequences
+//	sk hour part              dedupe keys of one commit
+var (
+	headKey        = []byte("sh")
+	topicPrefix    = []byte("st")
+	blockPrefix    = []byte("sm")
+	indexPrefix    = []byte("si")
+	bitmapPrefix   = []byte("sb")
+	chunkPrefix    = []byte("sc")
+	chunkSetPrefix = []byte("sx")
+	deadPrefix     = []byte("sd")
+	endedPrefix    = []byte("se")
+	receiptPrefix  = []byte("sr")
+	keyPrefix      = []byte("sk")
+)
+
+func topicKey(topic uint32) []byte { return key32(topicPrefix, topic) }
+
+func blockKey(topic uint32, firstSeq uint64) []byte {
+	return binary.BigEndian.AppendUint64(key32(blockPrefix, topic), firstSeq)
+}
+
+func indexKey(firstSeq uint64) []byte { return key64(indexPrefix, firstSeq) }
+
+func bitmapKey(rng uint64) []byte { return key64(bitmapPrefix, rng) }
+
+func chunkKey(set uint64, n uint32) []byte {
+	return binary.BigEndian.AppendUint32(key64(chunkPrefix, set), n)
+}
+
+func chunkSetKey(seq uint64) []byte { return key64(chunkSetPrefix, seq) }
+
+func deadKey(topic uint32, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(key32(deadPrefix, topic), seq)
+}
+
+func endedKey(seq uint64) []byte { return key64(endedPrefix, seq) }
+
+// receiptBucket is how many neighbouring sequences share a receipt bucket, as
+// a shift: a settled batch is mostly FIFO and so falls into one or two.
+const receiptBucketShift = 8
+
+func receiptKey(bucket, part uint64, count int) []byte {
+	k := binary.BigEndian.AppendUint64(key64(receiptPrefix, bucket), part)
+	return binary.BigEndian.AppendUint16(k, uint16(count))
+}
+
+func dedupeKey(hour, part uint64) []byte {
+	return binary.BigEndian.AppendUint64(key64(keyPrefix, hour), part)
+}
+
+func key32(prefix []byte, n uint32) []byte {
+	return binary.BigEndian.AppendUint32(append(make([]byte, 0, 16), prefix...), n)
+}
+
+func key64(prefix []byte, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(make([]byte, 0, 24), prefix...), n)
+}
+
+// tail32 and tail64 read the number that begins at byte at of a key.
+func tail32(key []byte, at int) uint32 { return binary.BigEndian.Uint32(key[at:]) }
+func tail64(key []byte, at int) uint64 { return binary.BigEndian.Uint64(key[at:]) }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// errDamaged reports a value whose bytes are not what was written.
+var errDamaged = errors.New("damaged entry")
+
+// seal appends the CRC32C of b to b.
+func seal(b []byte) []byte {
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+// unseal checks what seal appended and takes it off.
+func unseal(b []byte) ([]byte, error) {
+	n := len(b) - 4
+	if n < 0 || crc32.Checksum(b[:n], castagnoli) != binary.LittleEndian.Uint32(b[n:]) {
+		return nil, errDamaged
+	}
+	return b[:n], nil
+}
+
+// fields reads a sequence of uvarints and strings; after a short read it is
+// failed and yields zero values.
+type fields struct {
+	b      []byte
+	failed bool
+}
+
+func (f *fields) uint() uint64 {
+	v, n := binary.Uvarint(f.b)
+	if n <= 0 {
+		f.failed, f.b = true, nil
+		return 0
+	}
+	f.b = f.b[n:]
+	return v
+}
+
+// zeros is what a failed read yields: callers take fixed widths up to an ID's.
+var zeros [16]byte
+
+func (f *fields) raw(n int) []byte {
+	if n < 0 || n > len(f.b) {
+		f.failed, f.b = true, nil
+		return zeros[:min(max(n, 0), len(zeros))]
+	}
+	out := f.b[:n]
+	f.b = f.b[n:]
+	return out
+}
+
+func (f *fields) text() string { return string(f.raw(int(min(f.uint(), uint64(len(f.b)))))) }
+
+func (f *fields) err(what string) error {
+	if f.failed {
+		return fmt.Errorf("%s: %w", what, errDamaged)
+	}
+	return nil
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}

@@ -1,0 +1,157 @@
+package spool
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// lane is everything known of one topic. The durable part changes only on the
+// committer's goroutine; the window belongs to whoever holds Spool.mu.
+type lane struct {
+	id    uint32
+	topic string
+
+	// Durable, in the entry st.
+	counts    counts
+	cursor    uint64 // no block of this topic begins before it
+	attempted uint64 // no attempt was ever made for a sequence above it
+
+	// attemptedAtOpen is attempted as it was found: at or below it, a former
+	// process may have sent what is still held.
+	attemptedAtOpen uint64
+	attemptedSynced uint64 // value of attempted that is on disk
+
+	lastSeq uint64 // of the newest synced message
+	window  window
+	blocks  []*blockState // loaded and not deleted, in order
+	ready   signal        // something may be leasable
+	flowing bool          // attempts succeed: what is accepted will be sent at once
+}
+
+// counts are the ledger of one topic. accepted is the sum of all others and
+// what is held.
+type counts struct {
+	accepted, confirmed, cancelled, rolledBack, discarded, lost uint64
+
+	dead  uint64 // held as dead letters
+	bytes uint64 // of all that is held
+}
+
+func (c *counts) settled() uint64 {
+	return c.confirmed + c.cancelled + c.rolledBack + c.discarded + c.lost
+}
+
+func (c *counts) held() uint64 { return c.accepted - c.settled() }
+
+// of returns the counter of a settled state.
+func (c *counts) of(s message.State) *uint64 {
+	switch s {
+	case message.StateConfirmed:
+		return &c.confirmed
+	case message.StateCancelled:
+		return &c.cancelled
+	case message.StateRolledBack:
+		return &c.rolledBack
+	case message.StateDiscarded:
+		return &c.discarded
+	case message.StateLost:
+		return &c.lost
+	}
+	panic(fmt.Sprintf("spool: %s is not a settled state", s))
+}
+
+func (c *counts) all() []*uint64 {
+	return []*uint64{&c.accepted, &c.confirmed, &c.cancelled, &c.rolledBack, &c.discarded, &c.lost, &c.dead, &c.bytes}
+}
+
+func (l *lane) encode() []byte {
+	b := appendText(make([]byte, 0, 128), l.topic)
+	for _, n := range l.counts.all() {
+		b = binary.AppendUvarint(b, *n)
+	}
+	b = binary.AppendUvarint(b, l.cursor)
+	return seal(binary.AppendUvarint(b, l.attempted))
+}
+
+func decodeLane(id uint32, v []byte) (*lane, error) {
+	b, err := unseal(v)
+	if err != nil {
+		return nil, fmt.Errorf("read topic %d: %w", id, err)
+	}
+	f := fields{b: b}
+	l := newLane(id, f.text())
+	for _, n := range l.counts.all() {
+		*n = f.uint()
+	}
+	l.cursor, l.attempted = f.uint(), f.uint()
+	l.attemptedAtOpen, l.attemptedSynced = l.attempted, l.attempted
+	return l, f.err("read topic")
+}
+
+func newLane(id uint32, topic string) *lane {
+	return &lane{id: id, topic: topic, window: newWindow(), ready: newSignal(), flowing: true}
+}
+
+// blockState is what has to be known of a block to delete it in time.
+type blockState struct {
+	firstSeq uint64
+	count    int
+	live     int // records that are held here: not settled, not moved to a dead letter
+}
+
+// entry is a held message in memory.
+type entry struct {
+	msg     *message.Message // without the payload's fields while that is stored apart
+	payload *payload         // stored apart; nil: inline
+	lane    *lane
+	size    int
+	state   message.State // pending, in_flight, retrying; cancelled while that is being written
+
+	attempts  int
+	maybeSent bool // an attempt ended unknown
+	lastError string
+	history   message.History
+	due       time.Time // end of the lease, or of the backoff
+	lease     uint64    // number of the current lease
+
+	prev, next *entry // in window.ready
+	queued     bool
+}
+
+// signal wakes one waiter, and keeps one wake-up that came early.
+type signal chan struct{}
+
+func newSignal() signal { return make(signal, 1) }
+
+func (s signal) raise() {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
+}
+
+// blockOf returns the loaded block that holds seq, nil when it is not loaded.
+func (l *lane) blockOf(seq uint64) *blockState {
+	i := sort.Search(len(l.blocks), func(i int) bool { return l.blocks[i].firstSeq > seq })
+	if i == 0 {
+		return nil
+	}
+	if b := l.blocks[i-1]; seq < b.firstSeq+uint64(b.count) {
+		return b
+	}
+	return nil
+}
+
+// dropDeadBlocks forgets the blocks at the front that are deleted, and moves
+// the cursor behind them.
+func (l *lane) dropDeadBlocks() {
+	for len(l.blocks) > 0 && l.blocks[0].live == 0 {
+		l.cursor = l.blocks[0].firstSeq + uint64(l.blocks[0].count)
+		l.blocks[0] = nil
+		l.blocks = l.blocks[1:]
+	}
+}

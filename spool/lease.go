@@ -1,0 +1,238 @@
+package spool
+
+import (
+	"container/heap"
+	"context"
+	"time"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// Lease is the exclusive right to forward one message, until Expires or until
+// it is settled or given back. The message must not be changed.
+type Lease struct {
+	*message.Message
+	Attempt int // from 1, since the process started
+	Expires time.Time
+
+	entry  *entry
+	number uint64
+}
+
+// LeaseOptions bound one call of Lease; zero means no bound. At least one
+// message is leased, whatever its size.
+type LeaseOptions struct {
+	MaxMessages int
+	MaxBytes    int
+}
+
+// NextTopic returns a topic that may have messages and that no call has
+// returned before; it waits until there is one. At open every topic with held
+// messages is new.
+func (s *Spool) NextTopic(ctx context.Context) (string, error) {
+	for {
+		s.mu.Lock()
+		if len(s.fresh) > 0 {
+			topic := s.fresh[0]
+			s.fresh = s.fresh[1:]
+			if len(s.fresh) > 0 {
+				s.topics.raise()
+			}
+			s.mu.Unlock()
+			return topic, nil
+		}
+		s.mu.Unlock()
+		if err := s.await(ctx, s.topics, nil); err != nil {
+			return "", err
+		}
+	}
+}
+
+// Lease returns the next messages of a topic, in accept order: either of one
+// ordering key, or none with any. A message is passed over while an earlier one
+// of its ordering key is leased or waits for its retry. Lease waits until there
+// is at least one; it returns the context's error, ErrClosed, or ErrReadOnly.
+//
+// No attempt is made for a message before it is on disk that one may be
+// (lane.attempted): else a cancel after a crash could be granted wrongly.
+func (s *Spool) Lease(ctx context.Context, topic string, opts LeaseOptions) ([]*Lease, error) {
+	s.mu.Lock()
+	l := s.lanes[topic]
+	s.mu.Unlock()
+	if l == nil {
+		return nil, ErrNotFound
+	}
+	for {
+		step := s.nextStep(l, opts)
+		switch {
+		case len(step.leases) > 0:
+			if leases := s.withPayloads(ctx, step.leases); len(leases) > 0 {
+				return leases, nil
+			}
+		case step.load:
+			if err := s.loadBlocks(l); err != nil {
+				return nil, err
+			}
+		case step.raise > 0:
+			if err := s.commit(ctx, &raiseAttempted{l, step.raise}, 256); err != nil {
+				return nil, err
+			}
+		default:
+			if err := s.await(ctx, l.ready, step.wake); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// step is what Lease has to do next.
+type step struct {
+	leases []*Lease
+	load   bool
+	raise  uint64     // make it durable that attempts up to here are made
+	wake   *time.Time // nothing to do before, unless the lane is raised
+}
+
+func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := &l.window
+	now := s.opts.Now()
+	w.wakeDue(now)
+	if !w.atTail && !w.loading && (w.queued == 0 || w.queued < opts.MaxMessages && s.windows < s.opts.Window) {
+		w.loading = true
+		return step{load: true}
+	}
+	picked, blocked := w.pick(opts, l.attemptedSynced)
+	for _, e := range picked {
+		st.leases = append(st.leases, s.lease(e, now))
+	}
+	if len(picked) == 0 && blocked {
+		st.raise = w.loadedTo
+	}
+	if len(picked) > 0 && w.queued > 0 {
+		l.ready.raise() // for another caller
+	}
+	st.wake = w.nextDue()
+	return st
+}
+
+func (s *Spool) lease(e *entry, now time.Time) *Lease {
+	s.leases++
+	e.state, e.lease, e.due = message.StateInFlight, s.leases, now.Add(s.opts.LeaseFor)
+	w := &e.lane.window
+	w.dequeue(e)
+	w.leased[e.msg.Seq] = e
+	w.hold(e)
+	return &Lease{Message: e.msg, Attempt: e.attempts + 1, Expires: e.due, entry: e, number: e.lease}
+}
+
+// pick chooses what to lease; blocked: the next message may not be attempted
+// before limit is raised.
+func (w *window) pick(opts LeaseOptions, limit uint64) (picked []*entry, blocked bool) {
+	key, bytes := "", 0
+	for e := w.head; e != nil; e = e.next {
+		k := e.msg.OrderingKey
+		if len(picked) == 0 && w.busy[k] > 0 || len(picked) > 0 && k != key {
+			continue
+		}
+		if e.msg.Seq > limit {
+			return picked, true
+		}
+		if n := len(picked); n > 0 && (n == opts.MaxMessages || opts.MaxBytes > 0 && bytes+e.size > opts.MaxBytes) {
+			break
+		}
+		key, bytes = k, bytes+e.size
+		picked = append(picked, e)
+	}
+	return picked, false
+}
+
+// wakeDue makes leasable what waited long enough, and what was leased too long.
+func (w *window) wakeDue(now time.Time) {
+	for len(w.waiting) > 0 && !w.waiting[0].due.After(now) {
+		e := heap.Pop(&w.waiting).(*entry) //nolint:forcetypeassert // only entries are pushed
+		w.release(e)
+		e.state = message.StatePending
+		w.enqueue(e)
+	}
+	for _, e := range w.leased {
+		if !e.due.After(now) {
+			w.unlease(e)
+		}
+	}
+}
+
+// unlease makes a leased entry pending again.
+func (w *window) unlease(e *entry) {
+	delete(w.leased, e.msg.Seq)
+	w.release(e)
+	e.state = message.StatePending
+	w.enqueue(e)
+}
+
+// wait makes a leased entry wait until it is due. Its key stays held.
+func (w *window) wait(e *entry) {
+	delete(w.leased, e.msg.Seq)
+	heap.Push(&w.waiting, e)
+}
+
+// nextDue is when wakeDue has something to do, nil: not before a signal.
+func (w *window) nextDue() *time.Time {
+	at, ok := w.waiting.next()
+	for _, e := range w.leased {
+		if !ok || e.due.Before(at) {
+			at, ok = e.due, true
+		}
+	}
+	if !ok {
+		return nil
+	}
+	return &at
+}
+
+// await waits for sig, the time at, the context, or the end of the spool.
+func (s *Spool) await(ctx context.Context, sig signal, at *time.Time) error {
+	var due <-chan time.Time
+	if at != nil {
+		t := time.NewTimer(max(at.Sub(s.opts.Now()), time.Millisecond))
+		defer t.Stop()
+		due = t.C
+	}
+	select {
+	case <-sig:
+		return nil
+	case <-due:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.closing:
+		return ErrClosed
+	case <-s.db.Failed():
+		return ErrReadOnly
+	}
+}
+
+// withPayloads reads the payloads that are stored apart. A message whose
+// payload cannot be read waits a minute and delays nothing but its own key.
+func (s *Spool) withPayloads(ctx context.Context, leases []*Lease) []*Lease {
+	ok := leases[:0]
+	for _, l := range leases {
+		if l.entry.payload == nil {
+			ok = append(ok, l)
+			continue
+		}
+		m, err := s.readPayload(ctx, l.entry.payload)
+		switch {
+		case err == nil:
+			l.Message = m
+			ok = append(ok, l)
+		case ctx.Err() != nil:
+			s.Release([]*Lease{l})
+		default:
+			s.opts.Logger.Error("payload cannot be read; the message is kept and tried again in a minute", "id", l.ID, "error", err)
+			s.Retry([]*Lease{l}, s.opts.Now().Add(time.Minute), message.OutcomeRetryable, err.Error())
+		}
+	}
+	return ok
+}

@@ -1,0 +1,109 @@
+package spool
+
+import (
+	"github.com/remora-mq/remora/message"
+)
+
+// Counts is the ledger of a topic, or of all:
+//
+//	Accepted = Confirmed + Cancelled + RolledBack + Discarded + Lost + what InSpool sums up to
+type Counts struct {
+	Accepted   uint64  `json:"accepted"`
+	Confirmed  uint64  `json:"confirmed"`
+	Cancelled  uint64  `json:"cancelled"`
+	RolledBack uint64  `json:"rolled_back"`
+	Discarded  uint64  `json:"discarded"`
+	Lost       uint64  `json:"lost"`
+	InSpool    InSpool `json:"in_spool"`
+	Bytes      uint64  `json:"bytes"` // of all that is held
+}
+
+// InSpool counts held messages by state.
+type InSpool struct {
+	Half     uint64 `json:"half"`
+	Delayed  uint64 `json:"delayed"`
+	Pending  uint64 `json:"pending"`
+	InFlight uint64 `json:"in_flight"`
+	Retrying uint64 `json:"retrying"`
+	Dead     uint64 `json:"dead"`
+}
+
+// Held is the sum over all states.
+func (n InSpool) Held() uint64 {
+	return n.Half + n.Delayed + n.Pending + n.InFlight + n.Retrying + n.Dead
+}
+
+func (c *Counts) add(d Counts) {
+	c.Accepted += d.Accepted
+	c.Confirmed += d.Confirmed
+	c.Cancelled += d.Cancelled
+	c.RolledBack += d.RolledBack
+	c.Discarded += d.Discarded
+	c.Lost += d.Lost
+	c.Bytes += d.Bytes
+	c.InSpool.Pending += d.InSpool.Pending
+	c.InSpool.InFlight += d.InSpool.InFlight
+	c.InSpool.Retrying += d.InSpool.Retrying
+	c.InSpool.Dead += d.InSpool.Dead
+}
+
+// Ledger is the counters as they are kept with the messages, in one view. That
+// they are true is what Audit checks.
+type Ledger struct {
+	Total  Counts            `json:"total"`
+	Topics map[string]Counts `json:"topics"`
+}
+
+// Ledger returns the counters. What is confirmed and not yet synced still
+// counts as held: a crash now would send it again.
+func (s *Spool) Ledger() Ledger {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	led := Ledger{Topics: make(map[string]Counts, len(s.lanes))}
+	for topic, l := range s.lanes {
+		c := l.ledger()
+		led.Topics[topic] = c
+		led.Total.add(c)
+	}
+	return led
+}
+
+func (l *lane) ledger() Counts {
+	n := &l.counts
+	c := Counts{
+		Accepted: n.accepted, Confirmed: n.confirmed, Cancelled: n.cancelled, RolledBack: n.rolledBack,
+		Discarded: n.discarded, Lost: n.lost, Bytes: n.bytes,
+	}
+	c.InSpool.Dead = n.dead
+	c.InSpool.Retrying = uint64(len(l.window.waiting))
+	c.InSpool.InFlight = uint64(len(l.window.leased))
+	if volatile := c.InSpool.Held(); n.held() > volatile {
+		c.InSpool.Pending = n.held() - volatile
+	}
+	return c
+}
+
+// State counts the messages of one state over all topics.
+func (c Counts) State(s message.State) uint64 {
+	switch s {
+	case message.StatePending:
+		return c.InSpool.Pending
+	case message.StateInFlight:
+		return c.InSpool.InFlight
+	case message.StateRetrying:
+		return c.InSpool.Retrying
+	case message.StateDead:
+		return c.InSpool.Dead
+	case message.StateConfirmed:
+		return c.Confirmed
+	case message.StateCancelled:
+		return c.Cancelled
+	case message.StateRolledBack:
+		return c.RolledBack
+	case message.StateDiscarded:
+		return c.Discarded
+	case message.StateLost:
+		return c.Lost
+	}
+	return 0
+}

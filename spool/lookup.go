@@ -1,0 +1,165 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
+)
+
+// Receipt tells what is known of a message: from accept until its receipt's
+// retention ends, then ErrNotFound.
+func (s *Spool) Receipt(ctx context.Context, id message.ID) (message.Receipt, error) {
+	r, err := s.receiptOf(ctx, s.seqOf(id))
+	if err == nil && r.ID != id {
+		err = ErrNotFound
+	}
+	return r, err
+}
+
+// seqOf completes the 32 bits of an ID to the newest sequence that has them.
+// Of what is known no two share them: 2^32 messages are never held or kept.
+func (s *Spool) seqOf(id message.ID) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	high := s.head.highWater
+	seq := high&^0xffffffff | uint64(id.Seq32())
+	if seq > high && seq > 1<<32 {
+		seq -= 1 << 32
+	}
+	return seq
+}
+
+// receiptOf looks in memory first. What it finds there to be on disk may move
+// before it is read; then it looks again.
+func (s *Spool) receiptOf(ctx context.Context, seq uint64) (message.Receipt, error) {
+	const tries = 5
+	for range tries {
+		if err := ctx.Err(); err != nil {
+			return message.Receipt{}, err
+		}
+		r, read := s.receiptInMemory(seq)
+		if read == nil {
+			return r, nil
+		}
+		r, err := read(seq)
+		if !errors.Is(err, kv.ErrNotFound) {
+			return r, err
+		}
+	}
+	return message.Receipt{}, ErrNotFound
+}
+
+// receiptInMemory returns a receipt, or where to read it.
+func (s *Spool) receiptInMemory(seq uint64) (message.Receipt, func(uint64) (message.Receipt, error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.settling[seq]; r != nil {
+		return r.Receipt, nil
+	}
+	if e := s.entries[seq]; e != nil {
+		return e.receipt(), nil
+	}
+	switch l := s.dead[seq]; {
+	case l != nil:
+		return message.Receipt{}, func(seq uint64) (message.Receipt, error) { return s.readDead(l, seq) }
+	case seq == 0 || seq > s.head.highWater:
+		return message.Receipt{}, func(uint64) (message.Receipt, error) { return message.Receipt{}, ErrNotFound }
+	case s.settled.has(seq):
+		return message.Receipt{}, s.readReceipt
+	default:
+		return message.Receipt{}, s.readHeld
+	}
+}
+
+// receipt of a held message in memory.
+func (e *entry) receipt() message.Receipt {
+	r := acceptedReceipt(e.msg)
+	r.State, r.Attempts, r.LastError, r.MaybeSent = e.state, e.attempts, e.lastError, e.maybeSent
+	if e.state == message.StateRetrying {
+		r.NextAttemptAt = e.due
+	}
+	for _, ev := range e.history.Events() {
+		r.History.Add(ev)
+	}
+	r.History.Skipped += e.history.Skipped
+	return r
+}
+
+func (s *Spool) readDead(l *lane, seq uint64) (message.Receipt, error) {
+	v, err := s.db.Get(deadKey(l.id, seq))
+	if err != nil {
+		return message.Receipt{}, fmt.Errorf("read dead letter: %w", err)
+	}
+	d, err := decodeDead(v)
+	return d.Receipt, err
+}
+
+func (s *Spool) readReceipt(seq uint64) (found message.Receipt, err error) {
+	err = ErrNotFound
+	prefix := key64(receiptPrefix, seq>>receiptBucketShift)
+	scanErr := s.db.Scan(kv.Scan{Prefix: prefix}, func(_, v []byte) (bool, error) {
+		return err != nil, receipts(v, func(r receipt) bool {
+			if r.seq == seq {
+				found, err = r.Receipt, nil
+			}
+			return err != nil
+		})
+	})
+	return found, errors.Join(scanErr, err)
+}
+
+// readHeld finds a held message that is not in memory, by the block whose first
+// sequence is the last one not above its own.
+func (s *Spool) readHeld(seq uint64) (message.Receipt, error) {
+	r, err := s.readRecord(seq)
+	if err != nil {
+		return message.Receipt{}, err
+	}
+	return acceptedReceipt(&r.Message), nil
+}
+
+// readRecord returns the record of a sequence in its block.
+func (s *Spool) readRecord(seq uint64) (found message.Record, err error) {
+	l, firstSeq, err := s.findBlock(seq)
+	if err != nil {
+		return found, err
+	}
+	v, err := s.db.Get(blockKey(l.id, firstSeq))
+	if err != nil {
+		return found, fmt.Errorf("read block: %w", err)
+	}
+	err = records(v, func(r message.Record) {
+		if r.Seq == seq {
+			found = r
+		}
+	})
+	if found.Seq == seq {
+		return found, nil
+	}
+	if err == nil {
+		err = kv.ErrNotFound
+	}
+	return found, fmt.Errorf("read sequence %d: %w", seq, err)
+}
+
+func (s *Spool) findBlock(seq uint64) (l *lane, firstSeq uint64, err error) {
+	err = kv.ErrNotFound
+	scanErr := s.db.Scan(kv.Scan{Prefix: indexPrefix, From: indexKey(seq), Reverse: true}, func(k, v []byte) (bool, error) {
+		firstSeq = tail64(k, len(indexPrefix))
+		x, decodeErr := decodeIndex(v)
+		if decodeErr == nil && seq < firstSeq+uint64(x.count) {
+			l, err = s.laneByID(x.topic), nil
+		}
+		return false, decodeErr
+	})
+	return l, firstSeq, errors.Join(scanErr, err)
+}
+
+func (s *Spool) laneByID(id uint32) *lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byID[id]
+}

@@ -1,0 +1,82 @@
+package spool
+
+import "github.com/remora-mq/remora/internal/kv"
+
+// operation is one change of the durable state. apply runs on the committer's
+// goroutine with s.mu held, changes memory, and notes in c what has to be
+// written; synced runs there too, with s.mu held, when all of it is on disk.
+type operation interface {
+	apply(c *commit)
+	synced(s *Spool)
+}
+
+// writer is the spool's participant in the group commit.
+type writer struct {
+	s    *Spool
+	last *commit // written, and not yet seen as synced
+}
+
+var _ kv.Participant[operation] = (*writer)(nil)
+
+// Write applies the operations in order and writes what they changed.
+func (w *writer) Write(tx *kv.Tx, ops []operation) error {
+	c := newCommit(w.s, tx)
+	w.s.mu.Lock()
+	for _, op := range ops {
+		op.apply(c)
+	}
+	c.seal()
+	w.s.mu.Unlock()
+	w.last = c
+	c.write()
+	return nil
+}
+
+// Synced lets the effects be seen.
+func (w *writer) Synced(ops []operation) {
+	w.s.mu.Lock()
+	for l := range w.last.lanes {
+		l.attemptedSynced = l.attempted
+	}
+	for _, op := range ops {
+		op.synced(w.s)
+	}
+	w.s.mu.Unlock()
+	w.last = nil
+}
+
+// beginEpoch and flush write the head, and nothing else.
+type (
+	beginEpoch struct{}
+	flush      struct{}
+)
+
+func (*beginEpoch) apply(*commit) {}
+func (*beginEpoch) synced(*Spool) {}
+func (*flush) apply(*commit)      {}
+func (*flush) synced(*Spool)      {}
+
+// deletion removes keys that nothing refers to.
+type deletion struct{ keys [][]byte }
+
+func (d *deletion) apply(c *commit) { c.deletes = append(c.deletes, d.keys...) }
+func (d *deletion) synced(*Spool)   {}
+
+// chunkWrite stores one chunk of a payload; nothing refers to it yet.
+type chunkWrite struct{ key, value []byte }
+
+func (w *chunkWrite) apply(c *commit) { c.sets = append(c.sets, pair{w.key, w.value}) }
+func (w *chunkWrite) synced(*Spool)   {}
+
+// raiseAttempted allows attempts for sequences up to upTo.
+type raiseAttempted struct {
+	lane *lane
+	upTo uint64
+}
+
+func (r *raiseAttempted) apply(c *commit) {
+	r.lane.attempted = max(r.lane.attempted, r.upTo)
+	c.touch(r.lane)
+}
+
+func (r *raiseAttempted) synced(*Spool) {}

@@ -1,0 +1,58 @@
+package spool
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Options of a spool. Sizes are in bytes; zero means the default.
+type Options struct {
+	// Dir holds the identity file; the database may lie in it or below it.
+	Dir string
+	// Limit is the high-water mark: bytes of held messages above which Append
+	// answers ErrFull. Default 1 GiB.
+	Limit int64
+	// MaxTopics bounds how many topics may ever appear. Default 10,000.
+	MaxTopics int
+	// Receipts are kept for ReceiptsKeep (default 24 h), at most ReceiptsMax of
+	// them (default 1,000,000), the oldest going first.
+	ReceiptsKeep time.Duration
+	ReceiptsMax  int
+	// DedupeWindow is how long a dedupe key is known (default 24 h), within
+	// DedupeLimit bytes (default 64 MiB), the oldest of settled messages going first.
+	DedupeWindow time.Duration
+	DedupeLimit  int64
+	// Window is how many bytes of pending messages are kept in memory, over all
+	// topics, ready for the forwarder. Default 16 MiB.
+	Window int64
+	// LeaseFor is how long a lease lasts unless it is settled. Default 5 min.
+	LeaseFor time.Duration
+	// Now is the wall clock. Default time.Now.
+	Now func() time.Time
+	// Logger may be nil.
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	setDefault(&o.Limit, 1<<30)
+	setDefault(&o.MaxTopics, 10_000)
+	setDefault(&o.ReceiptsKeep, 24*time.Hour)
+	setDefault(&o.ReceiptsMax, 1_000_000)
+	setDefault(&o.DedupeWindow, 24*time.Hour)
+	setDefault(&o.DedupeLimit, 64<<20)
+	setDefault(&o.Window, 16<<20)
+	setDefault(&o.LeaseFor, 5*time.Minute)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+func setDefault[T int | int64 | time.Duration](v *T, def T) {
+	if *v == 0 {
+		*v = def
+	}
+}

@@ -1,0 +1,106 @@
+package spool
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// A payload too large for a record is stored in chunks first; the entry sx,
+// written in the same transaction as the record, makes it exist. Chunks without
+// it are swept at open.
+const (
+	chunkSize = 128 << 10
+	// inlinePayload is the largest payload kept in a record of its own accept.
+	inlinePayload = 64 << 10
+	// inlineUnit bounds the inline payloads of one Append; above it only small
+	// ones stay inline, so that the records of a batch fit into one commit.
+	inlineUnit  = 256 << 10
+	inlineSmall = 256
+)
+
+// payload says where the chunks of one payload are.
+type payload struct {
+	set    uint64 // random
+	chunks uint32
+	rec    message.Record // its size and CRC32C
+}
+
+func (p *payload) encode() []byte {
+	b := binary.AppendUvarint(make([]byte, 0, 20), p.set)
+	return seal(binary.AppendUvarint(b, uint64(p.chunks)))
+}
+
+func decodeChunkSet(v []byte) (set uint64, chunks uint32, err error) {
+	b, err := unseal(v)
+	if err != nil {
+		return 0, 0, fmt.Errorf("read chunk set: %w", err)
+	}
+	f := fields{b: b}
+	set, chunks = f.uint(), uint32(f.uint())
+	return set, chunks, f.err("read chunk set")
+}
+
+func (p *payload) keys() [][]byte {
+	keys := make([][]byte, p.chunks)
+	for n := range keys {
+		keys[n] = chunkKey(p.set, uint32(n))
+	}
+	return keys
+}
+
+// storePayload queues the chunks of b. They ride in the commits before the
+// record's, or in the same one: the queue is first in, first out.
+func (s *Spool) storePayload(m *message.Message, b []byte) *payload {
+	p := &payload{set: rand.Uint64(), rec: message.ExternalRecord(m, b)}
+	for len(b) > 0 {
+		n := min(chunkSize, len(b))
+		s.queue.Post(&chunkWrite{chunkKey(p.set, p.chunks), b[:n]}, n+64)
+		p.chunks++
+		b = b[n:]
+	}
+	return p
+}
+
+// dropPayloads deletes the chunks of what was refused, or known before.
+func (s *Spool) dropPayloads(op *appendMessages) {
+	for _, n := range op.added {
+		if n.payload != nil && (op.err != nil || n.duplicateOf != 0) {
+			keys := n.payload.keys()
+			s.queue.Post(&deletion{keys}, len(keys)*48)
+		}
+	}
+}
+
+// findPayload reads where the payload of r is.
+func (s *Spool) findPayload(r message.Record) (*payload, error) {
+	v, err := s.db.Get(chunkSetKey(r.Seq))
+	if err != nil {
+		return nil, fmt.Errorf("find payload of message %s: %w", r.ID, err)
+	}
+	set, chunks, err := decodeChunkSet(v)
+	return &payload{set: set, chunks: chunks, rec: r}, err
+}
+
+// readPayload returns the whole message whose payload is p.
+func (s *Spool) readPayload(ctx context.Context, p *payload) (*message.Message, error) {
+	b := make([]byte, 0, p.rec.PayloadSize)
+	for _, key := range p.keys() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		v, err := s.db.Get(key)
+		if err != nil {
+			return nil, fmt.Errorf("read payload of message %s: %w", p.rec.ID, err)
+		}
+		b = append(b, v...)
+	}
+	r := p.rec
+	if err := r.SetPayload(b); err != nil {
+		return nil, err
+	}
+	return &r.Message, nil
+}

@@ -1,0 +1,141 @@
+package spool
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// receipt is what is kept of a settled message.
+type receipt struct {
+	seq uint64
+	message.Receipt
+}
+
+// appendReceipt appends r to a part of its bucket. An empty confirmation field
+// and a broker message ID equal to ours cost one byte each.
+func appendReceipt(b []byte, r *receipt) []byte {
+	start := len(b)
+	b = append(b, 0, 0, 0, 0) // length, filled in below
+	b = binary.AppendUvarint(b, r.seq)
+	b = append(b, r.ID[:]...)
+	b = appendText(b, r.Topic)
+	b = append(b, byte(r.State), flagsOf(r))
+	b = binary.AppendUvarint(b, uint64(r.AcceptedAt.UnixMilli()))
+	b = binary.AppendUvarint(b, uint64(r.SettledAt.UnixMilli()))
+	b = binary.AppendUvarint(b, uint64(r.Attempts))
+	b = appendText(b, r.LastError)
+	if c := r.Confirmation; c != nil {
+		id := c.MessageID
+		if id == r.ID.String() {
+			id = ""
+		}
+		b = appendText(appendText(appendText(b, id), c.OffsetMessageID), c.Queue)
+		b = binary.AppendVarint(b, c.Offset)
+	}
+	b = appendHistory(b, &r.History)
+	binary.BigEndian.PutUint32(b[start:], uint32(len(b)-start-4))
+	return b
+}
+
+const (
+	receiptConfirmed = 1 << iota // a confirmation follows
+	receiptMaybeSent
+)
+
+func flagsOf(r *receipt) (f byte) {
+	if r.Confirmation != nil {
+		f |= receiptConfirmed
+	}
+	if r.MaybeSent {
+		f |= receiptMaybeSent
+	}
+	return f
+}
+
+func appendHistory(b []byte, h *message.History) []byte {
+	b = binary.AppendUvarint(b, uint64(h.Skipped))
+	for _, events := range [...][]message.Event{h.First, h.Last} {
+		b = binary.AppendUvarint(b, uint64(len(events)))
+		for _, e := range events {
+			b = binary.AppendUvarint(b, uint64(e.At.UnixMilli()))
+			b = append(appendText(b, e.Name), byte(e.Outcome))
+			b = appendText(b, e.Detail)
+		}
+	}
+	return b
+}
+
+// receipts walks the receipts of a sealed part.
+func receipts(part []byte, fn func(receipt) (more bool)) error {
+	b, err := unseal(part)
+	if err != nil {
+		return fmt.Errorf("read receipts: %w", err)
+	}
+	for len(b) > 0 {
+		f := fields{b: b}
+		n := int(binary.BigEndian.Uint32(f.raw(4)))
+		f.b = f.raw(n)
+		r := decodeReceipt(&f)
+		if f.failed {
+			return fmt.Errorf("read receipts: %w", errDamaged)
+		}
+		if !fn(r) {
+			return nil
+		}
+		b = b[4+n:]
+	}
+	return nil
+}
+
+func decodeReceipt(f *fields) receipt {
+	var r receipt
+	r.seq = f.uint()
+	copy(r.ID[:], f.raw(len(r.ID)))
+	r.Topic = f.text()
+	r.State = message.State(f.raw(1)[0])
+	flags := f.raw(1)[0]
+	r.AcceptedAt, r.SettledAt = f.time(), f.time()
+	r.Attempts, r.LastError = int(f.uint()), f.text()
+	r.MaybeSent = flags&receiptMaybeSent != 0
+	if flags&receiptConfirmed != 0 {
+		r.Confirmation = decodeConfirmation(f, r.ID)
+	}
+	r.History = decodeHistory(f)
+	return r
+}
+
+func decodeConfirmation(f *fields, id message.ID) *message.Confirmation {
+	c := &message.Confirmation{MessageID: f.text(), OffsetMessageID: f.text(), Queue: f.text(), Offset: f.int()}
+	if c.MessageID == "" {
+		c.MessageID = id.String()
+	}
+	return c
+}
+
+func decodeHistory(f *fields) (h message.History) {
+	h.Skipped = int(f.uint())
+	h.First, h.Last = decodeEvents(f), decodeEvents(f)
+	return h
+}
+
+func decodeEvents(f *fields) (events []message.Event) {
+	for range min(f.uint(), 64) {
+		events = append(events, message.Event{At: f.time(), Name: f.text(), Outcome: message.Outcome(f.raw(1)[0]), Detail: f.text()})
+	}
+	return events
+}
+
+func (f *fields) time() time.Time { return time.UnixMilli(int64(f.uint())) }
+
+func (f *fields) int() int64 {
+	v, n := binary.Varint(f.b)
+	if n <= 0 {
+		f.failed, f.b = true, nil
+		return 0
+	}
+	f.b = f.b[n:]
+	return v
+}

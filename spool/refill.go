@@ -1,0 +1,148 @@
+package spool
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
+)
+
+// refillBytes is how much of a lane one read brings into memory.
+const refillBytes = 1 << 20
+
+// diskBlock is a block as it was read.
+type diskBlock struct {
+	firstSeq uint64
+	count    int
+	records  []message.Record
+	payloads map[uint64]*payload
+}
+
+// loadBlocks brings the next blocks of l into its window, from the remembered
+// place on: never by a search from the front, over what was deleted.
+func (s *Spool) loadBlocks(l *lane) error {
+	s.mu.Lock()
+	from, last := max(l.window.loadedTo+1, l.cursor), l.lastSeq
+	s.mu.Unlock()
+	blocks, end, err := s.readBlocks(l, from)
+	s.mu.Lock()
+	l.window.loading = false
+	l.ready.raise()
+	var empty []*dropBlock
+	if err == nil {
+		for _, b := range blocks {
+			if !s.enterBlock(l, b) {
+				empty = append(empty, &dropBlock{l, b})
+			}
+		}
+		// What was accepted while we read is on disk behind us: read on.
+		l.window.atTail = end && l.lastSeq == last
+	}
+	s.mu.Unlock()
+	for _, op := range empty {
+		s.queue.Post(op, 256)
+	}
+	if err != nil {
+		return fmt.Errorf("read topic %s: %w", l.topic, err)
+	}
+	return nil
+}
+
+// enterBlock makes the held messages of b leasable; false: it has none.
+func (s *Spool) enterBlock(l *lane, b diskBlock) bool {
+	live := 0
+	for i := range b.records {
+		r := &b.records[i]
+		if s.settled.has(r.Seq) || s.dead[r.Seq] != nil {
+			continue
+		}
+		live++
+	}
+	if live > 0 {
+		s.addBlock(l, b.firstSeq, b.count, live)
+	}
+	for i := range b.records {
+		r := &b.records[i]
+		if s.settled.has(r.Seq) || s.dead[r.Seq] != nil || s.settling[r.Seq] != nil {
+			continue
+		}
+		if p := b.payloads[r.Seq]; r.PayloadSize == 0 || p != nil {
+			s.addEntry(l, &r.Message, p)
+		}
+	}
+	l.window.loadedTo = b.firstSeq + uint64(b.count) - 1
+	return live > 0
+}
+
+// readBlocks reads about refillBytes from the block that begins at or after
+// from; end: nothing was behind it.
+func (s *Spool) readBlocks(l *lane, from uint64) (blocks []diskBlock, end bool, err error) {
+	size := 0
+	end = true
+	prefix := key32(blockPrefix, l.id)
+	err = s.db.Scan(kv.Scan{Prefix: prefix, From: blockKey(l.id, from)}, func(k, v []byte) (bool, error) {
+		if size >= refillBytes {
+			end = false
+			return false, nil
+		}
+		size += len(v)
+		blocks = append(blocks, s.decodeBlock(l, tail64(k, len(prefix)), v))
+		return true, nil
+	})
+	for _, b := range blocks {
+		s.findPayloads(b)
+	}
+	return blocks, end, err
+}
+
+// decodeBlock reads what can be read: a damaged record is said, hides the rest
+// of its block, and stops nothing else. Audit names what is missing.
+func (s *Spool) decodeBlock(l *lane, firstSeq uint64, v []byte) diskBlock {
+	b := diskBlock{firstSeq: firstSeq, count: 1, payloads: map[uint64]*payload{}}
+	if len(v) >= blockHeader {
+		b.count = int(binary.BigEndian.Uint16(v))
+	}
+	if err := records(v, func(r message.Record) { b.records = append(b.records, r) }); err != nil {
+		s.opts.Logger.Error("damaged messages are kept on disk and not forwarded", "topic", l.topic,
+			"first_sequence", firstSeq+uint64(len(b.records)), "last_sequence", firstSeq+uint64(b.count)-1, "error", err)
+	}
+	return b
+}
+
+func (s *Spool) findPayloads(b diskBlock) {
+	for _, r := range b.records {
+		if r.PayloadSize == 0 {
+			continue
+		}
+		p, err := s.findPayload(r)
+		switch {
+		case err == nil:
+			b.payloads[r.Seq] = p
+		case !s.isSettled(r.Seq):
+			s.opts.Logger.Error("a message without its payload is kept on disk and not forwarded", "id", r.ID, "error", err)
+		}
+	}
+}
+
+func (s *Spool) isSettled(seq uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.settled.has(seq)
+}
+
+// dropBlock deletes a block of which nothing is held.
+type dropBlock struct {
+	lane  *lane
+	block diskBlock
+}
+
+func (d *dropBlock) apply(c *commit) {
+	c.deletes = append(c.deletes, blockKey(d.lane.id, d.block.firstSeq), indexKey(d.block.firstSeq))
+	if len(d.lane.blocks) == 0 || d.lane.blocks[0].firstSeq > d.block.firstSeq {
+		d.lane.cursor = max(d.lane.cursor, d.block.firstSeq+uint64(d.block.count))
+	}
+	c.touch(d.lane)
+}
+
+func (d *dropBlock) synced(*Spool) {}

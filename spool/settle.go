@@ -1,0 +1,167 @@
+package spool
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// ending settles one message, or makes it a dead letter.
+type ending struct {
+	receipt
+	lane    *lane
+	size    int
+	payload *payload // stored apart; nil: inline
+	wasDead bool
+	dead    []byte // value of its entry sd, when it becomes a dead letter
+	done    bool   // set by apply: false when it had ended before
+}
+
+func newEnding(e *entry, state message.State, now time.Time) *ending {
+	end := &ending{lane: e.lane, size: e.size, payload: e.payload}
+	end.seq, end.Receipt = e.msg.Seq, e.receipt()
+	end.State, end.SettledAt, end.NextAttemptAt = state, now, time.Time{}
+	end.History.Add(message.Event{At: now, Name: state.String(), Detail: end.LastError})
+	return end
+}
+
+// endMessages ends messages; what was confirmed is posted, all else committed.
+type endMessages struct{ all []*ending }
+
+func (op *endMessages) apply(c *commit) {
+	for _, e := range op.all {
+		c.end(e)
+	}
+}
+
+func (op *endMessages) synced(s *Spool) {
+	for _, e := range op.all {
+		delete(s.settling, e.seq)
+	}
+}
+
+// size is an upper bound: a bitmap, a receipt, the deletion of block and index.
+func (op *endMessages) size() int {
+	size := 512
+	ranges := map[uint64]bool{}
+	for _, e := range op.all {
+		size += 320 + len(e.dead) + len(e.Topic) + len(e.LastError) + len(e.History.Events())*(maxDetail+32)
+		if e.payload != nil {
+			size += int(e.payload.chunks) * 48
+		}
+		ranges[e.seq>>bitmapShift] = true
+	}
+	return size + len(ranges)*(4096/8+64)
+}
+
+// Confirm records that the broker answered SEND_OK for leases; confirmations
+// are in their order. It is lazy: the record is synced with the next commit,
+// within 50 ms; a crash before that sends the messages again under the same IDs.
+// A lease that has ended still counts: the broker has the message.
+func (s *Spool) Confirm(leases []*Lease, confirmations []message.Confirmation) {
+	now := s.now()
+	op := &endMessages{}
+	s.mu.Lock()
+	for i, l := range leases {
+		if e := l.entry; s.entries[e.msg.Seq] == e {
+			e.attempts++
+			e.lane.flowing = true
+			end := newEnding(e, message.StateConfirmed, now)
+			end.Confirmation = &confirmations[i]
+			s.leave(e, end)
+			op.all = append(op.all, end)
+		}
+	}
+	s.mu.Unlock()
+	if len(op.all) > 0 {
+		s.queue.Post(op, op.size())
+	}
+}
+
+// leave takes e out of its window: from here on end is what is known of it.
+func (s *Spool) leave(e *entry, end *ending) {
+	e.lane.window.remove(e)
+	delete(s.entries, e.msg.Seq)
+	s.windows -= int64(e.size)
+	s.settling[end.seq] = &end.receipt
+	s.notify(end.seq)
+	e.lane.ready.raise() // its ordering key may be free, and there is room
+}
+
+// Retry gives leases back after an attempt that was not confirmed. They are
+// leasable again at due; later messages of their ordering key wait for them.
+func (s *Spool) Retry(leases []*Lease, due time.Time, outcome message.Outcome, cause string) {
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range leases {
+		e := l.entry
+		if !s.owns(l) {
+			continue
+		}
+		e.attempts++
+		e.maybeSent = e.maybeSent || outcome == message.OutcomeUnknown
+		e.lastError = clip(cause)
+		e.history.Add(message.Event{At: now, Name: "attempt", Outcome: outcome, Detail: e.lastError})
+		e.state, e.due = message.StateRetrying, due
+		e.lane.flowing = false
+		e.lane.window.wait(e)
+		e.lane.ready.raise()
+	}
+}
+
+// Release gives leases back without an attempt.
+func (s *Spool) Release(leases []*Lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range leases {
+		if s.owns(l) {
+			l.entry.lane.window.unlease(l.entry)
+			l.entry.lane.ready.raise()
+		}
+	}
+}
+
+// owns reports whether the lease still holds.
+func (s *Spool) owns(l *Lease) bool {
+	return s.entries[l.entry.msg.Seq] == l.entry && l.entry.state == message.StateInFlight && l.entry.lease == l.number
+}
+
+// Bury makes one leased message a dead letter: refused, alone, for what it is.
+// When it returns nil that is on stable storage. A crash before leaves it
+// pending.
+func (s *Spool) Bury(ctx context.Context, l *Lease, reason, cause string) error {
+	now := s.now()
+	s.mu.Lock()
+	e := l.entry
+	if !s.owns(l) {
+		s.mu.Unlock()
+		return nil
+	}
+	e.attempts++
+	e.lastError = clip(cause)
+	e.history.Add(message.Event{At: now, Name: "attempt", Outcome: message.OutcomePermanent, Detail: e.lastError})
+	end := newEnding(e, message.StateDead, now)
+	end.dead = encodeDead(end, reason, l.Message)
+	s.leave(e, end)
+	s.mu.Unlock()
+	op := &endMessages{all: []*ending{end}}
+	if err := s.commit(ctx, op, op.size()); err != nil {
+		return fmt.Errorf("bury message %s: %w", l.ID, err)
+	}
+	return nil
+}
+
+// maxDetail bounds the texts of errors that are kept, in bytes.
+const maxDetail = 200
+
+// clip cuts s at a character's border, so that it stays valid UTF-8.
+func clip(s string) string {
+	if len(s) <= maxDetail {
+		return strings.ToValidUTF8(s, "?")
+	}
+	return strings.ToValidUTF8(s[:maxDetail], "")
+}

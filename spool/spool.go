@@ -1,0 +1,126 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
+)
+
+// Spool holds accepted messages until they are settled.
+type Spool struct {
+	opts  Options
+	db    *kv.DB
+	queue *kv.Queue[operation]
+
+	mu       sync.Mutex
+	head     head
+	lanes    map[string]*lane
+	byID     map[uint32]*lane
+	maxBlock int
+	settled  settledSet
+	entries  map[uint64]*entry   // held messages in memory, by sequence
+	dead     map[uint64]*lane    // dead letters, by sequence
+	settling map[uint64]*receipt // being settled: not synced yet
+	ended    map[uint64]bool     // cancelled or discarded: their dedupe keys stay taken
+	keys     keyIndex
+	receipts receiptIndex
+	held     int64 // bytes of held messages, over all lanes
+	windows  int64 // bytes of all windows
+	leases   uint64
+	watchers map[uint64][]chan struct{}
+	fresh    []string // topics that NextTopic has not told of yet
+	topics   signal
+	closing  chan struct{}
+	running  sync.WaitGroup
+	stop     sync.Once
+	life     context.Context //nolint:containedctx // ends with Close: for what maintain does
+	end      context.CancelFunc
+}
+
+// Open reads the spool in db, which the caller opened and closes after the
+// spool. It begins a new epoch: when Open returns, the epoch is synced, so that
+// no message ID can be issued twice.
+//
+// Open costs a scan of the dedupe keys and the keys of dead letters and
+// receipts; not of the messages.
+func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
+	s := &Spool{
+		opts: opts.withDefaults(), db: db,
+		lanes: map[string]*lane{}, byID: map[uint32]*lane{},
+		settled: settledSet{ranges: map[uint64]*bitmap{}},
+		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{},
+		watchers: map[uint64][]chan struct{}{}, topics: newSignal(), closing: make(chan struct{}),
+	}
+	s.keys, s.receipts = newKeyIndex(), newReceiptIndex()
+	s.life, s.end = context.WithCancel(context.Background())
+	if err := s.load(); err != nil {
+		return nil, fmt.Errorf("open spool: %w", err)
+	}
+	s.maxBlock = int(min(maxBlock, db.MaxValue()/2))
+	s.queue = kv.Attach(db, &writer{s: s})
+	if err := s.commit(ctx, &beginEpoch{}, 64); err != nil {
+		return nil, fmt.Errorf("open spool: begin epoch: %w", err)
+	}
+	if err := s.sweepChunks(ctx); err != nil {
+		return nil, fmt.Errorf("open spool: %w", err)
+	}
+	s.running.Go(s.maintain)
+	return s, nil
+}
+
+// ID names the spool; every message forwarded from it carries it as its origin.
+func (s *Spool) ID() message.SpoolID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.head.spoolID
+}
+
+// Close refuses new messages, ends every waiting call, and returns when all
+// that was confirmed is recorded. The database stays open.
+func (s *Spool) Close() error {
+	s.stop.Do(func() { close(s.closing); s.end() })
+	s.running.Wait()
+	err := s.commit(context.Background(), &flush{}, 64)
+	if errors.Is(err, ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Failed is closed when a sync failed: the spool is read-only, what was last
+// asked of it is unknown, and the process has to restart.
+func (s *Spool) Failed() <-chan struct{} { return s.db.Failed() }
+
+// commit runs op in a synced transaction.
+func (s *Spool) commit(ctx context.Context, op operation, size int) error {
+	err := s.queue.Commit(ctx, op, size)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, kv.ErrUnknown):
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	case errors.Is(err, kv.ErrClosed):
+		return ErrClosed
+	case errors.Is(err, kv.ErrFenced):
+		return fmt.Errorf("%w: %w", ErrReadOnly, err)
+	default:
+		return err
+	}
+}
+
+func (s *Spool) closed() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// now has the precision that is stored.
+func (s *Spool) now() time.Time { return s.opts.Now().Truncate(time.Millisecond) }

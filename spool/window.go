@@ -1,0 +1,143 @@
+package spool
+
+import (
+	"container/heap"
+	"time"
+)
+
+// window holds the pending messages of a lane that are in memory: the oldest
+// ones. loadedTo is the last sequence that was brought in; atTail says that
+// nothing on disk waits behind it, so that a new message may enter directly.
+type window struct {
+	head     *entry // ready list, by sequence
+	tail     *entry
+	queued   int               // length of the ready list
+	waiting  dueHeap           // retrying, by due time
+	leased   map[uint64]*entry // by sequence
+	busy     map[string]int    // ordering keys that a lease or a retry holds back
+	bytes    int64             // of all entries
+	loadedTo uint64
+	atTail   bool
+	loading  bool
+}
+
+func newWindow() window {
+	return window{leased: map[uint64]*entry{}, busy: map[string]int{}}
+}
+
+// add brings e in as ready.
+func (w *window) add(e *entry) {
+	w.bytes += int64(e.size)
+	w.enqueue(e)
+}
+
+// enqueue puts e into the ready list at its place. Nearly always that is the
+// end (new) or near the front (returned).
+func (w *window) enqueue(e *entry) {
+	e.queued = true
+	w.queued++
+	if w.tail == nil || w.tail.msg.Seq < e.msg.Seq {
+		w.link(w.tail, e, nil)
+		return
+	}
+	at := w.head
+	for at.msg.Seq < e.msg.Seq {
+		at = at.next
+	}
+	w.link(at.prev, e, at)
+}
+
+func (w *window) link(prev, e, next *entry) {
+	e.prev, e.next = prev, next
+	if prev == nil {
+		w.head = e
+	} else {
+		prev.next = e
+	}
+	if next == nil {
+		w.tail = e
+	} else {
+		next.prev = e
+	}
+}
+
+func (w *window) dequeue(e *entry) {
+	if !e.queued {
+		return
+	}
+	if e.prev == nil {
+		w.head = e.next
+	} else {
+		e.prev.next = e.next
+	}
+	if e.next == nil {
+		w.tail = e.prev
+	} else {
+		e.next.prev = e.prev
+	}
+	e.prev, e.next, e.queued = nil, nil, false
+	w.queued--
+}
+
+// hold keeps the later messages of e's ordering key back until release.
+func (w *window) hold(e *entry) {
+	if k := e.msg.OrderingKey; k != "" {
+		w.busy[k]++
+	}
+}
+
+func (w *window) release(e *entry) {
+	k := e.msg.OrderingKey
+	if k == "" {
+		return
+	}
+	if w.busy[k]--; w.busy[k] <= 0 {
+		delete(w.busy, k)
+	}
+}
+
+// remove takes e out for good.
+func (w *window) remove(e *entry) {
+	w.dequeue(e)
+	if w.leased[e.msg.Seq] == e {
+		delete(w.leased, e.msg.Seq)
+		w.release(e)
+	}
+	if w.waiting.remove(e) {
+		w.release(e)
+	}
+	w.bytes -= int64(e.size)
+}
+
+// dueHeap orders waiting entries by due time.
+type dueHeap []*entry
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *dueHeap) Push(x any)        { *h = append(*h, x.(*entry)) } //nolint:forcetypeassert // only entries are pushed
+func (h *dueHeap) Pop() any {
+	old := *h
+	e := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return e
+}
+
+func (h *dueHeap) remove(e *entry) bool {
+	for i, x := range *h {
+		if x == e {
+			heap.Remove(h, i)
+			return true
+		}
+	}
+	return false
+}
+
+// next returns when the first entry is due; ok is false when none waits.
+func (h dueHeap) next() (at time.Time, ok bool) {
+	if len(h) == 0 {
+		return time.Time{}, false
+	}
+	return h[0].due, true
+}
