@@ -152,7 +152,7 @@ func TestConfigChangeSurvivesRestart(t *testing.T) {
 	b := shared.Brokers[0]
 	must(t, b.UpdateConfig("brokerPermission", "4"))
 	wantPermission(t, "4")
-	must(t, b.Stop())
+	must(t, b.Kill())
 	must(t, b.Start())
 	wantPermission(t, "4")
 	must(t, b.UpdateConfig("brokerPermission", "6"))
@@ -192,7 +192,7 @@ func TestPausedBrokerIsSilent(t *testing.T) {
 
 func TestBrokerRegistersAtReturnedNameServer(t *testing.T) {
 	ns := shared.NameServers[0]
-	must(t, ns.Kill())
+	must(t, ns.Stop())
 	if err := ns.Pause(); err == nil {
 		t.Error("a dead node was paused")
 	}

@@ -28,15 +28,19 @@ func TestMissingToolsAreNamed(t *testing.T) {
 }
 
 func TestFetchHappensOnce(t *testing.T) {
+	const callers = 8
 	home := t.TempDir()
 	var fetches atomic.Int32
+	var begun, wg sync.WaitGroup
+	begun.Add(callers)
 	fetch := func(home string) error {
 		fetches.Add(1)
+		begun.Wait() // so that all find nothing fetched
 		return os.MkdirAll(filepath.Join(home, "lib"), 0o777)
 	}
-	var wg sync.WaitGroup
-	for range 8 {
+	for range callers {
 		wg.Go(func() {
+			begun.Done()
 			if lib, err := fetchOnce(home, fetch); err != nil || !exists(lib) {
 				t.Errorf("folder %s: %v", lib, err)
 			}

@@ -1,6 +1,7 @@
 package rocketmq
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -34,7 +35,7 @@ func (n *Node) prepare(conf string, properties map[string]string) error {
 	return writeProperties(conf, properties)
 }
 
-// Name is the brokerName, or namesrv-0, namesrv-1, …
+// Name is the brokerName, or namesrv-0, namesrv-1 and so on.
 func (n *Node) Name() string { return n.name }
 
 // Addr is the host:port that clients use, the same over all starts.
@@ -69,7 +70,7 @@ func (n *Node) Start() error {
 	}
 	n.process, n.paused = p, false
 	if err := await(startTimeout, p.exited, n.ready); err != nil {
-		return fmt.Errorf("start %s: %w (kill: %v)\n%s", n.name, err, p.kill(), n.tail())
+		return fmt.Errorf("start %s: %w\n%s", n.name, errors.Join(err, p.kill()), n.tail())
 	}
 	return nil
 }
@@ -114,7 +115,8 @@ func (n *Node) Stop() error {
 	case <-n.process.exited:
 		return nil
 	case <-time.After(stopTimeout):
-		return fmt.Errorf("stop %s: still there after %v (kill: %v)", n.name, stopTimeout, n.process.kill())
+		late := fmt.Errorf("stop %s: still there after %v", n.name, stopTimeout)
+		return errors.Join(late, n.process.kill())
 	}
 }
 

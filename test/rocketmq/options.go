@@ -6,6 +6,7 @@ import "fmt"
 type Role string
 
 const (
+	// AsyncMaster waits for no slave.
 	AsyncMaster Role = "ASYNC_MASTER"
 	// SyncMaster waits for a slave, and without one answers
 	// SLAVE_NOT_AVAILABLE to a message it has stored.
@@ -16,8 +17,10 @@ const (
 type FlushDisk string
 
 const (
-	SyncFlush  FlushDisk = "SYNC_FLUSH"  // before SEND_OK
-	AsyncFlush FlushDisk = "ASYNC_FLUSH" // some time after it
+	// SyncFlush has it there before SEND_OK.
+	SyncFlush FlushDisk = "SYNC_FLUSH"
+	// AsyncFlush has it there some time after SEND_OK.
+	AsyncFlush FlushDisk = "ASYNC_FLUSH"
 )
 
 // Options says what a cluster consists of. The zero value is one name server

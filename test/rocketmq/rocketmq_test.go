@@ -31,8 +31,8 @@ func run(m *testing.M) (code int) {
 	if err := c.Close(); err != nil {
 		return fail(err)
 	}
-	if _, err := os.Stat(c.dir); !os.IsNotExist(err) {
-		return fail(fmt.Errorf("%s is left behind (%v)", c.dir, err))
+	if exists(c.dir) {
+		return fail(fmt.Errorf("%s is left behind", c.dir))
 	}
 	if err := goleak.Find(); err != nil {
 		return fail(err)

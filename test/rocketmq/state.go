@@ -9,7 +9,7 @@ import (
 
 const visibleTimeout = 30 * time.Second
 
-// ErrNoOffset: the consumer group has committed no offset for the queue.
+// ErrNoOffset says that the consumer group has committed no offset for the queue.
 var ErrNoOffset = errors.New("no offset committed")
 
 // createTopic makes the topic, or changes its number of queues, and returns once
