@@ -1,9 +1,3 @@
-// Command fetch has the jars that package rocketmq needs on disk before the
-// first test wants them, and prints their folder:
-//
-//	go run ./test/rocketmq/fetch
-//
-// It promises what [rocketmq.Jars] does.
 package main
 
 import (
