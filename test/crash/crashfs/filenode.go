@@ -87,5 +87,8 @@ func (n *fileNode) Fsync(_ context.Context, _ fs.FileHandle, flags uint32) sysca
 	return n.disk.Sync(n.in, flags&fsyncDataOnly != 0)
 }
 
-// Flush is close(2); it syncs nothing.
-func (n *fileNode) Flush(context.Context, fs.FileHandle) syscall.Errno { return 0 }
+// Flush is close(2). It syncs nothing, but fails when the power is gone.
+func (n *fileNode) Flush(context.Context, fs.FileHandle) syscall.Errno {
+	_, errno := n.disk.Stat(n.in)
+	return errno
+}

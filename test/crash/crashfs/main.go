@@ -4,6 +4,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/remora-mq/remora/test/crash/crashfs/control"
 	"github.com/remora-mq/remora/test/crash/crashfs/disk"
@@ -45,12 +47,31 @@ func run(o options) error {
 	if err := mount(d, o.mount); err != nil {
 		return err
 	}
-	out.event(control.EventMounted)
-	serve(d, os.Stdin, out)
+	out.event(disk.Event{Kind: control.EventMounted})
+	serveUntilTerm(d, out)
 	if err := unmount(o.mount); err != nil {
 		return err
 	}
 	return writeLog(o.log, d.History())
+}
+
+// serveUntilTerm serves until quit, the end of input, or SIGTERM. The death of
+// the client must not end this process before it has unmounted: not as a
+// write to a closed pipe, nor as a signal to the whole process group.
+func serveUntilTerm(d *disk.Disk, out *replies) {
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGINT, syscall.SIGHUP)
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		serve(d, os.Stdin, out)
+	}()
+	select {
+	case <-served:
+	case <-term:
+	}
+	d.Cut() // lets go who is held or stalled
 }
 
 func newDisk(o options, out *replies) (*disk.Disk, error) {

@@ -18,14 +18,15 @@ type replies struct {
 
 func newReplies(w io.Writer) *replies { return &replies{enc: json.NewEncoder(w)} }
 
-// send drops the line if nobody reads any more: the input ends then, too.
 func (r *replies) send(reply control.Reply) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_ = r.enc.Encode(reply)
+	if err := r.enc.Encode(reply); err != nil {
+		return // nobody reads any more, so the input ends, too
+	}
 }
 
-func (r *replies) event(name string) { r.send(control.Reply{Event: name}) }
+func (r *replies) event(e disk.Event) { r.send(control.Reply{Event: &e}) }
 
 // serve answers requests until quit or the end of input.
 func serve(d *disk.Disk, in io.Reader, out *replies) {
@@ -33,7 +34,6 @@ func serve(d *disk.Disk, in io.Reader, out *replies) {
 	for {
 		var q control.Request
 		if err := requests.Decode(&q); err != nil || q.Do == control.Quit {
-			d.Cut() // lets go who is held or stalled
 			return
 		}
 		reply, err := answer(d, q)

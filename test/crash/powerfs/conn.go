@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/remora-mq/remora/test/crash/crashfs/control"
+	"github.com/remora-mq/remora/test/crash/crashfs/disk"
 )
 
 // exitTimeout bounds the wait for crashfs to unmount and exit.
@@ -30,7 +31,7 @@ type conn struct {
 
 	replies chan control.Reply // closed when the process has ended
 	mounted chan struct{}      // closed at the event
-	held    chan struct{}      // one value an event
+	held    chan disk.Event    // one value an event
 	cut     chan struct{}      // closed at the event
 	ended   chan struct{}      // closed when the process has ended
 }
@@ -40,7 +41,7 @@ func dial(cmd *exec.Cmd) (*conn, error) {
 		cmd:     cmd,
 		replies: make(chan control.Reply, 1),
 		mounted: make(chan struct{}),
-		held:    make(chan struct{}, 1),
+		held:    make(chan disk.Event, 1),
 		cut:     make(chan struct{}),
 		ended:   make(chan struct{}),
 	}
@@ -70,19 +71,26 @@ func (c *conn) listen(out *json.Decoder) {
 			_ = c.cmd.Wait() // a failure shows in stderr
 			return
 		}
-		switch r.Event {
-		case "":
+		if r.Event == nil {
 			c.replies <- r
-		case control.EventMounted:
-			close(c.mounted)
-		case control.EventCut:
-			close(c.cut)
-		case control.EventHeld:
-			select {
-			case c.held <- struct{}{}:
-			default: // nobody took the last one
-			}
+			continue
 		}
+		c.happened(*r.Event)
+	}
+}
+
+func (c *conn) happened(e disk.Event) {
+	switch e.Kind {
+	case control.EventMounted:
+		close(c.mounted)
+	case disk.EventCut:
+		close(c.cut)
+	case disk.EventHeld:
+		select {
+		case <-c.held: // nobody took the last one
+		default:
+		}
+		c.held <- e
 	}
 }
 

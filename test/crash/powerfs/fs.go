@@ -41,7 +41,7 @@ func (f *FS) WasCut() <-chan struct{} { return f.conn.cut }
 func (f *FS) HoldAt(n int) { f.do(control.HoldAt, n) }
 
 // Held has a value when an operation waits.
-func (f *FS) Held() <-chan struct{} { return f.conn.held }
+func (f *FS) Held() <-chan disk.Event { return f.conn.held }
 
 // Resume lets the held operations go, and holds the n-th after the one that
 // was held; 0: none.

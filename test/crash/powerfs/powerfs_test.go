@@ -305,20 +305,3 @@ func TestASecondPowerLoss(t *testing.T) {
 	wantFile(t, filepath.Join(state, "a"), "first")
 	wantFile(t, filepath.Join(state, "b"), "second")
 }
-
-func TestMountIsGoneAfterTheTest(t *testing.T) {
-	var dir string
-	t.Run("with a writer that is held", func(t *testing.T) {
-		fs := Mount(t, Options{})
-		dir = fs.Dir()
-		fs.HoldAt(1)
-		fs.Start(exec.Command("touch", filepath.Join(dir, "a")))
-		<-fs.Held()
-	})
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	ok(t, err)
-	if bytes.Contains(mounts, []byte(dir)) {
-		t.Errorf("%s is still mounted", dir)
-	}
-	wantNone(t, dir)
-}

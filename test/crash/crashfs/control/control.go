@@ -1,19 +1,3 @@
-// Package control is the protocol by which a test drives crashfs: JSON values,
-// one a line. Requests go to its standard input, replies and events come from
-// its standard output.
-//
-// Each request gets one reply, in order. Events come in between, by
-// themselves: "mounted" once at the start, "held" when an operation waits,
-// "cut" when the power is gone. At the end of its input, as after quit,
-// crashfs unmounts and exits, so it cannot outlive the test that started it.
-//
-//	{"do":"counts"}                                  → {"ops":41,"syncs":7}
-//	{"do":"hold-at","n":3}                           → {}
-//	                                                 → {"event":"held"}
-//	{"do":"survive","survivors":"random:7","dir":"/tmp/x/state"} → {}
-//	{"do":"resume","n":1}                            → {}
-//	{"do":"cut"}                                     → {"event":"cut"}, {}
-//	{"do":"dance"}                                   → {"error":"unknown request \"dance\""}
 package control
 
 import (
@@ -37,12 +21,8 @@ const (
 	Quit     = "quit"
 )
 
-// The events. Held and cut are those of disk.
-const (
-	EventMounted = "mounted"
-	EventHeld    = disk.EventHeld
-	EventCut     = disk.EventCut
-)
+// EventMounted is the kind of the first event; the others are disk's.
+const EventMounted = "mounted"
 
 // Request is one line to crashfs.
 type Request struct {
@@ -53,11 +33,11 @@ type Request struct {
 	Survivors string        `json:"survivors,omitempty"` // text form of disk.Survivors
 }
 
-// Reply is one line from crashfs; it is an event if Event is set.
+// Reply is one line from crashfs; it is no reply but an event if Event is set.
 type Reply struct {
-	Event   string    `json:"event,omitempty"`
-	Error   string    `json:"error,omitempty"`
-	Ops     int       `json:"ops,omitempty"`   // mutating operations that arrived
-	Syncs   int       `json:"syncs,omitempty"` // of these, syncs that were let through
-	History []disk.Op `json:"history,omitempty"`
+	Event   *disk.Event `json:"event,omitempty"`
+	Error   string      `json:"error,omitempty"`
+	Ops     int         `json:"ops,omitempty"`   // mutating operations that arrived
+	Syncs   int         `json:"syncs,omitempty"` // of these, syncs that were let through
+	History []disk.Op   `json:"history,omitempty"`
 }

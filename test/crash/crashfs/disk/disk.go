@@ -17,13 +17,20 @@ const (
 
 // Options of a Disk.
 type Options struct {
-	Dirs   Dirs            // empty: Ext4
-	Space  int64           // bytes the files may allocate; 0: no limit
-	From   *Tree           // what it holds at first, all durable; nil: nothing
-	Notify func(ev string) // told EventHeld and EventCut; it must not call back; may be nil
+	Dirs   Dirs        // empty: Ext4
+	Space  int64       // bytes the files may allocate; 0: no limit
+	From   *Tree       // what it holds at first, all durable; nil: nothing
+	Notify func(Event) // told once an event; it must not call back; may be nil
 }
 
-// What Notify is told.
+// Event is something a test may wait for.
+type Event struct {
+	Kind string `json:"kind"`           // EventHeld or EventCut
+	Ops  int    `json:"ops,omitempty"`  // operations that have arrived, the held one included
+	Held *Op    `json:"held,omitempty"` // the operation that waits
+}
+
+// The kinds of events.
 const (
 	EventHeld = "held"
 	EventCut  = "cut"
@@ -51,7 +58,7 @@ func New(o Options) *Disk {
 		o.Dirs = Ext4
 	}
 	if o.Notify == nil {
-		o.Notify = func(string) {}
+		o.Notify = func(Event) {}
 	}
 	d := &Disk{opts: o}
 	d.power.wake.L = &d.mu

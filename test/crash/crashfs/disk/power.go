@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"slices"
 	"sync"
 	"syscall"
 )
@@ -31,7 +32,7 @@ func (d *Disk) admit(op Op) syscall.Errno {
 	case d.power.cutAt:
 		d.turnOff()
 	case d.power.holdAt:
-		d.hold()
+		d.hold(op)
 	}
 	if d.power.cut {
 		return syscall.EIO
@@ -41,9 +42,9 @@ func (d *Disk) admit(op Op) syscall.Errno {
 
 // hold keeps this operation until the next Resume, even if another one is held
 // by then.
-func (d *Disk) hold() {
+func (d *Disk) hold(op Op) {
 	d.power.held = true
-	d.opts.Notify(EventHeld)
+	d.opts.Notify(Event{Kind: EventHeld, Ops: len(d.history), Held: &op})
 	for turn := d.power.resumes; turn == d.power.resumes && !d.power.cut; {
 		d.power.wake.Wait()
 	}
@@ -62,7 +63,7 @@ func (d *Disk) turnOff() {
 	d.power.cut = true
 	d.power.wake.Broadcast()
 	d.faults.unstall()
-	d.opts.Notify(EventCut)
+	d.opts.Notify(Event{Kind: EventCut, Ops: len(d.history)})
 }
 
 // Cut takes the power: the state is frozen and every later call answers EIO.
@@ -119,5 +120,5 @@ func (d *Disk) Counts() (ops, syncs int) {
 func (d *Disk) History() []Op {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.history[:len(d.history):len(d.history)]
+	return slices.Clip(d.history)
 }

@@ -115,13 +115,13 @@ func (f *fate) tree(n *Inode) *Tree {
 	return t
 }
 
-func (p *directory) survive(f *fate) map[string]*Inode {
-	if f.survivors == View {
+func (p *directory) survive(lot *fate) map[string]*Inode {
+	if lot.survivors == View {
 		return p.now
 	}
 	entries := maps.Clone(p.disk)
 	for _, c := range p.pending {
-		if !f.change(c.seq) {
+		if !lot.change(c.seq) {
 			continue
 		}
 		if c.to == nil {
@@ -133,26 +133,26 @@ func (p *directory) survive(f *fate) map[string]*Inode {
 	return entries
 }
 
-func (x *file) survive(f *fate) image {
-	if f.survivors == View {
-		return x.now.clone()
+func (f *file) survive(lot *fate) image {
+	if lot.survivors == View {
+		return f.now.clone()
 	}
-	return x.replay(f)
+	return f.replay(lot)
 }
 
 // replay applies the surviving steps to a copy of the durable image. What
 // follows a lost change of size is lost with it.
-func (x *file) replay(f *fate) image {
-	m := x.disk.clone()
-	for _, s := range x.pending {
+func (f *file) replay(lot *fate) image {
+	m := f.disk.clone()
+	for _, s := range f.pending {
 		if s.resize != 0 {
-			if !f.change(s.resize) {
+			if !lot.change(s.resize) {
 				return m
 			}
 			m.resize(s.size)
 			continue
 		}
-		f.keepPage(&m, s)
+		lot.keepPage(&m, s)
 	}
 	return m
 }
