@@ -1,0 +1,142 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/message"
+)
+
+const (
+	// holdAfterError keeps a refused message from coming back in a hot loop.
+	holdAfterError = 200 * time.Millisecond
+	// flushWait bounds the last write of a consumer's progress.
+	flushWait = 5 * time.Second
+)
+
+var errConsumedTwice = errors.New("Consume was called before: make a consumer of its own for each call")
+
+// consumer is the broker.Consumer.
+type consumer struct {
+	b       *Broker
+	sub     broker.Subscription
+	started atomic.Bool
+}
+
+// Consumer returns a consumer of one subscription. The error names what the
+// embedded broker cannot do: SQL filters and ordered subscriptions.
+func (b *Broker) Consumer(sub broker.Subscription) (broker.Consumer, error) {
+	if err := checkSubscription(sub); err != nil {
+		return nil, fmt.Errorf("subscription %s: %w", sub.Name, err)
+	}
+	sub.Tags = slices.Clone(sub.Tags)
+	return &consumer{b: b, sub: sub}, nil
+}
+
+// Consume implements broker.Consumer.
+func (c *consumer) Consume(ctx context.Context, receive broker.Receiver) error {
+	if c.started.Swap(true) {
+		return errConsumedTwice
+	}
+	g, err := c.join(ctx)
+	switch {
+	case errors.Is(err, errOtherSubscription):
+		return err
+	case err != nil: // closed, failed or done: nothing comes any more
+		<-ctx.Done()
+		return nil
+	}
+	var workers sync.WaitGroup
+	for range max(c.sub.Concurrency, 1) {
+		workers.Go(func() { c.work(ctx, g, receive) })
+	}
+	workers.Wait()
+	c.leave(ctx, g)
+	return nil
+}
+
+func (c *consumer) leave(ctx context.Context, g *group) {
+	c.b.mu.Lock()
+	g.leave()
+	c.b.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushWait)
+	defer cancel()
+	if err := c.b.queue.Commit(ctx, flushOp{}, metaSize); err != nil {
+		c.b.log.Debug("progress of a consumer is not written; its messages come again", "group", g.name, "error", err)
+	}
+}
+
+// work delivers one message at a time until ctx is done.
+func (c *consumer) work(ctx context.Context, g *group, receive broker.Receiver) {
+	for {
+		l, offset, err := c.b.take(ctx, g)
+		if err != nil {
+			return
+		}
+		d, err := c.read(g, l, offset)
+		switch {
+		case err != nil:
+			// The offset stays with this consumer: nothing passes it, and a
+			// new membership tries again.
+			c.b.noteLost(entryKey(l.track.topic, l.queue, offset), err)
+		case d == nil:
+			c.b.finish(g, l, offset, false)
+		default:
+			c.deliver(ctx, g, d, receive)
+		}
+	}
+}
+
+func (c *consumer) deliver(ctx context.Context, g *group, d *message.Delivery, receive broker.Receiver) {
+	h := d.Handle.(*handle)
+	if err := receive(ctx, d); err != nil {
+		c.b.hold(ctx, g, h.lane, h.offset)
+		return
+	}
+	if fault := c.b.strike(AtAck, d.Topic); fault.struck() {
+		c.b.release(g, h.lane, h.offset)
+		return
+	}
+	c.b.finish(g, h.lane, h.offset, true)
+}
+
+// handle is what SendBack needs of a delivery.
+type handle struct {
+	group  *group
+	lane   *lane
+	offset int64
+}
+
+// read makes the delivery of an offset; nil if the group does not want it.
+func (c *consumer) read(g *group, l *lane, offset int64) (*message.Delivery, error) {
+	e, err := readEntry(c.b.db, l.track.topic, l.queue, offset)
+	if err != nil {
+		return nil, err
+	}
+	m, err := e.message(c.b.db)
+	if err != nil {
+		return nil, err
+	}
+	if l.track.topic == c.sub.Topic && !c.wants(m.Tag) {
+		return nil, nil
+	}
+	c.b.mu.Lock()
+	g.delivered++
+	c.b.mu.Unlock()
+	return &message.Delivery{
+		Message: *m, Subscription: c.sub.Name, Group: g.name,
+		Identity: e.identity(), BrokerMessageID: offsetMessageID(e.position),
+		Queue: queueName(l.queue), Offset: offset, Attempt: e.attempt,
+		BornAt: time.UnixMilli(e.bornAt), Handle: &handle{group: g, lane: l, offset: offset},
+	}, nil
+}
+
+func (c *consumer) wants(tag string) bool {
+	return len(c.sub.Tags) == 0 || slices.Contains(c.sub.Tags, tag)
+}

@@ -1,0 +1,97 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"sort"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/internal/kv"
+)
+
+// joinOp gives a group its place in a topic if it has none. It is durable
+// before the first delivery: else a crash would let a group that starts at the
+// end start there again, and skip what came between.
+type joinOp struct {
+	group, topic string
+	from         broker.From
+}
+
+func (o *joinOp) write(b *Broker, tx *kv.Tx) error {
+	g := b.catalog.group(o.group)
+	for _, name := range []string{o.topic, g.retryTopic()} {
+		if g.tracks[name] != nil {
+			continue
+		}
+		from := o.from
+		if name != o.topic {
+			from = broker.From{} // what the group gave back is always its own
+		}
+		tr, err := b.newTrack(tx, o.group, name, from)
+		if err != nil {
+			return err
+		}
+		g.tracks[name] = tr
+		b.catalog.unflushed[tr] = struct{}{}
+	}
+	return nil
+}
+
+func (o *joinOp) size() int { return 2 * (metaSize + len(o.group)) }
+
+func (b *Broker) newTrack(tx *kv.Tx, group, name string, from broker.From) (*track, error) {
+	tr := &track{group: group, topic: name}
+	t := b.catalog.topics[name]
+	if t == nil {
+		return tr, nil // all that it will hold comes later
+	}
+	tr.extend(t)
+	for i, l := range tr.lanes {
+		start, err := b.startOf(tx, t, i, from)
+		if err != nil {
+			return nil, err
+		}
+		l.low, l.next = start, start
+	}
+	return tr, nil
+}
+
+// startOf returns the offset at which a new group begins in a queue.
+func (b *Broker) startOf(tx *kv.Tx, t *topic, queue int, from broker.From) (int64, error) {
+	q := t.queues[queue]
+	switch {
+	case from.Latest:
+		return q.visible, nil
+	case from.Time.IsZero():
+		return q.first, nil
+	}
+	var failed error
+	n := sort.Search(int(q.visible-q.first), func(i int) bool {
+		e, err := readEntry(tx, t.name, queue, q.first+int64(i))
+		if err != nil {
+			failed = fmt.Errorf("look for the start of a group: %w", err)
+			return true // the earlier, the safer
+		}
+		return e.storedAt >= millis(from.Time)
+	})
+	if failed != nil {
+		b.log.Warn("group starts early, because a message is unreadable", "topic", t.name, "queue", queue, "error", failed)
+	}
+	return q.first + int64(n), nil
+}
+
+// join makes the consumer a member of its group.
+func (c *consumer) join(ctx context.Context) (*group, error) {
+	b := c.b
+	o := &joinOp{group: c.sub.Group, topic: c.sub.Topic, from: c.sub.From}
+	if err := b.queue.Commit(ctx, o, o.size()); err != nil {
+		return nil, fmt.Errorf("join group %s: %w", c.sub.Group, err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	g := b.catalog.groups[c.sub.Group]
+	if err := g.join(c.sub); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
