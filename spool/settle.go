@@ -88,6 +88,7 @@ func (s *Spool) leave(e *entry, end *ending) {
 	s.windows -= int64(e.size)
 	s.settling[end.seq] = &end.receipt
 	s.notify(end.seq)
+	s.left.raise()
 	e.lane.ready.raise() // its ordering key may be free, and there is room
 }
 

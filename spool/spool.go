@@ -35,6 +35,7 @@ type Spool struct {
 	watchers map[uint64][]chan struct{}
 	fresh    []string // topics that NextTopic has not told of yet
 	topics   signal
+	left     signal // a message left its window
 	closing  chan struct{}
 	running  sync.WaitGroup
 	stop     sync.Once
@@ -54,7 +55,7 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 		lanes: map[string]*lane{}, byID: map[uint32]*lane{},
 		settled: settledSet{ranges: map[uint64]*bitmap{}},
 		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{},
-		watchers: map[uint64][]chan struct{}{}, topics: newSignal(), closing: make(chan struct{}),
+		watchers: map[uint64][]chan struct{}{}, topics: newSignal(), left: newSignal(), closing: make(chan struct{}),
 	}
 	s.keys, s.receipts = newKeyIndex(), newReceiptIndex()
 	s.life, s.end = context.WithCancel(context.Background())

@@ -50,3 +50,28 @@ func (s *Spool) notify(seq uint64) {
 	}
 	delete(s.watchers, seq)
 }
+
+// Drained waits until nothing waits for the forwarder or is in flight: all is
+// confirmed, or a dead letter. It is for one caller at a time.
+func (s *Spool) Drained(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		waiting := s.forwardable()
+		s.mu.Unlock()
+		if waiting == 0 {
+			return nil
+		}
+		if err := s.await(ctx, s.left, nil); err != nil {
+			return err
+		}
+	}
+}
+
+// forwardable counts what is held, not dead, and not about to be recorded as
+// settled. s.mu is held.
+func (s *Spool) forwardable() (n int) {
+	for _, l := range s.lanes {
+		n += int(l.counts.held() - l.counts.dead)
+	}
+	return n - len(s.settling)
+}

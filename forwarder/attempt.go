@@ -1,0 +1,87 @@
+package forwarder
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// attempt sends leases once and ends them by the outcome. This is the only
+// place that decides what an answer of the broker means for a message.
+func (l *lane) attempt(ctx context.Context, leases []*spool.Lease) {
+	confirmations, err := l.send(ctx, leases)
+	switch broker.OutcomeOf(err) {
+	case message.OutcomeConfirmed:
+		l.f.spool.Confirm(leases, confirmations)
+		l.f.metrics.confirmed(leases)
+		l.succeeded()
+	case message.OutcomePermanent:
+		if len(leases) == 1 {
+			l.bury(ctx, leases[0], err)
+		} else {
+			l.oneByOne(ctx, leases)
+		}
+	default:
+		l.retry(leases, err)
+	}
+}
+
+func (l *lane) send(ctx context.Context, leases []*spool.Lease) ([]message.Confirmation, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.f.opts.AttemptTimeout)
+	defer cancel()
+	msgs := make([]*message.Message, len(leases))
+	for i, lease := range leases {
+		msgs[i] = lease.Message
+	}
+	confirmations, err := l.f.producer.Send(ctx, msgs)
+	if err == nil && len(confirmations) != len(msgs) {
+		err = &broker.SendError{Outcome: message.OutcomeUnknown, Status: "INCOMPLETE", Err: errors.New("the answer does not cover every message")}
+	}
+	l.f.metrics.attempt(err)
+	return confirmations, err
+}
+
+// oneByOne sends a refused batch again, each message alone, in order. What is
+// behind one that has to wait waits too: it may share its ordering key.
+func (l *lane) oneByOne(ctx context.Context, leases []*spool.Lease) {
+	for i, lease := range leases {
+		l.attempt(ctx, []*spool.Lease{lease})
+		if lease.OrderingKey != "" && l.failing() {
+			l.f.spool.Release(leases[i+1:])
+			return
+		}
+	}
+}
+
+func (l *lane) retry(leases []*spool.Lease, err error) {
+	attempt := 0
+	for _, lease := range leases {
+		attempt = max(attempt, lease.Attempt)
+	}
+	due := time.Now().Add(l.f.opts.Retry.Delay(attempt, jitter{}))
+	l.f.spool.Retry(leases, due, broker.OutcomeOf(err), err.Error())
+	l.failed(err)
+}
+
+// bury ends a message that was refused alone. When even that cannot be
+// recorded the lease runs out and the message is tried again.
+func (l *lane) bury(ctx context.Context, lease *spool.Lease, cause error) {
+	if err := l.f.spool.Bury(ctx, lease, reasonOf(cause), cause.Error()); err != nil {
+		l.f.log.Error("a dead letter cannot be recorded; the message is kept", "id", lease.ID, "error", err)
+		return
+	}
+	l.f.metrics.dead.WithLabelValues(reasonOf(cause)).Inc()
+	l.f.log.Warn("the broker refuses this message for what it is; it is a dead letter", "topic", l.topic, "id", lease.ID, "error", cause)
+}
+
+// reasonOf is the broker's status, which is one of few words.
+func reasonOf(err error) string {
+	if se := (*broker.SendError)(nil); errors.As(err, &se) {
+		return se.Status
+	}
+	return "REFUSED"
+}

@@ -1,0 +1,17 @@
+// Package forwarder takes messages from the spool to the broker and does not
+// give up: until SEND_OK, or until the broker refuses a message that it was
+// sent alone.
+//
+// Each topic has a lane, one goroutine that leases batches and starts attempts;
+// each attempt is a goroutine that ends its leases in one of four ways:
+//
+//	confirmed          Confirm
+//	retryable, unknown Retry, under the same message ID, after a jittered backoff
+//	permanent, alone   Bury: a dead letter
+//	permanent, a batch sent again one by one, in order
+//
+// A lane that fails slows down by itself: one attempt at a time, smaller
+// batches, growing waits; the others go on. Order per ordering key is the
+// spool's: it leases no message while an earlier one of its key is leased or
+// waits for its retry.
+package forwarder

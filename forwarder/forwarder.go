@@ -1,0 +1,101 @@
+package forwarder
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/internal/backoff"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// Spool is what the forwarder needs of *spool.Spool.
+type Spool interface {
+	NextTopic(ctx context.Context) (string, error)
+	Lease(ctx context.Context, topic string, opts spool.LeaseOptions) ([]*spool.Lease, error)
+	Confirm(leases []*spool.Lease, confirmations []message.Confirmation)
+	Retry(leases []*spool.Lease, due time.Time, outcome message.Outcome, cause string)
+	Release(leases []*spool.Lease)
+	Bury(ctx context.Context, l *spool.Lease, reason, cause string) error
+}
+
+// Options of a forwarder. Zero means the default.
+type Options struct {
+	Concurrency    int            // attempts at a time, over all topics; default 64
+	MaxMessages    int            // in a batch; default 128
+	MaxBytes       int            // of a batch; default 1 MiB
+	AttemptTimeout time.Duration  // default 5 s
+	Retry          backoff.Policy // default 100 ms to 30 s
+}
+
+func (o Options) withDefaults() Options {
+	def := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	def(&o.Concurrency, 64)
+	def(&o.MaxMessages, 128)
+	def(&o.MaxBytes, 1<<20)
+	if o.AttemptTimeout <= 0 {
+		o.AttemptTimeout = 5 * time.Second
+	}
+	if o.Retry == (backoff.Policy{}) {
+		o.Retry = backoff.Policy{Initial: 100 * time.Millisecond, Max: 30 * time.Second}
+	}
+	return o
+}
+
+// Forwarder forwards everything that the spool holds.
+type Forwarder struct {
+	opts     Options
+	spool    Spool
+	producer broker.Producer
+	log      *slog.Logger
+	slots    chan struct{} // one for each running attempt
+	metrics  *metrics
+	failing  atomic.Int64 // lanes whose last attempt failed
+}
+
+// New returns a forwarder that does nothing until Run.
+func New(opts Options, s Spool, producer broker.Producer, log *slog.Logger) *Forwarder {
+	opts = opts.withDefaults()
+	return &Forwarder{
+		opts: opts, spool: s, producer: producer, log: log,
+		slots: make(chan struct{}, opts.Concurrency), metrics: newMetrics(),
+	}
+}
+
+// Run forwards until ctx is done, and returns when every attempt has ended:
+// running ones are not cut off, because an attempt without an answer becomes a
+// repeat; each is bounded by AttemptTimeout. It returns an error when the spool
+// has become unusable.
+func (f *Forwarder) Run(ctx context.Context) error {
+	var lanes sync.WaitGroup
+	defer lanes.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	for {
+		topic, err := f.spool.NextTopic(ctx)
+		if err != nil {
+			return ended(err)
+		}
+		lanes.Go(func() { newLane(f, topic).run(ctx) })
+	}
+}
+
+// ended leaves out the ways in which a run ends by request.
+func ended(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, spool.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Failing reports how many topics had no success in their last attempt.
+func (f *Forwarder) Failing() int { return int(f.failing.Load()) }

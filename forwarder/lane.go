@@ -1,0 +1,164 @@
+package forwarder
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/spool"
+)
+
+// lane forwards one topic. Its goroutine leases and starts attempts; mu guards
+// what the attempts report back.
+type lane struct {
+	f        *Forwarder
+	topic    string
+	attempts sync.WaitGroup
+	share    chan struct{} // a lane has at most half of the slots: the other topics need some
+
+	mu       sync.Mutex
+	failures int       // in a row, over all attempts
+	limit    int       // messages in a batch: halved by a failure, doubled by a success
+	since    time.Time // of the first failure in the row
+}
+
+func newLane(f *Forwarder, topic string) *lane {
+	return &lane{f: f, topic: topic, limit: f.opts.MaxMessages, share: make(chan struct{}, max(1, f.opts.Concurrency/2))}
+}
+
+// run leases and attempts until ctx is done or the spool ends.
+func (l *lane) run(ctx context.Context) {
+	defer l.attempts.Wait()
+	for l.ready(ctx) {
+		failing := l.failing()
+		leases, err := l.f.spool.Lease(ctx, l.topic, spool.LeaseOptions{MaxMessages: l.batchLimit(), MaxBytes: l.f.opts.MaxBytes})
+		if err != nil {
+			if l.gone(ctx, err) {
+				return
+			}
+			continue
+		}
+		if !failing && l.failing() { // it began while we waited for these
+			l.f.spool.Release(leases)
+			continue
+		}
+		if !l.begin(ctx) {
+			l.f.spool.Release(leases)
+			return
+		}
+		l.attempts.Go(func() {
+			defer l.end()
+			l.attempt(context.WithoutCancel(ctx), leases)
+		})
+	}
+}
+
+// gone reports whether the lane is over. A spool that cannot be read for once
+// is asked again.
+func (l *lane) gone(ctx context.Context, err error) bool {
+	if ctx.Err() != nil || errors.Is(err, spool.ErrClosed) || errors.Is(err, spool.ErrReadOnly) {
+		return true
+	}
+	l.f.log.Error("messages cannot be read from the spool; trying again", "topic", l.topic, "error", err)
+	return !pause(ctx, time.Second)
+}
+
+// ready waits out the backoff of a failing lane, and lets it have only one
+// attempt at a time. It returns false when ctx is done.
+func (l *lane) ready(ctx context.Context) bool {
+	if wait := l.backoff(); wait > 0 {
+		l.attempts.Wait()
+		return pause(ctx, wait)
+	}
+	return ctx.Err() == nil
+}
+
+func (l *lane) backoff() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failures == 0 {
+		return 0
+	}
+	return l.f.opts.Retry.Delay(l.failures, jitter{})
+}
+
+func (l *lane) failing() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failures > 0
+}
+
+func (l *lane) batchLimit() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.limit
+}
+
+// begin takes a slot for an attempt.
+func (l *lane) begin(ctx context.Context) bool {
+	select {
+	case l.share <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	select {
+	case l.f.slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		<-l.share
+		return false
+	}
+}
+
+func (l *lane) end() {
+	<-l.f.slots
+	<-l.share
+}
+
+// succeeded opens the lane up again.
+func (l *lane) succeeded() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failures > 0 {
+		l.f.failing.Add(-1)
+		l.f.log.Info("the broker takes messages again", "topic", l.topic, "failed_for", time.Since(l.since).Round(time.Millisecond))
+	}
+	l.failures = 0
+	l.limit = min(l.limit*2, l.f.opts.MaxMessages)
+}
+
+// failed slows the lane down. A broker that stores without a full guarantee
+// gets one message at a time: each retry leaves another copy there.
+func (l *lane) failed(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failures++; l.failures == 1 {
+		l.since = time.Now()
+		l.f.failing.Add(1)
+		l.f.log.Warn("the broker does not take messages; they are kept and tried again", "topic", l.topic, "error", err)
+	}
+	l.limit = max(1, l.limit/2)
+	if se := (*broker.SendError)(nil); errors.As(err, &se) && (se.Stored || se.Parked) {
+		l.limit = 1
+	}
+}
+
+// pause waits; false: ctx was done first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// jitter is the randomness of backoffs.
+type jitter struct{}
+
+func (jitter) Int64N(n int64) int64 { return rand.Int64N(n) }

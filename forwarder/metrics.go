@@ -1,0 +1,67 @@
+package forwarder
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/spool"
+)
+
+type metrics struct {
+	attempts *prometheus.CounterVec
+	confirm  prometheus.Histogram
+	dead     *prometheus.CounterVec
+}
+
+func newMetrics() *metrics {
+	return &metrics{
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "remora_forward_attempts_total",
+			Help: "Attempts to hand a batch to the broker, by outcome and the broker's status.",
+		}, []string{"outcome", "status"}),
+		confirm: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "remora_forward_confirm_seconds",
+			Help:    "Time from accept to the broker's confirmation of a message.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 12),
+		}),
+		dead: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "remora_dead_letters_total",
+			Help: "Messages that became dead letters on the producing side, by the broker's status.",
+		}, []string{"reason"}),
+	}
+}
+
+func (m *metrics) attempt(err error) {
+	status := "SEND_OK"
+	if err != nil {
+		status = "OTHER"
+	}
+	if se := (*broker.SendError)(nil); errors.As(err, &se) {
+		status = se.Status
+	}
+	m.attempts.WithLabelValues(broker.OutcomeOf(err).String(), status).Inc()
+}
+
+func (m *metrics) confirmed(leases []*spool.Lease) {
+	now := time.Now()
+	for _, l := range leases {
+		m.confirm.Observe(max(now.Sub(l.AcceptedAt), 0).Seconds())
+	}
+}
+
+// Register adds the forwarder's metrics to r.
+func (f *Forwarder) Register(r prometheus.Registerer) {
+	up := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "remora_broker_up",
+		Help: "1 unless the last attempt of some topic failed.",
+	}, func() float64 {
+		if f.Failing() > 0 {
+			return 0
+		}
+		return 1
+	})
+	r.MustRegister(f.metrics.attempts, f.metrics.confirm, f.metrics.dead, up)
+}
