@@ -67,8 +67,8 @@ func (c *catalog) publish() {
 	c.scheduled, c.positions = c.scheduled[:0], false
 }
 
-// place appends e to a queue and returns its offset.
-func (c *catalog) place(tx *kv.Tx, t *topic, queue int, e *entry, now int64) (int64, error) {
+// place appends e to a queue.
+func (c *catalog) place(tx *kv.Tx, t *topic, queue int, e *entry, now int64) error {
 	c.position++
 	c.positions = true
 	e.position, e.storedAt = c.position, now
@@ -77,15 +77,14 @@ func (c *catalog) place(tx *kv.Tx, t *topic, queue int, e *entry, now int64) (in
 	}
 	own(tx, e)
 	if err := c.count(tx, t, e); err != nil {
-		return 0, err
+		return err
 	}
 	q := t.queues[queue]
-	offset := q.next
+	tx.Set(entryKey(t.name, queue, q.next), e.append(nil))
 	q.next++
 	t.bytes += int64(e.bytes)
 	c.touched[t] = struct{}{}
-	tx.Set(entryKey(t.name, queue, offset), e.append(nil))
-	return offset, nil
+	return nil
 }
 
 // own makes the chunks of e exist: without it they are swept at open.
@@ -148,7 +147,7 @@ func (o *appendOp) write(b *Broker, tx *kv.Tx) error {
 	o.first = t.queues[o.queue].next
 	now := millis(b.now())
 	for _, e := range o.entries {
-		if _, err := b.catalog.place(tx, t, o.queue, e, now); err != nil {
+		if err := b.catalog.place(tx, t, o.queue, e, now); err != nil {
 			return err
 		}
 	}

@@ -45,12 +45,12 @@ func (c *consumer) Consume(ctx context.Context, receive broker.Receiver) error {
 		return errConsumedTwice
 	}
 	g, err := c.join(ctx)
-	switch {
-	case errors.Is(err, errOtherSubscription):
+	if errors.Is(err, errOtherSubscription) {
 		return err
-	case err != nil: // closed, failed or done: nothing comes any more
-		<-ctx.Done()
-		return nil
+	}
+	if err != nil {
+		<-ctx.Done() // the broker is closed or failed: nothing comes any more
+		return nil   //nolint:nilerr // the contract: only a subscription that can never work is an error
 	}
 	var workers sync.WaitGroup
 	for range max(c.sub.Concurrency, 1) {
@@ -79,31 +79,32 @@ func (c *consumer) work(ctx context.Context, g *group, receive broker.Receiver) 
 		if err != nil {
 			return
 		}
-		d, err := c.read(g, l, offset)
+		d, wanted, err := c.read(g, l, offset)
 		switch {
 		case err != nil:
 			// The offset stays with this consumer: nothing passes it, and a
 			// new membership tries again.
 			c.b.noteLost(entryKey(l.track.topic, l.queue, offset), err)
-		case d == nil:
+		case !wanted:
 			c.b.finish(g, l, offset, false)
 		default:
-			c.deliver(ctx, g, d, receive)
+			c.deliver(ctx, d, &handle{group: g, lane: l, offset: offset}, receive)
 		}
 	}
 }
 
-func (c *consumer) deliver(ctx context.Context, g *group, d *message.Delivery, receive broker.Receiver) {
-	h := d.Handle.(*handle)
+func (c *consumer) deliver(ctx context.Context, d *message.Delivery, h *handle, receive broker.Receiver) {
+	topic := d.Topic // receive may do with d what it likes
+	d.Handle = h
 	if err := receive(ctx, d); err != nil {
-		c.b.hold(ctx, g, h.lane, h.offset)
+		c.b.hold(ctx, h)
 		return
 	}
-	if fault := c.b.strike(AtAck, d.Topic); fault.struck() {
-		c.b.release(g, h.lane, h.offset)
+	if fault := c.b.strike(AtAck, topic); fault.struck() {
+		c.b.release(h)
 		return
 	}
-	c.b.finish(g, h.lane, h.offset, true)
+	c.b.finish(h.group, h.lane, h.offset, true)
 }
 
 // handle is what SendBack needs of a delivery.
@@ -113,18 +114,18 @@ type handle struct {
 	offset int64
 }
 
-// read makes the delivery of an offset; nil if the group does not want it.
-func (c *consumer) read(g *group, l *lane, offset int64) (*message.Delivery, error) {
+// read makes the delivery of an offset, if the group wants it.
+func (c *consumer) read(g *group, l *lane, offset int64) (d *message.Delivery, wanted bool, err error) {
 	e, err := readEntry(c.b.db, l.track.topic, l.queue, offset)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	m, err := e.message(c.b.db)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if l.track.topic == c.sub.Topic && !c.wants(m.Tag) {
-		return nil, nil
+		return nil, false, nil
 	}
 	c.b.mu.Lock()
 	g.delivered++
@@ -133,8 +134,8 @@ func (c *consumer) read(g *group, l *lane, offset int64) (*message.Delivery, err
 		Message: *m, Subscription: c.sub.Name, Group: g.name,
 		Identity: e.identity(), BrokerMessageID: offsetMessageID(e.position),
 		Queue: queueName(l.queue), Offset: offset, Attempt: e.attempt,
-		BornAt: time.UnixMilli(e.bornAt), Handle: &handle{group: g, lane: l, offset: offset},
-	}, nil
+		BornAt: time.UnixMilli(e.bornAt),
+	}, true, nil
 }
 
 func (c *consumer) wants(tag string) bool {

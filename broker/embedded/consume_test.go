@@ -161,10 +161,9 @@ func TestWhereANewGroupStarts(t *testing.T) {
 		eventually(t, b, "joined", func(st Stats) bool { _, ok := st.Groups[s.Group]; return ok })
 		joined = append(joined, r)
 	}
-	for i, r := range joined {
+	for _, r := range joined {
 		r.quiet()
 		r.stop()
-		_ = i
 	}
 }
 

@@ -53,22 +53,22 @@ func (b *Broker) finish(g *group, l *lane, offset int64, acked bool) {
 }
 
 // release lets any consumer of the group have the offset again.
-func (b *Broker) release(g *group, l *lane, offset int64) {
+func (b *Broker) release(h *handle) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l.release(offset)
-	g.notify()
+	h.lane.release(h.offset)
+	h.group.notify()
 }
 
 // hold waits a moment before it releases.
-func (b *Broker) hold(ctx context.Context, g *group, l *lane, offset int64) {
+func (b *Broker) hold(ctx context.Context, h *handle) {
 	timer := time.NewTimer(holdAfterError)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	b.release(g, l, offset)
+	b.release(h)
 }
 
 // noteLost counts a message that cannot be read and names it, once.

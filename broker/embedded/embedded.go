@@ -62,9 +62,9 @@ func Open(ctx context.Context, opts Options) (*Broker, error) {
 	b.close = sync.OnceValue(b.shut)
 	b.queue = kv.Attach[op](db, committer{b})
 	if err := b.load(ctx); err != nil {
-		return nil, fmt.Errorf("open embedded broker in %s: %w", opts.Dir, errors.Join(err, db.Close()))
+		return nil, fmt.Errorf("open embedded broker in %s: %w", opts.Dir, errors.Join(err, db.Close())) //nolint:contextcheck // Close bounds itself
 	}
-	b.start()
+	b.start() //nolint:contextcheck // its goroutines end with Close, not with Open's context
 	return b, nil
 }
 

@@ -95,7 +95,7 @@ func consume(t *testing.T, b *Broker, sub broker.Subscription, receive broker.Re
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	r := &running{Consumer: c, t: t, got: make(chan *message.Delivery, 1<<16), cancel: cancel, ended: make(chan error, 1)}
 	go func() {
 		r.ended <- c.Consume(ctx, func(ctx context.Context, d *message.Delivery) error {

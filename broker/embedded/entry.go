@@ -57,11 +57,11 @@ func decodeEntry(b []byte) (*entry, error) {
 	var v [8]uint64
 	rest := b[1+16:]
 	for i := range v {
-		n := 0
-		if v[i], n = binary.Uvarint(rest); n <= 0 {
+		number, n := binary.Uvarint(rest)
+		if n <= 0 {
 			return nil, errEntry
 		}
-		rest = rest[n:]
+		v[i], rest = number, rest[n:]
 	}
 	envelope := b[:len(b)-len(rest)]
 	if len(rest) < 4 || crc32.Checksum(envelope, castagnoli) != binary.LittleEndian.Uint32(rest) {

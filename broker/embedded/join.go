@@ -27,10 +27,7 @@ func (o *joinOp) write(b *Broker, tx *kv.Tx) error {
 		if name != o.topic {
 			from = broker.From{} // what the group gave back is always its own
 		}
-		tr, err := b.newTrack(tx, o.group, name, from)
-		if err != nil {
-			return err
-		}
+		tr := b.newTrack(tx, o.group, name, from)
 		g.tracks[name] = tr
 		b.catalog.unflushed[tr] = struct{}{}
 	}
@@ -39,31 +36,28 @@ func (o *joinOp) write(b *Broker, tx *kv.Tx) error {
 
 func (o *joinOp) size() int { return 2 * (metaSize + len(o.group)) }
 
-func (b *Broker) newTrack(tx *kv.Tx, group, name string, from broker.From) (*track, error) {
+func (b *Broker) newTrack(tx *kv.Tx, group, name string, from broker.From) *track {
 	tr := &track{group: group, topic: name}
 	t := b.catalog.topics[name]
 	if t == nil {
-		return tr, nil // all that it will hold comes later
+		return tr // all that it will hold comes later
 	}
 	tr.extend(t)
 	for i, l := range tr.lanes {
-		start, err := b.startOf(tx, t, i, from)
-		if err != nil {
-			return nil, err
-		}
+		start := b.startOf(tx, t, i, from)
 		l.low, l.next = start, start
 	}
-	return tr, nil
+	return tr
 }
 
 // startOf returns the offset at which a new group begins in a queue.
-func (b *Broker) startOf(tx *kv.Tx, t *topic, queue int, from broker.From) (int64, error) {
+func (b *Broker) startOf(tx *kv.Tx, t *topic, queue int, from broker.From) int64 {
 	q := t.queues[queue]
 	switch {
 	case from.Latest:
-		return q.visible, nil
+		return q.visible
 	case from.Time.IsZero():
-		return q.first, nil
+		return q.first
 	}
 	var failed error
 	n := sort.Search(int(q.visible-q.first), func(i int) bool {
@@ -77,7 +71,7 @@ func (b *Broker) startOf(tx *kv.Tx, t *topic, queue int, from broker.From) (int6
 	if failed != nil {
 		b.log.Warn("group starts early, because a message is unreadable", "topic", t.name, "queue", queue, "error", failed)
 	}
-	return q.first + int64(n), nil
+	return q.first + int64(n)
 }
 
 // join makes the consumer a member of its group.

@@ -2,10 +2,10 @@ package embedded
 
 import (
 	"cmp"
-	"container/heap"
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/remora-mq/remora/internal/kv"
@@ -17,21 +17,24 @@ type delayed struct {
 	seq uint64
 }
 
-// schedule holds what is delayed, the next one first. The entries are on disk.
+// schedule holds what is delayed. The entries are on disk.
 type schedule struct {
-	waiting dueHeap
+	waiting []delayed     // the next one last
 	wake    chan struct{} // capacity 1: there may be a new next one
 }
 
+// later orders waiting.
+func later(a, b delayed) int { return cmp.Or(cmp.Compare(b.due, a.due), cmp.Compare(b.seq, a.seq)) }
+
 func newSchedule(waiting []delayed) schedule {
-	s := schedule{waiting: waiting, wake: make(chan struct{}, 1)}
-	heap.Init(&s.waiting)
-	return s
+	slices.SortFunc(waiting, later)
+	return schedule{waiting: waiting, wake: make(chan struct{}, 1)}
 }
 
 func (s *schedule) add(ds []delayed) {
 	for _, d := range ds {
-		heap.Push(&s.waiting, d)
+		at, _ := slices.BinarySearchFunc(s.waiting, d, later)
+		s.waiting = slices.Insert(s.waiting, at, d)
 	}
 	if len(ds) > 0 {
 		select {
@@ -43,28 +46,15 @@ func (s *schedule) add(ds []delayed) {
 
 // due removes what is due at now, and tells how long the next one has to wait.
 func (s *schedule) due(now int64, most int) (ds []delayed, wait time.Duration) {
-	for len(s.waiting) > 0 && len(ds) < most {
-		if next := s.waiting[0]; next.due > now {
+	for len(ds) < most && len(s.waiting) > 0 {
+		last := len(s.waiting) - 1
+		next := s.waiting[last]
+		if next.due > now {
 			return ds, time.Duration(next.due-now) * time.Millisecond
 		}
-		ds = append(ds, heap.Pop(&s.waiting).(delayed))
+		ds, s.waiting = append(ds, next), s.waiting[:last]
 	}
 	return ds, time.Hour
-}
-
-// dueHeap implements heap.Interface.
-type dueHeap []delayed
-
-func (h dueHeap) Len() int      { return len(h) }
-func (h dueHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h dueHeap) Less(i, j int) bool {
-	return cmp.Or(cmp.Compare(h[i].due, h[j].due), cmp.Compare(h[i].seq, h[j].seq)) < 0
-}
-func (h *dueHeap) Push(x any) { *h = append(*h, x.(delayed)) }
-func (h *dueHeap) Pop() any {
-	last := (*h)[len(*h)-1]
-	*h = (*h)[:len(*h)-1]
-	return last
 }
 
 // delayOp stores an entry that goes to a topic when it is due.
@@ -108,7 +98,7 @@ func (o moveOp) write(b *Broker, tx *kv.Tx) error {
 	now := millis(b.now())
 	for _, m := range o {
 		t := b.catalog.obtain(m.topic, 1)
-		if _, err := b.catalog.place(tx, t, t.pick(""), m.entry, now); err != nil {
+		if err := b.catalog.place(tx, t, t.pick(""), m.entry, now); err != nil {
 			return err
 		}
 		tx.Delete(delayKey(m.delayed))

@@ -85,6 +85,9 @@ func TestWhatWasGivenBackSurvives(t *testing.T) {
 	}
 	r.quiet()
 	r.stop()
+	if s := reopen(t, b).Stats(); s.Delayed != 0 || s.Groups["g"].Lag != 0 {
+		t.Errorf("it would come once more: %+v", s)
+	}
 }
 
 func TestDeadLetters(t *testing.T) {
