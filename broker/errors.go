@@ -21,7 +21,10 @@ type SendError struct {
 	// Parked: an operator has to act (no permission, no such topic). Trying
 	// again soon is no use, and giving up is wrong.
 	Parked bool
-	Err    error
+	// Queue is where it was tried, as "broker-a/3"; empty when that is not known.
+	// A breaker for one broker goes by what stands before the slash.
+	Queue string
+	Err   error
 }
 
 func (e *SendError) Error() string {
