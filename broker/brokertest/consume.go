@@ -1,0 +1,275 @@
+package brokertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/message"
+)
+
+var consumeCases = []testCase{
+	{"tags are filtered", consumeTags},
+	{"each group gets all", consumeTwoGroups},
+	{"a new group starts where it was told", consumeFrom},
+	{"no more receivers run than asked for", consumeConcurrency},
+	{"a held message is not acked", consumeHeld},
+	{"an error of the receiver does not ack", consumeError},
+	{"a panic of the receiver does not ack", consumePanic},
+	{"an ack while stopping counts", consumeAckWhileStopping},
+	{"progress survives the consumer", consumeProgress},
+	{"one of two takes over", consumeTakeOver},
+	{"consume returns when its context is done before it began", consumeNever},
+}
+
+func consumeTags(t *testing.T, b Backend) {
+	f := newFixture(t, b, 2)
+	for i := range 12 {
+		m := newMessage(f.topic, fmt.Sprint("tag-", i%4))
+		if i%4 < 3 {
+			m.Tag = fmt.Sprint("tag-", i%4)
+		}
+		f.send(m)
+	}
+	sub := f.subscription()
+	sub.Tags = []string{"tag-0", "tag-2"}
+	c := f.consume(sub)
+	for _, d := range c.take(6) {
+		if d.Tag != "tag-0" && d.Tag != "tag-2" {
+			t.Errorf("delivered tag %q", d.Tag)
+		}
+	}
+	c.quiet(time.Second)
+}
+
+func consumeTwoGroups(t *testing.T, b Backend) {
+	f := newFixture(t, b, 2)
+	msgs := f.sendOneByOne(10)
+	other := f.subscription()
+	other.Group = name(t, "group")
+	for _, c := range []*consuming{f.consume(f.subscription()), f.consume(other)} {
+		checkSame(t, c.take(len(msgs)), msgs)
+		c.quiet(500 * time.Millisecond)
+	}
+}
+
+// checkSame wants each message delivered once.
+func checkSame(t *testing.T, deliveries []*message.Delivery, msgs []*message.Message) {
+	t.Helper()
+	times := map[string]int{}
+	for _, d := range deliveries {
+		times[d.Identity]++
+	}
+	for _, m := range msgs {
+		if times[m.ID.String()] != 1 {
+			t.Errorf("message %q was delivered %d times", m.Body, times[m.ID.String()])
+		}
+	}
+}
+
+func consumeFrom(t *testing.T, b Backend) {
+	f := newFixture(t, b, 1)
+	f.send(newMessage(f.topic, "early"))
+	time.Sleep(1100 * time.Millisecond) // positions by time are no finer than a second
+	between := time.Now()
+	f.send(newMessage(f.topic, "late"))
+
+	byTime := f.subscription()
+	byTime.From.Time = between
+	if got := bodies(f.consume(byTime).take(1)); got != "late" {
+		t.Errorf("from a time: delivered %s", got)
+	}
+	latest := f.subscription()
+	latest.Group, latest.From.Latest = name(t, "group"), true
+	c := f.consume(latest)
+	c.quiet(3 * time.Second)
+	f.send(newMessage(f.topic, "new"))
+	if got := bodies(c.take(1)); got != "new" {
+		t.Errorf("from the latest: delivered %s", got)
+	}
+}
+
+func consumeConcurrency(t *testing.T, b Backend) {
+	f := newFixture(t, b, 4)
+	f.send(newMessages(f.topic, 30)...)
+	f.sendOneByOne(10)
+	sub := f.subscription()
+	sub.Concurrency = 3
+	c := f.consume(sub)
+	var held []*arrival
+	for range sub.Concurrency {
+		held = append(held, c.next())
+	}
+	c.quiet(2 * time.Second)
+	held[0].ack()
+	held[0] = c.next()
+	c.quiet(500 * time.Millisecond)
+	for _, a := range held {
+		a.ack()
+	}
+	c.take(40 - sub.Concurrency - 1)
+}
+
+func consumeHeld(t *testing.T, b Backend) {
+	f := newFixture(t, b, 1)
+	msgs := f.sendOneByOne(5)
+	c := f.consume(f.subscription())
+	var held *arrival
+	for range msgs { // ack all but the third
+		if a := c.next(); string(a.Body) == "2" {
+			held = a
+		} else {
+			a.ack()
+		}
+	}
+	c.quiet(3 * time.Second) // no second delivery while it is held
+	c.stop()
+	if held.ctx.Err() == nil {
+		t.Error("the receiver's context is not done after the consumer stopped")
+	}
+
+	again := f.consume(f.subscription())
+	for { // the acked ones behind it may come again
+		a := again.next()
+		a.ack()
+		if a.Identity == held.Identity {
+			return
+		}
+	}
+}
+
+func consumeError(t *testing.T, b Backend) {
+	f := newFixture(t, b, 1)
+	f.sendOneByOne(3)
+	c := f.consume(f.subscription())
+	held := []*arrival{c.next(), c.next(), c.next()}
+	c.cancel()
+	for _, a := range held {
+		a.fail(errors.New("cannot say"))
+	}
+	c.stop()
+	checkAllAgain(t, f, 3)
+}
+
+// checkAllAgain wants n different messages from a new consumer of the group.
+func checkAllAgain(t *testing.T, f *fixture, n int) {
+	t.Helper()
+	seen := map[string]bool{}
+	for c := f.consume(f.subscription()); len(seen) < n; {
+		a := c.next()
+		a.ack()
+		seen[a.Identity] = true
+	}
+}
+
+func consumePanic(t *testing.T, b Backend) {
+	f := newFixture(t, b, 1)
+	f.sendOneByOne(3)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var calls atomic.Int32
+	consumer := b.NewConsumer(t, f.subscription())
+	err := consumer.Consume(ctx, func(context.Context, *message.Delivery) error {
+		if calls.Add(1) == 3 {
+			time.AfterFunc(time.Second, cancel)
+		}
+		panic("of the receiver")
+	})
+	if err != nil {
+		t.Errorf("consume: %v", err)
+	}
+	checkAllAgain(t, f, 3)
+}
+
+func consumeAckWhileStopping(t *testing.T, b Backend) {
+	f := newFixture(t, b, 1)
+	f.sendOneByOne(4)
+	c := f.consume(f.subscription())
+	var held []*arrival
+	for range 4 {
+		held = append(held, c.next())
+	}
+	for _, a := range held {
+		a.ack() // each receiver may see its context done before or after
+	}
+	c.stop()
+	f.consume(f.subscription()).quiet(5 * time.Second)
+}
+
+func consumeProgress(t *testing.T, b Backend) {
+	f := newFixture(t, b, 2)
+	f.sendOneByOne(20)
+	c := f.consume(f.subscription())
+	c.take(20)
+	c.stop()
+	f.send(newMessage(f.topic, "new"))
+	again := f.consume(f.subscription())
+	if got := bodies(again.take(1)); got != "new" {
+		t.Errorf("after a restart: delivered %s", got)
+	}
+	again.quiet(2 * time.Second)
+}
+
+func consumeTakeOver(t *testing.T, b Backend) {
+	f := newFixture(t, b, 4)
+	first, second := f.consume(f.subscription()), f.consume(f.subscription())
+	seen := map[string]bool{}
+	for deadline := time.Now().Add(patience); len(seen) < 2; { // until both have queues
+		if time.Now().After(deadline) {
+			t.Fatal("only one of two consumers gets messages")
+		}
+		f.sendOneByOne(4)
+		for range 4 {
+			select {
+			case a := <-first.arrivals:
+				a.ack()
+				seen["first"] = true
+			case a := <-second.arrivals:
+				a.ack()
+				seen["second"] = true
+			case <-time.After(patience):
+				t.Fatal("no delivery")
+			}
+		}
+	}
+	held := holdOne(t, f, first, second)
+	first.stop()
+	for { // repeats of acked ones are allowed
+		a := second.next()
+		a.ack()
+		if a.Identity == held.Identity {
+			return
+		}
+	}
+}
+
+// holdOne sends until first gets a message, and leaves that one held.
+func holdOne(t *testing.T, f *fixture, first, second *consuming) *arrival {
+	t.Helper()
+	for range 100 {
+		f.sendOneByOne(1)
+		select {
+		case a := <-first.arrivals:
+			return a
+		case a := <-second.arrivals:
+			a.ack()
+		case <-time.After(patience):
+			t.Fatal("no delivery")
+		}
+	}
+	t.Fatal("the first consumer gets nothing")
+	return nil
+}
+
+func consumeNever(t *testing.T, b Backend) {
+	f := newFixture(t, b, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := b.NewConsumer(t, f.subscription()).Consume(ctx, func(context.Context, *message.Delivery) error { return nil })
+	if err != nil {
+		t.Errorf("consume: %v", err)
+	}
+}
