@@ -1,0 +1,120 @@
+package rocketmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/internal/backoff"
+	"github.com/remora-mq/remora/message"
+)
+
+// Consumer consumes one subscription. It implements [broker.Consumer].
+//
+// At a time a queue has at most 40 messages in memory or at the receiver,
+// whatever the subscription's Concurrency: more would make the library drop the
+// queue when deliveries take longer than 120 s.
+type Consumer struct {
+	options  ConsumerOptions
+	sub      broker.Subscription
+	log      *slog.Logger
+	remoting *remoting
+	names    nameServers
+	back     *sendBacks
+	used     atomic.Bool
+
+	// Before another try to start: while name server or topic are missing, and
+	// after a client failed to start, which leaks goroutines
+	// (consumer/statistics.go:213-241).
+	awaitRoute, afterFailure backoff.Policy
+}
+
+var _ broker.Consumer = (*Consumer)(nil)
+
+// NewConsumer makes a consumer without contacting anybody. Ordered subscriptions
+// are refused for now. The logger is as in [NewProducer].
+func NewConsumer(o ConsumerOptions, sub broker.Subscription, logger *slog.Logger) (*Consumer, error) {
+	install(logger)
+	o, err := o.withDefaults()
+	if err = errors.Join(err, validSubscription(sub)); err != nil {
+		return nil, fmt.Errorf("configure subscription %s: %w", sub.Name, err)
+	}
+	r := newRemoting(credentials{o.AccessKey, o.SecretKey})
+	names := nameServers{o.NameServers, r}
+	return &Consumer{
+		options:      o,
+		sub:          sub,
+		log:          logger.With("subscription", sub.Name),
+		remoting:     r,
+		names:        names,
+		back:         newSendBacks(sub.Group, r, names),
+		awaitRoute:   backoff.Policy{Initial: time.Second, Max: 10 * time.Second},
+		afterFailure: backoff.Policy{Initial: 5 * time.Second, Max: 30 * time.Second},
+	}, nil
+}
+
+// Consume implements [broker.Consumer].
+func (c *Consumer) Consume(ctx context.Context, receive broker.Receiver) error {
+	if c.used.Swap(true) {
+		return fmt.Errorf("consume %s: called twice", c.sub.Name)
+	}
+	defer c.remoting.close()
+	m, err := c.join(ctx, receive)
+	if err != nil {
+		return fmt.Errorf("consume %s: %w", c.sub.Name, err)
+	}
+	if m == nil {
+		return nil // ctx was done first
+	}
+	c.log.Info("consuming", "topic", c.sub.Topic, "group", c.sub.Group)
+	<-ctx.Done()
+	return m.leave()
+}
+
+// join tries until the group is joined. It returns nil, nil when ctx is done
+// first, and an error for what can never work.
+func (c *Consumer) join(ctx context.Context, receive broker.Receiver) (*member, error) {
+	for failures := 1; ; failures++ {
+		err := c.prepare(ctx)
+		if errors.Is(err, errNeverWorks) || ctx.Err() != nil {
+			return nil, neverWorks(err)
+		}
+		policy := c.awaitRoute
+		if err == nil {
+			var m *member
+			if m, err = c.newMember(ctx, receive); err == nil {
+				return m, nil
+			}
+			policy = c.afterFailure
+		}
+		wait := policy.Delay(failures, globalRand{})
+		c.log.Warn("cannot consume yet", "error", err, "next_try", wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, nil
+		}
+	}
+}
+
+// SendBack implements [broker.Consumer]. Delays are rounded up to RocketMQ's 18
+// levels, 1 s to 2 h. After a failure that may have left a copy, further calls
+// for the same broker fail at once for a minute; after any failure, those for
+// the same message.
+//
+// The broker does not wait for its flush or its slave before it confirms
+// (AbstractSendMessageProcessor sets WAIT=false).
+func (c *Consumer) SendBack(ctx context.Context, d *message.Delivery, back broker.SendBack) error {
+	o, ok := d.Handle.(origin)
+	if !ok {
+		return fmt.Errorf("send back %s: it was not delivered by this backend", d.Identity)
+	}
+	if err := c.back.send(ctx, o, d.Topic, back); err != nil {
+		return fmt.Errorf("send back %s: %w", d.Identity, err)
+	}
+	return nil
+}

@@ -1,0 +1,199 @@
+package rocketmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+	"github.com/apache/rocketmq-client-go/v2/producer"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/message"
+)
+
+const (
+	// graceTime is how long Send waits for the library's own word once the
+	// context is done: it knows whether it was still connecting.
+	graceTime = 200 * time.Millisecond
+	// maxAbandoned calls may be stuck in one lane's client.
+	maxAbandoned = 64
+)
+
+// sender is what a lane needs of the library's producer.
+type sender interface {
+	Start() error
+	SendSync(ctx context.Context, msgs ...*primitive.Message) (*primitive.SendResult, error)
+	Shutdown() error
+}
+
+// lane is one client instance, with its own connections and locks.
+type lane struct {
+	sender   sender
+	selector *selector
+	names    nameServers
+	timeout  time.Duration
+
+	abandoned atomic.Int32 // calls still in the library after Send gave them up
+	routes    sync.Map     // topic → struct{}: the library has a route
+
+	mu   sync.Mutex
+	tail map[string]<-chan struct{} // topic+key → end of its abandoned call
+}
+
+func newLane(o ProducerOptions, names nameServers) (*lane, error) {
+	tcp, applied := tcpOption[producer.Option](producerTimeouts)
+	l := &lane{selector: newSelector(), names: names, timeout: o.AttemptTimeout, tail: map[string]<-chan struct{}{}}
+	keys := credentials{o.AccessKey, o.SecretKey}
+	p, err := producer.NewDefaultProducer(
+		producer.WithNameServer(libraryAddrs(o.NameServers)),
+		producer.WithGroupName(o.Group),
+		producer.WithInstanceName(newInstance(o.Instance, "producer")),
+		producer.WithCredentials(keys.library()),
+		producer.WithRetry(0),
+		producer.WithCompressMsgBodyOverHowmuch(math.MaxInt32),
+		producer.WithQueueSelector(l.selector),
+		tcp,
+	)
+	if err = errors.Join(err, applied()); err != nil {
+		return nil, err
+	}
+	l.sender = p
+	return l, p.Start()
+}
+
+func (l *lane) close() error { return l.sender.Shutdown() }
+
+// send makes one attempt. On success the error is a nil pointer.
+func (l *lane) send(ctx context.Context, msgs []*message.Message) ([]message.Confirmation, *broker.SendError) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	topic, key := msgs[0].Topic, msgs[0].OrderingKey
+	if e := l.ready(ctx, topic, key); e != nil {
+		return nil, e
+	}
+	a := l.selector.begin(key)
+	wire, e := toWire(msgs, a)
+	if e != nil {
+		l.selector.end(a)
+		return nil, e
+	}
+	result, err := l.watch(ctx, a, topic+"\x00"+key, wire)
+	e = outcome(result, err, len(msgs))
+	if e != nil {
+		return nil, l.explain(e, topic, a)
+	}
+	return confirmations(result, msgs), nil
+}
+
+// ready returns nil when the attempt may begin. The library's own search for an
+// unknown topic ignores the context and takes turns in one lock
+// (internal/route.go:123), so it is asked only once the topic is known to exist.
+func (l *lane) ready(ctx context.Context, topic, key string) *broker.SendError {
+	if l.abandoned.Load() >= maxAbandoned {
+		return &broker.SendError{Outcome: message.OutcomeRetryable, Status: statusStuck,
+			Err: fmt.Errorf("%d earlier attempts are still stuck in the client", maxAbandoned)}
+	}
+	if err := errors.Join(l.overtaken(ctx, topic, key), ctx.Err()); err != nil {
+		return &broker.SendError{Outcome: message.OutcomeRetryable, Status: statusTimeout, Err: err}
+	}
+	if _, known := l.routes.Load(topic); known {
+		return nil
+	}
+	if err := l.names.publishable(ctx, topic); err != nil {
+		return ofError(err)
+	}
+	l.routes.Store(topic, struct{}{})
+	return nil
+}
+
+// overtaken waits until an abandoned call with the same ordering key is over:
+// if it sent after its message was given up, that would be out of order.
+func (l *lane) overtaken(ctx context.Context, topic, key string) error {
+	l.mu.Lock()
+	over, waits := l.tail[topic+"\x00"+key]
+	l.mu.Unlock()
+	if key == "" || !waits {
+		return nil
+	}
+	select {
+	case <-over:
+		return nil
+	case <-ctx.Done():
+		return errors.New("an earlier attempt of this ordering key is still stuck in the client")
+	}
+}
+
+type answer struct {
+	result *primitive.SendResult
+	err    error
+}
+
+// watch calls the library and gives up soon after ctx is done. An abandoned
+// call is counted until it returns.
+func (l *lane) watch(ctx context.Context, a *attempt, key string, wire []*primitive.Message) (*primitive.SendResult, error) {
+	answered, over := make(chan answer, 1), make(chan struct{})
+	go func() {
+		defer close(over)
+		defer l.selector.end(a)
+		answered <- l.call(ctx, wire)
+	}()
+	select {
+	case got := <-answered:
+		return got.result, got.err
+	case <-ctx.Done():
+	}
+	select {
+	case got := <-answered:
+		return got.result, got.err
+	case <-time.After(graceTime):
+		l.abandon(key, over)
+		return nil, fmt.Errorf("%w: gave up on a call that does not return", ctx.Err())
+	}
+}
+
+func (l *lane) call(ctx context.Context, wire []*primitive.Message) (got answer) {
+	defer func() {
+		if v := recover(); v != nil {
+			got = answer{err: fmt.Errorf("rocketmq client panicked: %v", v)}
+		}
+	}()
+	result, err := l.sender.SendSync(ctx, wire...)
+	return answer{result, err}
+}
+
+func (l *lane) abandon(key string, over <-chan struct{}) {
+	l.abandoned.Add(1)
+	l.mu.Lock()
+	l.tail[key] = over
+	l.mu.Unlock()
+	go func() {
+		<-over
+		l.abandoned.Add(-1)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.tail[key] == over {
+			delete(l.tail, key)
+		}
+	}()
+}
+
+// explain adds where it was tried, and draws the conclusions for the next
+// attempts.
+func (l *lane) explain(e *broker.SendError, topic string, a *attempt) *broker.SendError {
+	queue, others := l.selector.chosen(a)
+	if queue == nil {
+		l.routes.Delete(topic) // the next attempt looks for it again
+		return e
+	}
+	e.Queue = queueName(queue)
+	if e.Outcome != message.OutcomePermanent {
+		l.selector.penalise(queue.BrokerName)
+		e.Parked = e.Parked && !others // another broker may take it
+	}
+	return e
+}

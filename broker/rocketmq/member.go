@@ -1,0 +1,110 @@
+package rocketmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/apache/rocketmq-client-go/v2/consumer"
+	"github.com/apache/rocketmq-client-go/v2/hooks"
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+
+	"github.com/remora-mq/remora/broker"
+)
+
+const (
+	// pullThreshold and pullBatch: fetching stops above 24 messages of a queue.
+	// The library's channel takes 32 batches; were it ever full, the pull would
+	// block, and after 120 s the queue would be dropped with the results of all
+	// running deliveries (consumer.go:700, process_queue.go:85).
+	pullThreshold     = 24
+	pullBatch         = 16
+	pullThresholdMiB  = 16
+	neverConsumeLimit = 1000 * time.Hour // at the limit it sends back by itself
+	// settleTime lets the library note the last results, and its offsets leave
+	// the socket: it has no call that waits for either.
+	settleTime = 150 * time.Millisecond
+)
+
+// member is one membership in the group: a started library consumer.
+type member struct {
+	client pushClient
+	acker  *acker
+}
+
+// pushClient is what a member needs of the library's push consumer.
+type pushClient interface {
+	Subscribe(string, consumer.MessageSelector,
+		func(context.Context, ...*primitive.MessageExt) (consumer.ConsumeResult, error)) error
+	Start() error
+	PersistConsumerOffset() error
+	Shutdown() error
+}
+
+// newMember starts a library consumer of a new name: one that failed to start
+// is dead.
+func (c *Consumer) newMember(ctx context.Context, receive broker.Receiver) (*member, error) {
+	a := newAcker(ctx, c.sub, receive, c.log)
+	client, err := c.newClient(a)
+	if err != nil {
+		return nil, err
+	}
+	err = client.Subscribe(c.sub.Topic, messageSelector(c.sub), a.handle)
+	if err == nil {
+		err = client.Start()
+	}
+	if err != nil {
+		// A client that had begun has shut itself down (push_consumer.go:237-244);
+		// of one that had not, Shutdown would panic.
+		return nil, fmt.Errorf("start rocketmq consumer: %w", err)
+	}
+	return &member{client, a}, nil
+}
+
+func (c *Consumer) newClient(a *acker) (pushClient, error) {
+	tcp, applied := tcpOption[consumer.Option](consumerTimeouts)
+	keys := credentials{c.options.AccessKey, c.options.SecretKey}
+	client, err := consumer.NewPushConsumer(
+		consumer.WithNameServer(libraryAddrs(c.options.NameServers)),
+		consumer.WithGroupName(c.sub.Group),
+		consumer.WithInstance(newInstance(c.options.Instance, "consumer")),
+		consumer.WithCredentials(keys.library()),
+		consumer.WithConsumerModel(consumer.Clustering),
+		// The default starts at the end, also when the broker lost its offsets.
+		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
+		consumer.WithConsumeMessageBatchMaxSize(1),
+		consumer.WithConsumeGoroutineNums(c.sub.Concurrency),
+		consumer.WithPullBatchSize(pullBatch),
+		consumer.WithPullThresholdForQueue(pullThreshold),
+		consumer.WithPullThresholdSizeForQueue(pullThresholdMiB),
+		consumer.WithConsumeTimeout(neverConsumeLimit),
+		consumer.WithMaxReconsumeTimes(-1),
+		consumer.WithFilterMessageHook([]hooks.FilterMessageHook{a.fetched}),
+		tcp,
+	)
+	return client, errors.Join(err, applied())
+}
+
+func messageSelector(s broker.Subscription) consumer.MessageSelector {
+	if s.SQL != "" {
+		return consumer.MessageSelector{Type: consumer.SQL92, Expression: s.SQL}
+	}
+	if len(s.Tags) == 0 {
+		return consumer.MessageSelector{Type: consumer.TAG, Expression: "*"}
+	}
+	return consumer.MessageSelector{Type: consumer.TAG, Expression: strings.Join(s.Tags, " || ")}
+}
+
+// leave is called when the consumer's context is done. Nothing more is fetched
+// or delivered from that moment on; the library's Suspend would do less, and
+// races with its own goroutines. Its Shutdown waits for nobody and discards what
+// running callbacks return, so it comes last.
+func (m *member) leave() error {
+	m.acker.calls.close() // waits for the receivers
+	time.Sleep(settleTime)
+	err := m.client.PersistConsumerOffset()
+	time.Sleep(settleTime)
+	return errors.Join(err, m.client.Shutdown())
+}

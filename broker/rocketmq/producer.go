@@ -1,0 +1,72 @@
+package rocketmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/message"
+)
+
+// Producer sends to RocketMQ. It implements [broker.Producer].
+type Producer struct {
+	lanes    []*lane
+	remoting *remoting
+	sends    gate
+}
+
+var _ broker.Producer = (*Producer)(nil)
+
+// NewProducer makes a producer without contacting anybody: name servers and
+// brokers may be down, now and later. The caller owes a Close. Of the process's
+// first client, logger gets the library's log lines too.
+func NewProducer(o ProducerOptions, logger *slog.Logger) (*Producer, error) {
+	install(logger)
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("configure rocketmq producer: %w", err)
+	}
+	p := &Producer{remoting: newRemoting(credentials{o.AccessKey, o.SecretKey})}
+	for range o.Lanes {
+		l, err := newLane(o, nameServers{o.NameServers, p.remoting})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("start rocketmq producer: %w", err), p.Close())
+		}
+		p.lanes = append(p.lanes, l)
+	}
+	return p, nil
+}
+
+// Send implements [broker.Producer].
+func (p *Producer) Send(ctx context.Context, msgs []*message.Message) ([]message.Confirmation, error) {
+	if !p.sends.enter() {
+		return nil, &broker.SendError{Outcome: message.OutcomeRetryable, Status: statusClosed, Err: broker.ErrClosed}
+	}
+	defer p.sends.leave()
+	if len(msgs) == 0 {
+		return nil, nil
+	}
+	l := p.lanes[stableHash(msgs[0].Topic)%uint64(len(p.lanes))]
+	confirmed, e := l.send(ctx, msgs)
+	if e != nil {
+		return nil, e
+	}
+	return confirmed, nil
+}
+
+// Close waits for running calls of Send, then closes all connections but those
+// to name servers: the library leaves them to their read timeout of 45 s. Again
+// it does nothing.
+func (p *Producer) Close() error {
+	if !p.sends.close() {
+		return nil
+	}
+	p.remoting.close()
+	var failed []error
+	for _, l := range p.lanes {
+		failed = append(failed, l.close())
+	}
+	return errors.Join(failed...)
+}

@@ -1,0 +1,116 @@
+package rocketmq
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+var (
+	// errTopicNotExist: a name server answered that it does not know the topic.
+	errTopicNotExist = errors.New("no broker has the topic; create it")
+	// errNoNameServer: none answered.
+	errNoNameServer = errors.New("no name server answers")
+)
+
+const (
+	permRead         = 4
+	autoCreateTopic  = "TBW102" // exists where brokers create topics by themselves
+	masterID         = "0"
+	retryTopicPrefix = "%RETRY%"
+)
+
+// queueRef is one queue of a topic.
+type queueRef struct {
+	Broker string
+	ID     int
+}
+
+func (q queueRef) String() string { return fmt.Sprintf("%s/%d", q.Broker, q.ID) }
+
+// topicRoute is what name servers say of a topic (TopicRouteData).
+type topicRoute struct {
+	Brokers []struct {
+		Name  string            `json:"brokerName"`
+		Addrs map[string]string `json:"brokerAddrs"` // by brokerId
+	} `json:"brokerDatas"`
+	Queues []struct {
+		Broker string `json:"brokerName"`
+		Read   int    `json:"readQueueNums"`
+		Perm   int    `json:"perm"`
+	} `json:"queueDatas"`
+}
+
+// master returns the address of the broker's master, "" if it has none now.
+func (r topicRoute) master(name string) string {
+	for _, b := range r.Brokers {
+		if b.Name == name {
+			return b.Addrs[masterID]
+		}
+	}
+	return ""
+}
+
+// readable returns the queues that may be consumed, in order.
+func (r topicRoute) readable() []queueRef {
+	var all []queueRef
+	for _, q := range r.Queues {
+		if q.Perm&permRead == 0 {
+			continue
+		}
+		for id := range q.Read {
+			all = append(all, queueRef{q.Broker, id})
+		}
+	}
+	slices.SortFunc(all, func(a, b queueRef) int {
+		return cmp.Or(cmp.Compare(a.Broker, b.Broker), cmp.Compare(a.ID, b.ID))
+	})
+	return all
+}
+
+// nameServers asks for routes, unlike the library under the caller's context.
+type nameServers struct {
+	addrs    []string
+	remoting *remoting
+}
+
+// route asks one name server after the other. errTopicNotExist and
+// errNoNameServer can be told apart.
+func (n nameServers) route(ctx context.Context, topic string) (topicRoute, error) {
+	// Without acceptStandardJsonOnly the map keys are not quoted.
+	fields := map[string]string{"topic": topic, "acceptStandardJsonOnly": "true"}
+	var failed []error
+	for _, addr := range n.addrs {
+		answer, err := n.remoting.call(ctx, addr, newCommand(reqRoute, fields, nil))
+		if err == nil {
+			var r topicRoute
+			if err = json.Unmarshal(answer.body, &r); err == nil {
+				return r, nil
+			}
+		}
+		if code, ok := codeOf(err); ok && code == codeTopicNotExist {
+			err = errTopicNotExist
+		}
+		failed = append(failed, err)
+	}
+	err := errors.Join(failed...)
+	if !errors.Is(err, errTopicNotExist) {
+		err = fmt.Errorf("%w: %w", errNoNameServer, err)
+	}
+	return topicRoute{}, fmt.Errorf("find route of topic %s: %w", topic, err)
+}
+
+// publishable returns nil when the library will find where to send topic.
+func (n nameServers) publishable(ctx context.Context, topic string) error {
+	_, err := n.route(ctx, topic)
+	if err == nil || !errors.Is(err, errTopicNotExist) {
+		return err
+	}
+	if _, auto := n.route(ctx, autoCreateTopic); auto == nil {
+		return nil
+	}
+	return err
+}
