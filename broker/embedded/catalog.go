@@ -76,11 +76,20 @@ func (c *catalog) group(name string) *group {
 }
 
 // pick returns the queue for a message: by its ordering key, else in turn.
-func (t *topic) pick(key string) int {
-	if key != "" {
-		return int(hash(key) % uint32(len(t.queues)))
+func (b *Broker) pick(name, key string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t, queues := b.catalog.topics[name], b.opts.Queues
+	if t != nil {
+		queues = len(t.queues)
 	}
-	t.turn = (t.turn + 1) % len(t.queues)
+	switch {
+	case key != "":
+		return int(hash(key) % uint32(queues))
+	case t == nil:
+		return 0
+	}
+	t.turn = (t.turn + 1) % queues
 	return t.turn
 }
 

@@ -134,16 +134,15 @@ func readCount(from getter, key []byte) (uint64, error) {
 type appendOp struct {
 	topic   string
 	queues  int // of a topic that does not exist yet
-	key     string
+	queue   int
 	entries []*entry
 
-	queue int   // result
 	first int64 // result: offset of the first entry; the others follow
 }
 
 func (o *appendOp) write(b *Broker, tx *kv.Tx) error {
 	t := b.catalog.obtain(o.topic, o.queues)
-	o.queue = t.pick(o.key)
+	o.queue %= len(t.queues) // somebody may have made the topic with fewer
 	o.first = t.queues[o.queue].next
 	now := millis(b.now())
 	for _, e := range o.entries {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -96,7 +97,11 @@ func (c *consumer) work(ctx context.Context, g *group, receive broker.Receiver) 
 func (c *consumer) deliver(ctx context.Context, d *message.Delivery, h *handle, receive broker.Receiver) {
 	topic := d.Topic // receive may do with d what it likes
 	d.Handle = h
-	if err := receive(ctx, d); err != nil {
+	if err := guarded(ctx, d, receive); err != nil {
+		if ctx.Err() == nil { // a receiver holds on until then
+			c.b.log.Warn("delivery was given up and comes again", "subscription", c.sub.Name,
+				"identity", d.Identity, "error", err)
+		}
 		c.b.hold(ctx, h)
 		return
 	}
@@ -105,6 +110,17 @@ func (c *consumer) deliver(ctx context.Context, d *message.Delivery, h *handle, 
 		return
 	}
 	c.b.finish(h.group, h.lane, h.offset, true)
+}
+
+// guarded turns a panic of the receiver into an error: a message whose
+// receiver broke down is not acked.
+func guarded(ctx context.Context, d *message.Delivery, receive broker.Receiver) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("receiver panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return receive(ctx, d)
 }
 
 // handle is what SendBack needs of a delivery.

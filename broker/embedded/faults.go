@@ -1,6 +1,8 @@
 package embedded
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -35,16 +37,16 @@ type Fault struct {
 	Slow time.Duration
 }
 
-// answer is what a status means.
-type answer struct {
+// verdict is what a status means.
+type verdict struct {
 	outcome message.Outcome
 	stored  bool
 	parked  bool
 }
 
-// answers are the statuses whose outcome is not unknown, as broker/rocketmq
+// verdicts are the statuses whose outcome is not unknown, as broker/rocketmq
 // judges them, and those that come after the message was stored.
-var answers = map[string]answer{
+var verdicts = map[string]verdict{
 	statusFlushDisk:        {stored: true},
 	statusFlushSlave:       {stored: true},
 	statusNoSlave:          {stored: true},
@@ -83,9 +85,14 @@ const (
 
 // failure is the error of a status; one that is not listed is unknown.
 func failure(status string, err error) *broker.SendError {
-	a := answers[status]
-	return &broker.SendError{Outcome: a.outcome, Status: status, Stored: a.stored, Parked: a.parked, Err: err}
+	v := verdicts[status]
+	return &broker.SendError{Outcome: v.outcome, Status: status, Stored: v.stored, Parked: v.parked, Err: err}
 }
+
+var (
+	errInjected = errors.New("injected fault")
+	errDown     = errors.New("broker is not available")
+)
 
 // Inject adds a fault. Faults of one point strike in the order in which they
 // were added, one a call.
@@ -94,6 +101,13 @@ func (b *Broker) Inject(f Fault) {
 	defer b.mu.Unlock()
 	f.Times = max(f.Times, 1)
 	b.faults = append(b.faults, f)
+}
+
+// Heal takes all injected faults back that have not struck. An outage goes on.
+func (b *Broker) Heal() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.faults = nil
 }
 
 // SetAvailable switches an outage on and off. During one, Send and SendBack
@@ -132,11 +146,14 @@ func (f Fault) struck() bool { return f.Times > 0 }
 
 // stores reports whether the broker keeps the message in spite of the fault.
 func (f Fault) stores() bool {
-	return f.Status == "" || f.AnswerLost || answers[f.Status].stored
+	return f.Status == "" || f.AnswerLost || verdicts[f.Status].stored
 }
 
-// err is the answer to a call, nil if the fault lets it be a good one.
-func (f Fault) err() error {
+// answer is what the caller is told after the time that it takes; nil: OK.
+func (f Fault) answer(ctx context.Context) *broker.SendError {
+	if !f.wait(ctx) {
+		return failure(statusTimeout, context.Cause(ctx))
+	}
 	switch {
 	case f.AnswerLost:
 		return failure(statusTimeout, errInjected)
@@ -146,4 +163,18 @@ func (f Fault) err() error {
 		return failure(f.Status, errInjected)
 	}
 	return nil
+}
+
+func (f Fault) wait(ctx context.Context) bool {
+	if f.Slow <= 0 {
+		return true
+	}
+	timer := time.NewTimer(f.Slow)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

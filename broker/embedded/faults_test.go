@@ -40,6 +40,9 @@ func TestSendFaults(t *testing.T) {
 		if copies, err := b.Copies(msg(n).ID); copies != tt.copies || err != nil {
 			t.Errorf("%s: %d copies, %v; want %d", tt.status, copies, err, tt.copies)
 		}
+		if se.Queue == "" {
+			t.Errorf("%s: no queue is named", tt.status)
+		}
 		if se.Stored != tt.stored || se.Parked != tt.parked {
 			t.Errorf("%s: stored %v, parked %v", tt.status, se.Stored, se.Parked)
 		}

@@ -5,16 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
-)
-
-var (
-	errInjected = errors.New("injected fault")
-	errDown     = errors.New("broker is not available")
 )
 
 // producer is the broker.Producer.
@@ -35,27 +29,35 @@ func (p *producer) Send(ctx context.Context, msgs []*message.Message) ([]message
 		return nil, failure(statusClosed, broker.ErrClosed)
 	}
 	defer p.calls.Done()
+	if len(msgs) == 0 {
+		return nil, nil
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, notSent(err)
 	}
 	if err := p.b.check(msgs); err != nil {
 		return nil, err
 	}
-	fault := p.b.strike(AtSend, msgs[0].Topic)
-	var confirmed []message.Confirmation
-	if fault.stores() {
-		var err error
-		if confirmed, err = p.b.store(ctx, msgs); err != nil {
-			return nil, sendError(err)
-		}
-	}
-	if err := fault.wait(ctx); err != nil {
-		return nil, err
-	}
-	if err := fault.err(); err != nil {
+	queue := p.b.pick(msgs[0].Topic, msgs[0].OrderingKey)
+	confirmed, err := p.b.attempt(ctx, queue, msgs)
+	if err != nil {
+		err.Queue = queueName(queue)
 		return nil, err
 	}
 	return confirmed, nil
+}
+
+// attempt stores msgs, unless a fault says otherwise, and gives the fault's answer.
+func (b *Broker) attempt(ctx context.Context, queue int, msgs []*message.Message) ([]message.Confirmation, *broker.SendError) {
+	fault := b.strike(AtSend, msgs[0].Topic)
+	var confirmed []message.Confirmation
+	if fault.stores() {
+		var err error
+		if confirmed, err = b.store(ctx, queue, msgs); err != nil {
+			return nil, sendError(err)
+		}
+	}
+	return confirmed, fault.answer(ctx)
 }
 
 func (p *producer) enter() bool {
@@ -78,9 +80,9 @@ func (p *producer) Close() error {
 }
 
 // store makes msgs durable in one queue.
-func (b *Broker) store(ctx context.Context, msgs []*message.Message) ([]message.Confirmation, error) {
+func (b *Broker) store(ctx context.Context, queue int, msgs []*message.Message) ([]message.Confirmation, error) {
 	enc := &encoder{b: b}
-	o := &appendOp{topic: msgs[0].Topic, queues: b.opts.Queues, key: msgs[0].OrderingKey}
+	o := &appendOp{topic: msgs[0].Topic, queues: b.opts.Queues, queue: queue}
 	for _, m := range msgs {
 		o.entries = append(o.entries, enc.entry(m))
 	}
@@ -129,19 +131,4 @@ func sendError(err error) *broker.SendError {
 // notSent is a timeout before anything was stored.
 func notSent(err error) *broker.SendError {
 	return &broker.SendError{Outcome: message.OutcomeRetryable, Status: statusTimeout, Err: err}
-}
-
-// wait takes the time of a slow answer.
-func (f Fault) wait(ctx context.Context) error {
-	if f.Slow <= 0 {
-		return nil
-	}
-	timer := time.NewTimer(f.Slow)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return failure(statusTimeout, context.Cause(ctx))
-	}
 }

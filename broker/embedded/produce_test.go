@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -130,7 +132,6 @@ func TestRefusals(t *testing.T) {
 		{"long topic", with(func(m *message.Message) { m.Topic = strings.Repeat("x", 128) }), "INVALID_PARAMETER", false, message.OutcomePermanent},
 		{"system topic", with(func(m *message.Message) { m.Topic = "TBW102" }), "INVALID_PARAMETER", false, message.OutcomePermanent},
 		{"unknown topic", with(func(m *message.Message) { m.Topic = "nobody" }), "TOPIC_NOT_EXIST", true, message.OutcomeRetryable},
-		{"no message", nil, "MESSAGE_ILLEGAL", false, message.OutcomePermanent},
 		{"two topics", append(with(func(m *message.Message) { m.Topic = "other" }), msg(1)), "MESSAGE_ILLEGAL", false, message.OutcomePermanent},
 		{"two keys", append(with(func(m *message.Message) { m.OrderingKey = "k" }), msg(1)), "MESSAGE_ILLEGAL", false, message.OutcomePermanent},
 		{"batch above 4 MiB", with2(3 << 20), "MESSAGE_ILLEGAL", false, message.OutcomePermanent},
@@ -155,6 +156,26 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("refused messages left something: %+v", s)
 	}
 	send(t, b, msg(0))
+}
+
+func TestWhatAFailedCommitMeans(t *testing.T) {
+	wrap := func(errs ...error) error { return fmt.Errorf("commit: %w", errors.Join(errs...)) }
+	tests := []struct {
+		err    error
+		status string
+		want   message.Outcome
+	}{
+		{wrap(kv.ErrUnknown, context.DeadlineExceeded), "TIMEOUT", message.OutcomeUnknown},
+		{wrap(kv.ErrUnknown, kv.ErrFenced), "SYSTEM_ERROR", message.OutcomeUnknown},
+		{wrap(kv.ErrFenced), "SERVICE_NOT_AVAILABLE", message.OutcomeRetryable},
+		{wrap(kv.ErrClosed), "CONNECT", message.OutcomeRetryable},
+		{wrap(context.Canceled), "TIMEOUT", message.OutcomeRetryable},
+		{wrap(errNotStored, kv.ErrUnknown, context.Canceled), "TIMEOUT", message.OutcomeRetryable},
+		{wrap(errNotStored, kv.ErrUnknown, kv.ErrFenced), "SERVICE_NOT_AVAILABLE", message.OutcomeRetryable},
+	}
+	for _, tt := range tests {
+		requireSendError(t, sendError(tt.err), tt.want, tt.status)
+	}
 }
 
 func with2(size int) []*message.Message {

@@ -98,7 +98,7 @@ func (o moveOp) write(b *Broker, tx *kv.Tx) error {
 	now := millis(b.now())
 	for _, m := range o {
 		t := b.catalog.obtain(m.topic, 1)
-		if err := b.catalog.place(tx, t, t.pick(""), m.entry, now); err != nil {
+		if err := b.catalog.place(tx, t, 0, m.entry, now); err != nil {
 			return err
 		}
 		tx.Delete(delayKey(m.delayed))

@@ -25,10 +25,7 @@ func (c *consumer) SendBack(ctx context.Context, d *message.Delivery, back broke
 			return fmt.Errorf("send back to group %s: %w", c.sub.Group, sendError(err))
 		}
 	}
-	if err := fault.wait(ctx); err != nil {
-		return fmt.Errorf("send back to group %s: %w", c.sub.Group, err)
-	}
-	if err := fault.err(); err != nil {
+	if err := fault.answer(ctx); err != nil {
 		return fmt.Errorf("send back to group %s: %w", c.sub.Group, err)
 	}
 	return nil

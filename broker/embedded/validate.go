@@ -20,16 +20,12 @@ const (
 )
 
 var (
-	errEmptySend   = errors.New("no messages")
 	errMixedTopics = errors.New("a batch has to be of one topic")
 	errMixedKeys   = errors.New("a batch has to be of one ordering key, or of none")
 )
 
 // check refuses what RocketMQ would, with its words.
 func (b *Broker) check(msgs []*message.Message) error {
-	if len(msgs) == 0 {
-		return failure(statusIllegal, errEmptySend)
-	}
 	first := msgs[0]
 	if err := validName(first.Topic, message.MaxTopic); err != nil {
 		return failure(statusBadParameter, fmt.Errorf("topic %q: %w", first.Topic, err))
