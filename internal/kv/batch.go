@@ -30,7 +30,7 @@ type part interface {
 
 // entriesOf is the number of entries an operation may write: Badger limits a
 // transaction's count as well as its bytes, and only bytes are declared.
-func entriesOf(size int) int { return 8 + size/48 }
+func entriesOf(size int) int { return 8 + size/40 }
 
 // batchFor returns the newest batch if the operation fits into it, else a new
 // one. db.mu is held.

@@ -29,9 +29,9 @@ type directory struct {
 	synced unix.Timespec // mtime that the last fsync certainly covered; zero: none
 }
 
-// mtimeGrain is how coarse a file system's clock may be: a change within it
-// may leave the mtime as it was.
-const mtimeGrain = 50 * time.Millisecond
+// mtimeGrain is more than the tick of a file system's clock (10 ms at 100 Hz):
+// a change within it may leave the mtime as it was.
+const mtimeGrain = 25 * time.Millisecond
 
 // makeDir creates path and its missing parents, each durable in its parent.
 func makeDir(path string) error {

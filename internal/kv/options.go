@@ -27,8 +27,9 @@ type Options struct {
 	// CloseWait bounds Close, because Badger's can hang for ever
 	// (db.go:1151, flushMemtable retries without end); 0: 10 s.
 	CloseWait time.Duration
-	// MaxCommit is the largest sum of sizes in one transaction, in bytes;
-	// 0: 8 % of MemTableSize, where Badger's own limit is 15 %.
+	// MaxCommit is the largest operation, and the largest sum of operations in
+	// one transaction, in bytes; 0: 8 % of MemTableSize, where Badger's own
+	// limit is 15 %. Many small operations are cut earlier, by their number.
 	MaxCommit int
 	// Magic is the format number of the directory's owner.
 	Magic uint16

@@ -45,7 +45,7 @@ func Attach[T any](db *DB, p Participant[T]) *Queue[T] {
 // Commit queues op and returns after the commit it rode in was synced.
 //
 // size is an upper bound of the bytes (keys and values, deleted keys too) that
-// Write sets for op; it may write up to 8 + size/48 entries. Results travel
+// Write sets for op; it may write up to 8 + size/40 entries. Results travel
 // inside op.
 //
 // nil: durable. ErrTooLarge, ErrClosed, or ErrFenced alone: nothing happened.
