@@ -30,6 +30,7 @@ const (
 	ForbiddenOrigin    = "forbidden-origin"
 	PreflightRefused   = "preflight-refused"
 	PeerRefused        = "peer-refused"
+	TooManyTopics      = "too-many-topics"
 	NotFound           = "not-found"
 	NoSuchPath         = "no-such-path"
 	MethodNotAllowed   = "method-not-allowed"
@@ -80,6 +81,7 @@ var kinds = []Kind{
 	{InvalidItem, 400, "An item of the batch is malformed", "Each item is an object with topic, and body or body_base64; see /openapi.yaml.", false, StoredNo},
 	{EmptyBatch, 400, "The batch has no messages", "Send at least one message.", false, StoredNo},
 	{DuplicateKey, 400, "One idempotency key stands twice in the batch", "Give each message of a topic its own key.", false, StoredNo},
+	{TooManyTopics, 400, "The limit of topics is reached", "Use fewer topics. The operator: raise topics.max.", false, StoredNo},
 	{Unauthorized, 401, "The bearer token is missing or wrong", "Send Authorization: Bearer TOKEN, with the token of the configured token file.", false, StoredNo},
 	{ForbiddenOrigin, 403, "A web page may not call this listener", "Call it from your application; or add the page's origin to the allowed origins.", false, StoredNo},
 	{PreflightRefused, 403, "OPTIONS is refused", "This listener does no CORS.", false, StoredNo},

@@ -1,0 +1,106 @@
+package httpapi
+
+import (
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/remora-mq/remora/internal/httpguard"
+)
+
+// request is what the rest of the package sees of a request: copies, nothing
+// of fasthttp.
+type request struct {
+	method   string
+	segments []string // of the path, each percent-decoded
+	query    url.Values
+	fields   fields
+	body     *body
+	began    time.Time
+}
+
+// receive copies a request out of fasthttp's buffers and lets it pass, or says
+// why not. The body is not read yet.
+func (s *Server) receive(ctx *fasthttp.RequestCtx, c *conn, b *body) (*request, error) {
+	h := &ctx.Request.Header
+	version := string(h.Protocol())
+	if version != "HTTP/1.1" && version != "HTTP/1.0" {
+		return nil, malformed("%s is not spoken here; use HTTP/1.1", version)
+	}
+	f, err := parseFields(h.RawHeaders(), version == "HTTP/1.0")
+	if err != nil {
+		return nil, err
+	}
+	authority, path, query, err := parseTarget(string(h.RequestURI()))
+	if err != nil {
+		return nil, err
+	}
+	r := &request{method: string(h.Method()), query: query, fields: f, body: b}
+	if r.segments, err = splitPath(path); err != nil {
+		return nil, err
+	}
+	if _, isUnix := c.LocalAddr().(*net.UnixAddr); !isUnix {
+		err = s.checkBrowser(r, authority)
+	}
+	return r, err
+}
+
+// checkBrowser keeps web pages out. A request target that names a host is held
+// to the same rule as the Host header, whichever a reader prefers.
+func (s *Server) checkBrowser(r *request, authority string) error {
+	req := httpguard.Request{
+		Method: r.method, Host: r.fields.get("host"),
+		Origin: r.fields.get("origin"), SecFetchSite: r.fields.get("sec-fetch-site"),
+	}
+	if p := s.rules.Check(req); p != nil {
+		return p
+	}
+	if authority == "" {
+		return nil
+	}
+	req.Host = authority
+	if p := s.rules.Check(req); p != nil {
+		return p
+	}
+	return nil
+}
+
+// parseTarget splits a request target in origin form, or in absolute form.
+func parseTarget(target string) (authority, path string, query url.Values, err error) {
+	if rest, ok := strings.CutPrefix(target, "http://"); ok {
+		end := strings.IndexAny(rest, "/?")
+		if end < 0 {
+			end = len(rest)
+		}
+		authority, target = rest[:end], rest[end:]
+	}
+	path, raw, _ := strings.Cut(target, "?")
+	if strings.Contains(target, "#") {
+		return "", "", nil, malformed("the request target has a fragment")
+	}
+	if query, err = url.ParseQuery(raw); err != nil {
+		return "", "", nil, invalidOption("the query string is not percent-encoded correctly: %s", reason(err))
+	}
+	return authority, path, query, nil
+}
+
+// reason leaves out of an error of net/url what it repeats of the request.
+func reason(err error) string {
+	text, _, _ := strings.Cut(err.Error(), " \"")
+	return text
+}
+
+func splitPath(path string) ([]string, error) {
+	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	for i, s := range segments {
+		decoded, err := url.PathUnescape(s)
+		if err != nil {
+			return nil, malformed("the path is not percent-encoded correctly")
+		}
+		segments[i] = decoded
+	}
+	return segments, nil
+}

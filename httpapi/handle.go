@@ -1,0 +1,104 @@
+package httpapi
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/remora-mq/remora/internal/problem"
+)
+
+// response is an answer, before it is fasthttp's.
+type response struct {
+	status      int
+	contentType string
+	header      []field
+	body        []byte
+}
+
+func (r *response) set(name, value string) { r.header = append(r.header, field{name, value}) }
+
+// handle answers one request. fasthttp calls it when the header and the first
+// bytes of the body have come.
+func (s *Server) handle(ctx *fasthttp.RequestCtx) {
+	c, ok := ctx.Conn().(*conn)
+	if !ok {
+		panic("httpapi: a connection that Serve did not accept")
+	}
+	b := s.newBody(ctx, c)
+	defer b.release()
+	res := s.answer(ctx, c, b)
+	if b.endsConnection() {
+		c.unread = true
+		ctx.SetConnectionClose()
+	}
+	if c.isFinishing() {
+		ctx.SetConnectionClose()
+	}
+	write(ctx, res)
+}
+
+func (s *Server) answer(ctx *fasthttp.RequestCtx, c *conn, b *body) (res response) {
+	publish := false
+	defer func() {
+		if p := recover(); p != nil { // fasthttp would end the process
+			s.opts.Log.Error("handler panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			res = s.refuse(problem.New(problem.Internal, "the request met a bug; the sidecar's log has it"))
+		}
+		if publish {
+			s.metrics.requests.WithLabelValues(strconv.Itoa(res.status)).Inc()
+		}
+	}()
+	began := time.Now()
+	r, err := s.receive(ctx, c, b)
+	if err != nil {
+		publish = true // whatever it was to be: it did not get far enough to say
+		c.unread = true
+		ctx.SetConnectionClose()
+		return s.refuse(err)
+	}
+	r.began = began
+	rt, arg := findRoute(r.segments)
+	publish = rt != nil && rt.publish
+	if res, err = s.serveRoute(rt, arg, r); err != nil {
+		return s.refuse(err)
+	}
+	return res
+}
+
+// handleBadRequest answers what fasthttp could not read. It closes the
+// connection afterwards. Its errors repeat the request, so they are not told.
+func (s *Server) handleBadRequest(ctx *fasthttp.RequestCtx, err error) {
+	var tooSmall *fasthttp.ErrSmallBuffer
+	p := problem.New(problem.InvalidRequest, "the request is not well-formed HTTP/1.1")
+	switch {
+	case errors.As(err, &tooSmall):
+		p = problem.New(problem.HeadersTooLarge, "the headers have more than %d bytes", s.opts.MaxHeader).WithLimit(int64(s.opts.MaxHeader))
+	case timedOut(err):
+		p = problem.New(problem.RequestTimeout, "the request did not arrive in time")
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		p = problem.New(problem.MessageTooLarge, "the body is too large").WithLimit(int64(s.opts.MaxBatchBytes))
+	}
+	if c, ok := ctx.Conn().(*conn); ok {
+		c.unread = true
+	}
+	s.metrics.requests.WithLabelValues(strconv.Itoa(p.Status)).Inc()
+	ctx.Response.Reset()
+	write(ctx, s.refuse(p))
+}
+
+// write hands an answer to fasthttp. The body is ours and nobody changes it.
+func write(ctx *fasthttp.RequestCtx, res response) {
+	ctx.SetStatusCode(res.status)
+	ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
+	ctx.Response.Header.Set("Cache-Control", "no-store")
+	for _, h := range res.header {
+		ctx.Response.Header.Set(h.name, h.value)
+	}
+	ctx.SetContentType(res.contentType)
+	ctx.Response.SetBodyRaw(res.body)
+}

@@ -1,0 +1,228 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/gorillamux"
+	"go.uber.org/goleak"
+
+	"github.com/remora-mq/remora/api"
+	"github.com/remora-mq/remora/httpapi"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreTopFunction("time.Sleep"), // fasthttp's clock for the Date header, started once, never ended
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
+}
+
+// listener is a running server over a fake spool, and a client of it.
+type listener struct {
+	t      *testing.T
+	spool  *fakeSpool
+	server *httpapi.Server
+	addr   string
+	client *http.Client
+}
+
+func start(t *testing.T, opts httpapi.Options) *listener {
+	t.Helper()
+	ln, err := httpapi.Listen("127.0.0.1:0", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startOn(t, ln, opts)
+}
+
+func startOn(t *testing.T, ln net.Listener, opts httpapi.Options) *listener {
+	t.Helper()
+	if opts.BrokerType == "" {
+		opts.BrokerType = "embedded"
+	}
+	l := &listener{t: t, spool: newFakeSpool(), addr: ln.Addr().String()}
+	l.server = httpapi.New(opts, l.spool)
+	network := ln.Addr().Network()
+	transport := &http.Transport{
+		DisableCompression: true, MaxIdleConnsPerHost: 128,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, l.addr)
+		},
+	}
+	l.client = &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- l.server.Serve(ln) }()
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
+		defer cancel()
+		if err := l.server.Shutdown(ctx); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return l
+}
+
+// header is name, value, name, value …
+func (l *listener) request(method, target, body string, header ...string) *http.Request {
+	l.t.Helper()
+	req, err := http.NewRequestWithContext(l.t.Context(), method, "http://127.0.0.1:7600"+target, strings.NewReader(body))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header[http.CanonicalHeaderKey(header[i])] = append(req.Header[http.CanonicalHeaderKey(header[i])], header[i+1])
+	}
+	return req
+}
+
+// answer is a response, read whole.
+type answer struct {
+	*http.Response
+	raw  []byte
+	json map[string]any // nil when it is no JSON object
+}
+
+func (l *listener) do(method, target, body string, header ...string) *answer {
+	l.t.Helper()
+	return l.send(l.request(method, target, body, header...), body)
+}
+
+// send sends a request and holds it and its answer against openapi.yaml. A
+// request that is refused may break the contract; one that is accepted may not.
+func (l *listener) send(req *http.Request, body string) *answer {
+	l.t.Helper()
+	res, err := l.client.Do(req)
+	if err != nil {
+		l.t.Fatalf("%s %s: %v", req.Method, req.URL, err)
+	}
+	defer res.Body.Close()
+	a := &answer{Response: res}
+	if a.raw, err = io.ReadAll(res.Body); err != nil {
+		l.t.Fatal(err)
+	}
+	if strings.Contains(res.Header.Get("Content-Type"), "json") {
+		if err := json.Unmarshal(a.raw, &a.json); err != nil {
+			l.t.Fatalf("answer is no JSON: %v\n%s", err, a.raw)
+		}
+	}
+	contract(l.t).check(l.t, req, body, a)
+	return a
+}
+
+func (a *answer) code() string {
+	code, _ := a.json["code"].(string)
+	return code
+}
+
+// refused asserts a problem, and that nothing was stored.
+func (l *listener) refused(a *answer, status int, code string) {
+	l.t.Helper()
+	if a.StatusCode != status || a.code() != code {
+		l.t.Fatalf("answered %d %s, want %d %s", a.StatusCode, a.raw, status, code)
+	}
+	if a.json["status"] != float64(status) || a.json["type"] != "/problems/"+code {
+		l.t.Errorf("document does not agree with itself: %s", a.raw)
+	}
+	if n := len(l.spool.stored()); n != 0 {
+		l.t.Errorf("%d messages were stored, want none", n)
+	}
+}
+
+func (l *listener) accepted(a *answer) {
+	l.t.Helper()
+	if a.StatusCode != 202 {
+		l.t.Fatalf("answered %d %s, want 202", a.StatusCode, a.raw)
+	}
+}
+
+// contractOf holds requests and answers against openapi.yaml.
+type contractOf struct {
+	doc    *openapi3.T
+	router routers.Router
+}
+
+var loadContract = sync.OnceValues(func() (*contractOf, error) {
+	doc, err := openapi3.NewLoader().LoadFromData(api.OpenAPI)
+	if err != nil {
+		return nil, err
+	}
+	if err := doc.Validate(context.Background()); err != nil {
+		return nil, err
+	}
+	doc.Servers = nil
+	plain := func(body io.Reader, _ http.Header, _ *openapi3.SchemaRef, _ openapi3filter.EncodingFn) (any, error) {
+		text, err := io.ReadAll(body)
+		return string(text), err
+	}
+	openapi3filter.RegisterBodyDecoder("text/markdown", plain)
+	openapi3filter.RegisterBodyDecoder("application/x-ndjson", plain)
+	openapi3filter.RegisterBodyDecoder("application/cloudevents+json", openapi3filter.JSONBodyDecoder)
+	openapi3filter.RegisterBodyDecoder("application/cloudevents-batch+json", openapi3filter.JSONBodyDecoder)
+	router, err := gorillamux.NewRouter(doc)
+	return &contractOf{doc: doc, router: router}, err
+})
+
+func contract(t *testing.T) *contractOf {
+	t.Helper()
+	c, err := loadContract()
+	if err != nil {
+		t.Fatalf("openapi.yaml: %v", err)
+	}
+	return c
+}
+
+func (c *contractOf) check(t *testing.T, req *http.Request, body string, a *answer) {
+	t.Helper()
+	route, params, err := c.router.FindRoute(req)
+	if err != nil { // no such path or method: any answer has to be a problem
+		c.checkProblem(t, a)
+		return
+	}
+	req.Body = io.NopCloser(strings.NewReader(body))
+	input := &openapi3filter.RequestValidationInput{Request: req, PathParams: params, Route: route, Options: &openapi3filter.Options{
+		AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true,
+		ExcludeRequestBody: !strings.Contains(req.Header.Get("Content-Type"), "json"),
+	}}
+	if a.StatusCode < 300 {
+		if err := openapi3filter.ValidateRequest(t.Context(), input); err != nil {
+			t.Errorf("accepted, yet openapi.yaml forbids it: %v", err)
+		}
+	}
+	if req.Method == http.MethodHead {
+		return
+	}
+	out := &openapi3filter.ResponseValidationInput{RequestValidationInput: input, Status: a.StatusCode, Header: a.Header, Options: input.Options}
+	out.SetBodyBytes(a.raw)
+	if err := openapi3filter.ValidateResponse(t.Context(), out); err != nil {
+		t.Errorf("answer breaks openapi.yaml: %v\n%s", err, a.raw)
+	}
+}
+
+func (c *contractOf) checkProblem(t *testing.T, a *answer) {
+	t.Helper()
+	if a.Header.Get("Content-Type") != "application/problem+json" {
+		t.Fatalf("answer %d has Content-Type %q, want a problem", a.StatusCode, a.Header.Get("Content-Type"))
+	}
+	var v any
+	if err := json.NewDecoder(bytes.NewReader(a.raw)).Decode(&v); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.doc.Components.Schemas["problem"].Value.VisitJSON(v, openapi3.EnableJSONSchema2020()); err != nil {
+		t.Errorf("problem breaks openapi.yaml: %v\n%s", err, a.raw)
+	}
+}

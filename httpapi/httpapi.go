@@ -1,0 +1,70 @@
+package httpapi
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/remora-mq/remora/internal/httpguard"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// Spool is what the listener needs of the spool; *spool.Spool has it.
+type Spool interface {
+	// Append stores all drafts or none. nil means durable; the receipts stand in
+	// the order of the drafts, Duplicate set where a dedupe key was known.
+	Append(ctx context.Context, drafts []spool.Draft) ([]message.Receipt, error)
+	// Receipt tells what is known of a message, or spool.ErrNotFound.
+	Receipt(ctx context.Context, id message.ID) (message.Receipt, error)
+	// Cancel ends a message that no attempt was made for.
+	Cancel(ctx context.Context, id message.ID) (message.Receipt, error)
+	// Wait returns when the message is confirmed or has ended otherwise, dead
+	// included, or with its receipt of now when ctx ends.
+	Wait(ctx context.Context, id message.ID) (message.Receipt, error)
+}
+
+// Server is the data listener. It serves any number of net.Listeners until
+// Shutdown, and is not used again after it.
+type Server struct {
+	opts    Options
+	spool   Spool
+	rules   *httpguard.Rules
+	tokens  *httpguard.Tokens
+	budget  *budget
+	metrics *metrics
+	http    *fasthttp.Server
+
+	draining atomic.Bool     // publishes are refused
+	waits    context.Context // ended by Shutdown, so that no Prefer: wait holds it up
+	endWaits context.CancelFunc
+	work     context.Context // ended when Shutdown runs out of time
+	endWork  context.CancelFunc
+
+	mu        sync.Mutex
+	stopping  bool
+	listeners map[net.Listener]struct{}
+	conns     map[*conn]struct{}
+	serving   sync.WaitGroup // one per connection; Add under mu, while not stopping
+}
+
+// New returns a Server over the spool. It opens nothing.
+func New(opts Options, sp Spool) *Server {
+	s := &Server{
+		opts:      opts.withDefaults(),
+		spool:     sp,
+		rules:     httpguard.NewRules(opts.AllowedHosts, opts.AllowedOrigins),
+		tokens:    httpguard.NewTokens(opts.Tokens),
+		metrics:   newMetrics(),
+		listeners: map[net.Listener]struct{}{},
+		conns:     map[*conn]struct{}{},
+	}
+	s.budget = newBudget(s.opts.IngestBudget)
+	s.waits, s.endWaits = context.WithCancel(context.Background())
+	s.work, s.endWork = context.WithCancel(context.Background())
+	s.http = s.newFasthttp()
+	return s
+}

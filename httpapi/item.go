@@ -1,0 +1,124 @@
+package httpapi
+
+import (
+	"encoding/base64"
+	"encoding/json"
+
+	"github.com/remora-mq/remora/internal/problem"
+)
+
+// parseItem reads one item of a batch: the same options as a publish, in JSON.
+func parseItem(element json.RawMessage) (publication, error) {
+	members, err := parseObject(element)
+	if err != nil {
+		return publication{}, invalidItem("the item is not a JSON object: %s", detailOf(err))
+	}
+	it := item{}
+	for _, m := range members {
+		if err := it.set(m); err != nil {
+			return publication{}, err
+		}
+	}
+	if it.hasBody && it.hasBase64 {
+		return publication{}, invalidItem("both body and body_base64 are given; send one of them")
+	}
+	return it.publication, checkSchedule(it.delay, it.deliverAt, it.ttl)
+}
+
+type item struct {
+	publication
+	hasBody, hasBase64 bool
+}
+
+// set takes one member. null counts as absent.
+func (it *item) set(m member) error {
+	if string(m.value) == "null" {
+		return nil
+	}
+	msg := &it.message
+	switch m.name {
+	case "topic":
+		return m.text(&msg.Topic)
+	case "body":
+		return it.setBody(m)
+	case "body_base64":
+		return it.setBase64(m)
+	case "tag":
+		return m.text(&msg.Tag)
+	case "keys":
+		return m.into(&msg.Keys, "an array of strings")
+	case "ordering_key":
+		return m.text(&msg.OrderingKey)
+	case "properties":
+		return it.setProperties(m)
+	case "content_type":
+		return m.text(&msg.ContentType)
+	case "idempotency_key":
+		return it.setKey(m)
+	case "delay":
+		return m.text(&it.delay)
+	case "deliver_at":
+		return m.text(&it.deliverAt)
+	case "ttl":
+		return m.text(&it.ttl)
+	}
+	return invalidItem("there is no option named %.100q", m.name)
+}
+
+func (it *item) setBody(m member) error {
+	var text string
+	if err := m.text(&text); err != nil {
+		return err
+	}
+	it.message.Body, it.hasBody = []byte(text), true
+	return nil
+}
+
+func (it *item) setBase64(m member) (err error) {
+	var text string
+	if err = m.text(&text); err != nil {
+		return err
+	}
+	if it.message.Body, err = base64.StdEncoding.Strict().DecodeString(text); err != nil {
+		return invalidItem("body_base64 is not standard base64 with padding")
+	}
+	it.hasBase64 = true
+	return nil
+}
+
+func (it *item) setKey(m member) error {
+	if err := m.text(&it.key); err != nil {
+		return err
+	}
+	return checkKey(it.key)
+}
+
+func (it *item) setProperties(m member) error {
+	members, err := parseObject(m.value)
+	if err != nil {
+		return invalidItem("properties is not an object: %s", detailOf(err))
+	}
+	set := map[string]string{}
+	for _, p := range members {
+		var value string
+		if err := p.text(&value); err != nil {
+			return err
+		}
+		set[p.name] = value
+	}
+	it.message.Properties = propertiesOf(set)
+	return nil
+}
+
+func (m member) text(into *string) error { return m.into(into, "a string") }
+
+func (m member) into(target any, what string) error {
+	if json.Unmarshal(m.value, target) != nil {
+		return invalidItem("%.100q is not %s", m.name, what)
+	}
+	return nil
+}
+
+func invalidItem(format string, args ...any) error {
+	return problem.New(problem.InvalidItem, format, args...)
+}

@@ -1,0 +1,44 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+
+	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// receipt answers GET /v1/messages/{id}.
+func (s *Server) receipt(_ *request, id string) (response, error) {
+	return s.about(id, s.spool.Receipt)
+}
+
+// cancel answers DELETE /v1/messages/{id}.
+func (s *Server) cancel(_ *request, id string) (response, error) { return s.about(id, s.spool.Cancel) }
+
+func (s *Server) about(text string, ask func(context.Context, message.ID) (message.Receipt, error)) (response, error) {
+	id, err := message.ParseID(text)
+	if err != nil {
+		return response{}, problem.New(problem.NotFound, "%.64q is no message ID: %s", text, err)
+	}
+	ctx, cancel := context.WithTimeout(s.work, s.opts.AppendTimeout)
+	defer cancel()
+	r, err := ask(ctx, id)
+	if err != nil {
+		return response{}, aboutStored(err, id)
+	}
+	return s.jsonResponse(200, s.storyOf(r)), nil
+}
+
+// aboutStored words the problems of a message that may be stored: a spool that
+// is closed or read-only did not look.
+func aboutStored(err error, id message.ID) error {
+	p := problemOf(err)
+	if errors.Is(err, spool.ErrNotFound) {
+		p.Detail = "no message " + id.String() + " is held, and no receipt of it is kept"
+	} else if p.Stored == problem.StoredNo {
+		p.Stored = problem.StoredUnknown
+	}
+	return p
+}

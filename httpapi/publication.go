@@ -1,0 +1,137 @@
+package httpapi
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/message"
+)
+
+// publication is what header and query of a publish say, checked as far as it
+// can be without the body.
+type publication struct {
+	message message.Message // without topic and body
+
+	key string // idempotency key; "": none
+
+	delay, deliverAt, ttl string // as sent; see schedule.go
+
+	wait       time.Duration // 0: answer as soon as it is durable
+	digests    []digest
+	cloudEvent []message.Property // attributes of binary mode; nil: no CloudEvent in binary mode
+}
+
+func (r *request) publication() (p publication, err error) {
+	if err = knownOptions(r); err != nil {
+		return p, err
+	}
+	p.message.ContentType = r.fields.get("content-type")
+	p.message.ContentEncoding = r.fields.list("content-encoding")
+	p.message.TraceParent = r.fields.get("traceparent")
+	p.message.TraceState = r.fields.list("tracestate")
+	for _, read := range []func(*request, *publication) error{
+		readKey, readTag, readKeys, readOrderingKey, readProperties, readSchedule, readWait, readDigests, readCloudEvent,
+	} {
+		if err = read(r, &p); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+func readTag(r *request, p *publication) (err error) {
+	p.message.Tag, err = r.option("mq-tag")
+	return err
+}
+
+func readOrderingKey(r *request, p *publication) (err error) {
+	p.message.OrderingKey, err = r.option("mq-ordering-key")
+	return err
+}
+
+func readKeys(r *request, p *publication) error {
+	header, query := splitList(r.fields.all("mq-key")), splitList(r.query["key"])
+	if len(header) > 0 && len(query) > 0 && !slices.Equal(header, query) {
+		return disagree("mq-key")
+	}
+	p.message.Keys = header
+	if len(header) == 0 {
+		p.message.Keys = query
+	}
+	return nil
+}
+
+// splitList reads a comma list, or several.
+func splitList(values []string) []string {
+	var items []string
+	for _, v := range values {
+		for item := range strings.SplitSeq(v, ",") {
+			if item = strings.TrimSpace(item); item != "" {
+				items = append(items, item)
+			}
+		}
+	}
+	return items
+}
+
+func readProperties(r *request, p *publication) error {
+	set := map[string]string{}
+	for _, v := range r.fields.all("mq-property") {
+		name, value, err := parseProperty(v)
+		if err == nil {
+			err = addProperty(set, name, value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for param, values := range r.query {
+		name, ok := strings.CutPrefix(param, propertyParam)
+		if !ok {
+			continue
+		}
+		for _, v := range values {
+			if err := addProperty(set, name, v); err != nil {
+				return err
+			}
+		}
+	}
+	p.message.Properties = propertiesOf(set)
+	return nil
+}
+
+// parseProperty reads name=value, the value percent-encoded.
+func parseProperty(s string) (name, value string, err error) {
+	name, value, found := strings.Cut(s, "=")
+	name = strings.TrimSpace(name)
+	if !found || name == "" {
+		return "", "", problem.New(problem.InvalidProperty, "MQ-Property %.100q is not name=value", s)
+	}
+	if value, err = url.PathUnescape(strings.TrimSpace(value)); err != nil {
+		return "", "", problem.New(problem.InvalidProperty, "the value of the property %.100q is not percent-encoded correctly; write %% as %%25", name)
+	}
+	return name, value, nil
+}
+
+func addProperty(set map[string]string, name, value string) error {
+	if old, given := set[name]; given && old != value {
+		return invalidOption("the property %.100q is given more than once, with different values", name)
+	}
+	set[name] = value
+	return nil
+}
+
+func propertiesOf(set map[string]string) []message.Property {
+	if len(set) == 0 {
+		return nil
+	}
+	props := make([]message.Property, 0, len(set))
+	for name, value := range set {
+		props = append(props, message.Property{Name: name, Value: value})
+	}
+	message.SortProperties(props)
+	return props
+}

@@ -1,0 +1,108 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// spoolProblems is the one place that maps errors of the spool to problems.
+var spoolProblems = []struct {
+	err    error
+	code   string
+	detail string
+}{
+	{spool.ErrReadOnly, problem.SpoolReadOnly, "an earlier sync failed; the spool takes nothing more until the sidecar is restarted"},
+	{spool.ErrFull, problem.SpoolFull, "the spool has reached its high-water mark"},
+	{spool.ErrTooManyTopics, problem.TooManyTopics, "the limit of topics is reached (topics.max)"},
+	{spool.ErrClosed, problem.Draining, "the spool is closing"},
+	{spool.ErrKeyReused, problem.KeyReused, "this idempotency key was accepted before with another body or other options"},
+	{spool.ErrKeySettled, problem.KeySettled, "the message accepted under this idempotency key was cancelled or discarded"},
+	{spool.ErrNotFound, problem.NotFound, "no such message is held, and no receipt of it is kept"},
+	{spool.ErrAlreadySent, problem.AlreadySent, "the message is in flight or settled"},
+	{spool.ErrMaybeSent, problem.MaybeSent, "an attempt to send the message ended unknown"},
+	{context.DeadlineExceeded, problem.Busy, "the disk did not take the message in time; it is not stored"},
+	{context.Canceled, problem.Draining, "the sidecar stopped before the message was written"},
+}
+
+// problemOf turns any error into the problem that the client is told.
+func problemOf(err error) *problem.Problem {
+	var p *problem.Problem
+	if errors.As(err, &p) {
+		return p
+	}
+	var invalid *message.Invalid
+	if errors.As(err, &invalid) {
+		return problem.New(invalid.Code, "%s", invalid.Detail).WithLimit(invalid.Limit)
+	}
+	if errors.Is(err, spool.ErrUnknown) { // first: it unsays the others' "nothing was stored"
+		return unknownProblem(err)
+	}
+	for _, known := range spoolProblems {
+		if errors.Is(err, known.err) {
+			return problem.New(known.code, "%s", known.detail)
+		}
+	}
+	return problem.New(problem.Internal, "the request met an error nobody foresaw; the sidecar's log has it")
+}
+
+func unknownProblem(err error) *problem.Problem {
+	code := problem.SpoolReadOnly
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		code = problem.Busy
+	case errors.Is(err, context.Canceled):
+		code = problem.Draining
+	}
+	p := problem.New(code, "the sync failed or did not end in time; the message may or may not be stored, and repeating it with its idempotency key is safe")
+	p.Stored = problem.StoredUnknown
+	return p
+}
+
+// detailOf returns what a refusal says in detail.
+func detailOf(err error) string { return problemOf(err).Detail }
+
+// refuse makes the answer of an error.
+func (s *Server) refuse(err error) response {
+	p := problemOf(err)
+	if p.Code == problem.Internal {
+		s.opts.Log.Error("request failed", "error", err.Error())
+	}
+	if p.RetryAfter == 0 && (p.Status == 429 || p.Status == 503 || p.Code == problem.KeyInFlight) {
+		p.RetryAfter = s.retryAfter(p.Code)
+	}
+	res := response{status: p.Status, contentType: problem.ContentType, body: p.JSON()}
+	if p.RetryAfter > 0 {
+		res.set("Retry-After", strconv.Itoa(p.RetryAfterSeconds()))
+	}
+	if p.Allow != "" {
+		res.set("Allow", p.Allow)
+	}
+	if p.Code == problem.Unauthorized {
+		res.set("WWW-Authenticate", `Bearer realm="remora"`)
+	}
+	return res
+}
+
+// retryAfter is 1 to 60 s, jittered by half, so that clients refused together
+// do not come back together.
+func (s *Server) retryAfter(code string) time.Duration {
+	wait := 30 * time.Second
+	switch code {
+	case problem.Busy, problem.KeyInFlight:
+		wait = 2 * time.Second // as long as a few requests take
+	case problem.Starting, problem.Draining:
+		wait = 5 * time.Second // as long as a restart takes
+	case problem.SpoolFull, problem.TopicFull:
+		if measured := s.opts.RetryAfter(); measured > 0 {
+			wait = min(measured, time.Minute)
+		}
+	}
+	return min(max(wait/2+rand.N(wait), time.Second), time.Minute)
+}

@@ -1,0 +1,69 @@
+package httpapi
+
+import (
+	"strings"
+	"time"
+
+	"github.com/remora-mq/remora/internal/problem"
+)
+
+// maxSchedule bounds delays and time to live: a slip of units, not a wish.
+const maxSchedule = 10 * 365 * 24 * time.Hour
+
+func readSchedule(r *request, p *publication) (err error) {
+	if p.delay, err = r.option("mq-delay"); err != nil {
+		return err
+	}
+	if p.deliverAt, err = r.option("mq-deliver-at"); err != nil {
+		return err
+	}
+	if p.ttl, err = r.option("mq-ttl"); err != nil {
+		return err
+	}
+	return checkSchedule(p.delay, p.deliverAt, p.ttl)
+}
+
+// checkSchedule refuses wrong values for what is wrong with them, and right
+// ones because the spool cannot honour them yet.
+func checkSchedule(delay, deliverAt, ttl string) error {
+	if delay != "" && deliverAt != "" {
+		return invalidOption("both delay and deliver_at are given; send one of them")
+	}
+	if err := checkSpan("delay", delay); err != nil {
+		return err
+	}
+	if err := checkSpan("ttl", ttl); err != nil {
+		return err
+	}
+	if deliverAt != "" {
+		if _, err := time.Parse(time.RFC3339, deliverAt); err != nil {
+			return invalidOption("deliver_at %.40q is not a time as RFC 3339 writes it, as 2026-01-02T03:04:05Z", deliverAt)
+		}
+	}
+	if delay+deliverAt+ttl != "" {
+		return problem.New(problem.NotSupported, "delay, deliver_at and ttl are not supported yet")
+	}
+	return nil
+}
+
+func checkSpan(name, value string) error {
+	if value == "" {
+		return nil
+	}
+	if d, err := parseDuration(value); err != nil || d == 0 {
+		return invalidOption("%s %.40q is not a time greater than 0 with its unit, as 90s or 10m, at most 10 years", name, value)
+	}
+	return nil
+}
+
+// parseDuration reads a duration with its unit, of at most maxSchedule.
+func parseDuration(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(strings.TrimSpace(s))
+	switch {
+	case err != nil:
+		return 0, invalidOption("%.40q is not a duration with its unit", s)
+	case d < 0 || d > maxSchedule:
+		return 0, invalidOption("the duration %.40q is out of range", s)
+	}
+	return d, nil
+}
