@@ -1,0 +1,55 @@
+package embedded
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// BenchmarkSend: 1 KiB messages one by one from 64 goroutines, consumed at the
+// same time.
+func BenchmarkSend(b *testing.B) {
+	broker, err := Open(b.Context(), Options{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer broker.Close()
+	s := sub()
+	s.Concurrency = 16
+	c, err := broker.Consumer(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	handled := make(chan struct{}, 1<<20)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- c.Consume(ctx, func(context.Context, *message.Delivery) error {
+			handled <- struct{}{}
+			return nil
+		})
+	}()
+	p := broker.Producer()
+	var n atomic.Int64
+	b.SetParallelism(32)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			m := msg(int(n.Add(1)))
+			m.Body = make([]byte, 1024)
+			if _, err := p.Send(ctx, []*message.Message{m}); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	sent := b.Elapsed()
+	for range n.Load() {
+		<-handled
+	}
+	b.ReportMetric(float64(n.Load())/sent.Seconds(), "sent/s")
+	b.ReportMetric(float64(n.Load())/b.Elapsed().Seconds(), "handled/s")
+	cancel()
+	<-ended
+}
