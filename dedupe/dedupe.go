@@ -41,8 +41,12 @@ type Mark struct {
 	Token    uint64    // fences Done, Extend and Release of an earlier holder
 }
 
-// ErrFenced reports that the mark's lease ended and another delivery took over.
+// ErrFenced reports that another delivery took the key over, or that the
+// window of a mark without an end has passed.
 var ErrFenced = errors.New("the dedupe mark was taken over by another delivery")
+
+// ErrClosed reports a call of a store that is closed.
+var ErrClosed = errors.New("dedupe store is closed")
 
 // Store keeps marks. Methods may be called from many goroutines. When a method
 // returns nil, what it did survives a crash (as far as the store's own
@@ -50,8 +54,11 @@ var ErrFenced = errors.New("the dedupe mark was taken over by another delivery")
 type Store interface {
 	// Begin takes the key for lease when it is free, released, or its lease has
 	// ended, counting one more attempt; the same holder may not call it twice.
+	// The count is that of one fingerprint: another one begins at 1. A lease is
+	// at most as long as the window; the mark tells.
 	Begin(ctx context.Context, k Key, f Fingerprint, lease time.Duration) (Mark, error)
-	// Extend moves the end of the lease to lease from now.
+	// Extend moves the end of the lease to lease from now, also after it ended,
+	// as long as nobody else took the key.
 	Extend(ctx context.Context, k Key, m Mark, lease time.Duration) error
 	// Done records that the handler answered 200. It is kept for the window.
 	// It succeeds also after the lease ended, as long as nobody else took the
@@ -60,6 +67,10 @@ type Store interface {
 	// Release frees the key after a failed attempt, keeping the count. counts
 	// false: the attempt did not reach the handler, and is taken off the count.
 	Release(ctx context.Context, k Key, m Mark, counts bool) error
+	// Forget frees the key and forgets the count: the message went to the dead
+	// letters, and a redrive of it begins at the first attempt. Marks that are
+	// done stay.
+	Forget(ctx context.Context, k Key, m Mark) error
 	// Close waits for running calls.
 	Close() error
 }

@@ -1,0 +1,2 @@
+// Package dedupetest is the suite that every dedupe store passes.
+package dedupetest

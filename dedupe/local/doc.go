@@ -1,0 +1,29 @@
+// Package local keeps dedupe marks in the sidecar's own database, next to the
+// spool. It covers one sidecar; a group of several needs a shared store.
+//
+// What a method did is on stable storage when it returns nil: marks ride in the
+// same group commits as the spool's messages. All reading and writing happens
+// inside the commit, so two callers can never both begin.
+//
+// # Time
+//
+// The window and the leases are measured on the store's own clock, which runs
+// only while the store is open and goes on where its last commit left off. No
+// jump of the wall clock, and no time spent switched off, can shorten a window;
+// a window lasts longer by the time the store was closed.
+//
+// # Marks
+//
+// A key is a 16-byte hash of scope and key. Each change writes the whole mark
+// into the newest bucket, a span of time; a look-up goes from the newest to the
+// oldest, so the first mark found is the right one and nothing is ever moved. A
+// bucket whose youngest mark is older than the window is no longer looked at,
+// and is then deleted whole. Memory does not grow with the number of marks.
+//
+//	d/t                 the clock: milliseconds
+//	d/b <bucket> <hash> a mark; bucket is the clock when it was opened
+//
+// One process owns the database, so leases of an earlier run have ended; their
+// counts of attempts stay. A mark that fails its checksum is treated as absent:
+// the handler may be called again, and nothing is suppressed.
+package local

@@ -1,0 +1,199 @@
+package local
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/internal/kv"
+)
+
+// Options of a Store.
+type Options struct {
+	// Window is how long a mark is kept after it was last changed; 0: 24 h, at
+	// least 1 s. It may be changed from one opening to the next.
+	Window time.Duration
+	// Clock is the time since some fixed moment. It must be monotonic; nil: the
+	// system's monotonic clock.
+	Clock func() time.Duration
+	// SweepEvery is how often buckets are looked at to be deleted; 0: Window/8,
+	// at most an hour.
+	SweepEvery time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.Window == 0 {
+		o.Window = 24 * time.Hour
+	}
+	if o.Clock == nil {
+		began := time.Now()
+		o.Clock = func() time.Duration { return time.Since(began) }
+	}
+	if o.SweepEvery == 0 {
+		o.SweepEvery = min(o.Window/bucketsPerWindow, time.Hour)
+	}
+	return o
+}
+
+// Store is a dedupe.Store.
+type Store struct {
+	o       Options
+	db      *kv.DB
+	queue   *kv.Queue[*op]
+	buckets buckets
+	run     uint64        // names this opening
+	base    time.Duration // the store's clock when it was opened …
+	opened  time.Duration // … and Options.Clock then
+	tokens  atomic.Uint64
+	damaged atomic.Uint64
+
+	mu      sync.Mutex
+	closed  bool
+	running sync.WaitGroup // calls, and the sweeper
+	stop    context.CancelFunc
+}
+
+var _ dedupe.Store = (*Store)(nil)
+
+// Open attaches the store to db, which the caller closes after the store. A
+// database takes one store at a time. On disk nothing changes.
+func Open(db *kv.DB, o Options) (*Store, error) {
+	if o.Window != 0 && o.Window < time.Second {
+		return nil, fmt.Errorf("open dedupe store: a window of %v is below 1s", o.Window)
+	}
+	o = o.withDefaults()
+	s := &Store{o: o, db: db, run: rand.Uint64()}
+	s.tokens.Store(rand.Uint64())
+	if err := s.load(); err != nil {
+		return nil, fmt.Errorf("open dedupe store: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	s.queue = kv.Attach(db, s)
+	s.running.Go(func() { s.sweepLoop(ctx) })
+	return s, nil
+}
+
+// load finds the buckets, and the clock: never before a mark that it wrote.
+func (s *Store) load() error {
+	if err := s.buckets.load(s.db); err != nil {
+		return err
+	}
+	s.opened, s.base = s.o.Clock(), s.buckets.newest()
+	b, err := s.db.Get(clockKey)
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case len(b) == 8:
+		s.base = max(s.base, time.Duration(binary.BigEndian.Uint64(b))*time.Millisecond)
+	}
+	return nil
+}
+
+// now is the store's clock.
+func (s *Store) now() time.Duration { return s.base + s.o.Clock() - s.opened }
+
+// Damaged is how many marks failed their checksum since Open.
+func (s *Store) Damaged() uint64 { return s.damaged.Load() }
+
+// Close waits for running calls; later ones answer dedupe.ErrClosed.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.stop()
+	s.running.Wait()
+	return nil
+}
+
+// Begin implements dedupe.Store.
+func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, lease time.Duration) (dedupe.Mark, error) {
+	lease = min(lease, s.o.Window)
+	token := s.tokens.Add(1)
+	o := &op{key: hashOf(k), change: func(r *record, now time.Duration, o *op) bool {
+		v, conflict := r.begin(f, now, lease, s.run, token)
+		o.mark = dedupe.Mark{Verdict: v, Conflict: conflict, Attempt: int(r.attempts)}
+		o.until = r.until
+		if v == dedupe.Begun {
+			o.mark.Token = token
+		}
+		return v == dedupe.Begun
+	}}
+	if err := s.commit(ctx, o); err != nil {
+		return dedupe.Mark{}, fmt.Errorf("begin dedupe mark: %w", err)
+	}
+	o.mark.Until = time.Now().Add(o.until - s.now())
+	return o.mark, nil
+}
+
+// Extend implements dedupe.Store.
+func (s *Store) Extend(ctx context.Context, k dedupe.Key, m dedupe.Mark, lease time.Duration) error {
+	lease = min(lease, s.o.Window)
+	return s.settle(ctx, "extend", k, m, func(r *record, now time.Duration) bool {
+		r.until = now + lease
+		return r.held
+	})
+}
+
+// Done implements dedupe.Store.
+func (s *Store) Done(ctx context.Context, k dedupe.Key, m dedupe.Mark) error {
+	return s.settle(ctx, "finish", k, m, func(r *record, _ time.Duration) bool {
+		r.finish()
+		return true
+	})
+}
+
+// Release implements dedupe.Store.
+func (s *Store) Release(ctx context.Context, k dedupe.Key, m dedupe.Mark, counts bool) error {
+	return s.settle(ctx, "release", k, m, func(r *record, _ time.Duration) bool {
+		r.free(counts)
+		return true
+	})
+}
+
+// Forget implements dedupe.Store.
+func (s *Store) Forget(ctx context.Context, k dedupe.Key, m dedupe.Mark) error {
+	return s.settle(ctx, "forget", k, m, func(r *record, _ time.Duration) bool {
+		r.forget()
+		return true
+	})
+}
+
+// settle changes the mark if m's holder was the last one to begin it.
+func (s *Store) settle(ctx context.Context, verb string, k dedupe.Key, m dedupe.Mark, change func(*record, time.Duration) bool) error {
+	o := &op{key: hashOf(k), change: func(r *record, now time.Duration, o *op) bool {
+		if r.token != m.Token || m.Token == 0 || !change(r, now) {
+			o.err = dedupe.ErrFenced
+			return false
+		}
+		return true
+	}}
+	err := s.commit(ctx, o)
+	if err == nil {
+		err = o.err
+	}
+	if err != nil {
+		return fmt.Errorf("%s dedupe mark: %w", verb, err)
+	}
+	return nil
+}
+
+func (s *Store) commit(ctx context.Context, o *op) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return dedupe.ErrClosed
+	}
+	s.running.Add(1)
+	s.mu.Unlock()
+	defer s.running.Done()
+	return s.queue.Commit(ctx, o, opSize)
+}

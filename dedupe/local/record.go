@@ -1,0 +1,125 @@
+package local
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"slices"
+	"time"
+
+	"github.com/remora-mq/remora/dedupe"
+)
+
+// record is the mark of one key.
+type record struct {
+	held     bool
+	run      uint64        // the opening of the store that began it
+	token    uint64        // of the last Begin
+	until    time.Duration // end of the lease, on the store's clock
+	attempts uint32        // of print
+	print    dedupe.Fingerprint
+	done     []dedupe.Fingerprint // latest last
+}
+
+const (
+	recordVersion = 1
+	recordHead    = 1 + 1 + 8 + 8 + 8 + 4 + 16 + 1
+	// maxDone bounds the fingerprints kept for one key; more than one only
+	// appear when a key is used for different contents.
+	maxDone   = 4
+	maxRecord = recordHead + maxDone*16 + 4
+)
+
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	errDamaged = errors.New("dedupe mark is damaged")
+)
+
+// encode: version, held, run, token, until in ms, attempts, print, count of
+// done, done…, CRC32C of all before; numbers are big endian.
+func (r *record) encode() []byte {
+	b := make([]byte, 0, maxRecord)
+	b = append(b, recordVersion, bit(r.held))
+	b = binary.BigEndian.AppendUint64(b, r.run)
+	b = binary.BigEndian.AppendUint64(b, r.token)
+	b = binary.BigEndian.AppendUint64(b, uint64(r.until.Milliseconds()))
+	b = binary.BigEndian.AppendUint32(b, r.attempts)
+	b = append(b, r.print[:]...)
+	b = append(b, byte(len(r.done)))
+	for _, f := range r.done {
+		b = append(b, f[:]...)
+	}
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+func decode(b []byte) (record, error) {
+	n := len(b) - 4
+	if n < recordHead || b[0] != recordVersion || b[1] > 1 || crc32.Checksum(b[:n], castagnoli) != binary.BigEndian.Uint32(b[n:]) {
+		return record{}, errDamaged
+	}
+	r := record{
+		held:     b[1] == 1,
+		run:      binary.BigEndian.Uint64(b[2:]),
+		token:    binary.BigEndian.Uint64(b[10:]),
+		until:    time.Duration(binary.BigEndian.Uint64(b[18:])) * time.Millisecond,
+		attempts: binary.BigEndian.Uint32(b[26:]),
+		print:    dedupe.Fingerprint(b[30:46]),
+	}
+	rest := b[recordHead:n]
+	if len(rest) != int(b[46])*16 {
+		return record{}, errDamaged
+	}
+	for f := range slices.Chunk(rest, 16) {
+		r.done = append(r.done, dedupe.Fingerprint(f))
+	}
+	return r, nil
+}
+
+func bit(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (r *record) isDone(f dedupe.Fingerprint) bool { return slices.Contains(r.done, f) }
+
+// begin decides on a Begin with fingerprint f and changes r if it begins.
+func (r *record) begin(f dedupe.Fingerprint, now, lease time.Duration, run, token uint64) (dedupe.Verdict, bool) {
+	conflict := len(r.done) > 0 && !r.isDone(f)
+	switch {
+	case r.isDone(f):
+		return dedupe.Repeat, false
+	case r.held && r.run == run && now < r.until:
+		return dedupe.InProgress, conflict
+	}
+	if r.print != f {
+		r.print, r.attempts = f, 0
+	}
+	r.attempts++
+	r.held, r.run, r.token, r.until = true, run, token, now+lease
+	return dedupe.Begun, conflict
+}
+
+// finish marks the fingerprint that was begun as done.
+func (r *record) finish() {
+	if r.isDone(r.print) {
+		return
+	}
+	if len(r.done) == maxDone {
+		r.done = r.done[1:]
+	}
+	r.done = append(slices.Clip(r.done), r.print)
+	r.held, r.attempts = false, 0
+}
+
+// free ends the hold. A second call, after an answer that got lost, changes
+// nothing.
+func (r *record) free(counts bool) {
+	if r.held && !counts && r.attempts > 0 {
+		r.attempts--
+	}
+	r.held = false
+}
+
+func (r *record) forget() { r.held, r.attempts = false, 0 }
