@@ -1,0 +1,397 @@
+package config_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/config"
+)
+
+const embedded = "broker: {type: embedded}\n"
+
+func load(t *testing.T, yaml string, change ...func(*config.Sources)) (*config.Loaded, error) {
+	t.Helper()
+	src := config.Sources{File: "remora.yaml", Data: []byte(yaml)}
+	for _, c := range change {
+		c(&src)
+	}
+	return config.Load(src)
+}
+
+func mustLoad(t *testing.T, yaml string, change ...func(*config.Sources)) *config.Loaded {
+	t.Helper()
+	l, err := load(t, yaml, change...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func env(vars ...string) func(*config.Sources) {
+	return func(s *config.Sources) { s.Env = vars }
+}
+
+func set(vars ...string) func(*config.Sources) {
+	return func(s *config.Sources) { s.Set = vars }
+}
+
+// wantProblem asks for one problem that has all of parts in its text.
+func wantProblem(t *testing.T, err error, parts ...string) {
+	t.Helper()
+	var problems config.Problems
+	if !errors.As(err, &problems) {
+		t.Fatalf("error = %v, want problems", err)
+	}
+	for _, p := range problems {
+		all := true
+		for _, part := range parts {
+			all = all && strings.Contains(p.Error(), part)
+		}
+		if all {
+			return
+		}
+	}
+	t.Errorf("no problem says %q:\n%v", parts, err)
+}
+
+func TestSampleIsTheDefaults(t *testing.T) {
+	got := mustLoad(t, config.Sample).Config
+	want := config.Default()
+	want.Broker = config.Broker{Type: "rocketmq", RocketMQ: config.RocketMQ{NameServers: []string{"127.0.0.1:9876"}}}
+	got.Listen.Hosts, got.Listen.Origins, got.Listen.PeerUIDs, got.Subscriptions = nil, nil, nil, nil
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("sample:\n%+v\ndefaults:\n%+v", got, want)
+	}
+}
+
+// Each value of a sample differs from its default, so none is bound wrongly.
+func TestEveryHonouredKeyIsRead(t *testing.T) {
+	l := mustLoad(t, `
+listen:
+  data: [127.0.0.1:1, "unix:///run/r.sock"]
+  admin: 127.0.0.1:2
+  health: 0.0.0.0:3
+  token_file: a
+  admin_token_file: b
+  hosts: [h]
+  origins: [o]
+  socket_group: g
+  peer_uids: [7, 4294967295]
+spool:
+  dir: /d
+  limit: 1.5GiB
+  lock_wait: 1m30s
+  max_message: 4KiB
+  max_batch: {messages: 5, bytes: 6MB}
+  receipts: {keep: 2d, max: 8}
+  idempotency: {window: 9h, limit: 10MiB}
+broker:
+  type: rocketmq
+  rocketmq: {name_servers: "ns:9876", producer_group: pg, access_key_file: ak, secret_key_file: sk}
+forwarder:
+  concurrency: 11
+  batch: {max_messages: 12, max_bytes: 13KiB}
+  attempt_timeout: 14s
+  retry: {initial: 15ms, max: 16s}
+topics: {max: 17}
+memory: {ingest: 18MiB}
+dedupe: {window: 19h}
+drain: {timeout: 20s}
+log: {level: debug, format: text}
+subscriptions:
+  - {name: n, topic: t, group: g, filter: {tags: [x, y]}, handler: "http://127.0.0.1:1/a", remote: true, concurrency: 21,
+     timeout: 22s, retry: {max_attempts: 23, initial: 24s, max: 25s}, dedupe: {store: off, key: "property:p", window: 19h},
+     from: latest, max_hold: 26s, ack_statuses: [200, 204]}
+`)
+	def := config.Default()
+	want := config.Config{
+		Listen: config.Listen{
+			Data: []string{"127.0.0.1:1", "unix:///run/r.sock"}, Admin: "127.0.0.1:2", Health: "0.0.0.0:3",
+			TokenFile: "a", AdminTokenFile: "b", Hosts: []string{"h"}, Origins: []string{"o"}, SocketGroup: "g",
+			PeerUIDs: []uint32{7, 1<<32 - 1},
+		},
+		Spool: config.Spool{
+			Dir: "/d", Limit: 1536 * config.MiB, LockWait: 90 * config.Second, MaxMessage: 4 * config.KiB,
+			MaxBatch: config.MaxBatch{Messages: 5, Bytes: 6e6}, Receipts: config.Receipts{Keep: 48 * config.Hour, Max: 8},
+			Idempotency: config.Idempotency{Window: 9 * config.Hour, Limit: 10 * config.MiB},
+			TopicShare:  def.Spool.TopicShare, Reserve: def.Spool.Reserve, Retain: def.Spool.Retain,
+		},
+		Broker: config.Broker{Type: "rocketmq", RocketMQ: config.RocketMQ{
+			NameServers: []string{"ns:9876"}, ProducerGroup: "pg", AccessKeyFile: "ak", SecretKeyFile: "sk",
+		}},
+		Forwarder: config.Forwarder{
+			Concurrency: 11, Batch: config.ForwardBatch{MaxMessages: 12, MaxBytes: 13 * config.KiB},
+			AttemptTimeout: 14 * config.Second, Retry: config.Backoff{Initial: 15 * config.Millisecond, Max: 16 * config.Second},
+			Ordering: def.Forwarder.Ordering,
+		},
+		Topics: config.Topics{Max: 17}, Memory: config.Memory{Ingest: 18 * config.MiB, Deliver: def.Memory.Deliver},
+		Ledger: def.Ledger, Dedupe: config.Dedupe{Window: 19 * config.Hour}, Drain: config.Drain{Timeout: 20 * config.Second},
+		Log: config.Log{Level: "debug", Format: "text"},
+		Subscriptions: []config.Subscription{{
+			Name: "n", Topic: "t", Group: "g", Filter: config.Filter{Tags: []string{"x", "y"}}, Handler: "http://127.0.0.1:1/a",
+			Remote: true, Concurrency: 21, Timeout: 22 * config.Second,
+			Retry:  config.SubscriptionRetry{MaxAttempts: 23, Initial: 24 * config.Second, Max: 25 * config.Second},
+			Dedupe: config.SubscriptionDedupe{Store: "off", Key: "property:p", Window: 19 * config.Hour},
+			From:   "latest", MaxHold: 26 * config.Second, AckStatuses: []int{200, 204},
+		}},
+	}
+	if !reflect.DeepEqual(l.Config, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", l.Config, want)
+	}
+}
+
+func TestBrokenFilesNameTheirPlace(t *testing.T) {
+	tests := []struct {
+		name, yaml string
+		want       []string
+	}{
+		{"unknown key", "spool:\n  dri: /x\n", []string{"remora.yaml:2:3: spool.dri", "did you mean dir?", "2 |   dri: /x", "|   ^"}},
+		{"unknown key at the top", "spol: {}\n", []string{"remora.yaml:1:1: spol", "did you mean spool?"}},
+		{"nothing near", "drain: {zzzzzzzzz: 1s}\n", []string{"known are timeout"}},
+		{"duration without a unit", "drain: {timeout: 25}\n", []string{"remora.yaml:1:18: drain.timeout", "has no unit", "25s"}},
+		{"size without a unit", "spool:\n  limit: 1024\n", []string{"2:10: spool.limit", "has no unit", "1024MiB"}},
+		{"no duration", "drain: {timeout: soon}\n", []string{"not a duration"}},
+		{"negative duration", "drain: {timeout: -5s}\n", []string{"negative"}},
+		{"no size", "spool: {limit: a lot}\n", []string{"not a size"}},
+		{"no number", "forwarder: {concurrency: many}\n", []string{"1:26: forwarder.concurrency", "not a whole number"}},
+		{"too large a number", "forwarder: {concurrency: 99999999999}\n", []string{"not a whole number"}},
+		{"no boolean", "subscriptions: [{ordered: yes}]\n", []string{"subscriptions[0].ordered", "neither true nor false"}},
+		{"list for a value", "spool: {dir: [a]}\n", []string{"spool.dir", "this is a list"}},
+		{"value for keys", "spool: big\n", []string{"1:8: spool", "single value"}},
+		{"no value", "spool:\n  dir:\n", []string{"spool.dir", "has no value"}},
+		{"anchor", "spool: {dir: &x a}\n", []string{"spool.dir", "not supported"}},
+		{"merge key", "spool:\n  <<: {dir: a}\n", []string{"merge keys"}},
+		{"twice", "log: {level: info, level: warn}\n", []string{"level", "already defined"}},
+		{"two documents", embedded + "---\nlog: {}\n", []string{"second document"}},
+		{"bad indentation", "spool:\n  dir: a\n limit: 1MiB\n", []string{"remora.yaml:3:", "not YAML"}},
+		{"tab", "spool:\n\tdir: a\n", []string{"remora.yaml:2:", "not YAML"}},
+		{"unset variable", "spool: {dir: '${NOWHERE}/x'}\n", []string{"1:14: spool.dir", "NOWHERE is not set"}},
+		{"open brace", "spool: {dir: '${NOWHERE'}\n", []string{"no closing brace"}},
+		{"a list's item", "broker: {rocketmq: {name_servers: [a:1, b]}}\n", []string{"1:41: broker.rocketmq.name_servers[1]", "not host:port"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := load(t, tt.yaml)
+			wantProblem(t, err, tt.want...)
+		})
+	}
+}
+
+func TestBadValuesNameTheirPlace(t *testing.T) {
+	tests := []struct {
+		name, yaml string
+		want       []string
+	}{
+		{"no broker", "log: {level: info}\nbroker: {}\n", []string{"remora.yaml:2:9: broker.type", "not named"}},
+		{"other broker", "broker: {type: rocketmk}\n", []string{"1:16: broker.type", "did you mean rocketmq?"}},
+		{"no name server", "broker: {type: rocketmq}\n", []string{"broker.rocketmq.name_servers", "no name server"}},
+		{"one key of two", "broker: {rocketmq: {access_key_file: a}}\n", []string{"come together"}},
+		{"producer group", "broker: {rocketmq: {producer_group: a b}}\n", []string{"broker.rocketmq.producer_group", "character"}},
+		{"open data", "listen: {data: 0.0.0.0:7600}\n", []string{"1:16: listen.data[0]", "listen.token_file"}},
+		{"open data, IPv6", "listen: {data: '[::]:7600'}\n", []string{"listen.data[0]", "listen.token_file"}},
+		{"open data, all addresses", "listen: {data: ':7600'}\n", []string{"listen.data[0]", "listen.token_file"}},
+		{"open admin", "listen: {admin: 10.1.1.1:1, token_file: x}\n", []string{"listen.admin", "listen.admin_token_file"}},
+		{"no port", "listen: {health: 127.0.0.1}\n", []string{"listen.health", "not host:port"}},
+		{"relative socket", "listen: {data: 'unix://x.sock'}\n", []string{"listen.data[0]", "absolute path"}},
+		{"no listener", "listen: {data: []}\n", []string{"listen.data", "no address"}},
+		{"small limit", "spool: {limit: 10B}\n", []string{"spool.limit", "below the least, 1MiB"}},
+		{"large message", "spool: {max_message: 8MiB}\n", []string{"spool.max_message", "not between 1B and 4032KiB"}},
+		{"short window", "spool: {idempotency: {window: 1s}}\n", []string{"below the least, 15m"}},
+		{"backoff", "forwarder: {retry: {initial: 5s, max: 1s}}\n", []string{"forwarder.retry.max", "less than initial"}},
+		{"log level", "log: {level: INFO}\n", []string{"log.level", "known are"}},
+
+		{"topic share", "spool: {topic_share: 50%}\n", []string{"1:22: spool.topic_share", "not supported yet: a limit for each topic"}},
+		{"reserve", "spool: {reserve: auto}\n", []string{"not supported yet"}},
+		{"retain", "spool: {retain: auto}\n", []string{"not supported yet"}},
+		{"encryption", "spool: {encryption_key_file: k}\n", []string{"not supported yet: encryption"}},
+		{"rate", "forwarder: {rate: {orders: 5}}\n", []string{"forwarder.rate", "not supported yet"}},
+		{"failover", "forwarder: {ordering: {failover_after: 1m}}\n", []string{"not supported yet"}},
+		{"allowed topics", "topics: {allow: [a]}\n", []string{"not supported yet"}},
+		{"topic rate", "topics: {rate: {a: 1}}\n", []string{"not supported yet"}},
+		{"priority", "topics: {priority: {a: 1}}\n", []string{"not supported yet"}},
+		{"deliver", "memory: {deliver: 32MiB}\n", []string{"not supported yet"}},
+		{"transactions", "transactions: {check_urls: ['http://127.0.0.1:*']}\n", []string{"not supported yet: transactions"}},
+		{"ledger", "ledger: {keep: 168h}\n", []string{"not supported yet"}},
+		{"redis", "dedupe: {redis: {url_file: u}}\n", []string{"not supported yet"}},
+		{"sql", "dedupe: {sql: {driver: mysql}}\n", []string{"not supported yet"}},
+		{"dsn", "dedupe: {sql: {dsn_file: mysql}}\n", []string{"not supported yet"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := load(t, tt.yaml)
+			wantProblem(t, err, append(tt.want, "remora.yaml:")...)
+		})
+	}
+}
+
+func TestBadSubscriptionsNameTheirPlace(t *testing.T) {
+	tests := []struct {
+		name, yaml string
+		want       []string
+	}{
+		{"no name", "{topic: t, handler: 'http://localhost:1'}", []string{".name", "no name"}},
+		{"group", "{name: 'a b'}", []string{".group", "character"}},
+		{"long group", "{name: a, group: " + strings.Repeat("g", 101) + "}", []string{".group", "at most 100"}},
+		{"no topic", "{name: a}", []string{".topic", "no topic"}},
+		{"topic", "{name: a, topic: 'a b'}", []string{".topic", "character"}},
+		{"pull", "{name: a, topic: t}", []string{".handler", "not supported yet: pulling"}},
+		{"scheme", "{handler: 'ftp://x/'}", []string{".handler", "http or https"}},
+		{"credentials", "{handler: 'http://u:hush@127.0.0.1/'}", []string{".handler", "credentials"}},
+		{"far away", "{handler: 'http://10.0.0.1/'}", []string{".handler", "remote: true"}},
+		{"far away by name", "{handler: 'http://billing/'}", []string{".handler", "remote: true"}},
+		{"ordered", "{ordered: true}", []string{".ordered", "not supported yet"}},
+		{"broadcast", "{broadcast: true}", []string{".broadcast", "not supported yet"}},
+		{"signing", "{signing_secret_file: x}", []string{".signing_secret_file", "not supported yet"}},
+		{"redis", "{dedupe: {store: redis}}", []string{".dedupe.store", "not supported yet"}},
+		{"sql", "{dedupe: {store: sql}}", []string{".dedupe.store", "not supported yet"}},
+		{"store", "{dedupe: {store: lokal}}", []string{".dedupe.store", "did you mean local?"}},
+		{"key", "{dedupe: {key: order_id}}", []string{".dedupe.key", "property:NAME"}},
+		{"empty property", "{dedupe: {key: 'property:'}}", []string{".dedupe.key", "property:NAME"}},
+		{"window", "{dedupe: {window: 1h}}", []string{".dedupe.window", "not supported yet"}},
+		{"202", "{ack_statuses: [200, 202]}", []string{".ack_statuses", "202"}},
+		{"404", "{ack_statuses: [404]}", []string{".ack_statuses", "404"}},
+		{"from", "{from: yesterday}", []string{".from", "neither first"}},
+		{"filters", "{filter: {tags: [a], sql: 'a > 1'}}", []string{".filter", "not by both"}},
+		{"concurrency", "{concurrency: -1}", []string{".concurrency", "not between"}},
+		{"retry", "{retry: {initial: 1h, max: 1m}}", []string{".retry.max", "less than"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := load(t, embedded+"subscriptions:\n  - "+tt.yaml+"\n")
+			wantProblem(t, err, append(tt.want, "remora.yaml:3:", "subscriptions[0].")...)
+		})
+	}
+}
+
+func TestSubscriptionsAreApart(t *testing.T) {
+	one := "  - {name: a, topic: t, handler: 'http://localhost:1'}\n"
+	_, err := load(t, embedded+"subscriptions:\n"+one+one)
+	wantProblem(t, err, "remora.yaml:4:12: subscriptions[1].name", "subscriptions[0] too")
+	_, err = load(t, embedded+"subscriptions:\n"+one+strings.Replace(one, "name: a", "name: b, group: a", 1))
+	wantProblem(t, err, "subscriptions[1].group", "subscriptions[0] too")
+}
+
+func TestAllProblemsComeAtOnce(t *testing.T) {
+	_, err := load(t, "log: {level: loud}\nspool:\n  dri: x\n  limit: 5\n", env("REMORA_DRAIN_TIMEOUT=1"), set("a.b=c"))
+	var problems config.Problems
+	if !errors.As(err, &problems) || len(problems) != 6 {
+		t.Fatalf("want 6 problems:\n%v", err)
+	}
+	for i, want := range []string{"broker.type", "log.level", "spool.dri", "spool.limit", "env REMORA_DRAIN_TIMEOUT", "--set a.b"} {
+		if !strings.Contains(problems[i].Error(), want) {
+			t.Errorf("problem %d is %v, want %s", i, problems[i], want)
+		}
+	}
+}
+
+func TestLayersOverrideEachOther(t *testing.T) {
+	yaml := embedded + "spool: {dir: '${HOME}/spool'}\nlog: {level: warn, format: text}\ndrain: {timeout: '${DRAIN:-7s}'}\n"
+	l := mustLoad(t, yaml, env("HOME=/home/r", "REMORA_LOG_LEVEL=error", "REMORA_LOG_FORMAT=json", "REMORA_LISTEN_DATA=127.0.0.1:1, 127.0.0.1:2"),
+		set("log.format=text", "listen.admin=127.0.0.1:9", "listen.hosts=[a, b]"))
+	got := map[string]string{}
+	for _, s := range l.Settings() {
+		got[s.Path] = s.Value + " " + s.Origin
+	}
+	for path, want := range map[string]string{
+		"spool.dir":       "/home/r/spool remora.yaml:2:14",
+		"log.level":       "error env REMORA_LOG_LEVEL",
+		"log.format":      "text --set log.format",
+		"listen.data":     "[127.0.0.1:1, 127.0.0.1:2] env REMORA_LISTEN_DATA",
+		"listen.admin":    "127.0.0.1:9 --set listen.admin",
+		"listen.hosts":    "[a, b] --set listen.hosts",
+		"listen.health":   "127.0.0.1:7602 default",
+		"drain.timeout":   "7s remora.yaml:4:18",
+		"spool.limit":     "1GiB default",
+		"forwarder.rate":  "{} default",
+		"spool.lock_wait": "30s default",
+	} {
+		if got[path] != want {
+			t.Errorf("%s is %s, want %s", path, got[path], want)
+		}
+	}
+}
+
+func TestSubscriptionsFromAFlag(t *testing.T) {
+	l := mustLoad(t, embedded, set(`subscriptions=[{name: a, topic: t, handler: "http://127.0.0.1:1/"}]`))
+	if s := l.Subscriptions; len(s) != 1 || s[0].Name != "a" {
+		t.Errorf("%+v", s)
+	}
+	_, err := load(t, embedded, set(`subscriptions=[{name: a, tpoic: t}]`))
+	wantProblem(t, err, "--set subscriptions", "tpoic", "did you mean topic?")
+}
+
+func TestUnknownVariablesAreOnlyWarnings(t *testing.T) {
+	l := mustLoad(t, embedded, env("REMORA_SPOOL_DRI=/x", "REMORA_PORT=tcp://10.0.0.1", "REMORA_URL=http://x", "REMORA_TEST_LONG=1"))
+	if len(l.Warnings) != 2 || !strings.Contains(l.Warnings[1], "did you mean REMORA_SPOOL_DIR?") {
+		t.Errorf("%q", l.Warnings)
+	}
+}
+
+func TestAVariableNeverBecomesAKey(t *testing.T) {
+	l := mustLoad(t, embedded+"spool: {dir: \"${EVIL}\"}\n", env("EVIL=x}\nlog: {level: debug"))
+	if l.Spool.Dir != "x}\nlog: {level: debug" || l.Log.Level != "info" {
+		t.Errorf("%+v", l.Spool.Dir)
+	}
+	l = mustLoad(t, embedded+"spool: {dir: '$${HOME}'}\n")
+	if l.Spool.Dir != "${HOME}" {
+		t.Errorf("%q", l.Spool.Dir)
+	}
+}
+
+func TestSecretsAreHidden(t *testing.T) {
+	l, _ := load(t, embedded+"subscriptions: [{handler: 'http://u:hush@127.0.0.1/'}]\n")
+	for _, s := range l.Settings() {
+		if strings.Contains(s.Value, "hush") {
+			t.Errorf("%s shows %s", s.Path, s.Value)
+		}
+	}
+}
+
+func TestNoFile(t *testing.T) {
+	_, err := config.Load(config.Sources{File: filepath.Join(t.TempDir(), "none.yaml")})
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "config init") {
+		t.Error(err)
+	}
+}
+
+func TestUnitsAreWrittenAsTheyAreRead(t *testing.T) {
+	for text, want := range map[string]config.Size{"0B": 0, "1B": 1, "1KiB": 1 << 10, "1.5MiB": 3 << 19, "2 GiB": 2 << 30, "1TiB": 1 << 40, "5MB": 5e6} {
+		var s, again config.Size
+		if err := s.UnmarshalText([]byte(text)); err != nil || s != want {
+			t.Errorf("%s: %d, %v", text, s, err)
+		}
+		if err := again.UnmarshalText([]byte(s.String())); err != nil || again != s {
+			t.Errorf("%s is written %s", text, s)
+		}
+	}
+	for text, want := range map[string]string{"24h": "24h", "90s": "1m30s", "60m": "1h", "1h0m1s": "1h0m1s", "2d": "48h", "100ms": "100ms", "0s": "0s"} {
+		var d config.Duration
+		if err := d.UnmarshalText([]byte(text)); err != nil || d.String() != want {
+			t.Errorf("%s is written %s, want %s (%v)", text, d, want, err)
+		}
+	}
+}
+
+func TestStart(t *testing.T) {
+	latest, at, err := config.Subscription{From: "2026-01-02T03:04:05Z"}.Start()
+	if latest || err != nil || !at.Equal(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)) {
+		t.Error(latest, at, err)
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add(config.Sample)
+	f.Add("spool:\n  dir: ${X:-y}\nsubscriptions: [{name: a}]")
+	f.Add("? [a]: b\n")
+	f.Fuzz(func(_ *testing.T, yaml string) {
+		l, _ := config.Load(config.Sources{File: "f", Data: []byte(yaml), Set: []string{"listen.data=" + yaml}})
+		if l != nil {
+			_ = l.Settings()
+		}
+	})
+}

@@ -1,0 +1,47 @@
+package config
+
+// Default returns the configuration of an empty file. It has no broker type:
+// `run` wants that said.
+func Default() Config {
+	return Config{
+		Listen: Listen{Data: []string{"127.0.0.1:7600"}, Admin: "127.0.0.1:7601", Health: "127.0.0.1:7602"},
+		Spool: Spool{
+			Dir: "./remora-data", Limit: GiB, TopicShare: "100%", LockWait: 30 * Second, Reserve: "0B",
+			MaxMessage: 4032 * KiB, MaxBatch: MaxBatch{Messages: 1000, Bytes: 16 * MiB},
+			Receipts:    Receipts{Keep: 24 * Hour, Max: 1_000_000},
+			Idempotency: Idempotency{Window: 24 * Hour, Limit: 64 * MiB},
+			Retain:      "0s",
+		},
+		Forwarder: Forwarder{
+			Concurrency: 64, Batch: ForwardBatch{MaxMessages: 128, MaxBytes: MiB}, AttemptTimeout: 5 * Second,
+			Retry:    Backoff{Initial: 100 * Millisecond, Max: 30 * Second},
+			Ordering: Ordering{FailoverAfter: "never"},
+		},
+		Topics: Topics{Max: 10_000},
+		Memory: Memory{Ingest: 32 * MiB, Deliver: "0B"},
+		Ledger: Ledger{Keep: "0s"},
+		Dedupe: Dedupe{Window: 24 * Hour},
+		Drain:  Drain{Timeout: 25 * Second},
+		Log:    Log{Level: "info", Format: "json"},
+	}
+}
+
+// later names the keys that this version cannot honour and what they would do.
+// Their defaults say what happens instead.
+var later = map[string]string{
+	"spool.topic_share":                 "a limit for each topic",
+	"spool.reserve":                     "keeping free space on the volume",
+	"spool.retain":                      "keeping confirmed bodies",
+	"spool.encryption_key_file":         "encryption at rest",
+	"forwarder.rate":                    "forwarding at a given rate",
+	"forwarder.ordering.failover_after": "moving an ordering key to another broker",
+	"topics.allow":                      "a list of allowed topics",
+	"topics.rate":                       "accepting at a given rate",
+	"topics.priority":                   "priorities",
+	"memory.deliver":                    "a byte budget for deliveries",
+	"transactions.check_urls":           "transactions",
+	"ledger.keep":                       "keeping the ledger's exceptions",
+	"dedupe.redis.url_file":             "a dedupe store shared through Redis",
+	"dedupe.sql.driver":                 "a dedupe store shared through SQL",
+	"dedupe.sql.dsn_file":               "a dedupe store shared through SQL",
+}

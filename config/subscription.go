@@ -1,0 +1,75 @@
+package config
+
+// Subscription consumes a topic as a group and hands each message to a handler.
+// Zero values mean what [Subscription.WithDefaults] fills in.
+type Subscription struct {
+	Name              string             `yaml:"name"`
+	Topic             string             `yaml:"topic"`
+	Group             string             `yaml:"group"` // default: the name
+	Filter            Filter             `yaml:"filter"`
+	Handler           string             `yaml:"handler"`
+	Remote            bool               `yaml:"remote"` // the handler may be on another host
+	Ordered           bool               `yaml:"ordered"`
+	Broadcast         bool               `yaml:"broadcast"`
+	Concurrency       int                `yaml:"concurrency"`
+	Timeout           Duration           `yaml:"timeout"`
+	Retry             SubscriptionRetry  `yaml:"retry"`
+	Dedupe            SubscriptionDedupe `yaml:"dedupe"`
+	From              string             `yaml:"from"` // first, latest, or a time (RFC 3339)
+	MaxHold           Duration           `yaml:"max_hold"`
+	AckStatuses       []int              `yaml:"ack_statuses"`
+	SigningSecretFile string             `yaml:"signing_secret_file"`
+}
+
+// Filter chooses messages at the broker.
+type Filter struct {
+	Tags []string `yaml:"tags"`
+	SQL  string   `yaml:"sql"`
+}
+
+// SubscriptionRetry says how often a handler is called for one message.
+type SubscriptionRetry struct {
+	MaxAttempts int      `yaml:"max_attempts"`
+	Initial     Duration `yaml:"initial"`
+	Max         Duration `yaml:"max"`
+}
+
+// Dedupe stores and keys.
+const (
+	DedupeLocal     = "local"
+	DedupeOff       = "off"
+	DedupeMessageID = "message_id"
+)
+
+// SubscriptionDedupe says by what repeats are recognised.
+type SubscriptionDedupe struct {
+	Store  string   `yaml:"store"`
+	Key    string   `yaml:"key"`
+	Window Duration `yaml:"window"` // default: dedupe.window
+}
+
+// WithDefaults fills in what was left out; window is dedupe.window.
+func (s Subscription) WithDefaults(window Duration) Subscription {
+	or(&s.Group, s.Name)
+	or(&s.Concurrency, 16)
+	or(&s.Timeout, 30*Second)
+	or(&s.Retry.MaxAttempts, 16)
+	or(&s.Retry.Initial, Second)
+	or(&s.Retry.Max, 2*Hour)
+	or(&s.Dedupe.Store, DedupeLocal)
+	or(&s.Dedupe.Key, DedupeMessageID)
+	or(&s.Dedupe.Window, window)
+	or(&s.From, "first")
+	or(&s.MaxHold, 10*Minute)
+	if len(s.AckStatuses) == 0 {
+		s.AckStatuses = []int{200}
+	}
+	return s
+}
+
+func or[T comparable](v *T, fallback T) {
+	var zero T
+	if *v == zero {
+		*v = fallback
+	}
+}

@@ -1,0 +1,203 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Validate returns all that is wrong with the values, as Problems without a
+// place; nil: the sidecar can run with them.
+func (c *Config) Validate() error { return c.problems().err() }
+
+func (c *Config) problems() (p Problems) {
+	c.notYet(&p)
+	c.listeners(&p)
+	c.spool(&p)
+	c.broker(&p)
+	c.forwarder(&p)
+	for i, s := range c.Subscriptions {
+		s.problems(&p, fmt.Sprintf("subscriptions[%d]", i), c.Dedupe.Window)
+	}
+	c.distinct(&p)
+	p.atLeast("topics.max", c.Topics.Max, 1)
+	p.atLeast("memory.ingest", c.Memory.Ingest, KiB)
+	p.atLeast("dedupe.window", c.Dedupe.Window, Second)
+	p.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	p.oneOf("log.format", c.Log.Format, "json", "text")
+	return p
+}
+
+// notYet refuses what this version would otherwise ignore.
+func (c *Config) notYet(p *Problems) {
+	neutral := Default()
+	now := map[string]reflect.Value{}
+	for _, leaf := range leavesOf(&neutral) {
+		now[leaf.path] = leaf.value
+	}
+	for _, leaf := range leavesOf(c) {
+		why, ok := later[leaf.path]
+		if ok && !isSame(leaf.value, now[leaf.path]) {
+			p.add(leaf.path, "not supported yet: %s; leave the key out", why)
+		}
+	}
+}
+
+func isSame(a, b reflect.Value) bool {
+	if a.Kind() == reflect.Slice || a.Kind() == reflect.Map {
+		return a.Len() == 0 && b.Len() == 0
+	}
+	return a.Equal(b)
+}
+
+func (c *Config) listeners(p *Problems) {
+	if len(c.Listen.Data) == 0 {
+		p.add("listen.data", "there is no address; write host:port or unix:///path.sock")
+	}
+	for i, addr := range c.Listen.Data {
+		path := fmt.Sprintf("listen.data[%d]", i)
+		if file, ok := strings.CutPrefix(addr, "unix://"); ok {
+			p.socket(path, file)
+			continue
+		}
+		p.address(path, addr, true)
+		if c.Listen.TokenFile == "" {
+			p.loopback(path, addr, "listen.token_file")
+		}
+	}
+	p.address("listen.admin", c.Listen.Admin, true)
+	if c.Listen.AdminTokenFile == "" {
+		p.loopback("listen.admin", c.Listen.Admin, "listen.admin_token_file")
+	}
+	p.address("listen.health", c.Listen.Health, true)
+}
+
+// maxSocketPath is what fits into a sockaddr_un, with the "~" of its making.
+const maxSocketPath = 106
+
+func (p *Problems) socket(path, file string) {
+	switch {
+	case !strings.HasPrefix(file, "/"):
+		p.add(path, "a socket needs an absolute path, as unix:///run/remora/remora.sock")
+	case len(file) > maxSocketPath:
+		p.add(path, "the path of a socket has at most %d bytes; this has %d", maxSocketPath, len(file))
+	}
+}
+
+// address wants host:port; zero allows port 0, any free one.
+func (p *Problems) address(path, addr string, zero bool) {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		p.add(path, "%q is not host:port", addr)
+		return
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 && !zero {
+		p.add(path, "%q is not a port", port)
+	}
+}
+
+// loopback refuses an address that others can reach.
+func (p *Problems) loopback(path, addr, tokenKey string) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil || host == "localhost" {
+		return
+	}
+	if ip, err := netip.ParseAddr(host); err != nil || !ip.Unmap().IsLoopback() {
+		p.add(path, "%s can be reached by others and no token is set; set %s, or listen on 127.0.0.1", addr, tokenKey)
+	}
+}
+
+func (c *Config) spool(p *Problems) {
+	s := c.Spool
+	if s.Dir == "" {
+		p.add("spool.dir", "there is no directory")
+	}
+	p.atLeast("spool.limit", s.Limit, MiB)
+	p.within("spool.max_message", s.MaxMessage, Size(1), 4032*KiB)
+	p.within("spool.max_batch.messages", s.MaxBatch.Messages, 1, 10_000)
+	p.within("spool.max_batch.bytes", s.MaxBatch.Bytes, KiB, 256*MiB)
+	p.atLeast("spool.receipts.keep", s.Receipts.Keep, Minute)
+	p.atLeast("spool.receipts.max", s.Receipts.Max, 1)
+	p.atLeast("spool.idempotency.window", s.Idempotency.Window, 15*Minute)
+	p.atLeast("spool.idempotency.limit", s.Idempotency.Limit, MiB)
+}
+
+func (c *Config) broker(p *Problems) {
+	b := c.Broker
+	switch b.Type {
+	case BrokerEmbedded:
+	case BrokerRocketMQ:
+		if len(b.RocketMQ.NameServers) == 0 {
+			p.add("broker.rocketmq.name_servers", "there is no name server; write a list of host:port")
+		}
+	case "":
+		p.add("broker.type", "the broker is not named; write rocketmq, or embedded to keep all messages in this process")
+	default:
+		p.oneOf("broker.type", b.Type, BrokerRocketMQ, BrokerEmbedded)
+	}
+	for i, addr := range b.RocketMQ.NameServers {
+		p.address(fmt.Sprintf("broker.rocketmq.name_servers[%d]", i), addr, false)
+	}
+	if b.RocketMQ.ProducerGroup != "" {
+		p.group("broker.rocketmq.producer_group", b.RocketMQ.ProducerGroup)
+	}
+	if (b.RocketMQ.AccessKeyFile == "") != (b.RocketMQ.SecretKeyFile == "") {
+		p.add("broker.rocketmq", "access_key_file and secret_key_file come together or not at all")
+	}
+}
+
+func (c *Config) forwarder(p *Problems) {
+	f := c.Forwarder
+	p.within("forwarder.concurrency", f.Concurrency, 1, 10_000)
+	p.within("forwarder.batch.max_messages", f.Batch.MaxMessages, 1, 10_000)
+	p.within("forwarder.batch.max_bytes", f.Batch.MaxBytes, KiB, 4*MiB)
+	p.within("forwarder.attempt_timeout", f.AttemptTimeout, 100*Millisecond, 10*Minute)
+	p.backoff("forwarder.retry", f.Retry.Initial, f.Retry.Max)
+}
+
+func (p *Problems) backoff(path string, initial, most Duration) {
+	p.atLeast(path+".initial", initial, Millisecond)
+	if most < initial {
+		p.add(path+".max", "%s is less than initial, which is %s", most, initial)
+	}
+}
+
+func (p *Problems) within(path string, v, least, most any) {
+	if number(v) < number(least) || number(v) > number(most) {
+		p.add(path, "%v is not between %v and %v", v, least, most)
+	}
+}
+
+func (p *Problems) atLeast(path string, v, least any) {
+	if number(v) < number(least) {
+		p.add(path, "%v is below the least, %v", v, least)
+	}
+}
+
+func number(v any) int64 { return reflect.ValueOf(v).Int() }
+
+func (p *Problems) oneOf(path, v string, known ...string) {
+	if !slices.Contains(known, v) {
+		p.add(path, "%q is not known%s", v, meant(v, known))
+	}
+}
+
+// distinct refuses two subscriptions of one name, and two of one group.
+func (c *Config) distinct(p *Problems) {
+	names, groups := map[string]int{}, map[string]int{}
+	for i, s := range c.Subscriptions {
+		s = s.WithDefaults(c.Dedupe.Window)
+		path := fmt.Sprintf("subscriptions[%d]", i)
+		if j, taken := names[s.Name]; taken && s.Name != "" {
+			p.add(path+".name", "%q is the name of subscriptions[%d] too", s.Name, j)
+		} else if j, taken := groups[s.Group]; taken && s.Group != "" {
+			p.add(path+".group", "%q is the group of subscriptions[%d] too; a group consumes one topic", s.Group, j)
+		}
+		names[s.Name], groups[s.Group] = i, i
+	}
+}

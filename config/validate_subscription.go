@@ -1,0 +1,133 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// problems looks at one subscription; window is dedupe.window.
+func (s Subscription) problems(p *Problems, path string, window Duration) {
+	s = s.WithDefaults(window)
+	if s.Name == "" {
+		p.add(path+".name", "the subscription has no name")
+	} else {
+		p.group(path+".group", s.Group)
+	}
+	p.topic(path+".topic", s.Topic)
+	s.handler(p, path)
+	s.notYet(p, path, window)
+	if len(s.Filter.Tags) > 0 && s.Filter.SQL != "" {
+		p.add(path+".filter", "filter by tags or by sql, not by both")
+	}
+	p.within(path+".concurrency", s.Concurrency, 1, 10_000)
+	p.within(path+".timeout", s.Timeout, 10*Millisecond, 24*Hour)
+	p.within(path+".retry.max_attempts", s.Retry.MaxAttempts, 1, 1_000)
+	p.backoff(path+".retry", s.Retry.Initial, s.Retry.Max)
+	p.atLeast(path+".max_hold", s.MaxHold, Second)
+	if _, _, err := s.Start(); err != nil {
+		p.add(path+".from", "%v", err)
+	}
+	for _, status := range s.AckStatuses {
+		if status == 202 || status < 200 || status > 299 {
+			p.add(path+".ack_statuses", "%d cannot mean that a message is done; only a 2xx other than 202 can", status)
+		}
+	}
+}
+
+// notYet refuses what this version would otherwise ignore.
+func (s Subscription) notYet(p *Problems, path string, window Duration) {
+	refuse := func(set bool, key, why string) {
+		if set {
+			p.add(path+"."+key, "not supported yet: %s; leave the key out", why)
+		}
+	}
+	refuse(s.Ordered, "ordered", "ordered subscriptions")
+	refuse(s.Broadcast, "broadcast", "broadcast subscriptions")
+	refuse(s.SigningSecretFile != "", "signing_secret_file", "signed deliveries")
+	refuse(s.Dedupe.Store == "redis" || s.Dedupe.Store == "sql", "dedupe.store", "a dedupe store shared by several sidecars")
+	refuse(s.Dedupe.Window != window, "dedupe.window", "a window other than dedupe.window")
+	switch s.Dedupe.Store {
+	case DedupeLocal, DedupeOff, "redis", "sql":
+	default:
+		p.oneOf(path+".dedupe.store", s.Dedupe.Store, DedupeLocal, DedupeOff)
+	}
+	if key, ok := strings.CutPrefix(s.Dedupe.Key, "property:"); s.Dedupe.Key != DedupeMessageID && (!ok || key == "") {
+		p.add(path+".dedupe.key", "%q is neither message_id nor property:NAME", s.Dedupe.Key)
+	}
+}
+
+func (s Subscription) handler(p *Problems, path string) {
+	if s.Handler == "" {
+		p.add(path+".handler", "not supported yet: pulling; write the URL of the handler")
+		return
+	}
+	u, err := url.Parse(s.Handler)
+	switch {
+	case err != nil:
+		p.add(path+".handler", "this is not a URL: %v", err)
+	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		p.add(path+".handler", "%q is not an absolute http or https URL, as http://127.0.0.1:8080/on-order", u.Redacted())
+	case u.User != nil:
+		p.add(path+".handler", "the URL carries credentials; they are not supported")
+	case !s.Remote:
+		if why := notLocal(u.Hostname()); why != "" {
+			p.add(path+".handler", "%s; run the handler beside the sidecar, or set remote: true", why)
+		}
+	}
+}
+
+// Start tells where a new group starts: at the latest message, at a time, or
+// (false and zero) at the first.
+func (s Subscription) Start() (latest bool, at time.Time, err error) {
+	switch s.From {
+	case "", "first":
+		return false, time.Time{}, nil
+	case "latest":
+		return true, time.Time{}, nil
+	}
+	at, err = time.Parse(time.RFC3339, s.From)
+	if err != nil {
+		return false, time.Time{}, fmt.Errorf("%q is neither first, latest nor a time, as 2026-01-02T03:04:05Z", s.From)
+	}
+	return false, at, nil
+}
+
+// topic is the rule of message.ValidTopic for what can be consumed; retry and
+// dead-letter topics of other groups are included.
+func (p *Problems) topic(path, topic string) {
+	switch {
+	case topic == "":
+		p.add(path, "the subscription has no topic")
+	case len(topic) > 255:
+		p.add(path, "the topic has %d characters; at most 255 are allowed", len(topic))
+	case strings.IndexFunc(topic, illegal) >= 0:
+		p.add(path, "the topic %q has a character other than letters, digits, '_', '-' and '%%'", topic)
+	}
+}
+
+func (p *Problems) group(path, group string) {
+	switch {
+	case len(group) > 100:
+		p.add(path, "the group has %d characters; at most 100 are allowed", len(group))
+	case strings.IndexFunc(group, illegal) >= 0:
+		p.add(path, "the group %q has a character other than letters, digits, '_', '-' and '%%'", group)
+	}
+}
+
+func illegal(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-%", r))
+}
+
+// notLocal says why a host is not beside us; "": it is.
+func notLocal(host string) string {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return ""
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLoopback() {
+		return ""
+	}
+	return fmt.Sprintf("%s is not this host", host)
+}
