@@ -179,7 +179,6 @@ func (s *Spool) laneFor(topic string) *lane {
 		l = newLane(s.head.topics, topic)
 		l.window.atTail = true
 		s.addLane(l)
-		s.announce(l)
 	}
 	return l
 }
@@ -204,6 +203,7 @@ func (op *appendMessages) synced(s *Spool) {
 func (s *Spool) enter(n *newMessage) {
 	l := s.lanes[n.msg.Topic]
 	l.lastSeq = n.msg.Seq
+	s.announce(l)
 	l.ready.raise()
 	w := &l.window
 	if n.msg.Seq <= w.loadedTo { // a read from disk was faster

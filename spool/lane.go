@@ -30,6 +30,8 @@ type lane struct {
 	blocks  []*blockState // loaded and not deleted, in order
 	ready   signal        // something may be leasable
 	flowing bool          // attempts succeed: what is accepted will be sent at once
+
+	announced bool // NextTopic has told of it, or will
 }
 
 // counts are the ledger of one topic. accepted is the sum of all others and

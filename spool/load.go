@@ -44,8 +44,6 @@ func (s *Spool) loadLanes() error {
 		s.held += int64(l.counts.bytes)
 		if l.counts.held() > l.counts.dead {
 			s.announce(l)
-		} else {
-			l.window.loadedTo, l.window.atTail = s.head.highWater, true
 		}
 		l.lastSeq = s.head.highWater
 		return true, nil
@@ -56,8 +54,12 @@ func (s *Spool) addLane(l *lane) {
 	s.lanes[l.topic], s.byID[l.id] = l, l
 }
 
-// announce makes NextTopic tell of l.
+// announce makes NextTopic tell of l, once in a process.
 func (s *Spool) announce(l *lane) {
+	if l.announced {
+		return
+	}
+	l.announced = true
 	s.fresh = append(s.fresh, l.topic)
 	s.topics.raise()
 }
