@@ -54,11 +54,11 @@ func (db *DB) take(now time.Time) (b *batch, wait time.Duration, end bool) {
 	return b, 0, false
 }
 
-// wakeCommitter tells the committer of a batch that now waits or that has got
-// its first lazy operation. db.mu is held.
+// wakeCommitter tells the committer of a new batch, or of the first in it who
+// waits; nil: of anything else. db.mu is held.
 func (db *DB) wakeCommitter(b *batch) {
-	if b != nil && b.waiting > 1 && b == db.pending[0] {
-		return // it was woken by the first
+	if b != nil && b.ops > 1 && b.waiting != 1 {
+		return // it was told
 	}
 	select {
 	case db.wake <- struct{}{}:

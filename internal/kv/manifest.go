@@ -147,23 +147,61 @@ func join(header []byte, sets []changeSet) []byte {
 	return out
 }
 
-// changeSets reads the manifest as Badger does (manifest.go
-// ReplayManifestFile): a short last entry was never synced and is left out, a
-// broken one is damage.
+// changeSets reads the manifest. A short last entry was never synced and is
+// left out, as Badger does (manifest.go ReplayManifestFile); a broken one is
+// damage. So is what only looks short because its length is damaged: Badger
+// would cut all entries from there on, and remove their tables.
 func changeSets(data []byte) ([]changeSet, error) {
 	var sets []changeSet
-	for rest := data[manifestHeader:]; len(rest) >= manifestPrefix; {
-		size := uint64(binary.BigEndian.Uint32(rest)) + manifestPrefix
+	rest := data[manifestHeader:]
+	for len(rest) >= manifestPrefix {
+		size := entrySize(rest)
 		if size > uint64(len(rest)) {
 			break
 		}
-		body := rest[manifestPrefix:size]
-		var set pb.ManifestChangeSet
-		if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(rest[4:]) || proto.Unmarshal(body, &set) != nil {
+		set, ok := entry(rest[:size])
+		if !ok {
 			return nil, fmt.Errorf("%w: %s has a broken entry", ErrDamaged, badger.ManifestFilename)
 		}
-		sets = append(sets, changeSet{raw: rest[:size], changes: set.Changes})
+		sets = append(sets, set)
 		rest = rest[size:]
 	}
+	if !torn(rest) {
+		return nil, fmt.Errorf("%w: %s has an entry of a broken length", ErrDamaged, badger.ManifestFilename)
+	}
 	return sets, nil
+}
+
+func entrySize(raw []byte) uint64 {
+	return uint64(binary.BigEndian.Uint32(raw)) + manifestPrefix
+}
+
+func entry(raw []byte) (changeSet, bool) {
+	body := raw[manifestPrefix:]
+	var set pb.ManifestChangeSet
+	if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(raw[4:]) || proto.Unmarshal(body, &set) != nil {
+		return changeSet{}, false
+	}
+	return changeSet{raw: raw, changes: set.Changes}, true
+}
+
+// torn reports whether what is left at the end can be an append that was cut
+// off: it is not a whole entry but for its length, and none follows in it.
+func torn(rest []byte) bool {
+	if len(rest) <= manifestPrefix {
+		return true
+	}
+	if _, whole := entry(rest); whole {
+		return false
+	}
+	for at := 1; len(rest)-at > manifestPrefix; at++ {
+		size := entrySize(rest[at:])
+		if size == manifestPrefix || size > uint64(len(rest)-at) {
+			continue
+		}
+		if _, ok := entry(rest[at : uint64(at)+size]); ok {
+			return false
+		}
+	}
+	return true
 }

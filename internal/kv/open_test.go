@@ -2,10 +2,8 @@ package kv
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -18,9 +16,6 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
-	"github.com/dgraph-io/badger/v4/pb"
-	"github.com/dgraph-io/badger/v4/table"
-	"google.golang.org/protobuf/proto"
 )
 
 // filled makes a closed database with pairs in tables on several levels.
@@ -178,44 +173,6 @@ func TestOpenRemovesEmptyLogs(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesWhatItWouldRuin(t *testing.T) {
-	manifest := func(dir string) string { return filepath.Join(dir, badger.ManifestFilename) }
-	for name, tt := range map[string]struct {
-		damage func(t *testing.T, dir string)
-		want   error
-		text   string
-	}{
-		"tables without a manifest":   {func(t *testing.T, dir string) { must(t, os.Remove(manifest(dir))) }, ErrDamaged, "no MANIFEST"},
-		"manifest without a header":   {func(t *testing.T, dir string) { must(t, os.Truncate(manifest(dir), 3)) }, ErrDamaged, "no header"},
-		"flipped bit in the manifest": {func(t *testing.T, dir string) { flip(t, manifest(dir), 20) }, ErrDamaged, "broken entry"},
-		"missing table":               {func(t *testing.T, dir string) { must(t, os.Remove(aTable(t, dir))) }, ErrDamaged, "no such file"},
-		"cut table":                   {func(t *testing.T, dir string) { must(t, os.Truncate(aTable(t, dir), 1000)) }, ErrDamaged, ""},
-		"empty table":                 {func(t *testing.T, dir string) { must(t, os.Truncate(aTable(t, dir), 0)) }, ErrDamaged, "0 left"},
-		"table's footer":              {func(t *testing.T, dir string) { flip(t, aTable(t, dir), -4) }, ErrDamaged, "checksum"},
-		"table's index":               {func(t *testing.T, dir string) { flip(t, aTable(t, dir), -100) }, ErrDamaged, "index"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			opts := testOptions(t.TempDir())
-			filled(t, opts, 3000)
-			tt.damage(t, opts.Dir)
-			files := inodes(t, opts.Dir)
-			for range 2 { // as after the clean stop, and as after the failed start
-				_, err := Open(t.Context(), opts)
-				if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) || !strings.Contains(err.Error(), opts.Dir) {
-					t.Fatalf("got %v, want %v … %s", err, tt.want, tt.text)
-				}
-			}
-			for name := range inodes(t, opts.Dir) {
-				delete(files, name)
-			}
-			delete(files, cleanName)
-			if len(files) > 0 {
-				t.Errorf("removed %v", files)
-			}
-		})
-	}
-}
-
 func TestOpenRefusesAnotherFormat(t *testing.T) {
 	opts := testOptions(t.TempDir())
 	opts.Magic = 7
@@ -229,54 +186,6 @@ func TestOpenRefusesAnotherFormat(t *testing.T) {
 	if db := openTest(t, opts); db.Stats().Unclean {
 		t.Error("the refusal made the stop unclean")
 	}
-}
-
-// TestOpenTakesBackUnsyncedManifestEntries shows what a failed sync of the
-// manifest leaves, after which Badger removes the tables of the entry: with
-// the note of the fence it is taken back, without it is damage.
-func TestOpenTakesBackUnsyncedManifestEntries(t *testing.T) {
-	for name, entry := range map[string]func(tables []uint64) []*pb.ManifestChange{
-		"flush": func([]uint64) []*pb.ManifestChange {
-			return []*pb.ManifestChange{{Id: 9000, Op: pb.ManifestChange_CREATE}}
-		},
-		"compaction": func(tables []uint64) []*pb.ManifestChange {
-			c := []*pb.ManifestChange{{Id: 9000, Op: pb.ManifestChange_CREATE, Level: 6}}
-			for _, id := range tables {
-				c = append(c, &pb.ManifestChange{Id: id, Op: pb.ManifestChange_DELETE})
-			}
-			return c
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			opts := testOptions(t.TempDir())
-			running := openTest(t, opts)
-			q := Attach(running, &writer{})
-			fill(t, q, 0, 2500)
-			must(t, running.badger.Flatten(1))
-			opts.Dir = killed(t, opts.Dir)
-			appendManifest(t, opts.Dir, entry(tableIDs(t, opts.Dir)))
-
-			if _, err := Open(t.Context(), opts); !errors.Is(err, ErrDamaged) {
-				t.Fatalf("without a note of a fence: %v", err)
-			}
-			must(t, os.WriteFile(filepath.Join(opts.Dir, fencedName), nil, 0o600))
-			if got := count(t, openTest(t, opts)); got != 2500 {
-				t.Errorf("%d keys", got)
-			}
-		})
-	}
-}
-
-func appendManifest(t *testing.T, dir string, changes []*pb.ManifestChange) {
-	t.Helper()
-	body, err := proto.Marshal(&pb.ManifestChangeSet{Changes: changes})
-	must(t, err)
-	raw := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
-	raw = binary.BigEndian.AppendUint32(raw, crc32.Checksum(body, castagnoli))
-	f, err := os.OpenFile(filepath.Join(dir, badger.ManifestFilename), os.O_APPEND|os.O_WRONLY, 0)
-	must(t, err)
-	_, err = f.Write(append(raw, body...))
-	must(t, errors.Join(err, f.Close()))
 }
 
 func TestOpenMakesDirectoriesAndKeepsThemPrivate(t *testing.T) {
@@ -410,39 +319,4 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func flip(t *testing.T, path string, at int) {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	must(t, err)
-	if at < 0 {
-		at += len(data)
-	}
-	data[at] ^= 0x10
-	must(t, os.WriteFile(path, data, 0o600))
-}
-
-func tableIDs(t *testing.T, dir string) []uint64 {
-	t.Helper()
-	names, err := filepath.Glob(filepath.Join(dir, "*.sst"))
-	must(t, err)
-	var ids []uint64
-	for _, name := range names {
-		id, ok := table.ParseFileID(name)
-		if !ok {
-			t.Fatal(name)
-		}
-		ids = append(ids, id)
-	}
-	return ids
-}
-
-func aTable(t *testing.T, dir string) string {
-	t.Helper()
-	ids := tableIDs(t, dir)
-	if len(ids) == 0 {
-		t.Fatal("no tables")
-	}
-	return table.NewFilename(ids[0], dir)
 }

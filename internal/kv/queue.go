@@ -8,7 +8,8 @@ import (
 
 // Participant turns the operations that wait into writes of one transaction.
 // Both methods are called on the committer's goroutine only; they may read the
-// database, but must not commit to it.
+// database, but must not commit to it. A panic in them ends the process, which
+// is safe: nothing of that commit was answered.
 type Participant[T any] interface {
 	// Write is called once a commit with all of its operations, in the order
 	// in which they were queued. An error fences the database; nothing of the
@@ -64,7 +65,12 @@ func (q *Queue[T]) Commit(ctx context.Context, op T, size int) error {
 	case <-b.done:
 		return b.err
 	case <-ctx.Done():
-		return fmt.Errorf("wait for the commit: %w: %w", ErrUnknown, context.Cause(ctx))
+	}
+	select {
+	case <-b.done: // both: what is known is worth more
+		return b.err
+	default:
+		return fmt.Errorf("wait for the commit: %w: %w", ErrUnknown, ctx.Err())
 	}
 }
 
