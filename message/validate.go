@@ -39,10 +39,10 @@ func (m *Message) Validate(maxBody int) error {
 	checks := []*Invalid{
 		ValidTopic(m.Topic), validBody(m.Body, maxBody), validTag(m.Tag), validKeys(m.Keys),
 		validShort("invalid-ordering-key", "the ordering key", m.OrderingKey),
-		validText("invalid-content-type", "the content type", m.ContentType),
-		validText("invalid-content-encoding", "the content encoding", m.ContentEncoding),
-		validText("invalid-trace-context", "traceparent", m.TraceParent),
-		validText("invalid-trace-context", "tracestate", m.TraceState),
+		validLine("invalid-content-type", "the content type", m.ContentType),
+		validLine("invalid-content-encoding", "the content encoding", m.ContentEncoding),
+		validLine("invalid-trace-context", "traceparent", m.TraceParent),
+		validLine("invalid-trace-context", "tracestate", m.TraceState),
 		validProperties(m.Properties), m.validWireSize(),
 	}
 	for _, e := range checks {
@@ -146,6 +146,15 @@ func validShort(code, what, s string) *Invalid {
 		e.Limit = maxShort
 		return e
 	}
+	return validLine(code, what, s)
+}
+
+// validLine refuses what could not stand in a header of a delivery: validText,
+// and line breaks and tabs.
+func validLine(code, what, s string) *Invalid {
+	if i := strings.IndexAny(s, "\t\n\r"); i >= 0 {
+		return invalid(code, "%s has the control character 0x%02x; leave it out", what, s[i])
+	}
 	return validText(code, what, s)
 }
 
@@ -157,7 +166,7 @@ func validText(code, what, s string) *Invalid {
 	}
 	for _, r := range s {
 		if r < 0x20 && r != '\t' && r != '\n' && r != '\r' || r == 0x7f {
-			return invalid(code, "%s has the control character 0x%02x; encode it", what, r)
+			return invalid(code, "%s has the control character 0x%02x; leave it out", what, r)
 		}
 	}
 	return nil
