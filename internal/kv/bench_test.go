@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -28,7 +27,7 @@ func BenchmarkCommit(b *testing.B) {
 				wg.Go(func() {
 					for i := next.Add(1); i <= uint64(b.N); i = next.Add(1) {
 						pair := &pair{key: binary.BigEndian.AppendUint64(nil, i), value: value}
-						if err := q.Commit(context.Background(), pair, 8+1024); err != nil {
+						if err := q.Commit(b.Context(), pair, 8+1024); err != nil {
 							b.Error(err)
 							return
 						}

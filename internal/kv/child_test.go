@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,13 +34,18 @@ const (
 	churnCommits = 600 // by each writer
 )
 
-// runChild is the test binary as another process. Modes:
+// runChild is the test binary as another process, with its database in the
+// working directory. Modes:
 //   - hold: opens the database, says so, and waits for its input to end;
 //   - serial: commits pairs one after the other, through rotations of the log,
 //     saying so after each;
 //   - churn: writers commit pairs of keys until they are done, or the database
 //     is fenced, saying so after each.
-func runChild(mode, dir string) int {
+func runChild(mode string) int {
+	dir, err := os.Getwd()
+	if err != nil {
+		return childNoOpen
+	}
 	db, err := Open(context.Background(), testOptions(dir))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -90,8 +96,9 @@ func child(t *testing.T, mode, dir string, under ...string) (*exec.Cmd, *bufio.S
 	t.Helper()
 	self, err := os.Executable()
 	must(t, err)
-	args := append(under, self, dir)
+	args := slices.Concat(under, []string{self})
 	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), childEnv+"="+mode)
 	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()
@@ -116,7 +123,8 @@ func TestLockOfAnotherProcess(t *testing.T) {
 	dir := t.TempDir()
 	self, err := os.Executable()
 	must(t, err)
-	cmd := exec.CommandContext(t.Context(), self, dir)
+	cmd := exec.CommandContext(t.Context(), self)
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), childEnv+"=hold")
 	in, err := cmd.StdinPipe()
 	must(t, err)

@@ -230,7 +230,7 @@ func TestCommitsAreCutByBytesAndCount(t *testing.T) {
 							w.set[numbered(i)+string(rune('a'+j))] = ""
 						}
 					}
-					if err := q.Commit(context.Background(), w, len(numbered(i))+size); err != nil {
+					if err := q.Commit(t.Context(), w, len(numbered(i))+size); err != nil {
 						t.Error(err)
 					}
 				})

@@ -153,7 +153,7 @@ func (d *directory) names(suffixes ...string) ([]string, error) {
 // restrict takes away what group and others may do. Failing is not fatal: on a
 // volume owned by another user only the owner may.
 func (d *directory) restrict() error {
-	err := os.Chmod(d.path, 0o700)
+	err := os.Chmod(d.path, 0o700) //nolint:gosec // a directory is entered by its x bit
 	names, listErr := d.names("")
 	err = errors.Join(err, listErr)
 	for _, name := range names {

@@ -48,7 +48,7 @@ func Filesystem(dir string) (name string, durable bool, err error) {
 	if err != nil {
 		return "", false, fmt.Errorf("identify the file system of %s: %w", dir, err)
 	}
-	name, ok := filesystems[int64(st.Type)]
+	name, ok := filesystems[st.Type]
 	if !ok {
 		name = fmt.Sprintf("0x%x", uint32(st.Type))
 	}

@@ -26,12 +26,10 @@ func lockDir(ctx context.Context, dir string, wait time.Duration) (*os.File, err
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
 	if err := flock(ctx, f, wait); err != nil {
-		f.Close()
-		return nil, err
+		return nil, errors.Join(err, f.Close())
 	}
 	if err := writePID(f); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("write lock: %w", err)
+		return nil, errors.Join(fmt.Errorf("write lock: %w", err), f.Close())
 	}
 	return f, nil
 }

@@ -9,12 +9,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-// childEnv names the directory of a re-executed test binary; see child_test.go.
+// childEnv names the mode of a re-executed test binary; see child_test.go.
 const childEnv = "KV_TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if mode := os.Getenv(childEnv); mode != "" {
-		os.Exit(runChild(mode, os.Args[len(os.Args)-1]))
+		os.Exit(runChild(mode))
 	}
 	goleak.VerifyTestMain(m)
 }

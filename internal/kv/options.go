@@ -52,9 +52,6 @@ const (
 	valueLogSize = 1 << 20
 	// Badger refuses a transaction of maxBatch or more (db.go:146, txn.go:339).
 	maxBatchPercent = 15
-	// badgerEntryCost is what Badger adds to key and value of each entry when
-	// it measures a transaction (txn.go checkSize: 10; structs.go: 2).
-	badgerEntryCost = 12
 )
 
 func (o Options) withDefaults() Options {

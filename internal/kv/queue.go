@@ -113,8 +113,8 @@ func (q *Queue[T]) runOf(b *batch) *run[T] {
 	for len(b.parts) <= q.index {
 		b.parts = append(b.parts, nil)
 	}
-	if b.parts[q.index] != nil {
-		return b.parts[q.index].(*run[T])
+	if r, ok := b.parts[q.index].(*run[T]); ok {
+		return r
 	}
 	r := &run[T]{queue: q}
 	if n := len(q.free); n > 0 {
