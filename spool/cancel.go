@@ -15,8 +15,8 @@ import (
 // by a former one. Else ErrAlreadySent (in flight or settled) or ErrMaybeSent.
 // A crash before Cancel returns leaves the message cancelled or pending.
 func (s *Spool) Cancel(ctx context.Context, id message.ID) (message.Receipt, error) {
-	if s.closed() {
-		return message.Receipt{}, ErrClosed
+	if err := s.over(ctx); err != nil {
+		return message.Receipt{}, err
 	}
 	current, err := s.Receipt(ctx, id)
 	if err != nil {

@@ -62,7 +62,19 @@ func (s *Spool) Lease(ctx context.Context, topic string, opts LeaseOptions) ([]*
 	if l == nil {
 		return nil, ErrNotFound
 	}
+	leases, err := s.leaseFrom(ctx, l, opts)
+	if err != nil {
+		l.ready.raise() // we may have taken another caller's wake-up
+	}
+	return leases, err
+}
+
+func (s *Spool) leaseFrom(ctx context.Context, l *lane, opts LeaseOptions) ([]*Lease, error) {
 	for {
+		err := s.over(ctx)
+		if err != nil {
+			return nil, err
+		}
 		step := s.nextStep(l, opts)
 		switch {
 		case len(step.leases) > 0:
@@ -70,17 +82,14 @@ func (s *Spool) Lease(ctx context.Context, topic string, opts LeaseOptions) ([]*
 				return leases, nil
 			}
 		case step.load:
-			if err := s.loadBlocks(l); err != nil {
-				return nil, err
-			}
+			err = s.loadBlocks(l)
 		case step.raise > 0:
-			if err := s.commit(ctx, &raiseAttempted{l, step.raise}, 256); err != nil {
-				return nil, err
-			}
+			err = s.commit(ctx, &raiseAttempted{l, step.raise}, 256)
 		default:
-			if err := s.await(ctx, l.ready, step.wake); err != nil {
-				return nil, err
-			}
+			err = s.await(ctx, l.ready, step.wake)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 }
@@ -99,11 +108,14 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 	w := &l.window
 	now := s.opts.Now()
 	w.wakeDue(now)
-	if !w.atTail && !w.loading && (w.queued == 0 || w.queued < opts.MaxMessages && s.windows < s.opts.Window) {
-		w.loading = true
+	room := s.windows < s.opts.Window
+	if room && w.queued < opts.MaxMessages && w.startLoading() {
 		return step{load: true}
 	}
 	picked, blocked := w.pick(opts, l.attemptedSynced)
+	if len(picked) == 0 && !blocked && (room || w.bytes == 0) && w.startLoading() {
+		return step{load: true}
+	}
 	for _, e := range picked {
 		st.leases = append(st.leases, s.lease(e, now))
 	}
@@ -115,6 +127,16 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 	}
 	st.wake = w.nextDue()
 	return st
+}
+
+// startLoading reports whether something on disk waits behind the window and
+// nobody else is bringing it in.
+func (w *window) startLoading() bool {
+	if w.atTail || w.loading {
+		return false
+	}
+	w.loading = true
+	return true
 }
 
 func (s *Spool) lease(e *entry, now time.Time) *Lease {
@@ -158,9 +180,19 @@ func (w *window) wakeDue(now time.Time) {
 	}
 	for _, e := range w.leased {
 		if !e.due.After(now) {
+			e.lapse(now)
 			w.unlease(e)
 		}
 	}
+}
+
+// lapse ends a lease of which nobody said what came of it: its attempt may have
+// reached the broker, or may do so yet.
+func (e *entry) lapse(now time.Time) {
+	e.attempts++
+	e.maybeSent = true
+	e.lastError = "the lease lapsed"
+	e.history.Add(message.Event{At: now.Truncate(time.Millisecond), Name: "attempt", Outcome: message.OutcomeUnknown, Detail: e.lastError})
 }
 
 // unlease makes a leased entry pending again.
@@ -191,6 +223,19 @@ func (w *window) nextDue() *time.Time {
 	return &at
 }
 
+// over says why nothing may be leased any more: a fenced spool forwards nothing,
+// also not what it has in memory.
+func (s *Spool) over(ctx context.Context) error {
+	select {
+	case <-s.db.Failed():
+		return ErrReadOnly
+	case <-s.closing:
+		return ErrClosed
+	default:
+		return ctx.Err()
+	}
+}
+
 // await waits for sig, the time at, the context, or the end of the spool.
 func (s *Spool) await(ctx context.Context, sig signal, at *time.Time) error {
 	var due <-chan time.Time
@@ -216,23 +261,34 @@ func (s *Spool) await(ctx context.Context, sig signal, at *time.Time) error {
 // withPayloads reads the payloads that are stored apart. A message whose
 // payload cannot be read waits a minute and delays nothing but its own key.
 func (s *Spool) withPayloads(ctx context.Context, leases []*Lease) []*Lease {
-	ok := leases[:0]
-	for _, l := range leases {
-		if l.entry.payload == nil {
-			ok = append(ok, l)
-			continue
-		}
-		m, err := s.readPayload(ctx, l.entry.payload)
+	ok := make([]*Lease, 0, len(leases))
+	for i, l := range leases {
+		err := s.withPayload(ctx, l)
 		switch {
 		case err == nil:
-			l.Message = m
 			ok = append(ok, l)
+			continue
 		case ctx.Err() != nil:
-			s.Release([]*Lease{l})
-		default:
-			s.opts.Logger.Error("payload cannot be read; the message is kept and tried again in a minute", "id", l.ID, "error", err)
-			s.Retry([]*Lease{l}, s.opts.Now().Add(time.Minute), message.OutcomeRetryable, err.Error())
+			s.Release(leases[i:])
+			return ok
+		}
+		s.opts.Logger.Error("payload cannot be read; the message is kept and tried again in a minute", "id", l.ID, "error", err)
+		s.Retry([]*Lease{l}, s.opts.Now().Add(time.Minute), message.OutcomeRetryable, err.Error())
+		if l.OrderingKey != "" { // all of them share it
+			s.Release(leases[i+1:])
+			return ok
 		}
 	}
 	return ok
+}
+
+func (s *Spool) withPayload(ctx context.Context, l *Lease) error {
+	if l.entry.payload == nil {
+		return nil
+	}
+	m, err := s.readPayload(ctx, l.entry.payload)
+	if err == nil {
+		l.Message = m
+	}
+	return err
 }

@@ -1,11 +1,14 @@
 package spool_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +20,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" {
+		os.Exit(m.Run())
+	}
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/golang/glog.(*fileSink).flushDaemon"))
 }
 
@@ -29,6 +35,8 @@ type rig struct {
 	kv   kv.Options
 	db   *kv.DB
 	*spool.Spool
+
+	intruder *kv.Queue[func(*kv.Tx)]
 }
 
 func newRig(t testing.TB, opts spool.Options) *rig {
@@ -63,7 +71,7 @@ func (r *rig) tryOpen() error {
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
-	r.db, r.Spool = db, s
+	r.db, r.Spool, r.intruder = db, s, nil
 	return nil
 }
 
@@ -202,3 +210,86 @@ func (r *rig) balanced() spool.Audit {
 	}
 	return a
 }
+
+// clock is a wall clock that only the test moves.
+type clock struct{ ms atomic.Int64 }
+
+func newClock() *clock {
+	c := &clock{}
+	c.ms.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMilli())
+	return c
+}
+
+func (c *clock) now() time.Time          { return time.UnixMilli(c.ms.Load()) }
+func (c *clock) advance(d time.Duration) { c.ms.Add(d.Milliseconds()) }
+
+// entry of the database.
+type entry struct{ key, value []byte }
+
+// find returns the entries whose keys begin with prefix.
+func (r *rig) find(prefix string) (all []entry) {
+	r.t.Helper()
+	err := r.db.Scan(kv.Scan{Prefix: []byte(prefix)}, func(k, v []byte) (bool, error) {
+		all = append(all, entry{bytes.Clone(k), bytes.Clone(v)})
+		return true, nil
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return all
+}
+
+// behind changes the database behind the spool's back.
+func (r *rig) behind(do func(tx *kv.Tx)) {
+	r.t.Helper()
+	if err := r.attach().Commit(context.Background(), do, 1<<20); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// fence makes the database fail, for good: it can only be done in a child.
+func (r *rig) fence() {
+	r.t.Helper()
+	tooLarge := func(tx *kv.Tx) { tx.Set([]byte("zz"), make([]byte, r.db.MaxValue()+1)) }
+	if err := r.attach().Commit(context.Background(), tooLarge, 1<<10); !errors.Is(err, kv.ErrFenced) {
+		r.t.Fatal(err)
+	}
+	r.Spool = nil // a fenced database is not closed
+}
+
+// childEnv is set in a test binary that runs one test in a process of its own.
+const childEnv = "SPOOL_TEST_CHILD"
+
+// inChild runs the test in another process: a fenced database leaves Badger's
+// goroutines behind. It returns true there.
+func inChild(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(childEnv) != "" {
+		return true
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), childEnv+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return false
+}
+
+func (r *rig) attach() *kv.Queue[func(*kv.Tx)] {
+	if r.intruder == nil {
+		r.intruder = kv.Attach(r.db, intruder{})
+	}
+	return r.intruder
+}
+
+// intruder is a second participant in the commits.
+type intruder struct{}
+
+func (intruder) Write(tx *kv.Tx, ops []func(*kv.Tx)) error {
+	for _, do := range ops {
+		do(tx)
+	}
+	return nil
+}
+
+func (intruder) Synced([]func(*kv.Tx)) {}

@@ -22,6 +22,7 @@ func (s *Spool) Wait(ctx context.Context, id message.ID) (message.Receipt, error
 	case <-ended:
 	case <-ctx.Done():
 	case <-s.closing:
+	case <-s.db.Failed():
 	}
 	return s.Receipt(context.WithoutCancel(ctx), id)
 }

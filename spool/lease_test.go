@@ -1,0 +1,156 @@
+package spool_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// large is a body that is stored apart, told from others by its first byte.
+func large(first byte) string {
+	return string(append([]byte{first}, bytes.Repeat([]byte{'.'}, 100<<10)...))
+}
+
+func TestLeaseEndsWithItsContextAlsoBeforeALargeMessage(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	r.accept(draft("t", large('a')))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	ended := make(chan error)
+	go func() { _, err := r.Lease(ctx, "t", spool.LeaseOptions{}); ended <- err }()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("Lease runs on without its context")
+	}
+}
+
+func TestUnreadablePayloadHoldsItsOrderingKeyBack(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	r.accept(keyed("t", large('a'), "k"), keyed("t", "b", "k"), draft("t", "free"))
+	r.behind(func(tx *kv.Tx) { tx.Delete(r.find("sc")[0].key) })
+	if got := fmt.Sprint(bodies(r.lease("t", 0))); got != "[free]" {
+		t.Fatalf("leased %.40s: the later message of the key was not held back", got)
+	}
+	if n := r.Ledger().Total.InSpool; n.Retrying != 1 || n.Pending != 1 || n.InFlight != 1 {
+		t.Fatalf("%+v", n)
+	}
+}
+
+func TestNothingIsAcceptedOrForwardedAfterAFailedSync(t *testing.T) {
+	if !inChild(t) {
+		return
+	}
+	r := newRig(t, spool.Options{})
+	id := r.accept(draft("t", "a"), draft("t", "b"))[1].ID
+	r.lease("t", 1)
+	s := r.Spool
+	waited := make(chan message.Receipt)
+	go func() { got, _ := s.Wait(context.Background(), id); waited <- got }()
+	r.fence()
+	if _, err := s.Lease(t.Context(), "t", spool.LeaseOptions{}); !errors.Is(err, spool.ErrReadOnly) {
+		t.Errorf("lease: %v", err)
+	}
+	if _, err := s.Append(t.Context(), []spool.Draft{draft("t", "c")}); !errors.Is(err, spool.ErrReadOnly) {
+		t.Errorf("append: %v", err)
+	}
+	if _, err := s.Cancel(t.Context(), id); !errors.Is(err, spool.ErrReadOnly) {
+		t.Errorf("cancel: %v", err)
+	}
+	if err := s.Drained(t.Context()); !errors.Is(err, spool.ErrReadOnly) {
+		t.Errorf("drained: %v", err)
+	}
+	if got := <-waited; got.State != message.StatePending {
+		t.Errorf("wait: %s", got.State)
+	}
+	if err := s.Close(); !errors.Is(err, spool.ErrReadOnly) {
+		t.Errorf("close: %v", err)
+	}
+}
+
+func TestLeaseRefusesAfterClose(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	r.accept(draft("t", "a"))
+	if err := r.Spool.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Lease(t.Context(), "t", spool.LeaseOptions{}); !errors.Is(err, spool.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestLeaseThatLapsedMayHaveBeenSent(t *testing.T) {
+	c := newClock()
+	r := newRig(t, spool.Options{LeaseFor: time.Minute, Now: c.now})
+	r.accept(draft("t", "a"))
+	first := r.lease("t", 0)
+	c.advance(2 * time.Minute)
+	second := r.lease("t", 0)
+	if second[0].ID != first[0].ID || second[0].Attempt != 2 {
+		t.Fatalf("%+v", second[0])
+	}
+	r.Release(second)
+	if _, err := r.Cancel(t.Context(), first[0].ID); !errors.Is(err, spool.ErrMaybeSent) {
+		t.Fatalf("cancel of what a lapsed lease may have sent: %v", err)
+	}
+	r.confirm(first) // late, and still the truth
+	if got, err := r.Wait(t.Context(), first[0].ID); err != nil || got.State != message.StateConfirmed {
+		t.Fatalf("%v %v", got.State, err)
+	}
+}
+
+func TestLeasesKeepAcceptOrderPerKey(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	r.accept(keyed("t", "a1", "a"), keyed("t", "b1", "b"), draft("t", "1"), keyed("t", "a2", "a"), draft("t", "2"), keyed("t", "a3", "a"))
+	a := r.lease("t", 2)
+	b := r.lease("t", 0)
+	free := r.lease("t", 0)
+	if got := fmt.Sprint(bodies(a), bodies(b), bodies(free)); got != "[a1 a2] [b1] [1 2]" {
+		t.Fatal(got)
+	}
+	r.none("t") // a3 waits for a1 and a2
+	r.Retry(a[:1], time.Now().Add(50*time.Millisecond), message.OutcomeRetryable, "busy")
+	r.confirm(a[1:])
+	again := r.lease("t", 0)
+	if got := fmt.Sprint(bodies(again)); got != "[a1 a3]" || again[0].Attempt != 2 {
+		t.Fatal(got)
+	}
+}
+
+func TestOneStuckKeyDoesNotStopTheOthers(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	r.accept(draft("t", "first"))
+	held := r.lease("t", 1) // so that what follows has to be read from disk
+	r.reopen()
+	_ = held
+	var drafts []spool.Draft
+	for i := range 100 {
+		drafts = append(drafts, keyed("t", fmt.Sprint(i), "stuck"))
+	}
+	r.accept(drafts...)
+	for i := range 2000 { // more than one read brings in
+		r.accept(draft("t", fmt.Sprint(i, string(bytes.Repeat([]byte{'.'}, 2000)))))
+		if i == 0 {
+			r.reopen()
+		}
+	}
+	first := r.lease("t", 8)
+	r.confirm(first)
+	stuck := r.lease("t", 8)
+	r.Retry(stuck, time.Now().Add(time.Hour), message.OutcomeRetryable, "its broker is gone")
+	for n := 0; n < 2000; {
+		leases := r.lease("t", 8)
+		r.confirm(leases)
+		n += len(leases)
+	}
+}
