@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/remora-mq/remora/bench/peer"
+	"github.com/remora-mq/remora/bench/report"
+	"github.com/remora-mq/remora/bench/serve"
+)
+
+// TestMain is also the servers that the tests start: they run this program.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		main()
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// short is a whole run in little time.
+func short(t *testing.T) options {
+	t.Helper()
+	o, err := parseOptions(strings.Fields("-rounds 1 -time 100ms -warmup 20ms -connections 1,8"), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func TestRunMeasuresEverything(t *testing.T) {
+	o := short(t)
+	results := &report.Run{Connections: o.connections}
+	if err := measure(t.Context(), o, t.TempDir(), results); err != nil {
+		t.Fatal(err)
+	}
+	if len(results.Rounds) != 1 || len(results.Rounds[0]) != 7 {
+		t.Fatalf("got %+v, want 7 samples", results.Rounds)
+	}
+	for key, s := range results.Rounds[0] {
+		if s.Rate <= 0 || s.P50 <= 0 || s.P99 < s.P50 {
+			t.Errorf("%+v: %+v", key, s)
+		}
+	}
+	stored := results.Rounds[0][report.Key{Peer: "remora", Connections: 8}].Cost
+	if stored == nil || stored.Written < 1 || stored.Anonymous < 1 {
+		t.Errorf("remora cost %+v: less than what it had to write", stored)
+	}
+}
+
+func TestInterruptLeavesNothing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	o := short(t)
+	o.rounds, o.dir = 1000, t.TempDir()
+	timer := time.AfterFunc(time.Second, cancel)
+	defer timer.Stop()
+	if _, err := bench(ctx, o); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	left, err := filepath.Glob(filepath.Join(o.dir, "*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestServerThatCannotStartSaysWhy(t *testing.T) {
+	_, err := peer.Server{Kind: "other", Size: 4}.Start(t.Context(), t.TempDir())
+	if err == nil || !strings.Contains(err.Error(), "ended without a word") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestServerHoldsWhatItAnswered proves the account against a real server.
+func TestServerHoldsWhatItAnswered(t *testing.T) {
+	for _, kind := range []serve.Kind{serve.Remora, serve.NoStore} {
+		t.Run(string(kind), func(t *testing.T) {
+			running, err := peer.Server{Kind: kind, Size: 4}.Start(t.Context(), t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := running.Dial(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 20 {
+				if err := c.Send([]byte("body")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := errors.Join(c.Close(), running.Stop()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestTargetsCompareWhatIsMeasured(t *testing.T) {
+	o := short(t)
+	run := &report.Run{Connections: []int{1, 64}, Rounds: []report.Round{{}}}
+	o.connections, o.others = run.Connections, []peer.Peer{peer.Redis{}}
+	for _, p := range o.peers() {
+		run.Peers = append(run.Peers, p.Name())
+		for _, c := range o.connections {
+			run.Rounds[0][report.Key{Peer: p.Name(), Connections: c}] = report.Sample{Rate: 1, P50: 1, P99: 1}
+		}
+	}
+	var page strings.Builder
+	if _, err := report.Write(&page, run, targets(o)); err != nil || strings.Contains(page.String(), string(report.Unmeasured)) {
+		t.Errorf("%v\n%s", err, page.String())
+	}
+}

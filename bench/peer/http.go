@@ -1,0 +1,84 @@
+package peer
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"sync/atomic"
+
+	"crypto/rand"
+)
+
+// keyBytes of an idempotency key: eight random ones a connection, and a count.
+const keyBytes = 16
+
+// publisher is a connection that publishes over HTTP. The request is built
+// once; key and body are put in place for each message.
+type publisher struct {
+	net.Conn
+	request  []byte
+	key      []byte // its place in request
+	body     []byte // its place in request
+	id       [keyBytes]byte
+	count    uint64
+	response response
+	tally    *tally
+	taken    uint64
+}
+
+// tally is what all connections of a server saw.
+type tally struct{ sent, taken atomic.Uint64 }
+
+func dialHTTP(ctx context.Context, addr string, size int, t *tally) (*publisher, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	p := &publisher{Conn: c, tally: t}
+	_, _ = rand.Read(p.id[:8]) // never fails: crypto/rand.Read documents it
+	p.build(size)
+	return p, nil
+}
+
+func (p *publisher) build(size int) {
+	p.request = fmt.Appendf(nil, "POST /v1/topics/bench/messages HTTP/1.1\r\nHost: 127.0.0.1\r\n"+
+		"Content-Type: application/octet-stream\r\nContent-Length: %d\r\nIdempotency-Key: ", size)
+	at := len(p.request)
+	end := at + 2*keyBytes
+	p.request = append(p.request, make([]byte, end-at+len("\r\n\r\n")+size)...)
+	p.key = p.request[at:end]
+	copy(p.request[end:], "\r\n\r\n")
+	p.body = p.request[len(p.request)-size:]
+}
+
+// Send publishes body under a key of its own; only 202 says that it was taken.
+func (p *publisher) Send(body []byte) error {
+	p.count++
+	binary.BigEndian.PutUint64(p.id[8:], p.count)
+	hex.Encode(p.key, p.id[:])
+	copy(p.body, body)
+	if _, err := p.Write(p.request); err != nil {
+		return err
+	}
+	status, content, err := p.response.read(p)
+	switch {
+	case err != nil:
+		return err
+	case status != 202:
+		return fmt.Errorf("answered %d: %s", status, bytes.TrimSpace(content))
+	}
+	p.taken++
+	return nil
+}
+
+// Close adds what was sent to the server's tally. A Send that it interrupts
+// counts as sent.
+func (p *publisher) Close() error {
+	p.tally.sent.Add(p.count)
+	p.tally.taken.Add(p.taken)
+	return p.Conn.Close()
+}

@@ -1,0 +1,106 @@
+package proc
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParseCPU(t *testing.T) {
+	const rest = " S 1 2 3 4 5 6 7 8 9 10 150 25 0 0 20 0 1"
+	tests := []struct {
+		name, stat string
+		want       time.Duration
+		ok         bool
+	}{
+		{"plain", "42 (sidecar)" + rest, 1750 * time.Millisecond, true},
+		{"a name with blanks and brackets", "42 (a) b (c)" + rest, 1750 * time.Millisecond, true},
+		{"cut off", "42 (sidecar) S 1 2", 0, false},
+		{"not numbers", "42 (sidecar)" + strings.Replace(rest, "150", "x", 1), 0, false},
+		{"empty", "", 0, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := parseCPU(tt.stat)
+			if got != tt.want || (err == nil) != tt.ok {
+				t.Errorf("got %v, %v, want %v", got, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestParseField(t *testing.T) {
+	const text = "wchar: 9\nwrite_bytes: 4096\ncancelled_write_bytes: 7\nAnonymous:         12 kB\nempty:\n"
+	tests := []struct {
+		name string
+		want int64
+		ok   bool
+	}{
+		{"write_bytes:", 4096, true},
+		{"Anonymous:", 12, true},
+		{"bytes:", 0, false},
+		{"empty:", 0, false},
+	}
+	for _, tt := range tests {
+		if got, err := parseField(text, tt.name); got != tt.want || (err == nil) != tt.ok {
+			t.Errorf("%s: got %d, %v, want %d", tt.name, got, err, tt.want)
+		}
+	}
+}
+
+func TestUsageIsOfTheTimeBetween(t *testing.T) {
+	got := Usage{CPU: 5, Written: 70, Anonymous: 9}.Sub(Usage{CPU: 2, Written: 30, Anonymous: 100})
+	if want := (Usage{CPU: 3, Written: 40, Anonymous: 9}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestStop(t *testing.T) {
+	tests := []struct {
+		name, script, want string
+		grace              time.Duration
+	}{
+		{"ends when asked", `trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done`, "", 10 * time.Second},
+		{"tells a failure", `trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done`, "exit status 3", 10 * time.Second},
+		{"is killed", `trap '' TERM; echo ready; while :; do sleep 0.01; done`, "was killed", 50 * time.Millisecond},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := startReady(t, tt.script)
+			err := p.Stop(tt.grace)
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+			select {
+			case <-p.Exited():
+			default:
+				t.Error("it still runs")
+			}
+		})
+	}
+}
+
+// startReady returns when the script has said so.
+func startReady(t *testing.T, script string) *Process {
+	t.Helper()
+	ready := make(chan struct{}, 1)
+	cmd := exec.Command("sh", "-c", script)
+	cmd.Stdout = writerFunc(func(b []byte) (int, error) { ready <- struct{}{}; return len(b), nil })
+	p, err := Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-ready
+	return p
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+func TestMissingProgramIsAnError(t *testing.T) {
+	if _, err := Start(exec.Command("/nonexistent")); err == nil {
+		t.Error("no error")
+	}
+}

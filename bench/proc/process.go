@@ -1,0 +1,83 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+// Process is a running child.
+type Process struct {
+	cmd    *exec.Cmd
+	exited chan struct{} // closed once the child is reaped
+	err    error         // its exit; read after exited
+}
+
+// Start starts cmd. The child gets no Ctrl-C of the terminal, and dies with us
+// where the system can do that.
+func Start(cmd *exec.Cmd) (*Process, error) {
+	cmd.SysProcAttr = dieWithParent()
+	p := &Process{cmd: cmd, exited: make(chan struct{})}
+	started := make(chan error)
+	go p.own(started)
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
+	}
+	return p, nil
+}
+
+// own keeps its thread while the child lives: the kernel sends the parent-death
+// signal when the thread that forked ends (prctl(2), PR_SET_PDEATHSIG).
+func (p *Process) own(started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := p.cmd.Start()
+	started <- err
+	if err != nil {
+		return
+	}
+	p.err = p.cmd.Wait()
+	close(p.exited)
+}
+
+// PID is the child's process ID.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Exited is closed when the child has ended.
+func (p *Process) Exited() <-chan struct{} { return p.exited }
+
+// Stop asks the child to end, kills it after grace, and returns when it is gone.
+func (p *Process) Stop(grace time.Duration) error {
+	if err := p.signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-p.exited:
+		return p.exit()
+	case <-time.After(grace):
+	}
+	if err := p.signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	<-p.exited
+	return fmt.Errorf("%s (process %d) did not end within %v and was killed", p.cmd.Path, p.PID(), grace)
+}
+
+func (p *Process) exit() error {
+	if p.err != nil {
+		return fmt.Errorf("%s: %w", p.cmd.Path, p.err)
+	}
+	return nil
+}
+
+// signal does nothing to a process that has ended.
+func (p *Process) signal(s syscall.Signal) error {
+	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("signal process %d: %w", p.PID(), err)
+	}
+	return nil
+}

@@ -1,0 +1,76 @@
+package report
+
+import (
+	"strconv"
+	"time"
+)
+
+// figure is one table of the page: what is shown of each sample.
+type figure struct {
+	title string
+	value func(Sample) (float64, bool)
+}
+
+var figures = []figure{
+	{"messages per second", func(s Sample) (float64, bool) { return s.Rate, true }},
+	{"median latency, ms", func(s Sample) (float64, bool) { return millis(s.P50), true }},
+	{"p99 latency, ms", func(s Sample) (float64, bool) { return millis(s.P99), true }},
+	{"server: CPU s per 100,000 messages", ofCost(func(c *Cost) float64 { return c.CPU })},
+	{"server: bytes written per byte of body", ofCost(func(c *Cost) float64 { return c.Written })},
+	{"server: most anonymous memory, MiB", ofCost(func(c *Cost) float64 { return c.Anonymous })},
+	{"load generator: CPU s per 100,000 messages", func(s Sample) (float64, bool) { return s.Client, s.Cost != nil }},
+}
+
+func ofCost(value func(*Cost) float64) func(Sample) (float64, bool) {
+	return func(s Sample) (float64, bool) {
+		if s.Cost == nil {
+			return 0, false
+		}
+		return value(s.Cost), true
+	}
+}
+
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// table has a row a peer, without those that have no such figure.
+func (f figure) table(run *Run) table {
+	head := []string{f.title}
+	for _, c := range run.Connections {
+		head = append(head, strconv.Itoa(c))
+	}
+	t := table{head}
+	for _, peer := range run.Peers {
+		row, empty := []string{"  " + peer}, true
+		for _, c := range run.Connections {
+			s, ok := run.spread(func(r Round) (float64, bool) { return f.of(r, Key{peer, c}) })
+			if !ok {
+				row = append(row, none)
+				continue
+			}
+			row, empty = append(row, s.String()), false
+		}
+		if !empty {
+			t = append(t, row)
+		}
+	}
+	return t
+}
+
+func (f figure) of(r Round, k Key) (float64, bool) {
+	s, ok := r[k]
+	if !ok {
+		return 0, false
+	}
+	return f.value(s)
+}
+
+// spread collects a value over the rounds that have it.
+func (run *Run) spread(value func(Round) (float64, bool)) (Spread, bool) {
+	var values []float64
+	for _, r := range run.Rounds {
+		if v, ok := value(r); ok {
+			values = append(values, v)
+		}
+	}
+	return spreadOf(values)
+}

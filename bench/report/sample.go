@@ -1,0 +1,37 @@
+package report
+
+import "time"
+
+// Key names what was measured: a peer at a number of connections.
+type Key struct {
+	Peer        string
+	Connections int
+}
+
+// Sample is one measurement.
+type Sample struct {
+	Rate     float64       // messages answered per second
+	P50, P99 time.Duration // from sending to the answer
+
+	Cost   *Cost   // of the peer's process; nil: it has none of its own
+	Client float64 // processor seconds per 100,000 messages that sending took
+}
+
+// Cost is what a peer's process spent on the messages of one measurement, the
+// work after the last answer included.
+type Cost struct {
+	CPU       float64 // processor seconds per 100,000 messages
+	Written   float64 // bytes written to storage per byte of body
+	Anonymous float64 // MiB of anonymous memory, at most, while it was loaded
+}
+
+// Round is the measurements that were made one after the other.
+type Round map[Key]Sample
+
+// Run is all of it. Peers and Connections are in the order of the page.
+type Run struct {
+	Title       string
+	Peers       []string
+	Connections []int
+	Rounds      []Round
+}

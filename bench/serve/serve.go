@@ -1,0 +1,107 @@
+package serve
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/remora-mq/remora/httpapi"
+)
+
+// Kind is which server.
+type Kind string
+
+// The kinds.
+const (
+	Remora  Kind = "remora"
+	NoStore Kind = "nostore"
+)
+
+// String is how the report calls it.
+func (k Kind) String() string {
+	if k == NoStore {
+		return "server without storing"
+	}
+	return string(k)
+}
+
+// Hello is said when the server listens.
+type Hello struct {
+	Addr    string `json:"addr"`
+	Profile string `json:"profile"` // where net/http/pprof listens
+}
+
+// storage is what is behind the listener.
+type storage interface {
+	httpapi.Spool
+	// close waits until all is forwarded, closes, and tells what was accepted.
+	close(ctx context.Context) (Account, error)
+}
+
+// drainFor bounds how long what was accepted may take to be forwarded.
+const drainFor = 30 * time.Second
+
+// Run serves until ctx is done, then drains and closes.
+func Run(ctx context.Context, kind Kind, dir string, out io.Writer) error {
+	store, err := open(ctx, kind, dir)
+	if err != nil {
+		return fmt.Errorf("serve %s: %w", kind, err)
+	}
+	err = listen(ctx, httpapi.New(httpapi.Options{Version: "bench", BrokerType: "null"}, store), out)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
+	defer cancel()
+	account, closeErr := store.close(drain)
+	if err := errors.Join(err, closeErr); err != nil {
+		return fmt.Errorf("serve %s: %w", kind, err)
+	}
+	return json.NewEncoder(out).Encode(account)
+}
+
+func open(ctx context.Context, kind Kind, dir string) (storage, error) {
+	switch kind {
+	case Remora:
+		return openSpooled(ctx, dir)
+	case NoStore:
+		return &unstored{}, nil
+	}
+	return nil, fmt.Errorf("there is no such kind of server: %q", string(kind))
+}
+
+// listen serves on free ports of the loopback address until ctx is done.
+func listen(ctx context.Context, api *httpapi.Server, out io.Writer) error {
+	data, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	profile, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return errors.Join(err, data.Close())
+	}
+	profiles := &http.Server{Handler: profileMux(), ReadHeaderTimeout: time.Second}
+	failed := make(chan error, 2)
+	go func() { failed <- api.Serve(data) }()
+	go func() { failed <- profiles.Serve(profile) }()
+	err = json.NewEncoder(out).Encode(Hello{Addr: data.Addr().String(), Profile: profile.Addr().String()})
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case err = <-failed:
+		}
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
+	defer cancel()
+	return errors.Join(err, api.Shutdown(stop), profiles.Close())
+}
+
+func profileMux() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	return mux
+}

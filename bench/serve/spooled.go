@@ -1,0 +1,68 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/remora-mq/remora/forwarder"
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/spool"
+)
+
+// spooled is a spool whose messages are forwarded to the null broker. Receipts,
+// dedupe keys and the ledger are on, as they ship.
+type spooled struct {
+	*spool.Spool
+	db        *kv.DB
+	stop      context.CancelFunc // of the forwarder
+	forwarded chan error         // its end
+}
+
+func openSpooled(ctx context.Context, dir string) (*spooled, error) {
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	db, err := kv.Open(ctx, kv.Options{Dir: filepath.Join(dir, "db"), Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	sp, err := spool.Open(ctx, db, spool.Options{Dir: dir, Logger: log})
+	if err != nil {
+		return nil, errors.Join(err, db.Close()) //nolint:contextcheck // it bounds itself
+	}
+	s := &spooled{Spool: sp, db: db, forwarded: make(chan error, 1)}
+	fctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	f := forwarder.New(forwarder.Options{}, sp, nullBroker{}, log)
+	go func() { s.forwarded <- f.Run(fctx) }()
+	return s, nil
+}
+
+func (s *spooled) close(ctx context.Context) (Account, error) {
+	drainErr := s.drain(ctx)
+	s.stop()
+	err := errors.Join(drainErr, <-s.forwarded)
+	total := s.Ledger().Total
+	err = errors.Join(err, s.Spool.Close(), s.db.Close()) //nolint:contextcheck // they bound themselves
+	return Account{Accepted: total.Accepted, Confirmed: total.Confirmed}, err
+}
+
+// drain returns when the record of the last confirmation is synced.
+func (s *spooled) drain(ctx context.Context) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		held := s.Ledger().Total.InSpool.Held()
+		if held == 0 {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("drain: %d messages are still held", held)
+		}
+	}
+}
