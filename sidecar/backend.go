@@ -1,0 +1,97 @@
+package sidecar
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/broker/embedded"
+	"github.com/remora-mq/remora/broker/rocketmq"
+	"github.com/remora-mq/remora/config"
+)
+
+// backend makes producers and consumers of one broker.
+type backend interface {
+	Producer() (broker.Producer, error)
+	Consumer(sub broker.Subscription) (broker.Consumer, error)
+	// Failed is closed when the backend's own storage has failed; nil: it has none.
+	Failed() <-chan struct{}
+	Close() error
+}
+
+// openBackend opens the configured broker. RocketMQ is not contacted.
+func (s *Sidecar) openBackend(ctx context.Context) (backend, error) {
+	if s.cfg.Broker.Type == config.BrokerRocketMQ {
+		return s.rocketmq(), nil
+	}
+	b, err := embedded.Open(ctx, embedded.Options{Dir: filepath.Join(s.cfg.Spool.Dir, "embedded"), Logger: s.log.With("component", "embedded")})
+	if err != nil {
+		return nil, err
+	}
+	return inProcess{b}, nil
+}
+
+// inProcess is the embedded broker.
+type inProcess struct{ b *embedded.Broker }
+
+func (p inProcess) Producer() (broker.Producer, error) { return p.b.Producer(), nil }
+func (p inProcess) Failed() <-chan struct{}            { return p.b.Failed() }
+func (p inProcess) Close() error                       { return p.b.Close() }
+
+func (p inProcess) Consumer(sub broker.Subscription) (broker.Consumer, error) {
+	return p.b.Consumer(sub)
+}
+
+// remote is a RocketMQ cluster.
+type remote struct {
+	s        *Sidecar
+	instance string
+}
+
+// rocketmq names client instances by host and spool: one spool has one process,
+// so no two processes share a name, and a restart keeps it.
+func (s *Sidecar) rocketmq() remote {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "host"
+	}
+	return remote{s, fmt.Sprintf("%s-%s", host, s.parts.spool.ID())}
+}
+
+func (r remote) Producer() (broker.Producer, error) {
+	c := r.s.cfg.Broker.RocketMQ
+	group := c.ProducerGroup
+	if group == "" {
+		group = "remora"
+	}
+	return rocketmq.NewProducer(rocketmq.ProducerOptions{
+		NameServers: c.NameServers, Group: group, Instance: r.instance,
+		AccessKey: r.s.secrets.accessKey, SecretKey: r.s.secrets.secretKey,
+		AttemptTimeout: r.s.cfg.Forwarder.AttemptTimeout.Std(),
+	}, r.s.log)
+}
+
+func (r remote) Consumer(sub broker.Subscription) (broker.Consumer, error) {
+	return rocketmq.NewConsumer(rocketmq.ConsumerOptions{
+		NameServers: r.s.cfg.Broker.RocketMQ.NameServers, Instance: r.instance,
+		AccessKey: r.s.secrets.accessKey, SecretKey: r.s.secrets.secretKey,
+	}, sub, r.s.log)
+}
+
+func (remote) Failed() <-chan struct{} { return nil }
+func (remote) Close() error            { return nil }
+
+// cluster names the broker in dedupe scopes. Another list of name servers is
+// another cluster: that may repeat within the window, but never suppress.
+func (s *Sidecar) cluster() string {
+	if s.cfg.Broker.Type == config.BrokerEmbedded {
+		return config.BrokerEmbedded
+	}
+	servers := slices.Clone(s.cfg.Broker.RocketMQ.NameServers)
+	slices.Sort(servers)
+	return strings.Join(servers, ",")
+}

@@ -1,0 +1,36 @@
+// Package sidecar is the composition root: it opens what the configuration
+// names, joins it, runs it and ends it in order.
+//
+// # Order
+//
+// Up: admin and health listeners, which answer "starting"; the lock of the
+// spool's directory; databases, spool, broker; forwarder; subscriptions; the
+// data listeners; ready. What must not be offered before it can be kept comes
+// last.
+//
+// Down, at the end of Run's context: see (*Sidecar).steps, which is the list,
+// and a test that reads it. Everything of it but the closing shares one
+// deadline, drain.timeout. What is not forwarded by then waits in the spool.
+//
+// # A failed write or sync
+//
+// What was last asked of the disk is then unknown, and nothing after it can be
+// trusted. Run answers the requests that wait, returns ErrStorage within two
+// seconds and closes nothing: a process with an open Sidecar that has failed
+// has to exit, with the code below.
+//
+// # Exit codes
+//
+// ExitCode maps Run's error:
+//
+//	0   ended by request; what was not forwarded waits in the spool
+//	1   failed: a port is taken, a directory cannot be used, a part ended by itself
+//	2   the configuration is wrong (the command line's own code for usage)
+//	74  a write or a sync failed: restart; what was accepted is safe, and what
+//	    was being accepted was answered as unknown (EX_IOERR)
+//	75  another process holds the spool's directory: try again (EX_TEMPFAIL)
+//
+// # Concurrency
+//
+// Run is called once. Addresses and Ready may be called from any goroutine.
+package sidecar

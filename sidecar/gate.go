@@ -1,0 +1,62 @@
+package sidecar
+
+import (
+	"github.com/remora-mq/remora/ackgate"
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/internal/backoff"
+	"github.com/remora-mq/remora/push"
+)
+
+func (s *Sidecar) deliveryMetrics() *ackgate.Metrics { return ackgate.NewMetrics(s.registry) }
+
+// gate joins consumer, dedupe store and handler of a subscription.
+func (s *Sidecar) gate(c config.Subscription, metrics *ackgate.Metrics) (*ackgate.Gate, error) {
+	sub, err := brokerSubscription(c)
+	if err != nil {
+		return nil, err
+	}
+	opts, err := s.gateOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	consumer, err := s.parts.backend.Consumer(sub)
+	if err != nil {
+		return nil, err
+	}
+	handler, err := push.New(push.Options{
+		URL: c.Handler, AckStatuses: c.AckStatuses, Remote: c.Remote, MaxIdle: c.Concurrency, UserAgent: "remora/" + s.version,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var store dedupe.Store
+	if c.Dedupe.Store == config.DedupeLocal {
+		store = s.parts.marks
+	}
+	return ackgate.New(opts, consumer, store, handler, metrics, s.log), nil
+}
+
+// gateOptions gives running calls the time of the drain, at most their own.
+func (s *Sidecar) gateOptions(c config.Subscription) (ackgate.Options, error) {
+	key, err := ackgate.ParseKeyRule(c.Dedupe.Key)
+	grace := min(c.Timeout, s.cfg.Drain.Timeout).Std()
+	if grace == 0 {
+		grace = -1 // not at all
+	}
+	return ackgate.Options{
+		Subscription: c.Name, Scope: s.cluster() + "/" + c.Topic + "/" + c.Group, Key: key, Store: c.Dedupe.Store,
+		Concurrency: c.Concurrency, Timeout: c.Timeout.Std(), MaxAttempts: c.Retry.MaxAttempts,
+		Retry:   backoff.Policy{Initial: c.Retry.Initial.Std(), Max: c.Retry.Max.Std()},
+		MaxHold: c.MaxHold.Std(), Grace: grace,
+	}, err
+}
+
+func brokerSubscription(c config.Subscription) (broker.Subscription, error) {
+	latest, at, err := c.Start()
+	return broker.Subscription{
+		Name: c.Name, Topic: c.Topic, Group: c.Group, Tags: c.Filter.Tags, SQL: c.Filter.SQL,
+		Concurrency: c.Concurrency, From: broker.From{Latest: latest, Time: at},
+	}, err
+}

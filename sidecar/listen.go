@@ -1,0 +1,89 @@
+package sidecar
+
+import (
+	"context"
+	"net"
+	"strings"
+
+	"github.com/remora-mq/remora/httpapi"
+)
+
+// openData starts the data listeners, all of them or none.
+func (s *Sidecar) openData(context.Context) error {
+	p := &s.parts
+	p.data = httpapi.New(s.dataOptions(), p.spool)
+	if err := p.data.Register(s.registry); err != nil {
+		return err
+	}
+	listeners, err := s.bindData()
+	if err != nil {
+		return err
+	}
+	for _, ln := range listeners {
+		s.setAddress(func(a *Addresses) { a.Data = append(a.Data, addressOf(ln)) })
+		p.serving = append(p.serving, p.start("data listener "+addressOf(ln), func(context.Context) error { return p.data.Serve(ln) }))
+	}
+	return nil
+}
+
+func (s *Sidecar) bindData() (bound []net.Listener, err error) {
+	for _, addr := range s.cfg.Listen.Data {
+		ln, err := httpapi.Listen(addr, s.cfg.Listen.SocketGroup)
+		if err != nil {
+			for _, b := range bound {
+				b.Close()
+			}
+			return nil, err
+		}
+		bound = append(bound, ln)
+	}
+	return bound, nil
+}
+
+func (s *Sidecar) dataOptions() httpapi.Options {
+	c := s.cfg
+	return httpapi.Options{
+		MaxMessage: int(c.Spool.MaxMessage), MaxBatchMessages: c.Spool.MaxBatch.Messages, MaxBatchBytes: int(c.Spool.MaxBatch.Bytes),
+		IngestBudget: int64(c.Memory.Ingest), Tokens: s.secrets.dataTokens,
+		AllowedHosts: c.Listen.Hosts, AllowedOrigins: c.Listen.Origins, PeerUIDs: c.Listen.PeerUIDs,
+		Version: s.version, BrokerType: c.Broker.Type, Survives: s.parts.volume.Survives,
+		Status: s.dataStatus, Log: s.log.With("component", "httpapi"),
+	}
+}
+
+func (s *Sidecar) dataStatus(context.Context) httpapi.Status {
+	return httpapi.Status{
+		ReadOnly: s.storageFailed(), Degraded: s.degraded(), IdempotencyWindow: s.parts.spool.DedupeWindow(),
+	}
+}
+
+func (s *Sidecar) storageFailed() bool {
+	select {
+	case <-s.parts.storage.failed:
+		return true
+	default:
+		return false
+	}
+}
+
+// degraded names what is wrong while accepts go on.
+func (s *Sidecar) degraded() (reasons []string) {
+	if f := s.parts.forward; f != nil && f.Failing() > 0 {
+		reasons = append(reasons, "broker")
+	}
+	return reasons
+}
+
+func (s *Sidecar) setAddress(set func(*Addresses)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	set(&s.addresses)
+}
+
+// addressOf writes an address as the configuration does.
+func addressOf(ln net.Listener) string {
+	if ln.Addr().Network() == "unix" {
+		return "unix://" + strings.TrimSuffix(ln.Addr().String(), "~") // bound beside its place, then renamed
+	}
+	return ln.Addr().String()
+}

@@ -1,0 +1,79 @@
+package sidecar
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// metrics are those of the spool, which itself knows no Prometheus.
+type metrics struct {
+	seconds prometheus.Histogram
+	batch   prometheus.Histogram
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "remora_spool_commit_seconds",
+			Help:    "Duration of a group commit with its sync.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 15),
+		}),
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "remora_spool_commit_batch_operations",
+			Help:    "Operations that shared one group commit.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
+		}),
+	}
+	r.MustRegister(m.seconds, m.batch)
+	return m
+}
+
+// commit is kv's OnCommit.
+func (m *metrics) commit(c kv.CommitStats) {
+	m.seconds.Observe(c.Duration.Seconds())
+	m.batch.Observe(float64(c.Ops))
+}
+
+// watchSpool registers gauges that are read from the ledger when asked for.
+func (m *metrics) watchSpool(r prometheus.Registerer, s *spool.Spool, limit int64) {
+	r.MustRegister(&ledgerCollector{spool: s, limit: float64(limit)})
+}
+
+type ledgerCollector struct {
+	spool *spool.Spool
+	limit float64
+}
+
+var (
+	messagesDesc = prometheus.NewDesc("remora_spool_messages", "Messages held, by state.", []string{"state"}, nil)
+	bytesDesc    = prometheus.NewDesc("remora_spool_bytes", "Bytes of held messages.", nil, nil)
+	limitDesc    = prometheus.NewDesc("remora_spool_limit_bytes", "Bytes of held messages above which new ones are refused.", nil, nil)
+	acceptedDesc = prometheus.NewDesc("remora_spool_accepted_total", "Messages accepted since the spool was made.", nil, nil)
+	settledDesc  = prometheus.NewDesc("remora_spool_settled_total", "Messages settled since the spool was made, by how they ended.", []string{"state"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (*ledgerCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{messagesDesc, bytesDesc, limitDesc, acceptedDesc, settledDesc} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *ledgerCollector) Collect(ch chan<- prometheus.Metric) {
+	total := c.spool.Ledger().Total
+	for _, state := range []message.State{message.StatePending, message.StateInFlight, message.StateRetrying, message.StateDead} {
+		ch <- prometheus.MustNewConstMetric(messagesDesc, prometheus.GaugeValue, float64(total.State(state)), state.String())
+	}
+	for _, state := range message.States() {
+		if state.Settled() {
+			ch <- prometheus.MustNewConstMetric(settledDesc, prometheus.CounterValue, float64(total.State(state)), state.String())
+		}
+	}
+	ch <- prometheus.MustNewConstMetric(acceptedDesc, prometheus.CounterValue, float64(total.Accepted))
+	ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.GaugeValue, float64(total.Bytes))
+	ch <- prometheus.MustNewConstMetric(limitDesc, prometheus.GaugeValue, c.limit)
+}

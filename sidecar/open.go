@@ -1,0 +1,116 @@
+package sidecar
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/remora-mq/remora/dedupe/local"
+	"github.com/remora-mq/remora/forwarder"
+	"github.com/remora-mq/remora/internal/backoff"
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/spool"
+)
+
+// open brings everything up, in the order that doc.go tells. After an error
+// the steps close what is open.
+func (s *Sidecar) open(ctx context.Context) error {
+	for _, bring := range []func(context.Context) error{
+		s.openWatchers, s.openSpool, s.openBroker, s.startForwarder, s.startSubscriptions, s.openData,
+	} {
+		if err := bring(ctx); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// formatVersion is the magic number of the spool's database.
+const formatVersion = 1
+
+func (s *Sidecar) openSpool(ctx context.Context) (err error) {
+	volume, err := VolumeOf(s.cfg.Spool.Dir)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(s.cfg.Spool.Dir, "spool")
+	s.log.Info("opening spool", "dir", dir, "filesystem", volume.Filesystem, "survives", volume.Survives, "durability_tested", volume.Durable)
+	p := &s.parts
+	p.volume = volume
+	p.db, err = kv.Open(ctx, kv.Options{
+		Dir: filepath.Join(dir, "db"), Logger: s.log.With("component", "kv"), LockWait: s.cfg.Spool.LockWait.Std(),
+		Magic: formatVersion, OnCommit: s.metrics.commit,
+	})
+	if err != nil {
+		return err
+	}
+	p.storage.watch(p.life, p.db.Failed())
+	p.spool, err = spool.Open(ctx, p.db, s.spoolOptions(dir))
+	if err != nil {
+		return err
+	}
+	s.metrics.watchSpool(s.registry, p.spool, int64(s.cfg.Spool.Limit))
+	marks, err := local.Open(p.db, local.Options{Window: s.cfg.Dedupe.Window.Std()})
+	if err != nil {
+		return err
+	}
+	p.marks = marks
+	return nil
+}
+
+func (s *Sidecar) spoolOptions(dir string) spool.Options {
+	c := s.cfg.Spool
+	return spool.Options{
+		Dir: dir, Limit: int64(c.Limit), MaxTopics: s.cfg.Topics.Max,
+		ReceiptsKeep: c.Receipts.Keep.Std(), ReceiptsMax: c.Receipts.Max,
+		DedupeWindow: c.Idempotency.Window.Std(), DedupeLimit: int64(c.Idempotency.Limit),
+		LeaseFor: s.leaseFor(), Logger: s.log.With("component", "spool"),
+	}
+}
+
+// leaseFor outlasts an attempt whose batch is then resent one by one.
+func (s *Sidecar) leaseFor() time.Duration {
+	f := s.cfg.Forwarder
+	return max(5*time.Minute, time.Duration(f.Batch.MaxMessages+2)*f.AttemptTimeout.Std())
+}
+
+func (s *Sidecar) openBroker(ctx context.Context) (err error) {
+	p := &s.parts
+	if p.backend, err = s.openBackend(ctx); err != nil {
+		return err
+	}
+	if failed := p.backend.Failed(); failed != nil {
+		p.storage.watch(p.life, failed)
+	}
+	p.producer, err = p.backend.Producer()
+	return err
+}
+
+func (s *Sidecar) startForwarder(context.Context) error {
+	f := s.cfg.Forwarder
+	p := &s.parts
+	p.forward = forwarder.New(forwarder.Options{
+		Concurrency: f.Concurrency, MaxMessages: f.Batch.MaxMessages, MaxBytes: int(f.Batch.MaxBytes),
+		AttemptTimeout: f.AttemptTimeout.Std(),
+		Retry:          backoff.Policy{Initial: f.Retry.Initial.Std(), Max: f.Retry.Max.Std()},
+	}, p.spool, p.producer, s.log.With("component", "forwarder"))
+	p.forward.Register(s.registry)
+	p.forwarding = p.start("forwarder", p.forward.Run)
+	return nil
+}
+
+func (s *Sidecar) startSubscriptions(context.Context) error {
+	metrics := s.deliveryMetrics()
+	for _, sub := range s.cfg.Subscriptions {
+		gate, err := s.gate(sub.WithDefaults(s.cfg.Dedupe.Window), metrics)
+		if err != nil {
+			return fmt.Errorf("subscription %s: %w", sub.Name, err)
+		}
+		s.parts.subscriptions = append(s.parts.subscriptions, s.parts.start("subscription "+sub.Name, gate.Run))
+	}
+	return nil
+}

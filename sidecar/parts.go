@@ -1,0 +1,122 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/forwarder"
+	"github.com/remora-mq/remora/httpapi"
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/spool"
+)
+
+// parts are what is open. open sets them one after the other, so a nil one was
+// not reached.
+type parts struct {
+	db       *kv.DB
+	spool    *spool.Spool
+	marks    dedupe.Store
+	backend  backend
+	producer broker.Producer
+	data     *httpapi.Server
+	forward  *forwarder.Forwarder
+
+	forwarding    *task
+	subscriptions []*task
+	serving       []*task // data listeners
+	watching      []*task // admin and health listeners
+	watchers      []shutter
+
+	volume  Volume
+	storage storage
+	life    context.Context //nolint:containedctx // of the goroutines that watch the storage
+	endLife context.CancelFunc
+	broken  chan error // the first part that ended by itself
+}
+
+// shutter is a listener that can be ended.
+type shutter interface {
+	Shutdown(ctx context.Context) error
+}
+
+func (p *parts) init() {
+	p.broken = make(chan error, 1)
+	p.life, p.endLife = context.WithCancel(context.Background())
+	p.storage.failed = make(chan struct{})
+}
+
+// storage tells when any database of the process has failed.
+type storage struct {
+	failed chan struct{}
+	once   sync.Once
+}
+
+// watch closes failed when one is closed. Its goroutine ends with the process,
+// or when ended is done.
+func (s *storage) watch(ended context.Context, one <-chan struct{}) {
+	go func() {
+		select {
+		case <-one:
+			s.once.Do(func() { close(s.failed) })
+		case <-ended.Done():
+		}
+	}()
+}
+
+// task is a running part.
+type task struct {
+	name string
+	stop context.CancelFunc
+	done chan struct{}
+	err  error // after done
+}
+
+// start runs a part until it is stopped. If it ends before, that is reported
+// as broken.
+func (p *parts) start(name string, run func(context.Context) error) *task {
+	ctx, stop := context.WithCancel(context.Background())
+	t := &task{name: name, stop: stop, done: make(chan struct{})}
+	go func() {
+		defer close(t.done)
+		if t.err = run(ctx); ctx.Err() == nil {
+			p.report(t)
+		}
+	}()
+	return t
+}
+
+var errEnded = errors.New("ended by itself")
+
+func (p *parts) report(t *task) {
+	err := t.err
+	if err == nil {
+		err = errEnded
+	}
+	select {
+	case p.broken <- fmt.Errorf("%s: %w", t.name, err):
+	default: // the first one is the cause
+	}
+}
+
+// end stops the tasks, waits for all of them, and returns what they returned.
+func end(ctx context.Context, tasks ...*task) error {
+	for _, t := range tasks {
+		t.stop()
+	}
+	var failed []error
+	for _, t := range tasks {
+		select {
+		case <-t.done:
+			if t.err != nil {
+				failed = append(failed, fmt.Errorf("%s: %w", t.name, t.err))
+			}
+		case <-ctx.Done():
+			failed = append(failed, fmt.Errorf("%s: %w", t.name, ctx.Err()))
+		}
+	}
+	return errors.Join(failed...)
+}

@@ -1,0 +1,52 @@
+package sidecar
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/remora-mq/remora/config"
+)
+
+// secrets are the contents of the files that the configuration names.
+type secrets struct {
+	dataTokens, adminTokens []string
+	accessKey, secretKey    string
+}
+
+func readSecrets(cfg config.Config) (s secrets, err error) {
+	if s.dataTokens, err = readTokens("listen.token_file", cfg.Listen.TokenFile); err != nil {
+		return s, err
+	}
+	if s.adminTokens, err = readTokens("listen.admin_token_file", cfg.Listen.AdminTokenFile); err != nil {
+		return s, err
+	}
+	if s.accessKey, err = readSecret("broker.rocketmq.access_key_file", cfg.Broker.RocketMQ.AccessKeyFile); err != nil {
+		return s, err
+	}
+	s.secretKey, err = readSecret("broker.rocketmq.secret_key_file", cfg.Broker.RocketMQ.SecretKeyFile)
+	return s, err
+}
+
+// readTokens reads one token a line, two while one replaces the other.
+func readTokens(key, path string) ([]string, error) {
+	text, err := readSecret(key, path)
+	return strings.Fields(text), err
+}
+
+// readSecret returns what is in the file, without blanks around it; "" when no
+// file is named.
+func readSecret(key, path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", key, err)
+	}
+	text := strings.TrimSpace(string(b))
+	if text == "" {
+		return "", fmt.Errorf("read %s: %s is empty; write the secret into it, or leave the key out", key, path)
+	}
+	return text, nil
+}

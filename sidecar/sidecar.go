@@ -1,0 +1,131 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/internal/telemetry"
+)
+
+// Sidecar is one running configuration.
+type Sidecar struct {
+	cfg      config.Config
+	version  string
+	log      *slog.Logger
+	registry *prometheus.Registry
+	metrics  *metrics
+	secrets  secrets
+	parts    parts
+	state    state
+
+	mu        sync.Mutex
+	addresses Addresses
+	ready     chan struct{}
+}
+
+// Addresses are where the listeners are, which tells the port where port 0 was
+// asked for. Unix sockets are "unix:///path".
+type Addresses struct {
+	Data   []string
+	Admin  string
+	Health string
+}
+
+// New validates the configuration and reads the files of secrets that it names.
+// It opens nothing else.
+func New(cfg config.Config, version string, log *slog.Logger) (*Sidecar, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	known, err := readSecrets(cfg)
+	if err != nil {
+		return nil, err
+	}
+	registry := telemetry.NewRegistry()
+	return &Sidecar{
+		cfg: cfg, version: version, log: log, registry: registry, metrics: newMetrics(registry), secrets: known,
+		ready: make(chan struct{}),
+	}, nil
+}
+
+// Run opens everything, serves until ctx is done or a part fails, and ends in
+// order. nil means ended by request. It is called once.
+func (s *Sidecar) Run(ctx context.Context) error {
+	s.parts.init()
+	err := s.open(ctx)
+	switch {
+	case err == nil:
+		s.becomeReady()
+		err = s.wait(ctx)
+	case ctx.Err() != nil:
+		err = nil // asked to end before it was up
+	}
+	if errors.Is(err, ErrStorage) {
+		s.fail()
+		return err
+	}
+	return errors.Join(err, s.shutDown(context.WithoutCancel(ctx)))
+}
+
+// wait returns nil when ctx is done, else what has failed.
+func (s *Sidecar) wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.parts.storage.failed:
+		return s.storageError()
+	case err := <-s.parts.broken:
+		return err
+	}
+}
+
+// shutDown performs the steps, unless the storage fails under them.
+func (s *Sidecar) shutDown(ctx context.Context) error {
+	s.state.set(stopping)
+	done := make(chan error, 1)
+	go func() { done <- s.steps().Run(ctx, s.log) }()
+	select {
+	case err := <-done:
+		return err
+	case <-s.parts.storage.failed:
+		s.fail()
+		return s.storageError()
+	}
+}
+
+func (s *Sidecar) storageError() error {
+	return fmt.Errorf("%w: restart the sidecar; look at the disk that holds %s", ErrStorage, s.cfg.Spool.Dir)
+}
+
+func (s *Sidecar) becomeReady() {
+	s.state.set(ready)
+	a := s.Addresses()
+	s.log.Info("ready", "data", a.Data, "admin", a.Admin, "health", a.Health, "broker", s.cfg.Broker.Type,
+		"spool", s.cfg.Spool.Dir, "version", s.version)
+	close(s.ready)
+}
+
+// Ready is closed when everything is up and messages are accepted.
+func (s *Sidecar) Ready() <-chan struct{} { return s.ready }
+
+func (s *Sidecar) wasReady() bool {
+	select {
+	case <-s.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// Addresses returns where the listeners are; complete when Ready is closed.
+func (s *Sidecar) Addresses() Addresses {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.addresses
+}

@@ -1,0 +1,93 @@
+package sidecar
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/internal/kv"
+)
+
+// What a volume survives, as receipts say it.
+const (
+	survivesProcess = "process" // gone with the pod, the container or the power
+	survivesNode    = "node"    // there again after the node has restarted
+)
+
+// Volume is what is known of the volume that holds a directory.
+type Volume struct {
+	Filesystem string
+	Durable    bool   // the promise is tested on this file system
+	Survives   string // process or node
+}
+
+// VolumeOf looks at the volume of dir, or of its nearest existing parent.
+//
+// A file system cannot tell a hostPath, which is lost with its node, from a
+// network volume; both survive a restart of the node and say "node". An
+// emptyDir is known by its source path, because to statfs it is the node's disk.
+func VolumeOf(dir string) (Volume, error) {
+	name, durable, err := kv.Filesystem(dir)
+	if err != nil {
+		return Volume{}, err
+	}
+	v := Volume{Filesystem: name, Durable: durable, Survives: survivesNode}
+	switch name {
+	case "tmpfs", "ramfs", "overlay":
+		v.Survives = survivesProcess
+	}
+	if mounts, err := os.Open("/proc/self/mountinfo"); err == nil {
+		defer mounts.Close()
+		if path, err := filepath.Abs(dir); err == nil && inEmptyDir(mounts, path) {
+			v.Survives = survivesProcess
+		}
+	}
+	return v, nil
+}
+
+// DefaultLimit is spool.limit where it is not configured: 1 GiB, but at most
+// 60 % of the volume of dir.
+func DefaultLimit(dir string) (config.Size, error) {
+	var st unix.Statfs_t
+	err := unix.Statfs(existing(dir), &st)
+	if err != nil {
+		return 0, fmt.Errorf("size of the volume of %s: %w", dir, err)
+	}
+	volume := config.Size(st.Blocks) * config.Size(st.Bsize)
+	return min(config.GiB, volume/10*6), nil
+}
+
+// existing is dir, or its nearest parent that exists.
+func existing(dir string) string {
+	for {
+		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// inEmptyDir reports whether the mount that holds path is a Kubernetes
+// emptyDir. A line reads: ID, parent, device, root, mount point, …
+// (proc_pid_mountinfo(5)).
+func inEmptyDir(mountinfo io.Reader, path string) bool {
+	longest, empty := -1, false
+	for lines := bufio.NewScanner(mountinfo); lines.Scan(); {
+		f := strings.Fields(lines.Text())
+		if len(f) < 5 || !within(path, f[4]) || len(f[4]) < longest {
+			continue
+		}
+		longest, empty = len(f[4]), strings.Contains(f[3], "/kubernetes.io~empty-dir/")
+	}
+	return empty
+}
+
+func within(path, dir string) bool {
+	return dir == "/" || path == dir || strings.HasPrefix(path, dir+"/")
+}
