@@ -13,7 +13,8 @@ import (
 // It is granted only if no attempt can have reached the broker: none was made
 // in this process, or all ended known not stored, and none can have been made
 // by a former one. Else ErrAlreadySent (in flight or settled) or ErrMaybeSent.
-// A crash before Cancel returns leaves the message cancelled or pending.
+// A crash before Cancel returns leaves the message cancelled or pending. Once
+// begun it does not end with ctx.
 func (s *Spool) Cancel(ctx context.Context, id message.ID) (message.Receipt, error) {
 	if err := s.over(ctx); err != nil {
 		return message.Receipt{}, err
@@ -23,21 +24,32 @@ func (s *Spool) Cancel(ctx context.Context, id message.ID) (message.Receipt, err
 		return message.Receipt{}, err
 	}
 	seq := s.seqOf(id)
-	end, err := s.cancelInMemory(seq, current)
-	if end == nil && err == nil {
-		end, err = s.cancelOnDisk(seq)
-	}
+	end, err := s.takeForCancel(seq, current)
 	if err != nil {
 		return current, err
 	}
 	op := &endMessages{all: []*ending{end}}
-	if err := s.commit(ctx, op, op.size()); err != nil {
+	if err := s.commit(context.WithoutCancel(ctx), op, op.size()); err != nil { // end is announced: no way back
 		return current, fmt.Errorf("cancel message %s: %w", id, err)
 	}
 	if !end.done {
 		return current, ErrAlreadySent
 	}
 	return end.Receipt, nil
+}
+
+// takeForCancel takes the message from the forwarder, wherever it is. A message
+// that is brought into memory while we read it on disk is there the next time.
+func (s *Spool) takeForCancel(seq uint64, current message.Receipt) (*ending, error) {
+	for {
+		end, err := s.cancelInMemory(seq, current)
+		if end == nil && err == nil {
+			end, err = s.cancelOnDisk(seq)
+		}
+		if end != nil || err != nil {
+			return end, err
+		}
+	}
 }
 
 // cancelInMemory takes the message out of its window, so that nobody can lease
@@ -63,30 +75,37 @@ func (s *Spool) cancelInMemory(seq uint64, current message.Receipt) (*ending, er
 }
 
 // cancelOnDisk cancels a message that waits on disk: no attempt of this process
-// reached it. Naming it in settling keeps it from being loaded meanwhile.
+// reached it. Naming it in settling keeps it from being loaded meanwhile. nil,
+// nil: it is no longer there alone.
 func (s *Spool) cancelOnDisk(seq uint64) (*ending, error) {
-	r, err := s.readRecord(seq)
-	if err != nil {
-		return nil, fmt.Errorf("cancel: %w", err)
-	}
-	e := &entry{msg: &r.Message, size: r.Size(), state: message.StatePending}
-	if r.PayloadSize > 0 {
-		if e.payload, err = s.findPayload(r); err != nil {
-			return nil, fmt.Errorf("cancel: %w", err)
-		}
-		e.size = r.PayloadSize + len(r.Topic)
-	}
+	e, err := s.entryOnDisk(seq)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e.lane = s.lanes[r.Topic]
-	if s.entries[seq] != nil || s.settling[seq] != nil || s.settled.has(seq) {
-		return nil, ErrAlreadySent // it moved while we read: it is about to be sent
+	switch {
+	case s.entries[seq] != nil || s.settling[seq] != nil || s.settled.has(seq) || s.dead[seq] != nil:
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("cancel: %w", err)
 	}
+	e.lane = s.lanes[e.msg.Topic]
 	if seq <= e.lane.attemptedAtOpen {
 		return nil, ErrMaybeSent
 	}
 	end := newEnding(e, message.StateCancelled, s.now())
-	s.settling[seq] = &end.receipt
-	s.notify(seq)
+	s.announceEnd(end)
 	return end, nil
+}
+
+// entryOnDisk reads a held message without bringing it into its window.
+func (s *Spool) entryOnDisk(seq uint64) (*entry, error) {
+	r, err := s.readRecord(seq)
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{msg: &r.Message, size: r.Size(), state: message.StatePending}
+	if r.PayloadSize > 0 {
+		e.size = r.PayloadSize + len(r.Topic)
+		e.payload, err = s.findPayload(r)
+	}
+	return e, err
 }

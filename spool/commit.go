@@ -113,11 +113,13 @@ func (c *commit) nextID() message.ID {
 // end settles a message or makes it a dead letter, once.
 func (c *commit) end(e *ending) {
 	s := c.s
+	if !e.wasDead {
+		e.lane.leaving--
+	}
 	if s.settled.has(e.seq) || (s.dead[e.seq] != nil) != e.wasDead {
 		return
 	}
 	e.done = true
-	e.SettledAt = c.now
 	c.touch(e.lane)
 	if e.dead != nil {
 		s.dead[e.seq] = e.lane
@@ -126,6 +128,7 @@ func (c *commit) end(e *ending) {
 		c.leaveBlock(e)
 		return
 	}
+	e.SettledAt = c.now
 	c.ranges[s.settled.set(e.seq)] = true
 	*e.lane.counts.of(e.State)++
 	e.lane.counts.bytes -= uint64(e.size)

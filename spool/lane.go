@@ -32,6 +32,7 @@ type lane struct {
 	flowing bool          // attempts succeed: what is accepted will be sent at once
 
 	announced bool // NextTopic has told of it, or will
+	leaving   int  // messages with an ending that no commit has applied yet
 }
 
 // counts are the ledger of one topic. accepted is the sum of all others and

@@ -242,7 +242,7 @@ func (r *rig) find(prefix string) (all []entry) {
 // behind changes the database behind the spool's back.
 func (r *rig) behind(do func(tx *kv.Tx)) {
 	r.t.Helper()
-	if err := r.attach().Commit(context.Background(), do, 1<<20); err != nil {
+	if err := r.attach().Commit(context.Background(), do, 64<<10); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -293,3 +293,10 @@ func (intruder) Write(tx *kv.Tx, ops []func(*kv.Tx)) error {
 }
 
 func (intruder) Synced([]func(*kv.Tx)) {}
+
+func (r *rig) bury(l *spool.Lease) {
+	r.t.Helper()
+	if err := r.Bury(context.Background(), l, "REFUSED", "the broker does not want it"); err != nil {
+		r.t.Fatal(err)
+	}
+}

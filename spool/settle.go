@@ -23,7 +23,10 @@ type ending struct {
 func newEnding(e *entry, state message.State, now time.Time) *ending {
 	end := &ending{lane: e.lane, size: e.size, payload: e.payload}
 	end.seq, end.Receipt = e.msg.Seq, e.receipt()
-	end.State, end.SettledAt, end.NextAttemptAt = state, now, time.Time{}
+	end.State, end.NextAttemptAt = state, time.Time{}
+	if state.Settled() {
+		end.SettledAt = now
+	}
 	end.History.Add(message.Event{At: now, Name: state.String(), Detail: end.LastError})
 	return end
 }
@@ -86,10 +89,16 @@ func (s *Spool) leave(e *entry, end *ending) {
 	e.lane.window.remove(e)
 	delete(s.entries, e.msg.Seq)
 	s.windows -= int64(e.size)
+	s.announceEnd(end)
+	e.lane.ready.raise() // its ordering key may be free, and there is room
+}
+
+// announceEnd lets end be seen before it is applied. s.mu is held.
+func (s *Spool) announceEnd(end *ending) {
 	s.settling[end.seq] = &end.receipt
+	end.lane.leaving++
 	s.notify(end.seq)
 	s.left.raise()
-	e.lane.ready.raise() // its ordering key may be free, and there is room
 }
 
 // Retry gives leases back after an attempt that was not confirmed. They are
@@ -132,8 +141,8 @@ func (s *Spool) owns(l *Lease) bool {
 }
 
 // Bury makes one leased message a dead letter: refused, alone, for what it is.
-// When it returns nil that is on stable storage. A crash before leaves it
-// pending.
+// When it returns nil that is on stable storage, or the lease had ended. A crash
+// before leaves it pending. Once begun it does not end with ctx.
 func (s *Spool) Bury(ctx context.Context, l *Lease, reason, cause string) error {
 	now := s.now()
 	s.mu.Lock()
@@ -150,7 +159,7 @@ func (s *Spool) Bury(ctx context.Context, l *Lease, reason, cause string) error 
 	s.leave(e, end)
 	s.mu.Unlock()
 	op := &endMessages{all: []*ending{end}}
-	if err := s.commit(ctx, op, op.size()); err != nil {
+	if err := s.commit(context.WithoutCancel(ctx), op, op.size()); err != nil {
 		return fmt.Errorf("bury message %s: %w", l.ID, err)
 	}
 	return nil

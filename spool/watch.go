@@ -72,7 +72,7 @@ func (s *Spool) Drained(ctx context.Context) error {
 // settled. s.mu is held.
 func (s *Spool) forwardable() (n int) {
 	for _, l := range s.lanes {
-		n += int(l.counts.held() - l.counts.dead)
+		n += int(l.counts.held()-l.counts.dead) - l.leaving
 	}
-	return n - len(s.settling)
+	return n
 }

@@ -1,0 +1,57 @@
+package spool_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/spool"
+)
+
+// Between the apply of a confirmation and its sync, a message used to be counted
+// out twice: as settled, and as about to be.
+func TestDrainedWaitsForTheLastMessage(t *testing.T) {
+	var r *rig
+	early := make(chan error, 1)
+	db := kv.Options{LazyDelay: time.Hour, OnCommit: func(kv.CommitStats) {}}
+	r = newRigOn(t, spool.Options{}, db)
+	r.accept(draft("t", "a"), draft("t", "b"))
+	r.confirm(r.lease("t", 1))
+	applied := false
+	r.behind(func(*kv.Tx) { // rides in the commit that applies the confirmation, after it
+		applied = r.Ledger().Total.Confirmed == 1
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+		defer cancel()
+		early <- r.Drained(ctx)
+	})
+	if err := <-early; err == nil || !applied {
+		t.Fatalf("drained while one message waits (applied: %v)", applied)
+	}
+	r.confirm(r.lease("t", 1))
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := r.Drained(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDrainedSeesACancelOnDisk(t *testing.T) {
+	r := newRig(t, spool.Options{Window: 1})
+	r.accept(draft("t", "a"))
+	id := r.accept(draft("t", "b"))[0].ID
+	r.confirm(r.lease("t", 1))
+	drained := make(chan error)
+	go func() { drained <- r.Drained(t.Context()) }()
+	if _, err := r.Cancel(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-drained:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("Drained sleeps on")
+	}
+}
