@@ -59,6 +59,9 @@ func records(value []byte, fn func(message.Record)) error {
 		fn(r)
 		rest = rest[n:]
 	}
+	if len(rest) > 0 { // no CRC covers the count
+		return fmt.Errorf("%d bytes after %d records: %w", len(rest), count, errDamaged)
+	}
 	return nil
 }
 

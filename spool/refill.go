@@ -15,7 +15,8 @@ const refillBytes = 1 << 20
 type diskBlock struct {
 	firstSeq uint64
 	count    int
-	records  []message.Record
+	damaged  bool // not all of it could be read
+	records  []*message.Record
 	payloads map[uint64]*payload
 }
 
@@ -51,19 +52,11 @@ func (s *Spool) loadBlocks(l *lane) error {
 
 // enterBlock makes the held messages of b leasable; false: it has none.
 func (s *Spool) enterBlock(l *lane, b diskBlock) bool {
-	live := 0
-	for i := range b.records {
-		r := &b.records[i]
-		if s.settled.has(r.Seq) || s.dead[r.Seq] != nil {
-			continue
-		}
-		live++
-	}
+	live := s.liveOf(b)
 	if live > 0 {
 		s.addBlock(l, b.firstSeq, b.count, live)
 	}
-	for i := range b.records {
-		r := &b.records[i]
+	for _, r := range b.records {
 		if s.settled.has(r.Seq) || s.dead[r.Seq] != nil || s.settling[r.Seq] != nil {
 			continue
 		}
@@ -73,6 +66,20 @@ func (s *Spool) enterBlock(l *lane, b diskBlock) bool {
 	}
 	l.window.loadedTo = b.firstSeq + uint64(b.count) - 1
 	return live > 0
+}
+
+// liveOf counts what is held in b, readable or not. A damaged block counts one
+// more, so that it is never deleted: what could not be read may yet be.
+func (s *Spool) liveOf(b diskBlock) (live int) {
+	if b.damaged {
+		live++
+	}
+	for n := range uint64(b.count) {
+		if seq := b.firstSeq + n; !s.settled.has(seq) && s.dead[seq] == nil {
+			live++
+		}
+	}
+	return live
 }
 
 // readBlocks reads about refillBytes from the block that begins at or after
@@ -103,9 +110,12 @@ func (s *Spool) decodeBlock(l *lane, firstSeq uint64, v []byte) diskBlock {
 	if len(v) >= blockHeader {
 		b.count = int(binary.BigEndian.Uint16(v))
 	}
-	if err := records(v, func(r message.Record) { b.records = append(b.records, r) }); err != nil {
+	// Each record by itself: one that waits long must not keep its neighbours' bodies in memory.
+	if err := records(v, func(r message.Record) { b.records = append(b.records, &r) }); err != nil {
+		b.damaged = true
 		s.opts.Logger.Error("damaged messages are kept on disk and not forwarded", "topic", l.topic,
 			"first_sequence", firstSeq+uint64(len(b.records)), "last_sequence", firstSeq+uint64(b.count)-1, "error", err)
+		b.count = max(1, len(b.records)) // nothing vouches for the number: a larger one would hide the blocks behind
 	}
 	return b
 }
@@ -115,7 +125,7 @@ func (s *Spool) findPayloads(b diskBlock) {
 		if r.PayloadSize == 0 {
 			continue
 		}
-		p, err := s.findPayload(r)
+		p, err := s.findPayload(*r)
 		switch {
 		case err == nil:
 			b.payloads[r.Seq] = p
