@@ -1,0 +1,39 @@
+// Package ackgate takes deliveries from a broker to the application's handler,
+// and is the one place that decides whether a message is acked.
+//
+// # Promise
+//
+// A message is acked only after one of these, and on no other path:
+//
+//	handled      the handler answered a whole 200
+//	repeat       the dedupe store has it done, same key, same content
+//	sent_back    the broker confirmed that it holds it for another delivery
+//	dead_letter  the broker confirmed that it holds it as a dead letter
+//
+// Everything else holds it: a failed call, a handler that cannot be reached, a
+// store that fails, a broker that refuses to take it back, a panic, a shutdown.
+// Holding means that the broker's callback does not return. That is not
+// politeness: the only answers a client library offers besides success are a
+// retry that it loses when the broker refuses it, and a zero value that acks.
+//
+// # The way of a delivery
+//
+// A turn of a held message is: begin a mark in the dedupe store, call the
+// handler, write done (or release the mark), ack. What fails waits and has
+// another turn: shortly in place, and when the waits grow, by a confirmed
+// send-back. Attempts are counted in the mark, which is written before the
+// call, so that a message that kills the application is found out.
+//
+//	process dies              after restart
+//	handler answered 200,     delivered again, same Idempotency-Key
+//	  not recorded
+//	done, broker not acked    redelivered, acked at once, handler not called
+//
+// A 200 that comes after the timeout is not seen: the connection was closed.
+//
+// # Concurrency
+//
+// A Gate serves one subscription. Run blocks; deliveries come on the
+// consumer's goroutines and the gate has none of its own that outlives one.
+// Held messages do not take part in the limit of handler calls.
+package ackgate

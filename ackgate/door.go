@@ -1,0 +1,119 @@
+package ackgate
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/remora-mq/remora/internal/backoff"
+)
+
+// door holds everyone back from what does not work, but one who probes it.
+// It is open when new.
+type door struct {
+	retry backoff.Policy
+
+	mu       sync.Mutex
+	shut     bool
+	probing  bool      // somebody is trying
+	failures int       // probes in a row
+	next     time.Time // when the next probe may begin
+	changed  chan struct{}
+}
+
+func newDoor(retry backoff.Policy) *door {
+	return &door{retry: retry, changed: make(chan struct{})}
+}
+
+// visit is one passing of a door. Its end is leave, once.
+type visit struct {
+	d     *door
+	probe bool
+}
+
+// result is what a visitor can tell of what is behind the door.
+type result uint8
+
+const (
+	unseen  result = iota // did not get that far
+	working               // it answered
+	broken                // it did not
+)
+
+// enter waits until the door is open, or it is this caller's turn to probe.
+func (d *door) enter(ctx context.Context) (visit, error) {
+	for {
+		v, wait, changed := d.try()
+		if v.d != nil {
+			return v, nil
+		}
+		if err := sleepUnless(ctx, wait, changed); err != nil {
+			return visit{}, err
+		}
+	}
+}
+
+// try passes the door, or tells how long to wait, or for what. A visit
+// without door has not passed.
+func (d *door) try() (v visit, wait time.Duration, changed <-chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case !d.shut:
+		return visit{d: d}, 0, nil
+	case d.probing:
+		return visit{}, math.MaxInt64, d.changed
+	}
+	if wait = time.Until(d.next); wait > 0 {
+		return visit{}, wait, d.changed
+	}
+	d.probing = true
+	return visit{d: d, probe: true}, 0, nil
+}
+
+// leave tells what the visitor saw, and returns whether the door turned.
+func (v visit) leave(r result) (turned bool) {
+	d := v.d
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if v.probe {
+		d.probing = false
+	}
+	was := d.shut
+	switch {
+	case r == working:
+		d.shut, d.failures = false, 0
+	case r == broken && (v.probe || !d.shut): // who entered before it was shut is no probe
+		d.shut = true
+		d.failures++
+		d.next = time.Now().Add(d.retry.Delay(d.failures, random{}))
+	}
+	if v.probe || was != d.shut {
+		close(d.changed)
+		d.changed = make(chan struct{})
+	}
+	return was != d.shut
+}
+
+// random is the process's source, safe for concurrent use.
+type random struct{}
+
+func (random) Int64N(n int64) int64 { return rand.Int64N(n) }
+
+// sleepUnless returns nil after wait, or when done is closed; else ctx's error.
+func sleepUnless(ctx context.Context, wait time.Duration, done <-chan struct{}) error {
+	if ctx.Err() != nil || wait <= 0 {
+		return context.Cause(ctx)
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+	case <-done:
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package ackgate
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/internal/backoff"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/push"
+)
+
+// Handler calls the application. Deliver returns soon after ctx is done, and
+// may be called from many goroutines. The zero Answer is a failed attempt.
+type Handler interface {
+	Deliver(ctx context.Context, call *push.Call) push.Answer
+}
+
+// Gate delivers the messages of one subscription.
+type Gate struct {
+	o        Options
+	consumer broker.Consumer
+	store    dedupe.Store // nil: off
+	handler  Handler
+	metrics  *Metrics
+	log      *slog.Logger
+	notices  *notices
+
+	slots chan struct{} // handler calls
+	app   *door         // shut while the handler cannot be reached
+	run   string        // names this gate in the IDs of its calls
+	calls atomic.Uint64
+
+	mu      sync.Mutex
+	brokers map[string]*door // shut while a broker takes nothing back
+}
+
+// New makes a gate. store is nil when the subscription has no dedupe; metrics
+// and log may be nil.
+func New(o Options, c broker.Consumer, store dedupe.Store, h Handler, m *Metrics, log *slog.Logger) *Gate {
+	o = o.withDefaults()
+	if m == nil {
+		m = NewMetrics(nil)
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Gate{
+		o: o, consumer: c, store: store, handler: h, metrics: m,
+		log: log.With("subscription", o.Subscription), notices: newNotices(),
+		slots: make(chan struct{}, o.Concurrency), app: newDoor(o.Probe),
+		run: strings.ToLower(rand.Text()[:10]), brokers: map[string]*door{},
+	}
+}
+
+// Run consumes until ctx is done; running calls then have Options.Grace to end.
+// It returns what Consume returns.
+func (g *Gate) Run(ctx context.Context) error { return g.consumer.Consume(ctx, g.receive) }
+
+// reason is why a message may be acked. The zero reason is none.
+type reason string
+
+const (
+	notYet     reason = ""
+	handled    reason = "handled"
+	repeat     reason = "repeat"
+	sentBack   reason = "sent_back"
+	deadLetter reason = "dead_letter"
+)
+
+// receive is the broker.Receiver: it returns nil for a reason, or an error when
+// ctx is done, and blocks otherwise.
+func (g *Gate) receive(ctx context.Context, d *message.Delivery) error {
+	held := g.metrics.held.WithLabelValues(g.o.Subscription)
+	held.Inc()
+	defer held.Dec()
+	h := g.hold(d)
+	for {
+		why, wait := h.safeTurn(ctx)
+		if why != notYet {
+			g.metrics.acks.WithLabelValues(g.o.Subscription, string(why)).Inc()
+			return nil
+		}
+		if err := sleepUnless(ctx, wait, nil); err != nil {
+			return fmt.Errorf("message %s stays with the broker: %w", d.Identity, err)
+		}
+	}
+}
+
+func (g *Gate) hold(d *message.Delivery) *held {
+	return &held{g: g, d: d, key: g.o.Key.of(g.o.Scope, d), print: fingerprint(d)}
+}
+
+// brokerDoor is the door of the broker that d came from; there are as many as
+// brokers.
+func (g *Gate) brokerDoor(d *message.Delivery) *door {
+	name, _, _ := strings.Cut(d.Queue, "/")
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.brokers[name] == nil {
+		g.brokers[name] = newDoor(backoff.Policy{Initial: 2 * askAgain}) // jittered down to half of it
+	}
+	return g.brokers[name]
+}
+
+// callContext ends after the timeout, or Grace after ctx.
+func (g *Gate) callContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.o.Timeout)
+	stop := context.AfterFunc(ctx, func() {
+		if sleepUnless(call, g.o.Grace, nil) == nil {
+			cancel()
+		}
+	})
+	return call, func() { stop(); cancel() }
+}
+
+// notices lets a line through once a minute, so that a storm of failures is
+// said and does not fill the disk.
+type notices struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+func newNotices() *notices { return &notices{last: map[string]time.Time{}} }
+
+// due reports whether the line named so may be written. Names are few: kinds
+// and statuses.
+func (n *notices) due(name string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if last, said := n.last[name]; said && time.Since(last) < time.Minute {
+		return false
+	}
+	n.last[name] = time.Now()
+	return true
+}

@@ -1,0 +1,410 @@
+package ackgate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/internal/backoff"
+	"github.com/remora-mq/remora/push"
+)
+
+var (
+	failed      = push.Answer{Disposition: push.Retry, Status: 500, Err: errFake}
+	rejected    = push.Answer{Disposition: push.DeadLetter, Status: 422, Err: errFake}
+	unreachable = push.Answer{Disposition: push.Unreachable, Err: errFake}
+)
+
+func busy(d time.Duration) push.Answer {
+	return push.Answer{Disposition: push.Wait, Status: 503, RetryAfter: d, Err: errFake}
+}
+
+func times[T any](n int, v T) (all []T) {
+	for range n {
+		all = append(all, v)
+	}
+	return all
+}
+
+// bubble runs a scene in fake time.
+func bubble(t *testing.T, test func(s *scene)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { test(newScene(t)) })
+}
+
+func (s *scene) wantEvents(want ...string) {
+	s.t.Helper()
+	if !slices.Equal(s.events, want) {
+		s.t.Errorf("it went\n  %s\nwant\n  %s", strings.Join(s.events, "\n  "), strings.Join(want, "\n  "))
+	}
+}
+
+func (s *scene) wantAttempts(want ...int) {
+	s.t.Helper()
+	var got []int
+	for _, c := range s.calls {
+		got = append(got, c.Attempt)
+	}
+	if !slices.Equal(got, want) {
+		s.t.Errorf("attempts %v, want %v", got, want)
+	}
+}
+
+func (s *scene) wantAcks(why reason, n int) {
+	s.t.Helper()
+	if got := testutil.ToFloat64(s.gate.metrics.acks.WithLabelValues("billing", string(why))); got != float64(n) {
+		s.t.Errorf("%v acks for %s, want %d", got, why, n)
+	}
+}
+
+func TestAckAfter200(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.takes = 10 * time.Second
+		s.run(time.Minute, delivery("a"))
+		s.wantEvents("call a", "200 a", "done id:a", "ack a")
+		s.wantAcks(handled, 1)
+	})
+}
+
+func TestAckWithoutStore(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.noStore = true
+		s.answers = []push.Answer{failed}
+		d := delivery("a")
+		d.Attempt = 3
+		s.run(time.Minute, d)
+		s.wantEvents("call a", "call a", "200 a", "ack a")
+		s.wantAttempts(3, 4)
+	})
+}
+
+func TestRepeatIsAckedWithoutACall(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.start(options()).run(time.Minute, delivery("a"))
+		s.run(time.Minute, delivery("a"))
+		s.wantEvents("call a", "200 a", "done id:a", "ack a", "repeat id:a", "ack a")
+		s.wantAcks(repeat, 1)
+	})
+}
+
+func TestOtherContentIsDelivered(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.start(options()).run(time.Minute, delivery("a"))
+		d := delivery("a")
+		d.Body = []byte("something else")
+		s.run(time.Minute, d)
+		if n := s.count("call a"); n != 2 {
+			t.Errorf("%d calls", n)
+		}
+		if n := testutil.ToFloat64(s.gate.metrics.checks.WithLabelValues("off", "conflict")); n != 1 {
+			t.Errorf("%v conflicts counted", n)
+		}
+	})
+}
+
+func TestSecondDeliveryWaitsForTheFirst(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.takes = 8 * time.Second
+		s.start(options())
+		s.run(2*time.Minute, delivery("a"), delivery("a"))
+		s.wantEvents("call a", "200 a", "done id:a", "ack a", "repeat id:a", "ack a")
+	})
+}
+
+func TestHolderThatIsDoneEarlyIsNoticed(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.takes = 8 * time.Second
+		began := time.Now()
+		s.run(2*time.Minute, delivery("a"), delivery("a"))
+		if took := time.Since(began); took > 15*time.Second {
+			t.Errorf("the repeat waited %v for a holder that took 8 s", took)
+		}
+	})
+}
+
+func TestShortRetriesThenSendBack(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.answers = times(20, failed)
+		s.run(time.Hour, delivery("a"))
+		if last := s.events[len(s.events)-2:]; !slices.Equal(last, []string{"back a", "ack a"}) {
+			t.Fatalf("it went %v", s.events)
+		}
+		if n := len(s.calls); n < 4 || n > 6 {
+			t.Errorf("%d calls in 10 s of short retries", n)
+		}
+		s.wantAcks(sentBack, 1)
+	})
+}
+
+func TestAttemptsGoOnAfterARedelivery(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.answers = times(100, failed)
+		s.start(options())
+		for round := 1; !s.happened("dead a"); round++ {
+			d := delivery("a")
+			d.Attempt = round
+			s.run(time.Hour, d)
+		}
+		if n := len(s.calls); n != 16 || s.calls[15].Attempt != 16 {
+			t.Errorf("%d calls, the last was attempt %d; want 16", n, s.calls[n-1].Attempt)
+		}
+		s.wantAcks(deadLetter, 1)
+		s.answers = nil
+		s.run(time.Hour, delivery("a")) // redriven
+		if last := s.calls[len(s.calls)-1]; last.Attempt != 1 {
+			t.Errorf("the redriven message came as attempt %d", last.Attempt)
+		}
+	})
+}
+
+func TestRefusedSendBackHolds(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.answers = times(8, failed)
+		s.backs = times(1000, errFake)
+		s.run(24*time.Hour, delivery("a"))
+		s.wantAcks(sentBack, 0)
+		s.wantAcks(handled, 1)
+		if asked, most := s.count("back refused a"), 10; asked < 2 || asked > most {
+			t.Errorf("the broker was asked %d times, within about 8 minutes: at most once a minute", asked)
+		}
+	})
+}
+
+func TestRefusedDeadLetterHoldsWithoutCalls(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.answers = []push.Answer{rejected}
+		s.backs = times(30, errFake)
+		s.run(time.Hour, delivery("a"))
+		if n := s.count("call a"); n != 1 {
+			t.Errorf("%d calls of a rejected message", n)
+		}
+		if !s.happened("dead a") || !s.happened("ack a") {
+			t.Errorf("it went %v", s.events)
+		}
+		s.wantAcks(deadLetter, 1)
+	})
+}
+
+func TestBrokerThatRefusesIsAskedForOneMessageAtATime(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.answers = times(10, rejected)
+		s.backs = times(10000, errFake)
+		ids := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"}
+		for _, id := range ids {
+			s.deliver = append(s.deliver, delivery(id))
+		}
+		s.run(30*time.Minute, s.deliver...)
+		asked := 0
+		for _, id := range ids {
+			asked += s.count("dead refused " + id)
+		}
+		if asked > 31+len(ids) {
+			t.Errorf("asked %d times in 30 minutes", asked)
+		}
+	})
+}
+
+func TestRetryAfterCostsNoAttempt(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.answers = []push.Answer{busy(time.Minute), busy(0), busy(100 * time.Hour), failed}
+		began := time.Now()
+		s.run(time.Hour, delivery("a"))
+		s.wantAttempts(1, 1, 1, 1, 2)
+		if took := time.Since(began); took < 11*time.Minute+time.Second || took > 11*time.Minute+5*time.Second {
+			t.Errorf("waited %v: want 1m, 1s at least, 10m at most, and a retry", took)
+		}
+	})
+}
+
+// A wait that costs no attempt is held, also after a send-back was refused.
+func TestWaitIsNotSentBack(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.answers = append([]push.Answer{failed}, times(1000, busy(5*time.Minute))...)
+		s.backs = []error{errFake}
+		o := options()
+		o.Retry = backoff.Policy{Initial: 20 * time.Second} // beyond what is waited in place
+		s.start(o).run(12*time.Hour, delivery("a"))
+		if s.happened("back a") || s.happened("ack a") {
+			t.Errorf("a busy handler's message was sent back: %v", s.events[len(s.events)-2:])
+		}
+	})
+}
+
+func TestUnreachableHoldsTheSubscription(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.answers = times(50, unreachable)
+		for i := range 30 {
+			s.deliver = append(s.deliver, delivery(fmt.Sprint("m", i)))
+		}
+		o := options()
+		o.MaxAttempts = 2
+		s.start(o).run(time.Hour, s.deliver...)
+		s.wantAcks(handled, 30)
+		if s.calls[len(s.calls)-1].Attempt != 1 {
+			t.Error("an unreachable handler costs attempts")
+		}
+		// Sixteen went in before the first answer; each later call was a probe.
+		if n := len(s.calls); n != 50+30 {
+			t.Errorf("%d calls", n)
+		}
+	})
+}
+
+func TestOneProbeAtATime(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.answers = times(1000, unreachable)
+		s.takes = 10 * time.Millisecond
+		for i := range 30 {
+			s.deliver = append(s.deliver, delivery(fmt.Sprint("m", i)))
+		}
+		s.run(5*time.Minute, s.deliver...)
+		// One each 2.5 to 5 s after the first few.
+		if n := len(s.calls) - 16; n < 50 || n > 140 {
+			t.Errorf("%d probes in 5 minutes", n)
+		}
+		s.wantAcks(handled, 0)
+	})
+}
+
+func TestStoreThatFailsHolds(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.faults = times(20, errFake)
+		s.run(time.Hour, delivery("a"))
+		s.wantEvents("call a", "200 a", "done id:a", "ack a")
+		s.faults = times(100000, errFake)
+		s.run(time.Hour, delivery("b"))
+		if s.happened("call b") || s.happened("ack b") {
+			t.Errorf("without a store: %v", s.events)
+		}
+	})
+}
+
+func TestDoneIsRetriedThenAckedWithout(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.doneFail = 2
+		s.run(time.Minute, delivery("a"))
+		s.wantEvents("call a", "200 a", "done id:a", "ack a")
+	})
+	bubble(t, func(s *scene) {
+		s.doneFail = 1000
+		s.run(time.Minute, delivery("a"))
+		s.wantEvents("call a", "200 a", "ack a")
+		if n := testutil.ToFloat64(s.gate.metrics.unmarked.WithLabelValues("billing")); n != 1 {
+			t.Errorf("%v counted", n)
+		}
+	})
+}
+
+func TestReleaseThatFailsWaitsForTheLease(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.relFail, s.answers = 1000, []push.Answer{failed}
+		began := time.Now()
+		s.run(time.Hour, delivery("a"))
+		s.wantAttempts(1, 2)
+		if took := time.Since(began); took < time.Minute {
+			t.Errorf("called again after %v, within the lease", took)
+		}
+	})
+}
+
+func TestMessageThatKillsTheSidecarIsFoundOut(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.start(options())
+		k := KeyRule{}.of("c/orders/billing", delivery("a"))
+		s.marks[k] = &fakeMark{attempts: 16, print: fingerprint(delivery("a"))}
+		s.run(time.Hour, delivery("a"))
+		s.wantEvents("dead a", "ack a")
+	})
+}
+
+func TestPanicHolds(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.boom = 3
+		s.run(time.Hour, delivery("a"))
+		s.wantAttempts(1, 2, 3, 4)
+		s.wantAcks(handled, 1)
+		if len(s.gate.slots) != 0 {
+			t.Error("a panic kept its slot")
+		}
+	})
+}
+
+func TestShutdown(t *testing.T) {
+	tests := map[string]struct {
+		takes, grace time.Duration
+		acked        bool
+	}{
+		"call ends within the grace":    {10 * time.Second, 20 * time.Second, true},
+		"call is cut off at its end":    {20 * time.Second, 10 * time.Second, false},
+		"no grace":                      {20 * time.Second, -1, false},
+		"the timeout comes before it":   {40 * time.Second, time.Hour, false},
+		"default grace is the timeout":  {29 * time.Second, 0, true},
+		"default grace ends at timeout": {31 * time.Second, 0, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(s *scene) {
+				s.takes = tt.takes
+				o := options()
+				o.Grace = tt.grace
+				s.start(o).run(time.Second, delivery("a"))
+				if acked := s.ends["a"] == nil; acked != tt.acked {
+					t.Errorf("acked: %v; %v", acked, s.events)
+				}
+				if m := s.marks[dedupe.Key{Scope: "c/orders/billing", Key: "id:a"}]; m.held || m.attempts != 1 {
+					t.Errorf("the mark is held: %v, attempts %d", m.held, m.attempts)
+				}
+			})
+		})
+	}
+}
+
+func TestShutdownWhileHeld(t *testing.T) {
+	tests := map[string]func(s *scene){
+		"retry in place":      func(s *scene) { s.answers, s.backs = times(9, failed), times(9, errFake) },
+		"handler unreachable": func(s *scene) { s.answers = times(999, unreachable) },
+		"handler busy":        func(s *scene) { s.answers = times(9, busy(time.Hour)) },
+		"store down":          func(s *scene) { s.faults = times(999, errFake) },
+		"broker refuses":      func(s *scene) { s.answers, s.backs = []push.Answer{rejected}, times(999, errFake) },
+	}
+	for name, prepare := range tests {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(s *scene) {
+				prepare(s)
+				s.run(5*time.Second, delivery("a"))
+				if err := s.ends["a"]; !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("receive returned %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestConcurrencyIsOfCallsNotOfHeldMessages(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.takes = time.Second
+		s.answers = times(8, busy(time.Minute))
+		for i := range 40 {
+			s.deliver = append(s.deliver, delivery(fmt.Sprint("m", i)))
+		}
+		o := options()
+		o.Concurrency = 4
+		began := time.Now()
+		s.start(o).run(time.Hour, s.deliver...)
+		if s.most != 4 {
+			t.Errorf("%d calls at a time", s.most)
+		}
+		s.wantAcks(handled, 40)
+		if took := time.Since(began); took > 70*time.Second {
+			t.Errorf("held messages kept slots: all took %v", took)
+		}
+	})
+}

@@ -1,0 +1,226 @@
+package ackgate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/push"
+)
+
+// held is one delivery in the gate's hands. It belongs to one goroutine.
+type held struct {
+	g     *Gate
+	d     *message.Delivery
+	key   dedupe.Key
+	print dedupe.Fingerprint
+
+	mark    dedupe.Mark // the last one begun
+	holding bool        // mark is in progress: to be finished or released
+	tries   int         // calls that counted, in this delivery
+	inPlace time.Duration
+	errors  int // of the store, in a row
+
+	back  *broker.SendBack // what the broker shall do with it; nil: nothing
+	askAt time.Time        // no send-back before
+	due   time.Time        // no call before
+}
+
+// safeTurn is turn, where a panic holds the message.
+func (h *held) safeTurn(ctx context.Context) (why reason, wait time.Duration) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.g.metrics.panics.WithLabelValues(h.g.o.Subscription).Inc()
+			h.g.log.Error("delivering panicked; the message is held", "message_id", h.d.Identity, "panic", p, "stack", string(debug.Stack()))
+			why, wait = notYet, h.afterPanic(ctx)
+		}
+	}()
+	return h.turn(ctx)
+}
+
+func (h *held) afterPanic(ctx context.Context) (wait time.Duration) {
+	defer func() { _ = recover() }() // the store may be what panics
+	h.errors++
+	wait = h.g.o.Probe.Delay(h.errors, random{})
+	h.release(ctx, true)
+	return wait
+}
+
+// turn takes the message one step on. It returns why it may be acked, or how
+// long to hold it before the next turn.
+func (h *held) turn(ctx context.Context) (reason, time.Duration) {
+	if h.back != nil {
+		if why := h.giveBack(ctx); why != notYet {
+			return why, 0
+		}
+		if wait := h.untilNext(); wait > 0 {
+			return notYet, wait
+		}
+		h.back = nil // called again instead
+	}
+	answer, why, wait := h.attempt(ctx)
+	if answer == nil {
+		return why, wait
+	}
+	return h.settle(ctx, *answer)
+}
+
+// untilNext is the time until the handler may be called, or the broker asked,
+// whichever comes first. A dead letter is not called for again.
+func (h *held) untilNext() time.Duration {
+	ask := max(time.Until(h.askAt), time.Millisecond)
+	if h.back.DeadLetter {
+		return ask
+	}
+	return min(time.Until(h.due), ask)
+}
+
+// attempt calls the handler, if its door, a slot and the store let it; else
+// there is no answer.
+func (h *held) attempt(ctx context.Context) (answer *push.Answer, why reason, wait time.Duration) {
+	v, err := h.g.app.enter(ctx)
+	if err != nil {
+		return nil, notYet, 0
+	}
+	seen := unseen
+	defer func() { h.g.sayDoor(v.leave(seen), seen, answer) }()
+	select {
+	case h.g.slots <- struct{}{}:
+		defer func() { <-h.g.slots }()
+	case <-ctx.Done():
+		return nil, notYet, 0
+	}
+	if why, wait, begun := h.begin(ctx); !begun {
+		return nil, why, wait
+	}
+	a := h.call(ctx)
+	seen = working
+	if a.Disposition == push.Unreachable {
+		seen = broken
+	}
+	return &a, notYet, 0
+}
+
+// begin takes the key in the store. Only a store that says so makes a repeat.
+func (h *held) begin(ctx context.Context) (why reason, wait time.Duration, begun bool) {
+	h.mark = dedupe.Mark{Verdict: dedupe.Begun}
+	if h.g.store != nil {
+		m, err := h.g.store.Begin(ctx, h.key, h.print, h.g.o.Timeout+leaseMargin)
+		h.g.countCheck(m, err)
+		if err != nil {
+			return notYet, h.storeFailed(ctx, err), false
+		}
+		h.mark, h.errors = m, 0
+	}
+	switch h.mark.Verdict {
+	case dedupe.Repeat:
+		return repeat, 0, false
+	case dedupe.Begun:
+		h.holding = true
+	default:
+		// Its holder may be done long before its lease ends.
+		return notYet, min(max(time.Until(h.mark.Until), 10*time.Millisecond), askHolder), false
+	}
+	if ctx.Err() != nil {
+		h.release(ctx, false)
+		return notYet, 0, false
+	}
+	if h.mark.Attempt > h.g.o.MaxAttempts {
+		// Counted before a call that this or another process did not survive.
+		h.release(ctx, false)
+		h.doom("attempts ended without an answer")
+		return notYet, 0, false
+	}
+	return notYet, 0, true
+}
+
+func (h *held) storeFailed(ctx context.Context, err error) time.Duration {
+	h.errors++
+	if ctx.Err() == nil && h.g.notices.due("store") {
+		h.g.log.Error("dedupe store fails; its messages are held until it answers", "error", err)
+	}
+	return h.g.o.Probe.Delay(h.errors, random{})
+}
+
+// attemptNumber counts calls: the store over redeliveries and restarts, the
+// broker its redeliveries. The larger one is nearer the truth: a store may have
+// lost or never had what another sidecar counted.
+func (h *held) attemptNumber() int { return max(h.mark.Attempt, h.d.Attempt+h.tries, 1) }
+
+func (h *held) call(ctx context.Context) push.Answer {
+	g := h.g
+	inFlight := g.metrics.inFlight.WithLabelValues(g.o.Subscription)
+	inFlight.Inc()
+	defer inFlight.Dec()
+	callCtx, cancel := g.callContext(ctx)
+	defer cancel()
+	a := g.handler.Deliver(callCtx, &push.Call{
+		Delivery: h.d, ID: fmt.Sprintf("%s-%d", g.run, g.calls.Add(1)),
+		Attempt: h.attemptNumber(), MaxAttempts: g.o.MaxAttempts,
+	})
+	g.metrics.requests.WithLabelValues(g.o.Subscription, a.Code()).Inc()
+	if a.Disposition != push.Done && g.notices.due("answer "+a.Code()) {
+		g.log.Warn("handler did not take the message", "message_id", h.d.Identity, "attempt", h.attemptNumber(),
+			"code", a.Code(), "disposition", a.Disposition.String(), "error", a.Err)
+	}
+	return a
+}
+
+func (g *Gate) countCheck(m dedupe.Mark, err error) {
+	result := m.Verdict.String()
+	switch {
+	case err != nil:
+		result = "error"
+	case m.Conflict && m.Verdict == dedupe.Begun:
+		result = "conflict"
+	}
+	g.metrics.checks.WithLabelValues(g.o.Store, result).Inc()
+}
+
+func (g *Gate) sayDoor(turned bool, seen result, a *push.Answer) {
+	if !turned {
+		return
+	}
+	gauge := g.metrics.unreachable.WithLabelValues(g.o.Subscription)
+	if seen == broken {
+		gauge.Set(1)
+		g.log.Warn("handler cannot be reached; the subscription is held and the handler probed", "error", a.Err)
+		return
+	}
+	gauge.Set(0)
+	g.log.Info("handler is reached again")
+}
+
+// insist tries several times to write down what already happened, also when
+// ctx is done.
+func (h *held) insist(ctx context.Context, write func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	for try := 1; ; try++ {
+		err := write(ctx)
+		final := err == nil || errors.Is(err, dedupe.ErrFenced) || errors.Is(err, dedupe.ErrClosed)
+		if final || try == 5 || sleepUnless(ctx, h.g.o.Probe.Delay(try, random{}), nil) != nil {
+			return err
+		}
+	}
+}
+
+// release frees the mark. When the store does not take it, the mark's lease
+// ends by itself.
+func (h *held) release(ctx context.Context, counts bool) {
+	if !h.holding || h.g.store == nil {
+		return
+	}
+	h.holding = false
+	err := h.insist(ctx, func(ctx context.Context) error { return h.g.store.Release(ctx, h.key, h.mark, counts) })
+	if err != nil && h.g.notices.due("release") {
+		h.g.log.LogAttrs(ctx, slog.LevelWarn, "dedupe mark not released; the message waits for its lease to end",
+			slog.String("message_id", h.d.Identity), slog.Any("error", err))
+	}
+}

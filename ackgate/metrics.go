@@ -1,0 +1,49 @@
+package ackgate
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Metrics are shared by the gates of a process.
+type Metrics struct {
+	requests, acks, checks, sendBacks, unmarked, panics *prometheus.CounterVec
+	inFlight, held, unreachable                         *prometheus.GaugeVec
+}
+
+// NewMetrics makes the metrics and registers them; nil: they are not registered.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	m := &Metrics{}
+	counters := []struct {
+		to         **prometheus.CounterVec
+		name, help string
+		labels     []string
+	}{
+		{&m.requests, "remora_deliver_requests_total", "Handler calls, by status or one of timeout, unreachable, broken.", []string{"subscription", "code"}},
+		{&m.acks, "remora_acks_total", "Messages acked, by reason: handled, repeat, sent_back, dead_letter.", []string{"subscription", "reason"}},
+		{&m.checks, "remora_dedupe_checks_total", "Look-ups in the dedupe store: begun, repeat, in_progress, conflict, error.", []string{"store", "result"}},
+		{&m.sendBacks, "remora_deliver_send_backs_total", "Send-backs to the broker: confirmed, refused.", []string{"subscription", "result"}},
+		{&m.unmarked, "remora_deliver_unmarked_total", "Messages acked after a 200 whose done mark could not be written.", []string{"subscription"}},
+		{&m.panics, "remora_deliver_panics_total", "Panics while delivering; the message is held.", []string{"subscription"}},
+	}
+	for _, c := range counters {
+		*c.to = prometheus.NewCounterVec(prometheus.CounterOpts{Name: c.name, Help: c.help}, c.labels)
+		register(r, *c.to)
+	}
+	gauges := []struct {
+		to         **prometheus.GaugeVec
+		name, help string
+	}{
+		{&m.inFlight, "remora_deliver_in_flight", "Handler calls that run."},
+		{&m.held, "remora_deliver_held", "Messages taken from the broker and not yet acked."},
+		{&m.unreachable, "remora_deliver_unreachable", "1 while the handler cannot be reached and the subscription is held."},
+	}
+	for _, g := range gauges {
+		*g.to = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: g.name, Help: g.help}, []string{"subscription"})
+		register(r, *g.to)
+	}
+	return m
+}
+
+func register(r prometheus.Registerer, c prometheus.Collector) {
+	if r != nil {
+		r.MustRegister(c)
+	}
+}

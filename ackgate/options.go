@@ -1,0 +1,79 @@
+package ackgate
+
+import (
+	"time"
+
+	"github.com/remora-mq/remora/internal/backoff"
+)
+
+// Options are the settings of one subscription.
+type Options struct {
+	// Subscription names it in metrics and logs.
+	Subscription string
+	// Scope of its dedupe keys: cluster, topic and group, and the instance for
+	// broadcast.
+	Scope string
+	// Key says what repeats are recognised by; zero: the message ID.
+	Key KeyRule
+	// Store names the dedupe store in metrics; "": off.
+	Store string
+	// Concurrency bounds handler calls at a time; 0: 16.
+	Concurrency int
+	// Timeout of one handler call; 0: 30 s.
+	Timeout time.Duration
+	// MaxAttempts makes a dead letter of a message whose handler failed so
+	// often; 0: 16.
+	MaxAttempts int
+	// Retry is the wait after a failed attempt; zero: 1 s, doubling up to 2 h.
+	Retry backoff.Policy
+	// Probe is the wait between calls of an unreachable handler, and of a store
+	// that fails; zero: 100 ms, doubling up to 5 s.
+	Probe backoff.Policy
+	// InPlace bounds the sum of the waits of one delivery before it is sent
+	// back; 0: 10 s, at most MaxHold.
+	InPlace time.Duration
+	// MaxHold bounds one wait that the handler asked for; 0: 10 min.
+	MaxHold time.Duration
+	// Grace is how long running calls may go on when Run's context has ended;
+	// 0: Timeout, negative: not at all.
+	Grace time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	setDefault(&o.Store, "off")
+	setDefault(&o.Concurrency, 16)
+	setDefault(&o.Timeout, 30*time.Second)
+	setDefault(&o.MaxAttempts, 16)
+	setDefault(&o.Retry, backoff.Policy{Initial: time.Second, Max: 2 * time.Hour})
+	setDefault(&o.Probe, backoff.Policy{Initial: 100 * time.Millisecond, Max: 5 * time.Second})
+	setDefault(&o.MaxHold, 10*time.Minute)
+	setDefault(&o.InPlace, 10*time.Second)
+	setDefault(&o.Grace, o.Timeout)
+	o.InPlace = min(o.InPlace, o.MaxHold)
+	return o
+}
+
+func setDefault[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}
+
+const (
+	// leaseMargin is how much longer than the timeout a mark is held: the
+	// handler has long been cut off when another delivery may begin.
+	leaseMargin = 30 * time.Second
+	// settleTimeout bounds what follows a call: also when the context is done,
+	// its result is written down.
+	settleTimeout = 5 * time.Second
+	// askAgain is the shortest time between two send-backs of one message. Each
+	// one that the broker stored but did not confirm is a copy.
+	askAgain = time.Minute
+	// sendBackTimeout bounds one send-back.
+	sendBackTimeout = 15 * time.Second
+	// askHolder is the longest time between two looks at another's mark.
+	askHolder = 5 * time.Second
+	// minWait keeps a handler that asks for no wait from being called in a loop.
+	minWait = time.Second
+)

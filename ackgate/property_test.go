@@ -1,0 +1,120 @@
+package ackgate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/remora-mq/remora/push"
+)
+
+// script is what happens to a few messages.
+type script struct {
+	ids      []string
+	answers  []push.Answer
+	takes    time.Duration
+	faults   []error
+	backs    []error
+	boom     int
+	doneFail int
+	relFail  int
+	noStore  bool
+	grace    time.Duration
+	until    time.Duration
+	attempts int
+}
+
+func drawScript(t *rapid.T) script {
+	answer := rapid.SampledFrom([]push.Answer{
+		{}, failed, failed, rejected, unreachable, busy(time.Second), busy(time.Hour),
+		{Disposition: push.Done, Status: 200}, {Disposition: push.Retry, Status: 202}, {Disposition: push.Wait},
+	})
+	fault := rapid.SampledFrom([]error{nil, nil, errFake})
+	wait := rapid.SampledFrom([]time.Duration{0, time.Millisecond, time.Second, 29 * time.Second, 31 * time.Second})
+	return script{
+		ids:      rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c", "d"}), 1, 6).Draw(t, "ids"),
+		answers:  rapid.SliceOfN(answer, 0, 40).Draw(t, "answers"),
+		takes:    wait.Draw(t, "takes"),
+		faults:   rapid.SliceOfN(fault, 0, 60).Draw(t, "faults"),
+		backs:    rapid.SliceOfN(fault, 0, 10).Draw(t, "backs"),
+		boom:     rapid.IntRange(-9, 3).Draw(t, "boom"),
+		doneFail: rapid.IntRange(0, 8).Draw(t, "doneFail"),
+		relFail:  rapid.IntRange(0, 8).Draw(t, "relFail"),
+		noStore:  rapid.Bool().Draw(t, "noStore"),
+		grace:    rapid.SampledFrom([]time.Duration{-1, 0, time.Second}).Draw(t, "grace"),
+		until:    rapid.SampledFrom([]time.Duration{time.Nanosecond, time.Second, 20 * time.Second, 10 * time.Minute, 24 * time.Hour}).Draw(t, "until"),
+		attempts: rapid.SampledFrom([]int{1, 2, 16}).Draw(t, "attempts"),
+	}
+}
+
+// play runs the script and returns everything that happened, in order.
+func (sc script) play(t *testing.T) (events []string, ends map[string]error) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t)
+		s.answers, s.takes, s.faults, s.backs = slices.Clone(sc.answers), sc.takes, slices.Clone(sc.faults), slices.Clone(sc.backs)
+		s.boom, s.doneFail, s.relFail, s.noStore = sc.boom, sc.doneFail, sc.relFail, sc.noStore
+		o := options()
+		o.Grace, o.MaxAttempts = sc.grace, sc.attempts
+		s.start(o)
+		for _, id := range sc.ids {
+			s.deliver = append(s.deliver, delivery(id))
+		}
+		s.run(sc.until, s.deliver...)
+		events, ends = s.events, s.ends
+	})
+	return events, ends
+}
+
+// TestNoAckWithoutAReason: whatever the handler answers, the store and the
+// broker refuse, and whenever the gate is stopped, each ack has its own reason
+// before it.
+func TestNoAckWithoutAReason(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		sc := drawScript(rt)
+		events, _ := sc.play(t)
+		if bad := unfounded(events); bad != "" {
+			rt.Fatalf("%s\n%+v\n  %s", bad, sc, strings.Join(events, "\n  "))
+		}
+		if t.Failed() {
+			rt.Fatalf("a delivery was given up: %+v", sc)
+		}
+	})
+}
+
+// unfounded names the first ack without a reason of its own. One 200, one
+// repeat or one confirmed send-back founds one ack.
+func unfounded(events []string) string {
+	reasons := map[string]int{}
+	for i, e := range events {
+		what, id, _ := strings.Cut(e, " ")
+		switch what {
+		case "200", "back", "dead":
+			if !strings.HasPrefix(id, "refused") {
+				reasons[id]++
+			}
+		case "repeat":
+			reasons[strings.TrimPrefix(id, "id:")]++
+		case "ack":
+			if reasons[id]--; reasons[id] < 0 {
+				return fmt.Sprintf("event %d acks %s without a reason", i, id)
+			}
+		}
+	}
+	return ""
+}
+
+// TestUnfoundedSees: the check itself can fail.
+func TestUnfoundedSees(t *testing.T) {
+	for _, events := range [][]string{
+		{"ack a"}, {"call a", "ack a"}, {"200 b", "ack a"}, {"back refused a", "ack a"}, {"200 a", "ack a", "ack a"}, {"ack a", "200 a"},
+	} {
+		if unfounded(events) == "" {
+			t.Errorf("%v passes", events)
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package ackgate
+
+import (
+	"context"
+	"time"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/push"
+)
+
+// settle decides what an answer means for the message.
+func (h *held) settle(ctx context.Context, a push.Answer) (reason, time.Duration) {
+	switch a.Disposition {
+	case push.Done:
+		return h.finish(ctx), 0
+	case push.DeadLetter:
+		h.release(ctx, true)
+		h.doom("rejected by the handler")
+		return notYet, 0
+	case push.Wait:
+		h.release(ctx, false)
+		return notYet, min(max(a.RetryAfter, minWait), h.g.o.MaxHold)
+	case push.Unreachable:
+		h.release(ctx, false)
+		return notYet, 0 // the door makes it wait
+	default:
+		attempt := h.attemptNumber()
+		h.tries++
+		h.release(ctx, true)
+		return notYet, h.failed(attempt)
+	}
+}
+
+// finish writes done, and acks also when it cannot: the handler did answer
+// 200, and holding the message would call it again.
+func (h *held) finish(ctx context.Context) reason {
+	if h.g.store == nil {
+		return handled
+	}
+	err := h.insist(ctx, func(ctx context.Context) error { return h.g.store.Done(ctx, h.key, h.mark) })
+	if err != nil {
+		h.g.metrics.unmarked.WithLabelValues(h.g.o.Subscription).Inc()
+		if h.g.notices.due("unmarked") {
+			h.g.log.Error("handled, but not marked done: a repeat would reach the handler", "message_id", h.d.Identity, "error", err)
+		}
+	}
+	return handled
+}
+
+// failed plans what follows a failed attempt: a short wait here, or a longer
+// one in the broker's custody.
+func (h *held) failed(attempt int) (wait time.Duration) {
+	if attempt >= h.g.o.MaxAttempts {
+		h.doom("out of attempts")
+		return 0
+	}
+	delay := h.g.o.Retry.Delay(attempt, random{})
+	h.due = time.Now().Add(delay)
+	if h.inPlace+delay <= h.g.o.InPlace {
+		h.inPlace += delay
+		return delay
+	}
+	h.back = &broker.SendBack{}
+	return 0
+}
+
+// doom makes the message a dead letter as soon as the broker takes it.
+func (h *held) doom(cause string) {
+	h.back = &broker.SendBack{DeadLetter: true}
+	if h.g.notices.due("dead letter") {
+		h.g.log.Warn("message becomes a dead letter", "message_id", h.d.Identity, "cause", cause)
+	}
+}
+
+// giveBack asks the broker to take the message, when that may be tried: at most
+// once a minute for a message, and by one message at a time while it fails.
+func (h *held) giveBack(ctx context.Context) reason {
+	if time.Now().Before(h.askAt) {
+		return notYet
+	}
+	v, wait, _ := h.g.brokerDoor(h.d).try()
+	if v.d == nil {
+		h.askAt = time.Now().Add(min(wait, askAgain))
+		return notYet
+	}
+	seen := broken // also when SendBack panics
+	defer func() { v.leave(seen) }()
+	if err := h.sendBack(ctx); err != nil {
+		h.refused(ctx, err)
+		return notYet
+	}
+	seen = working
+	return h.taken(ctx)
+}
+
+func (h *held) sendBack(ctx context.Context) error {
+	back := *h.back
+	if !back.DeadLetter {
+		back.Delay = max(time.Until(h.due), 0)
+	}
+	h.askAt = time.Now().Add(askAgain)
+	ctx, cancel := context.WithTimeout(ctx, sendBackTimeout)
+	defer cancel()
+	return h.g.consumer.SendBack(ctx, h.d, back)
+}
+
+func (h *held) refused(ctx context.Context, err error) {
+	h.g.metrics.sendBacks.WithLabelValues(h.g.o.Subscription, "refused").Inc()
+	if ctx.Err() == nil && h.g.notices.due("send back") {
+		h.g.log.Error("broker does not take a message back; it is held, and retried here",
+			"message_id", h.d.Identity, "queue", h.d.Queue, "dead_letter", h.back.DeadLetter, "error", err)
+	}
+}
+
+// taken: the broker confirmed that it has the message.
+func (h *held) taken(ctx context.Context) reason {
+	h.g.metrics.sendBacks.WithLabelValues(h.g.o.Subscription, "confirmed").Inc()
+	if !h.back.DeadLetter {
+		return sentBack
+	}
+	if h.g.store != nil {
+		// Failing only means that a redrive has fewer attempts.
+		_ = h.insist(ctx, func(ctx context.Context) error { return h.g.store.Forget(ctx, h.key, h.mark) })
+	}
+	return deadLetter
+}
