@@ -22,7 +22,10 @@ type body struct {
 
 func (s *Server) newBody(ctx *fasthttp.RequestCtx, c *conn) *body {
 	b := &body{stream: ctx.RequestBodyStream(), length: ctx.Request.Header.ContentLength(), conn: c, budget: s.budget}
-	b.drained = b.stream == nil || b.length == 0
+	if b.stream == nil { // fasthttp says -2 of a GET, which is not chunked
+		b.length = 0
+	}
+	b.drained = b.length == 0
 	return b
 }
 

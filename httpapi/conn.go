@@ -35,6 +35,7 @@ type conn struct {
 	held   bool // first waits to be read
 
 	mu        sync.Mutex
+	waiting   bool // in awaitRequest: nothing of fasthttp is held
 	busy      bool // a request is on its way: finish must not close
 	finishing bool // no further request is taken
 }
@@ -64,6 +65,9 @@ func (c *conn) awaitRequest(idle time.Duration) bool {
 	if c.SetReadDeadline(time.Now().Add(idle)) != nil {
 		return false
 	}
+	c.mu.Lock()
+	c.waiting = true
+	c.mu.Unlock()
 	var b [1]byte
 	if n, _ := c.Conn.Read(b[:]); n == 0 || !c.begin() {
 		return false
@@ -134,6 +138,7 @@ func (c *conn) linger() {
 func (c *conn) begin() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.waiting = false
 	c.busy = c.busy || !c.finishing
 	return c.busy
 }

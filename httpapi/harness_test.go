@@ -48,11 +48,18 @@ func start(t *testing.T, opts httpapi.Options) *listener {
 
 func startOn(t *testing.T, ln net.Listener, opts httpapi.Options) *listener {
 	t.Helper()
+	fake := newFakeSpool()
+	return startServer(t, ln, opts, fake, fake)
+}
+
+// startServer serves sp; fake is what the test looks into.
+func startServer(t *testing.T, ln net.Listener, opts httpapi.Options, sp httpapi.Spool, fake *fakeSpool) *listener {
+	t.Helper()
 	if opts.BrokerType == "" {
 		opts.BrokerType = "embedded"
 	}
-	l := &listener{t: t, spool: newFakeSpool(), addr: ln.Addr().String()}
-	l.server = httpapi.New(opts, l.spool)
+	l := &listener{t: t, spool: fake, addr: ln.Addr().String()}
+	l.server = httpapi.New(opts, sp)
 	network := ln.Addr().Network()
 	transport := &http.Transport{
 		DisableCompression: true, MaxIdleConnsPerHost: 128,

@@ -48,7 +48,7 @@ type Server struct {
 	stopping  bool
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
-	serving   sync.WaitGroup // one per connection; Add under mu, while not stopping
+	serving   sync.WaitGroup // one per connection and per Serve; Add under mu, while not stopping
 }
 
 // New returns a Server over the spool. It opens nothing.

@@ -52,6 +52,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	if !s.addListener(ln) {
 		return nil
 	}
+	defer s.serving.Done()
 	for {
 		nc, err := ln.Accept()
 		switch {
@@ -89,10 +90,12 @@ func (s *Server) pause(d time.Duration) {
 func (s *Server) addListener(ln net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.stopping {
-		s.listeners[ln] = struct{}{}
+	if s.stopping {
+		return false
 	}
-	return !s.stopping
+	s.listeners[ln] = struct{}{}
+	s.serving.Add(1)
+	return true
 }
 
 func (s *Server) isStopping() bool {
@@ -103,22 +106,27 @@ func (s *Server) isStopping() bool {
 
 // admit starts a goroutine that serves the connection, or refuses it.
 func (s *Server) admit(nc net.Conn) {
-	c := newConn(nc)
 	if !peerAllowed(nc, s.opts.PeerUIDs) {
 		s.turnAway(nc, problem.New(problem.PeerRefused, "the user of this process is not one of the configured ones"))
 		return
 	}
+	if p := s.startServing(newConn(nc)); p != nil {
+		s.turnAway(nc, p)
+	}
+}
+
+func (s *Server) startServing(c *conn) *problem.Problem {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.stopping:
-		nc.Close()
+		return problem.New(problem.Draining, "the sidecar is stopping")
 	case len(s.conns) >= s.opts.MaxConns:
-		s.turnAway(nc, problem.New(problem.Busy, "%d connections are open", len(s.conns)).WithLimit(int64(s.opts.MaxConns)))
-	default:
-		s.conns[c] = struct{}{}
-		s.serving.Go(func() { s.serveConn(c) })
+		return problem.New(problem.Busy, "as many connections are open as are allowed").WithLimit(int64(s.opts.MaxConns))
 	}
+	s.conns[c] = struct{}{}
+	s.serving.Go(func() { s.serveConn(c) })
+	return nil
 }
 
 // turnAway answers before a request was read, in one small write that cannot block.

@@ -1,0 +1,297 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/httpapi"
+	"github.com/remora-mq/remora/spool"
+)
+
+// dial opens a connection that ends with the test.
+func (l *listener) dial() (net.Conn, *bufio.Reader) {
+	l.t.Helper()
+	c, err := net.Dial("tcp", l.addr)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { c.Close() })
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		l.t.Fatal(err)
+	}
+	return c, bufio.NewReader(c)
+}
+
+// roundTrip sends a request on an open connection and reads its answer.
+func (l *listener) roundTrip(c net.Conn, r *bufio.Reader, sent string) *http.Response {
+	l.t.Helper()
+	if _, err := io.WriteString(c, sent); err != nil {
+		l.t.Fatal(err)
+	}
+	res, err := http.ReadResponse(r, nil)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		l.t.Fatal(err)
+	}
+	return res
+}
+
+const one = head + "Content-Length: 1\r\n\r\nx"
+
+// TestNothingIsKeptOfABuffer: what the spool got of a request does not change
+// when fasthttp uses the request's buffers again.
+func TestNothingIsKeptOfABuffer(t *testing.T) {
+	const conns, each = 64, 20
+	l := start(t, httpapi.Options{})
+	var clients sync.WaitGroup
+	for n := range conns {
+		clients.Go(func() {
+			c, r := l.dial()
+			for i := range each {
+				text := fmt.Sprintf("%02d-%04d-", n, i)
+				body := strings.Repeat(text, 1+(n*each+i)%300)
+				res := l.roundTrip(c, r, fmt.Sprintf("POST /v1/topics/t%s/messages?prop.q=%s HTTP/1.1\r\nHost: localhost\r\nMQ-Tag: %s\r\nMQ-Key: %s\r\n"+
+					"MQ-Ordering-Key: %s\r\nMQ-Property: p=%s\r\nIdempotency-Key: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
+					text, text, text, text, text, text, text, text, len(body), body))
+				if res.StatusCode != 202 {
+					t.Errorf("connection %d, request %d: %d", n, i, res.StatusCode)
+				}
+			}
+		})
+	}
+	clients.Wait()
+	drafts := l.spool.stored()
+	if len(drafts) != conns*each {
+		t.Fatalf("%d stored, want %d", len(drafts), conns*each)
+	}
+	for _, d := range drafts {
+		checkWhole(t, d)
+	}
+}
+
+// checkWhole asserts that all fields of a draft are of one request.
+func checkWhole(t *testing.T, d spool.Draft) {
+	t.Helper()
+	text := strings.TrimPrefix(d.Topic, "t")
+	want := props("p", text, "q", text)
+	if d.Tag != text || len(d.Keys) != 1 || d.Keys[0] != text || d.OrderingKey != text || d.ContentType != text || d.DedupeKey != text ||
+		fmt.Sprint(d.Properties) != fmt.Sprint(want) || strings.ReplaceAll(string(d.Body), text, "") != "" {
+		t.Errorf("a message of two requests: %q %q %q %q %q %q %v %.40q", d.Topic, d.Tag, d.Keys, d.OrderingKey, d.ContentType, d.DedupeKey, d.Properties, d.Body)
+	}
+}
+
+// TestSpoolMayKeepWhatTheClientGaveUp: the answer comes before the spool has
+// finished, and the next requests on the connection must not write into what
+// the spool still reads.
+func TestSpoolMayKeepWhatTheClientGaveUp(t *testing.T) {
+	ln, err := httpapi.Listen("127.0.0.1:0", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := &lateSpool{fakeSpool: newFakeSpool()}
+	l := startServer(t, ln, httpapi.Options{AppendTimeout: 5 * time.Millisecond}, late, late.fakeSpool)
+	c, r := l.dial()
+	for i := range 10 {
+		body := strings.Repeat(fmt.Sprint(i), 3000)
+		res := l.roundTrip(c, r, fmt.Sprintf("POST /v1/topics/t%d/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", i, len(body), body))
+		if res.StatusCode != 503 {
+			t.Errorf("answered %d, want 503", res.StatusCode)
+		}
+	}
+	for i, d := range late.kept() {
+		if want := strings.Repeat(fmt.Sprint(i), 3000); string(d.Body) != want || d.Topic != fmt.Sprintf("t%d", i) {
+			t.Errorf("draft %d has become %q %.20q", i, d.Topic, d.Body)
+		}
+	}
+}
+
+// lateSpool keeps drafts and never answers in time.
+type lateSpool struct {
+	*fakeSpool
+	got []spool.Draft
+}
+
+func (s *lateSpool) kept() []spool.Draft {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.got
+}
+
+func TestHalfOpenConnectionsDoNotStarve(t *testing.T) {
+	const half = 500
+	l := start(t, httpapi.Options{ReadTimeout: 10 * time.Second})
+	for i := range half {
+		c, _ := l.dial()
+		if _, err := io.WriteString(c, head[:1+i%len(head)]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 50 {
+		l.accepted(l.do("POST", orders, "x"))
+	}
+}
+
+func TestSlowRequestsEnd(t *testing.T) {
+	l := start(t, httpapi.Options{ReadTimeout: 50 * time.Millisecond})
+	for name, sent := range map[string]string{
+		"header": head, "body": head + "Content-Length: 5\r\n\r\nx", "large body": head + "Content-Length: 20000\r\n\r\n" + strings.Repeat("x", 10_000),
+		"chunks": head + "Transfer-Encoding: chunked\r\n\r\n5\r\nx",
+	} {
+		c, r := l.dial()
+		if res := l.roundTrip(c, r, sent); res.StatusCode != 408 || !res.Close {
+			t.Errorf("slow %s: %d, close %t; want 408 and the end", name, res.StatusCode, res.Close)
+		}
+		if _, err := r.ReadByte(); err != io.EOF {
+			t.Errorf("slow %s: the connection is still open: %v", name, err)
+		}
+	}
+	if n := len(l.spool.stored()); n != 0 {
+		t.Errorf("%d messages stored", n)
+	}
+}
+
+// TestConnectionIsParkedAndTakenUpAgain also shows that nobody's first byte is
+// lost on the way.
+func TestConnectionIsParkedAndTakenUpAgain(t *testing.T) {
+	l := start(t, httpapi.Options{})
+	c, r := l.dial()
+	for range 2 {
+		if res := l.roundTrip(c, r, one); res.StatusCode != 202 || res.Close {
+			t.Fatalf("answered %d, close %t", res.StatusCode, res.Close)
+		}
+	}
+	waitParked(t, l, 1)
+	if res := l.roundTrip(c, r, one[:1]+one[1:]); res.StatusCode != 202 {
+		t.Errorf("after parking: %d", res.StatusCode)
+	}
+}
+
+func waitParked(t *testing.T, l *listener, n int) {
+	t.Helper()
+	for l.server.Parked() != n {
+		if t.Context().Err() != nil {
+			t.Fatal("connections are not parked")
+		}
+		runtime.Gosched()
+		time.Sleep(time.Millisecond) // polls what fasthttp gives no signal for
+	}
+}
+
+// TestIdleConnectionsCostLittle: a parked one holds no buffer for a header.
+func TestIdleConnectionsCostLittle(t *testing.T) {
+	const conns = 400
+	l := start(t, httpapi.Options{})
+	before := heap()
+	for range conns {
+		c, r := l.dial()
+		l.roundTrip(c, r, one)
+	}
+	waitParked(t, l, conns)
+	// The client's side has a bufio.Reader of 4 KiB and the fake keeps messages.
+	if each := (heap() - before) / conns; each > 16<<10 {
+		t.Errorf("an idle connection holds %d bytes", each)
+	}
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // the first moves pooled buffers to the victims, the second frees them
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+func TestIdleConnectionsEnd(t *testing.T) {
+	l := start(t, httpapi.Options{IdleTimeout: 20 * time.Millisecond})
+	for _, sent := range []string{"", one} {
+		c, r := l.dial()
+		if sent != "" {
+			l.roundTrip(c, r, sent)
+		}
+		if rest, err := io.ReadAll(r); err != nil || len(rest) != 0 {
+			t.Errorf("after %q: %q, %v; want the end without a word", sent, rest, err)
+		}
+	}
+}
+
+func TestTooManyConnections(t *testing.T) {
+	l := start(t, httpapi.Options{MaxConns: 2})
+	for range 2 {
+		c, r := l.dial()
+		l.roundTrip(c, r, one)
+	}
+	_, r := l.dial()
+	res, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || !res.Close {
+		t.Errorf("the third connection: %d %v", res.StatusCode, res.Header)
+	}
+}
+
+func TestIngestBudget(t *testing.T) {
+	l := start(t, httpapi.Options{MaxMessage: 1000, MaxBatchBytes: 1000, IngestBudget: 1000})
+	entered, leave := make(chan struct{}), make(chan struct{})
+	l.spool.hold = func(context.Context) error {
+		entered <- struct{}{}
+		<-leave
+		return nil
+	}
+	answers := make(chan *answer, 1)
+	go func() { answers <- l.do("POST", orders, strings.Repeat("x", 900)) }()
+	<-entered
+	for _, chunked := range []bool{false, true} {
+		body := strings.Repeat("y", 200)
+		req := l.request("POST", orders, body)
+		if chunked {
+			req.ContentLength = -1
+		}
+		a := l.send(req, body)
+		if a.StatusCode != 503 || a.code() != "busy" {
+			t.Errorf("over the budget, chunked %t: %d %s", chunked, a.StatusCode, a.raw)
+		}
+		checkRetryAfter(t, a)
+	}
+	close(leave)
+	l.accepted(<-answers)
+	go func() { <-entered }()
+	l.accepted(l.do("POST", orders, strings.Repeat("z", 1000))) // everything was given back
+}
+
+// TestRefusalReachesAClientThatStillSends: closing at once would reset the
+// connection, and the client would see that instead of the 413.
+func TestRefusalReachesAClientThatStillSends(t *testing.T) {
+	l := start(t, httpapi.Options{MaxMessage: 1000})
+	for range 20 {
+		a := l.do("POST", orders, strings.Repeat("x", 8<<20))
+		if a.StatusCode != 413 {
+			t.Fatalf("answered %d", a.StatusCode)
+		}
+	}
+}
+
+func TestPanicIsAnsweredAndLogged(t *testing.T) {
+	l := start(t, httpapi.Options{})
+	l.spool.hold = func(context.Context) error { panic("a bug") }
+	a := l.do("POST", orders, "x")
+	l.refused(a, 500, "internal")
+	if a.json["stored"] != "unknown" {
+		t.Errorf("stored = %v", a.json["stored"])
+	}
+	l.spool.hold = nil
+	l.accepted(l.do("POST", orders, "x"))
+}
