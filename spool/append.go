@@ -16,7 +16,7 @@ import (
 // nothing; its receipt is the first one's, as it stands now, with Duplicate set.
 //
 // Errors: a *DraftError for ErrKeyReused and ErrKeySettled; ErrFull,
-// ErrTooManyTopics, ErrClosed, ErrReadOnly: nothing was stored. ErrUnknown: it
+// ErrTooManyTopics, ErrTooLarge, ErrClosed, ErrReadOnly: nothing was stored. ErrUnknown: it
 // may be; a retry under the same key decides.
 func (s *Spool) Append(ctx context.Context, drafts []Draft) ([]message.Receipt, error) {
 	if s.closed() {
@@ -26,10 +26,12 @@ func (s *Spool) Append(ctx context.Context, drafts []Draft) ([]message.Receipt, 
 	if err := s.prepare(ctx, drafts, op); err != nil {
 		return nil, err
 	}
-	if err := s.commit(ctx, op, op.size()); err != nil {
+	if err := s.commit(ctx, op); err != nil {
+		if !errors.Is(err, ErrUnknown) { // else apply has them, or open sweeps them
+			s.dropPayloads(op)
+		}
 		return nil, fmt.Errorf("append: %w", err)
 	}
-	s.dropPayloads(op)
 	if op.err != nil {
 		return nil, op.err
 	}
@@ -53,8 +55,8 @@ type newMessage struct {
 func (n *newMessage) recordSize() int {
 	const fixed = 64 // header, sequence, ID, time, CRC, lengths
 	size := fixed + len(n.msg.Topic) + len(n.msg.OrderingKey)
-	if n.external == nil {
-		size += n.size + 4*(6+2*len(n.msg.Keys)+2*len(n.msg.Properties))
+	if n.external == nil { // lengths take up to 3 bytes; Size counts 1 a key and 2 a property
+		size += n.size + 3*7 + len(n.msg.Keys) + 3*len(n.msg.Properties)
 	}
 	return size
 }
@@ -63,40 +65,54 @@ func (n *newMessage) recordSize() int {
 func (s *Spool) prepare(ctx context.Context, drafts []Draft, op *appendMessages) error {
 	total := 0
 	for i := range drafts {
+		op.added = append(op.added, newMessageOf(&drafts[i]))
 		total += drafts[i].Size()
 	}
-	if err := s.admit(total); err != nil {
+	if err := s.admit(op); err != nil {
 		return err
 	}
-	inline := inlinePayload
-	if total > inlineUnit {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	inline := s.sizes.inline
+	if total > s.sizes.unit {
 		inline = inlineSmall
 	}
-	for i := range drafts {
-		op.added = append(op.added, s.newMessage(&drafts[i], inline))
+	for _, n := range op.added {
+		if n.size > inline {
+			s.storeApart(n)
+		}
 	}
-	return ctx.Err()
+	return nil
 }
 
-func (s *Spool) newMessage(d *Draft, inline int) *newMessage {
+func newMessageOf(d *Draft) *newMessage {
 	m := d.Message
 	n := &newMessage{msg: &m, size: m.Size()}
 	if d.DedupeKey != "" {
 		n.key, n.fingerprint = hashKey(m.Topic, d.DedupeKey), shortFingerprint(d.Fingerprint)
 	}
-	if n.size > inline {
-		n.external = message.AppendPayload(nil, &m)
-		n.size = len(n.external) + len(m.Topic)
-		n.payload = s.storePayload(&m, n.external)
-	}
 	return n
 }
 
-// admit refuses what goes over the high-water mark.
-func (s *Spool) admit(size int) error {
+func (s *Spool) storeApart(n *newMessage) {
+	n.external = message.AppendPayload(nil, n.msg)
+	n.size = len(n.external) + len(n.msg.Topic)
+	n.payload = s.storePayload(n.msg, n.external)
+}
+
+// admit refuses what goes over the high-water mark. What is stored already needs
+// no room: its caller has to hear of it.
+func (s *Spool) admit(op *appendMessages) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held+int64(size) > s.opts.Limit {
+	size := int64(0)
+	for _, n := range op.added {
+		if _, known := s.keys.refs[n.key]; !known {
+			size += int64(n.size)
+		}
+	}
+	if size > 0 && s.held+size > s.opts.Limit {
 		return fmt.Errorf("%w: %d of %d bytes are held; raise spool.limit, or wait until the broker has taken some", ErrFull, s.held, s.opts.Limit)
 	}
 	return nil
@@ -108,41 +124,58 @@ type appendMessages struct {
 	err   error
 }
 
+// size is an upper bound: for each message its record, its dedupe key and where
+// its payload is, which may have to go again; for each topic block, index, topic.
 func (op *appendMessages) size() int {
-	const entries = 512 // block, index, topic, head, dedupe part: keys and checks
-	size := entries
+	const each = 128
+	size, topic := fixedSize, ""
 	for _, n := range op.added {
-		size += n.recordSize() + 160
+		if size += n.recordSize() + each; n.payload != nil {
+			size += int(n.payload.chunks) * deleteSize
+		}
+		if n.msg.Topic != topic {
+			size, topic = size+fixedSize, n.msg.Topic
+		}
 	}
 	return size
 }
 
 func (op *appendMessages) apply(c *commit) {
-	if op.err = op.check(c); op.err != nil {
-		return
-	}
+	op.err = op.check(c)
 	for _, n := range op.added {
-		if n.key == (keyHash{}) {
-			c.add(c.s.laneFor(n.msg.Topic), n)
-		} else if n.first = c.reserved[n.key]; n.first != nil {
+		if op.err != nil || !n.claim(c) {
+			c.dropChunks(n.payload)
 			continue
-		} else if ref, ok := c.s.keys.refs[n.key]; ok {
-			n.duplicateOf = ref.seq
-		} else {
-			c.reserved[n.key] = n
-			c.add(c.s.laneFor(n.msg.Topic), n)
 		}
+		c.add(c.s.laneFor(n.msg.Topic), n)
 	}
+}
+
+// claim takes the message's dedupe key; false: another message has it.
+func (n *newMessage) claim(c *commit) bool {
+	if n.key == (keyHash{}) {
+		return true
+	}
+	if n.first = c.reserved[n.key]; n.first != nil {
+		return false
+	}
+	ref, known := c.s.keys.refs[n.key]
+	if known {
+		n.duplicateOf = ref.seq
+		return false
+	}
+	c.reserved[n.key] = n
+	return true
 }
 
 // check finds what makes the whole unit impossible, before anything is changed.
 func (op *appendMessages) check(c *commit) error {
-	unknown := map[string]bool{}
+	unknown, own := map[string]bool{}, map[keyHash]uint64{}
 	for i, n := range op.added {
 		if c.s.lanes[n.msg.Topic] == nil {
 			unknown[n.msg.Topic] = true
 		}
-		if err := n.checkKey(c); err != nil {
+		if err := n.checkKey(c, own); err != nil {
 			return &DraftError{Index: i, Err: err}
 		}
 	}
@@ -152,11 +185,13 @@ func (op *appendMessages) check(c *commit) error {
 	return nil
 }
 
-func (n *newMessage) checkKey(c *commit) error {
+// checkKey looks for the key among those of the unit itself (own), of this
+// commit, and of all before.
+func (n *newMessage) checkKey(c *commit, own map[keyHash]uint64) error {
 	if n.key == (keyHash{}) {
 		return nil
 	}
-	fingerprint, known := n.fingerprint, false
+	fingerprint, known := own[n.key]
 	if first := c.reserved[n.key]; first != nil {
 		fingerprint, known = first.fingerprint, true
 	} else if ref, ok := c.s.keys.refs[n.key]; ok {
@@ -168,6 +203,7 @@ func (n *newMessage) checkKey(c *commit) error {
 	if known && fingerprint != n.fingerprint {
 		return ErrKeyReused
 	}
+	own[n.key] = n.fingerprint
 	return nil
 }
 

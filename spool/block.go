@@ -7,11 +7,6 @@ import (
 	"github.com/remora-mq/remora/message"
 )
 
-// maxBlock bounds one entry, far below Badger's value threshold of 1 MiB:
-// above it a value goes to the value log, whose failed syncs are only logged
-// (badger/v4 value.go).
-const maxBlock = 512 << 10
-
 // block is a run of messages of one commit and topic, sequences without a gap.
 // As an entry: the number of records, then the records.
 type block struct {

@@ -29,7 +29,7 @@ func (s *Spool) Cancel(ctx context.Context, id message.ID) (message.Receipt, err
 		return current, err
 	}
 	op := &endMessages{all: []*ending{end}}
-	if err := s.commit(context.WithoutCancel(ctx), op, op.size()); err != nil { // end is announced: no way back
+	if err := s.commit(context.WithoutCancel(ctx), op); err != nil { // end is announced: no way back
 		return current, fmt.Errorf("cancel message %s: %w", id, err)
 	}
 	if !end.done {

@@ -35,6 +35,8 @@ type commit struct {
 	keys     []keyEntry
 	sets     []pair
 	deletes  [][]byte
+
+	bytes, entries int // written
 }
 
 type pair struct{ key, value []byte }
@@ -71,7 +73,7 @@ func (c *commit) accept(l *lane, added []*newMessage) {
 	var b *block
 	for _, n := range added {
 		n.msg.Seq, n.msg.ID, n.msg.AcceptedAt = c.nextSeq(), c.nextID(), c.now
-		if b == nil || b.full(n.recordSize(), c.s.maxBlock) {
+		if b == nil || b.full(n.recordSize(), c.s.sizes.block) {
 			b = newBlock(l.id, n.msg.Seq)
 			c.blocks = append(c.blocks, b)
 		}
@@ -168,7 +170,13 @@ func (c *commit) drop(seq uint64, p *payload) {
 		return
 	}
 	c.deletes = append(c.deletes, chunkSetKey(seq))
-	c.deletes = append(c.deletes, p.keys()...)
+	c.dropChunks(p)
+}
+
+func (c *commit) dropChunks(p *payload) {
+	if p != nil {
+		c.deletes = append(c.deletes, p.keys()...)
+	}
 }
 
 // settle forgets full ranges and advances the head's low range.
@@ -183,21 +191,33 @@ func (c *commit) settle() {
 // write turns all that was noted into entries.
 func (c *commit) write() {
 	for _, b := range c.blocks {
-		c.tx.Set(blockKey(b.topic, b.firstSeq), b.value)
-		c.tx.Set(indexKey(b.firstSeq), index{topic: b.topic, count: b.count}.encode())
+		c.set(blockKey(b.topic, b.firstSeq), b.value)
+		c.set(indexKey(b.firstSeq), index{topic: b.topic, count: b.count}.encode())
 	}
 	for _, p := range c.sets {
-		c.tx.Set(p.key, p.value)
+		c.set(p.key, p.value)
 	}
 	for _, r := range slices.Sorted(maps.Keys(c.ranges)) {
-		c.tx.Set(bitmapKey(r), c.s.settled.ranges[r].encode())
+		c.set(bitmapKey(r), c.s.settled.ranges[r].encode())
 	}
 	c.writeKeys()
 	for l := range c.lanes {
-		c.tx.Set(topicKey(l.id), l.encode())
+		c.set(topicKey(l.id), l.encode())
 	}
 	for _, k := range c.deletes {
-		c.tx.Delete(k)
+		c.delete(k)
 	}
-	c.tx.Set(headKey, c.s.head.encode())
+	c.set(headKey, c.s.head.encode())
+}
+
+func (c *commit) set(key, value []byte) {
+	c.bytes += len(key) + len(value)
+	c.entries++
+	c.tx.Set(key, value)
+}
+
+func (c *commit) delete(key []byte) {
+	c.bytes += len(key)
+	c.entries++
+	c.tx.Delete(key)
 }

@@ -12,6 +12,8 @@ var (
 	ErrFull = errors.New("spool is full")
 	// ErrTooManyTopics: the limit of topics is reached.
 	ErrTooManyTopics = errors.New("too many topics")
+	// ErrTooLarge: the unit does not fit into one commit; send it in parts.
+	ErrTooLarge = errors.New("too many messages for one commit")
 	// ErrClosed: the spool is closing or closed.
 	ErrClosed = errors.New("spool is closed")
 	// ErrReadOnly: a sync failed before; the spool takes nothing more in this process.

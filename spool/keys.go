@@ -62,7 +62,7 @@ func (c *commit) writeKeys() {
 	for part := c.keys; len(part) > 0; {
 		n := min(perEntry, len(part))
 		c.s.keys.part++
-		c.tx.Set(dedupeKey(hourOf(c.now), c.s.keys.part), encodeKeys(part[:n]))
+		c.set(dedupeKey(hourOf(c.now), c.s.keys.part), encodeKeys(part[:n]))
 		part = part[n:]
 	}
 }

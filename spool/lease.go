@@ -84,7 +84,7 @@ func (s *Spool) leaseFrom(ctx context.Context, l *lane, opts LeaseOptions) ([]*L
 		case step.load:
 			err = s.loadBlocks(l)
 		case step.raise > 0:
-			err = s.commit(ctx, &raiseAttempted{l, step.raise}, 256)
+			err = s.commit(ctx, &raiseAttempted{l, step.raise})
 		default:
 			err = s.await(ctx, l.ready, step.wake)
 		}

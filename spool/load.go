@@ -120,10 +120,10 @@ func (s *Spool) sweepChunks(ctx context.Context) error {
 
 // deleteAll deletes keys, some thousand a transaction.
 func (s *Spool) deleteAll(ctx context.Context, keys [][]byte) error {
-	const some = 2000
+	const some = 1000
 	for len(keys) > 0 {
 		n := min(some, len(keys))
-		if err := s.commit(ctx, &deletion{keys[:n]}, n*48); err != nil {
+		if err := s.commit(ctx, &deletion{keys[:n]}); err != nil {
 			return err
 		}
 		keys = keys[n:]

@@ -93,7 +93,7 @@ func (s *Spool) expireHour(hour uint64) error {
 				op.kept = append(op.kept, k)
 			}
 		}
-		if err := s.commit(s.life, op, 512+len(keys)*48); err != nil {
+		if err := s.commit(s.life, op); err != nil {
 			return err
 		}
 	}
@@ -115,6 +115,8 @@ type dropKeys struct {
 	entry      []byte
 	gone, kept []keyEntry
 }
+
+func (d *dropKeys) size() int { return fixedSize + (len(d.gone)+len(d.kept))*deleteSize }
 
 func (d *dropKeys) apply(c *commit) {
 	x := &c.s.keys

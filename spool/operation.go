@@ -2,10 +2,13 @@ package spool
 
 import "github.com/remora-mq/remora/internal/kv"
 
-// operation is one change of the durable state. apply runs on the committer's
-// goroutine with s.mu held, changes memory, and notes in c what has to be
-// written; synced runs there too, with s.mu held, when all of it is on disk.
+// operation is one change of the durable state. size is an upper bound in bytes
+// of what it makes the commit write: more than that would fence the database.
+// apply runs on the committer's goroutine with s.mu held, changes memory, and
+// notes in c what has to be written; synced runs there too, with s.mu held, when
+// all of it is on disk.
 type operation interface {
+	size() int
 	apply(c *commit)
 	synced(s *Spool)
 }
@@ -14,6 +17,9 @@ type operation interface {
 type writer struct {
 	s    *Spool
 	last *commit // written, and not yet seen as synced
+
+	// wrote is a seam for tests, nil else: it compares what was declared and written.
+	wrote func(ops []operation, c *commit)
 }
 
 var _ kv.Participant[operation] = (*writer)(nil)
@@ -29,6 +35,9 @@ func (w *writer) Write(tx *kv.Tx, ops []operation) error {
 	w.s.mu.Unlock()
 	w.last = c
 	c.write()
+	if w.wrote != nil {
+		w.wrote(ops, c)
+	}
 	return nil
 }
 
@@ -51,20 +60,24 @@ type (
 	flush      struct{}
 )
 
+func (*beginEpoch) size() int     { return fixedSize }
 func (*beginEpoch) apply(*commit) {}
 func (*beginEpoch) synced(*Spool) {}
+func (*flush) size() int          { return fixedSize }
 func (*flush) apply(*commit)      {}
 func (*flush) synced(*Spool)      {}
 
 // deletion removes keys that nothing refers to.
 type deletion struct{ keys [][]byte }
 
+func (d *deletion) size() int       { return fixedSize + len(d.keys)*deleteSize }
 func (d *deletion) apply(c *commit) { c.deletes = append(c.deletes, d.keys...) }
 func (d *deletion) synced(*Spool)   {}
 
 // chunkWrite stores one chunk of a payload; nothing refers to it yet.
 type chunkWrite struct{ key, value []byte }
 
+func (w *chunkWrite) size() int       { return fixedSize + len(w.value) }
 func (w *chunkWrite) apply(c *commit) { c.sets = append(c.sets, pair{w.key, w.value}) }
 func (w *chunkWrite) synced(*Spool)   {}
 
@@ -73,6 +86,8 @@ type raiseAttempted struct {
 	lane *lane
 	upTo uint64
 }
+
+func (r *raiseAttempted) size() int { return fixedSize }
 
 func (r *raiseAttempted) apply(c *commit) {
 	r.lane.attempted = max(r.lane.attempted, r.upTo)

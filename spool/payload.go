@@ -12,15 +12,10 @@ import (
 // A payload too large for a record is stored in chunks first; the entry sx,
 // written in the same transaction as the record, makes it exist. Chunks without
 // it are swept at open.
-const (
-	chunkSize = 128 << 10
-	// inlinePayload is the largest payload kept in a record of its own accept.
-	inlinePayload = 64 << 10
-	// inlineUnit bounds the inline payloads of one Append; above it only small
-	// ones stay inline, so that the records of a batch fit into one commit.
-	inlineUnit  = 256 << 10
-	inlineSmall = 256
-)
+//
+// inlineSmall is the largest payload kept in its record when those of the unit
+// are too many.
+const inlineSmall = 256
 
 // payload says where the chunks of one payload are.
 type payload struct {
@@ -57,20 +52,19 @@ func (p *payload) keys() [][]byte {
 func (s *Spool) storePayload(m *message.Message, b []byte) *payload {
 	p := &payload{set: rand.Uint64(), rec: message.ExternalRecord(m, b)}
 	for len(b) > 0 {
-		n := min(chunkSize, len(b))
-		s.queue.Post(&chunkWrite{chunkKey(p.set, p.chunks), b[:n]}, n+64)
+		n := min(s.sizes.chunk, len(b))
+		s.post(&chunkWrite{chunkKey(p.set, p.chunks), b[:n]})
 		p.chunks++
 		b = b[n:]
 	}
 	return p
 }
 
-// dropPayloads deletes the chunks of what was refused, or known before.
+// dropPayloads deletes the chunks of what did not come to a commit.
 func (s *Spool) dropPayloads(op *appendMessages) {
 	for _, n := range op.added {
-		if n.payload != nil && (op.err != nil || n.duplicateOf != 0) {
-			keys := n.payload.keys()
-			s.queue.Post(&deletion{keys}, len(keys)*48)
+		if n.payload != nil {
+			s.post(&deletion{n.payload.keys()})
 		}
 	}
 }

@@ -95,6 +95,8 @@ type dropReceipts struct {
 	keys    [][]byte // the entries of the buckets, as they were read
 }
 
+func (d *dropReceipts) size() int { return fixedSize + len(d.keys)*deleteSize }
+
 func (d *dropReceipts) apply(c *commit) {
 	for _, b := range d.buckets {
 		c.s.receipts.drop(b)
@@ -124,7 +126,7 @@ func (s *Spool) expireReceipts() error {
 				return err
 			}
 		}
-		if err := s.commit(s.life, op, 1024+len(op.keys)*48+len(gone)<<receiptBucketShift); err != nil {
+		if err := s.commit(s.life, op); err != nil {
 			return err
 		}
 	}

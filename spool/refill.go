@@ -42,7 +42,7 @@ func (s *Spool) loadBlocks(l *lane) error {
 	}
 	s.mu.Unlock()
 	for _, op := range empty {
-		s.queue.Post(op, 256)
+		s.post(op)
 	}
 	if err != nil {
 		return fmt.Errorf("read topic %s: %w", l.topic, err)
@@ -146,6 +146,8 @@ type dropBlock struct {
 	lane  *lane
 	block diskBlock
 }
+
+func (d *dropBlock) size() int { return fixedSize }
 
 func (d *dropBlock) apply(c *commit) {
 	c.deletes = append(c.deletes, blockKey(d.lane.id, d.block.firstSeq), indexKey(d.block.firstSeq))

@@ -36,7 +36,8 @@ type rig struct {
 	db   *kv.DB
 	*spool.Spool
 
-	intruder *kv.Queue[func(*kv.Tx)]
+	overdrawn func() string // what a commit wrote above its declaration
+	intruder  *kv.Queue[func(*kv.Tx)]
 }
 
 func newRig(t testing.TB, opts spool.Options) *rig {
@@ -72,6 +73,7 @@ func (r *rig) tryOpen() error {
 		return errors.Join(err, db.Close())
 	}
 	r.db, r.Spool, r.intruder = db, s, nil
+	r.overdrawn = spool.Overdrawn(s)
 	return nil
 }
 
@@ -81,6 +83,9 @@ func (r *rig) close() {
 	}
 	if err := errors.Join(r.Spool.Close(), r.db.Close()); err != nil {
 		r.t.Error(err)
+	}
+	if over := r.overdrawn(); over != "" {
+		r.t.Error(over)
 	}
 	r.Spool = nil
 }

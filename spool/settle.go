@@ -48,16 +48,43 @@ func (op *endMessages) synced(s *Spool) {
 
 // size is an upper bound: a bitmap, a receipt, the deletion of block and index.
 func (op *endMessages) size() int {
-	size := 512
+	size := fixedSize
 	ranges := map[uint64]bool{}
 	for _, e := range op.all {
-		size += 320 + len(e.dead) + len(e.Topic) + len(e.LastError) + len(e.History.Events())*(maxDetail+32)
-		if e.payload != nil {
-			size += int(e.payload.chunks) * 48
-		}
+		size += e.bytes()
 		ranges[e.seq>>bitmapShift] = true
 	}
-	return size + len(ranges)*(4096/8+64)
+	return size + len(ranges)*bitmapBytes
+}
+
+// bitmapBytes bounds the entry of a bitmap.
+const bitmapBytes = 1<<bitmapShift/8 + 64
+
+// bytes bounds what e writes, without its bitmap.
+func (e *ending) bytes() int {
+	const each = 320 // numbers, IDs and texts of a receipt and a confirmation; keys that are deleted
+	size := each + len(e.dead) + len(e.Topic) + len(e.LastError) + (len(e.History.First)+len(e.History.Last))*(maxDetail+32)
+	if c := e.Confirmation; c != nil {
+		size += len(c.MessageID) + len(c.OffsetMessageID) + len(c.Queue)
+	}
+	if e.payload != nil {
+		size += int(e.payload.chunks) * deleteSize
+	}
+	return size
+}
+
+// parts cuts the endings into operations of at most limit bytes, or of one ending.
+func (op *endMessages) parts(limit int) (parts []*endMessages) {
+	size := limit
+	for _, e := range op.all {
+		n := e.bytes() + bitmapBytes
+		if size += n; size > limit {
+			parts, size = append(parts, &endMessages{}), fixedSize+n
+		}
+		last := parts[len(parts)-1]
+		last.all = append(last.all, e)
+	}
+	return parts
 }
 
 // Confirm records that the broker answered SEND_OK for leases; confirmations
@@ -79,8 +106,8 @@ func (s *Spool) Confirm(leases []*Lease, confirmations []message.Confirmation) {
 		}
 	}
 	s.mu.Unlock()
-	if len(op.all) > 0 {
-		s.queue.Post(op, op.size())
+	for _, part := range op.parts(s.sizes.op) {
+		s.post(part)
 	}
 }
 
@@ -159,7 +186,7 @@ func (s *Spool) Bury(ctx context.Context, l *Lease, reason, cause string) error 
 	s.leave(e, end)
 	s.mu.Unlock()
 	op := &endMessages{all: []*ending{end}}
-	if err := s.commit(context.WithoutCancel(ctx), op, op.size()); err != nil {
+	if err := s.commit(context.WithoutCancel(ctx), op); err != nil {
 		return fmt.Errorf("bury message %s: %w", l.ID, err)
 	}
 	return nil

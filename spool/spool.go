@@ -16,12 +16,14 @@ type Spool struct {
 	opts  Options
 	db    *kv.DB
 	queue *kv.Queue[operation]
+	sizes sizes
+
+	writer *writer
 
 	mu       sync.Mutex
 	head     head
 	lanes    map[string]*lane
 	byID     map[uint32]*lane
-	maxBlock int
 	settled  settledSet
 	entries  map[uint64]*entry   // held messages in memory, by sequence
 	dead     map[uint64]*lane    // dead letters, by sequence
@@ -62,9 +64,10 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
-	s.maxBlock = int(min(maxBlock, db.MaxValue()/2))
-	s.queue = kv.Attach(db, &writer{s: s})
-	if err := s.commit(ctx, &beginEpoch{}, 64); err != nil {
+	s.sizes = sizesFor(db)
+	s.writer = &writer{s: s}
+	s.queue = kv.Attach(db, s.writer)
+	if err := s.commit(ctx, &beginEpoch{}); err != nil {
 		return nil, fmt.Errorf("open spool: begin epoch: %w", err)
 	}
 	if err := s.sweepChunks(ctx); err != nil {
@@ -86,7 +89,7 @@ func (s *Spool) ID() message.SpoolID {
 func (s *Spool) Close() error {
 	s.stop.Do(func() { close(s.closing); s.end() })
 	s.running.Wait()
-	err := s.commit(context.Background(), &flush{}, 64)
+	err := s.commit(context.Background(), &flush{})
 	if errors.Is(err, ErrClosed) {
 		return nil
 	}
@@ -97,9 +100,12 @@ func (s *Spool) Close() error {
 // asked of it is unknown, and the process has to restart.
 func (s *Spool) Failed() <-chan struct{} { return s.db.Failed() }
 
+// post lets op ride in the next commit. Nobody learns of its outcome.
+func (s *Spool) post(op operation) { s.queue.Post(op, op.size()) }
+
 // commit runs op in a synced transaction.
-func (s *Spool) commit(ctx context.Context, op operation, size int) error {
-	err := s.queue.Commit(ctx, op, size)
+func (s *Spool) commit(ctx context.Context, op operation) error {
+	err := s.queue.Commit(ctx, op, op.size())
 	switch {
 	case err == nil:
 		return nil
@@ -109,6 +115,8 @@ func (s *Spool) commit(ctx context.Context, op operation, size int) error {
 		return ErrClosed
 	case errors.Is(err, kv.ErrFenced):
 		return fmt.Errorf("%w: %w", ErrReadOnly, err)
+	case errors.Is(err, kv.ErrTooLarge):
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	default:
 		return err
 	}
