@@ -34,6 +34,10 @@ func measure(ctx context.Context, o options, dir string, results *report.Run) (e
 		up = append(up, c)
 		results.Peers = append(results.Peers, c.name)
 	}
+	meanwhile, err := watchOthers(up)
+	if err != nil {
+		return err
+	}
 	for n := range o.rounds {
 		progressf("round %d of %d", n+1, o.rounds)
 		round, err := playRound(ctx, o, up)
@@ -41,6 +45,9 @@ func measure(ctx context.Context, o options, dir string, results *report.Run) (e
 			return err
 		}
 		results.Rounds = append(results.Rounds, round)
+	}
+	if results.Machine, err = meanwhile.verdict(); err != nil {
+		return err
 	}
 	return profileAll(ctx, o, up)
 }

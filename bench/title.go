@@ -9,9 +9,9 @@ import (
 
 // title says what was measured where: a figure without it means nothing.
 func (o *options) title(filesystem string) string {
-	return fmt.Sprintf("Durable publishes over HTTP, %d random bytes each; %v a measurement after %v of warm-up.\n%s, %d CPUs, %s%s%s.",
+	return fmt.Sprintf("Durable publishes over HTTP, %d random bytes each; %v a measurement after %v of warm-up.\n%s, %d CPUs, %s%s.",
 		o.size, o.measure, o.warmup, runtime.Version(), runtime.NumCPU(), filesystem,
-		firstField(", Linux ", "/proc/sys/kernel/osrelease"), firstField(", load average before ", "/proc/loadavg"))
+		firstField(", Linux ", "/proc/sys/kernel/osrelease"))
 }
 
 // firstField is empty where there is no such file.

@@ -10,6 +10,7 @@ import (
 	"github.com/remora-mq/remora/bench/load"
 	"github.com/remora-mq/remora/bench/proc"
 	"github.com/remora-mq/remora/bench/report"
+	"github.com/remora-mq/remora/bench/serve"
 )
 
 // calm bounds how long a server may go on working after the last answer.
@@ -18,57 +19,93 @@ const calm = 15 * time.Second
 // turn measures one peer at one number of connections. What the server still
 // does afterwards is part of its cost, and over before the next peer's turn.
 func (c *contestant) turn(ctx context.Context, o options, connections int) (report.Sample, error) {
-	before, err := c.usage()
+	before, err := c.meter(ctx)
 	if err != nil {
 		return report.Sample{}, err
 	}
 	memory := c.watchMemory(ctx)
-	result, client, err := c.load(ctx, o, connections)
+	result, err := load.Run(ctx, c.Dial, load.Options{Connections: connections, Size: o.size, Warmup: o.warmup, Measure: o.measure})
 	most, memErr := memory()
 	if err := errors.Join(err, memErr); err != nil {
 		return report.Sample{}, err
 	}
-	spent, err := c.spent(ctx, before)
+	after, err := c.settle(ctx)
 	if err != nil {
 		return report.Sample{}, err
 	}
-	spent.Anonymous = most
-	return sampleOf(c.PID() != 0, result, spent, client, o.size), c.Forget(ctx)
+	sample := report.Sample{
+		Rate: result.Rate,
+		P50:  time.Duration(result.Latency.ValueAtQuantile(50)) * time.Microsecond,
+		P99:  time.Duration(result.Latency.ValueAtQuantile(99)) * time.Microsecond,
+	}
+	if c.PID() != 0 && result.Taken > 0 {
+		sample.Client, sample.Cost = after.sub(before).cost(float64(result.Taken), o.size)
+		sample.Cost.Anonymous = float64(most) / (1 << 20)
+	}
+	return sample, c.Forget(ctx)
 }
 
-// load returns also what sending cost this process.
-func (c *contestant) load(ctx context.Context, o options, connections int) (r load.Result, client proc.Usage, err error) {
-	before, err := readIf(c.PID() != 0, os.Getpid())
-	if err != nil {
-		return r, client, err
-	}
-	r, err = load.Run(ctx, c.Dial, load.Options{Connections: connections, Size: o.size, Warmup: o.warmup, Measure: o.measure})
-	if err != nil {
-		return r, client, err
-	}
-	after, err := readIf(c.PID() != 0, os.Getpid())
-	return r, after.Sub(before), err
+// meter is all that has been spent so far.
+type meter struct {
+	server, client proc.Usage
+	commits        serve.Commits
 }
 
-func (c *contestant) usage() (proc.Usage, error) { return readIf(c.PID() != 0, c.PID()) }
-
-// readIf reads nothing of a peer that has no process of its own.
-func readIf(wanted bool, pid int) (proc.Usage, error) {
-	if !wanted {
-		return proc.Usage{}, nil
-	}
-	return proc.Read(pid)
+func (m meter) sub(earlier meter) meter {
+	return meter{m.server.Sub(earlier.server), m.client.Sub(earlier.client), m.commits.Sub(earlier.commits)}
 }
 
-func (c *contestant) spent(ctx context.Context, before proc.Usage) (proc.Usage, error) {
+// cost spreads it over the messages; client is seconds of this process.
+func (m meter) cost(messages float64, size int) (client float64, c *report.Cost) {
+	const unit = 100_000
+	c = &report.Cost{
+		CPU:     m.server.CPU.Seconds() / messages * unit,
+		Written: float64(m.server.Written) / messages / float64(size),
+	}
+	if n := m.commits.Count; n > 0 {
+		c.Shared, c.Commit = messages/float64(n), m.commits.Took/time.Duration(n)
+	}
+	return m.client.CPU.Seconds() / messages * unit, c
+}
+
+// committing is a peer that tells of its commits.
+type committing interface {
+	Commits(ctx context.Context) (serve.Commits, error)
+}
+
+// meter reads nothing of a peer that has no process of its own.
+func (c *contestant) meter(ctx context.Context) (m meter, err error) {
 	if c.PID() == 0 {
-		return proc.Usage{}, nil
+		return m, nil
+	}
+	if m.server, err = proc.Read(c.PID()); err != nil {
+		return m, err
+	}
+	if m.client, err = proc.Read(os.Getpid()); err != nil {
+		return m, err
+	}
+	if told, ok := c.Running.(committing); ok {
+		m.commits, err = told.Commits(ctx)
+	}
+	return m, err
+}
+
+// settle reads the meter of this process now, and that of the server when it
+// has become quiet.
+func (c *contestant) settle(ctx context.Context) (m meter, err error) {
+	if c.PID() == 0 {
+		return m, nil
+	}
+	now, err := c.meter(ctx)
+	if err != nil {
+		return m, err
 	}
 	if err := proc.Quiet(ctx, c.PID(), calm); err != nil {
-		return proc.Usage{}, fmt.Errorf("wait until it is quiet: %w", err)
+		return m, fmt.Errorf("wait until it is quiet: %w", err)
 	}
-	after, err := c.usage()
-	return after.Sub(before), err
+	m, err = c.meter(ctx)
+	m.client, m.commits = now.client, now.commits
+	return m, err
 }
 
 // watchMemory samples the anonymous memory until the returned function is
@@ -90,21 +127,4 @@ func (c *contestant) watchMemory(ctx context.Context) func() (int64, error) {
 		<-done
 		return most, err
 	}
-}
-
-func sampleOf(isServer bool, r load.Result, spent, client proc.Usage, size int) report.Sample {
-	s := report.Sample{
-		Rate: r.Rate,
-		P50:  time.Duration(r.Latency.ValueAtQuantile(50)) * time.Microsecond,
-		P99:  time.Duration(r.Latency.ValueAtQuantile(99)) * time.Microsecond,
-	}
-	if taken := float64(r.Taken); isServer && taken > 0 {
-		s.Client = client.CPU.Seconds() / taken * 1e5
-		s.Cost = &report.Cost{
-			CPU:       spent.CPU.Seconds() / taken * 1e5,
-			Written:   float64(spent.Written) / taken / float64(size),
-			Anonymous: float64(spent.Anonymous) / (1 << 20),
-		}
-	}
-	return s
 }

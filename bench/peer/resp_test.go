@@ -32,6 +32,9 @@ func TestReadReply(t *testing.T) {
 			if (err == nil) != (tt.fail == "") || err != nil && !strings.Contains(err.Error(), tt.fail) {
 				t.Errorf("got %v, want %q", err, tt.fail)
 			}
+			if strings.HasPrefix(tt.reply, "-") && err.Error() != tt.fail {
+				t.Errorf("got %v, want the server's own words", err)
+			}
 			if err == nil && r.Buffered() > 0 {
 				t.Errorf("%d bytes are left", r.Buffered())
 			}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 
@@ -81,7 +82,24 @@ func (s *server) Dial(ctx context.Context) (load.Client, error) {
 func (s *server) PID() int { return s.process.PID() }
 
 // ProfileURL is where net/http/pprof answers.
-func (s *server) ProfileURL() string { return "http://" + s.hello.Profile + "/debug/pprof" }
+func (s *server) ProfileURL() string { return "http://" + s.hello.Inside + "/debug/pprof" }
+
+// Commits tells what the server has synced so far.
+func (s *server) Commits(ctx context.Context) (c serve.Commits, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.hello.Inside+"/commits", nil)
+	if err != nil {
+		return c, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return c, fmt.Errorf("read commits: %w", err)
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(res.Body).Decode(&c); err != nil {
+		return c, fmt.Errorf("read commits: %w", err)
+	}
+	return c, nil
+}
 
 // Forget does nothing: what was confirmed is gone by itself, and is measured.
 func (s *server) Forget(context.Context) error { return nil }

@@ -30,15 +30,35 @@ func TestParseCPU(t *testing.T) {
 	}
 }
 
+func TestParseBusy(t *testing.T) {
+	tests := []struct {
+		name, stat string
+		want       time.Duration
+		ok         bool
+	}{
+		{"all but idle, iowait and guests", "cpu  1 20 300 999 999 4000 50000 600000 7 7\ncpu0 1 1\n", 6543210 * time.Millisecond, true},
+		{"too short", "cpu 1 2 3\n", 0, false},
+		{"another line", "cpu0 1 2 3 4 5 6 7 8 9 10\n", 0, false},
+		{"not numbers", "cpu 1 2 x 4 5 6 7 8 9 10\n", 0, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got, err := parseBusy(tt.stat); got != tt.want || (err == nil) != tt.ok {
+				t.Errorf("got %v, %v, want %v", got, err, tt.want)
+			}
+		})
+	}
+}
+
 func TestParseField(t *testing.T) {
-	const text = "wchar: 9\nwrite_bytes: 4096\ncancelled_write_bytes: 7\nAnonymous:         12 kB\nempty:\n"
+	const text = "wchar: 9\nwrite_bytes: 4096\ncancelled_write_bytes: 7\nRssAnon:\t      12 kB\nempty:\n"
 	tests := []struct {
 		name string
 		want int64
 		ok   bool
 	}{
 		{"write_bytes:", 4096, true},
-		{"Anonymous:", 12, true},
+		{"RssAnon:", 12, true},
 		{"bytes:", 0, false},
 		{"empty:", 0, false},
 	}

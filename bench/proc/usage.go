@@ -33,9 +33,12 @@ func Read(pid int) (u Usage, err error) {
 	return u, err
 }
 
-// Anonymous reads the anonymous memory of a process, in bytes.
+// Anonymous reads the anonymous memory of a process, in bytes, to within some
+// pages for each processor. Exact would be smaps_rollup, which walks all pages
+// while it holds a lock of the process: 15 ms for 500 MiB, in the middle of what
+// is measured.
 func Anonymous(pid int) (int64, error) {
-	kib, err := readField(pid, "smaps_rollup", "Anonymous:")
+	kib, err := readField(pid, "status", "RssAnon:")
 	return kib << 10, err
 }
 
@@ -43,8 +46,8 @@ func Anonymous(pid int) (int64, error) {
 // while, or when most is over.
 func Quiet(ctx context.Context, pid int, most time.Duration) error {
 	const step = 200 * time.Millisecond
-	tick := time.NewTicker(step)
-	defer tick.Stop()
+	ticker := time.NewTicker(step)
+	defer ticker.Stop()
 	last := time.Duration(-1)
 	for end := time.Now().Add(most); time.Now().Before(end); {
 		cpu, err := readCPU(pid)
@@ -56,7 +59,7 @@ func Quiet(ctx context.Context, pid int, most time.Duration) error {
 		}
 		last = cpu
 		select {
-		case <-tick.C:
+		case <-ticker.C:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -72,10 +75,12 @@ func readCPU(pid int) (time.Duration, error) {
 	return parseCPU(string(text))
 }
 
+// tick is USER_HZ: 100 on every Linux that Go runs on.
+const tick = 10 * time.Millisecond
+
 // parseCPU reads utime and stime, fields 14 and 15 of proc_pid_stat(5), in
 // ticks of 10 ms. The second field is a name that may hold anything.
 func parseCPU(stat string) (time.Duration, error) {
-	const tick = 10 * time.Millisecond // USER_HZ is 100 on every Linux that Go runs on
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 13 {
 		return 0, fmt.Errorf("read processor time: %q is not a process's stat", stat)
@@ -112,8 +117,8 @@ func parseField(text, name string) (int64, error) {
 // MostAnonymous samples the anonymous memory of a process until ctx is done,
 // and returns the most that it saw.
 func MostAnonymous(ctx context.Context, pid int) (most int64, err error) {
-	tick := time.NewTicker(250 * time.Millisecond)
-	defer tick.Stop()
+	ticker := time.NewTicker(250 * time.Millisecond)
+	defer ticker.Stop()
 	for {
 		now, err := Anonymous(pid)
 		if err != nil {
@@ -121,7 +126,7 @@ func MostAnonymous(ctx context.Context, pid int) (most int64, err error) {
 		}
 		most = max(most, now)
 		select {
-		case <-tick.C:
+		case <-ticker.C:
 		case <-ctx.Done():
 			return most, nil
 		}

@@ -18,6 +18,8 @@ var figures = []figure{
 	{"server: CPU s per 100,000 messages", ofCost(func(c *Cost) float64 { return c.CPU })},
 	{"server: bytes written per byte of body", ofCost(func(c *Cost) float64 { return c.Written })},
 	{"server: most anonymous memory, MiB", ofCost(func(c *Cost) float64 { return c.Anonymous })},
+	{"server: messages a commit", ofCost(func(c *Cost) float64 { return c.Shared })},
+	{"server: mean time of a commit, ms", ofCost(func(c *Cost) float64 { return millis(c.Commit) })},
 	{"load generator: CPU s per 100,000 messages", func(s Sample) (float64, bool) { return s.Client, s.Cost != nil }},
 }
 
@@ -26,13 +28,15 @@ func ofCost(value func(*Cost) float64) func(Sample) (float64, bool) {
 		if s.Cost == nil {
 			return 0, false
 		}
-		return value(s.Cost), true
+		v := value(s.Cost)
+		return v, v != 0
 	}
 }
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// table has a row a peer, without those that have no such figure.
+// table has a row a peer, without those that have no such figure;
+// nil: nobody has.
 func (f figure) table(run *Run) table {
 	head := []string{f.title}
 	for _, c := range run.Connections {
@@ -52,6 +56,9 @@ func (f figure) table(run *Run) table {
 		if !empty {
 			t = append(t, row)
 		}
+	}
+	if len(t) == 1 {
+		return nil
 	}
 	return t
 }

@@ -44,10 +44,10 @@ var (
 
 // rates is a run in which ours and theirs had these rates, round by round.
 func rates(pairs ...[2]float64) *Run {
-	run := &Run{Title: "Title.", Peers: []string{"ours", "theirs"}, Connections: []int{1, 64}}
+	run := &Run{Title: "Title.", Machine: "Quiet.", Peers: []string{"ours", "theirs"}, Connections: []int{1, 64}}
 	for _, p := range pairs {
 		run.Rounds = append(run.Rounds, Round{
-			ours:   {Rate: p[0], P50: 2 * time.Millisecond, P99: 9 * time.Millisecond, Client: 0.5, Cost: &Cost{CPU: 2.5, Written: 1.25, Anonymous: 40}},
+			ours:   {Rate: p[0], P50: 2 * time.Millisecond, P99: 9 * time.Millisecond, Client: 0.5, Cost: &Cost{CPU: 2.5, Written: 1.25, Anonymous: 40, Shared: 21.5}},
 			theirs: {Rate: p[1], P50: time.Millisecond, P99: 10 * time.Millisecond},
 		})
 	}
@@ -98,6 +98,7 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `Title.
+Quiet.
 Columns are connections; figures are median (min–max), rounds: 2.
 
 messages per second   1                    64
@@ -120,6 +121,9 @@ server: bytes written per byte of body   1                 64
 
 server: most anonymous memory, MiB   1                 64
   ours                               –   40.0 (40.0–40.0)
+
+server: messages a commit   1                 64
+  ours                      –   21.5 (21.5–21.5)
 
 load generator: CPU s per 100,000 messages   1                    64
   ours                                       –   0.500 (0.500–0.500)

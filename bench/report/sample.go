@@ -20,9 +20,11 @@ type Sample struct {
 // Cost is what a peer's process spent on the messages of one measurement, the
 // work after the last answer included.
 type Cost struct {
-	CPU       float64 // processor seconds per 100,000 messages
-	Written   float64 // bytes written to storage per byte of body
-	Anonymous float64 // MiB of anonymous memory, at most, while it was loaded
+	CPU       float64       // processor seconds per 100,000 messages
+	Written   float64       // bytes written to storage per byte of body
+	Anonymous float64       // MiB of anonymous memory, at most, while it was loaded
+	Shared    float64       // messages a commit; 0: it does not tell
+	Commit    time.Duration // mean
 }
 
 // Round is the measurements that were made one after the other.
@@ -31,6 +33,7 @@ type Round map[Key]Sample
 // Run is all of it. Peers and Connections are in the order of the page.
 type Run struct {
 	Title       string
+	Machine     string // what else it did
 	Peers       []string
 	Connections []int
 	Rounds      []Round

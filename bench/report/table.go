@@ -14,6 +14,9 @@ const none = "–"
 type table [][]string
 
 func (t table) write(w io.Writer) error {
+	if len(t) == 0 {
+		return nil
+	}
 	widths := t.widths()
 	var page strings.Builder
 	for _, row := range t {

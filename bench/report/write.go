@@ -8,7 +8,8 @@ import (
 
 // Write writes the page and returns the names of the targets that were missed.
 func Write(w io.Writer, run *Run, targets []Target) (missed []string, err error) {
-	if _, err = fmt.Fprintf(w, "%s\nColumns are connections; figures are median (min–max), rounds: %d.\n\n", run.Title, len(run.Rounds)); err != nil {
+	if _, err = fmt.Fprintf(w, "%s\n%s\nColumns are connections; figures are median (min–max), rounds: %d.\n\n",
+		run.Title, run.Machine, len(run.Rounds)); err != nil {
 		return nil, err
 	}
 	for _, f := range figures {

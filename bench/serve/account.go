@@ -1,6 +1,20 @@
 package serve
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
+
+// Commits is what a server has synced since it started.
+type Commits struct {
+	Count uint64        `json:"count"`
+	Took  time.Duration `json:"took_ns"` // all of them together
+}
+
+// Sub is what was synced since an earlier reading.
+func (c Commits) Sub(earlier Commits) Commits {
+	return Commits{Count: c.Count - earlier.Count, Took: c.Took - earlier.Took}
+}
 
 // Account is what a server says of all that it was sent.
 type Account struct {

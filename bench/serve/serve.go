@@ -33,13 +33,14 @@ func (k Kind) String() string {
 
 // Hello is said when the server listens.
 type Hello struct {
-	Addr    string `json:"addr"`
-	Profile string `json:"profile"` // where net/http/pprof listens
+	Addr   string `json:"addr"`
+	Inside string `json:"inside"` // where net/http/pprof and /commits listen
 }
 
 // storage is what is behind the listener.
 type storage interface {
 	httpapi.Spool
+	commits() Commits
 	// close waits until all is forwarded, closes, and tells what was accepted.
 	close(ctx context.Context) (Account, error)
 }
@@ -53,7 +54,7 @@ func Run(ctx context.Context, kind Kind, dir string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", kind, err)
 	}
-	err = listen(ctx, httpapi.New(httpapi.Options{Version: "bench", BrokerType: "null"}, store), out)
+	err = listen(ctx, httpapi.New(httpapi.Options{Version: "bench", BrokerType: "null"}, store), store, out)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
 	defer cancel()
 	account, closeErr := store.close(drain)
@@ -74,20 +75,20 @@ func open(ctx context.Context, kind Kind, dir string) (storage, error) {
 }
 
 // listen serves on free ports of the loopback address until ctx is done.
-func listen(ctx context.Context, api *httpapi.Server, out io.Writer) error {
+func listen(ctx context.Context, api *httpapi.Server, store storage, out io.Writer) error {
 	data, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	profile, err := net.Listen("tcp", "127.0.0.1:0")
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return errors.Join(err, data.Close())
 	}
-	profiles := &http.Server{Handler: profileMux(), ReadHeaderTimeout: time.Second}
+	inside := &http.Server{Handler: insideOf(store), ReadHeaderTimeout: time.Second}
 	failed := make(chan error, 2)
 	go func() { failed <- api.Serve(data) }()
-	go func() { failed <- profiles.Serve(profile) }()
-	err = json.NewEncoder(out).Encode(Hello{Addr: data.Addr().String(), Profile: profile.Addr().String()})
+	go func() { failed <- inside.Serve(inner) }()
+	err = json.NewEncoder(out).Encode(Hello{Addr: data.Addr().String(), Inside: inner.Addr().String()})
 	if err == nil {
 		select {
 		case <-ctx.Done():
@@ -96,11 +97,15 @@ func listen(ctx context.Context, api *httpapi.Server, out io.Writer) error {
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
 	defer cancel()
-	return errors.Join(err, api.Shutdown(stop), profiles.Close())
+	return errors.Join(err, api.Shutdown(stop), inside.Close())
 }
 
-func profileMux() *http.ServeMux {
+// insideOf lets the parent look at the server while it works.
+func insideOf(store storage) *http.ServeMux {
 	mux := http.NewServeMux()
+	mux.HandleFunc("/commits", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(store.commits()) // the parent may be gone
+	})
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	return mux

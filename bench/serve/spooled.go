@@ -41,6 +41,11 @@ func openSpooled(ctx context.Context, dir string) (*spooled, error) {
 	return s, nil
 }
 
+func (s *spooled) commits() Commits {
+	stats := s.db.Stats()
+	return Commits{Count: stats.Commits, Took: stats.TotalSync}
+}
+
 func (s *spooled) close(ctx context.Context) (Account, error) {
 	drainErr := s.drain(ctx)
 	s.stop()
