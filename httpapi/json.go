@@ -134,8 +134,8 @@ func surrogate(text []byte) byte {
 	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' || text[2]|0x20 != 'd' {
 		return 0
 	}
-	switch text[3] | 0x20 {
-	case '8' | 0x20, '9' | 0x20, 'a', 'b':
+	switch text[3] | 0x20 { // which leaves digits as they are
+	case '8', '9', 'a', 'b':
 		return 'h'
 	case 'c', 'd', 'e', 'f':
 		return 'l'
