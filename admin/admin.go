@@ -1,0 +1,114 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"github.com/remora-mq/remora/internal/httpguard"
+	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/spool"
+)
+
+// Options are the values of the admin listener.
+type Options struct {
+	// Tokens are the valid admin tokens. With none, calls that change something
+	// need none, and only a loopback address is served.
+	Tokens []string
+	// AllowedHosts and AllowedOrigins are allowed besides loopback names.
+	AllowedHosts   []string
+	AllowedOrigins []string
+	// Log receives what an operator has to know. Default: discard.
+	Log *slog.Logger
+}
+
+// Ledger returns the ledger, as JSON will show it.
+type Ledger func(context.Context) (any, error)
+
+// New returns the admin listener.
+func New(opts Options, ledger Ledger) *Server {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &api{ledger: ledger, log: opts.Log}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/ledger", a.getLedger)
+	tokens := httpguard.NewTokens(opts.Tokens)
+	guarded := guard(withProblems(mux), httpguard.NewRules(opts.AllowedHosts, opts.AllowedOrigins), tokens)
+	s := newServer(guarded, opts.Log)
+	s.loopbackOnly = !tokens.Required()
+	return s
+}
+
+// guard lets a request pass that the rules allow and, if it can change
+// something, that shows a token.
+func guard(next http.Handler, rules *httpguard.Rules, tokens *httpguard.Tokens) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := rules.Check(httpguard.Request{
+			Method: r.Method, Host: r.Host, Origin: r.Header.Get("Origin"), SecFetchSite: r.Header.Get("Sec-Fetch-Site"),
+		})
+		if p == nil && r.Method != http.MethodGet && r.Method != http.MethodHead {
+			p = tokens.Check(r.Header.Get("Authorization"))
+		}
+		if p != nil {
+			writeProblem(w, p)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+type api struct {
+	ledger Ledger
+	log    *slog.Logger
+}
+
+// getLedger answers GET /v1/ledger.
+func (a *api) getLedger(w http.ResponseWriter, r *http.Request) {
+	ledger, err := a.ledger(r.Context())
+	switch {
+	case err == nil:
+		writeJSON(w, http.StatusOK, ledger)
+	case errors.Is(err, spool.ErrClosed), errors.Is(err, context.Canceled):
+		writeProblem(w, problem.New(problem.Draining, "the spool is closing"))
+	case errors.Is(err, context.DeadlineExceeded):
+		writeProblem(w, problem.New(problem.Busy, "the count of the records did not end in time"))
+	default:
+		a.log.Error("read the ledger", "error", err.Error())
+		writeProblem(w, problem.New(problem.Internal, "the ledger could not be read; the sidecar's log says why"))
+	}
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		writeProblem(w, problem.New(problem.Internal, "the answer could not be written as JSON: %s", err))
+		return
+	}
+	write(w, status, "application/json", append(body, '\n'))
+}
+
+func writeProblem(w http.ResponseWriter, p *problem.Problem) {
+	if p.Allow != "" {
+		w.Header().Set("Allow", p.Allow)
+	}
+	if p.Code == problem.Unauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="remora admin"`)
+	}
+	if p.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(p.RetryAfterSeconds()))
+	}
+	write(w, p.Status, problem.ContentType, p.JSON())
+}
+
+func write(w http.ResponseWriter, status int, contentType string, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the client may be gone
+}

@@ -1,0 +1,261 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/remora-mq/remora/spool"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// serve starts a listener and returns its address.
+func serve(t *testing.T, s *Server) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ln) }()
+	t.Cleanup(func() {
+		if err := s.Shutdown(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return ln.Addr().String()
+}
+
+// get sends a request; header is name, value, name, value …
+func get(t *testing.T, method, addr, path string, header ...string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+addr+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+		if header[i] == "Host" {
+			req.Host = header[i+1]
+		}
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, string(body)
+}
+
+func TestProbes(t *testing.T) {
+	now := time.Now()
+	c := newConditions(func() time.Time { return now })
+	addr := serve(t, NewHealth(c, prometheus.NewRegistry(), nil))
+	steps := []struct {
+		name                string
+		change              func()
+		live, ready, launch int
+	}{
+		{"starting", func() {}, 200, 503, 503},
+		{"started", func() { c.Set(Starting, false) }, 200, 200, 200},
+		{"broker down", func() { c.Set(Broker, true) }, 200, 200, 200},
+		{"handler down, spool full, disk low", func() { c.Set(Handler, true); c.Set(SpoolFull, true); c.Set(DiskLow, true) }, 200, 200, 200},
+		{"read-only just now", func() { c.Set(ReadOnly, true) }, 200, 200, 200},
+		{"read-only for 9.9 s, and said again", func() { now = now.Add(9900 * time.Millisecond); c.Set(ReadOnly, true) }, 200, 200, 200},
+		{"read-only for 10 s", func() { now = now.Add(100 * time.Millisecond) }, 200, 503, 200},
+		{"no longer read-only", func() { c.Set(ReadOnly, false) }, 200, 200, 200},
+		{"stopping", func() { c.Set(Stopping, true) }, 200, 503, 200},
+	}
+	for _, s := range steps {
+		s.change()
+		for path, want := range map[string]int{"/livez": s.live, "/readyz": s.ready, "/startupz": s.launch} {
+			res, body := get(t, "GET", addr, path, "Host", "10.1.2.3:7602")
+			if res.StatusCode != want {
+				t.Errorf("%s: %s is %d %q, want %d", s.name, path, res.StatusCode, body, want)
+			}
+		}
+	}
+}
+
+func TestProbeNamesTheReason(t *testing.T) {
+	c := NewConditions()
+	c.Set(Broker, true)
+	c.Set("dedupe-store", true)
+	addr := serve(t, NewHealth(c, prometheus.NewRegistry(), nil))
+	if _, body := get(t, "GET", addr, "/readyz"); body != "not ok: [starting]\n" {
+		t.Errorf("says %q", body)
+	}
+	res, body := get(t, "GET", addr, "/readyz?verbose")
+	var v struct {
+		OK         bool
+		Conditions []struct {
+			Name        string
+			Is          bool
+			Since       time.Time
+			StopsAccept bool `json:"stops_accept"`
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &v); err != nil || res.StatusCode != 503 || v.OK {
+		t.Fatalf("%d %s (%v)", res.StatusCode, body, err)
+	}
+	var are []string
+	for _, cond := range v.Conditions {
+		if cond.Is {
+			are = append(are, fmt.Sprint(cond.Name, cond.StopsAccept))
+			if time.Since(cond.Since) > time.Minute {
+				t.Errorf("%s since %s", cond.Name, cond.Since)
+			}
+		}
+	}
+	if got := fmt.Sprint(are); got != "[startingtrue brokerfalse dedupe-storefalse]" || len(v.Conditions) != 8 {
+		t.Errorf("conditions: %s", body)
+	}
+	if got := fmt.Sprint(c.Degraded()); got != "[broker dedupe-store]" {
+		t.Errorf("degraded: %s", got)
+	}
+}
+
+func TestMetricsAreServed(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "remora_test_total"})
+	reg.MustRegister(counter)
+	counter.Add(3)
+	addr := serve(t, NewHealth(NewConditions(), reg, nil))
+	res, body := get(t, "GET", addr, "/metrics", "Host", "10.1.2.3:7602")
+	if res.StatusCode != 200 || !strings.Contains(body, "remora_test_total 3") {
+		t.Errorf("%d %s", res.StatusCode, body)
+	}
+}
+
+func TestHealthAnswersProblems(t *testing.T) {
+	addr := serve(t, NewHealth(NewConditions(), prometheus.NewRegistry(), nil))
+	for _, c := range []struct {
+		method, path, code, allow string
+		status                    int
+	}{
+		{"GET", "/", "no-such-path", "", 404},
+		{"POST", "/readyz", "method-not-allowed", "GET, HEAD", 405},
+	} {
+		res, body := get(t, c.method, addr, c.path)
+		if res.StatusCode != c.status || !strings.Contains(body, c.code) || res.Header.Get("Allow") != c.allow || res.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s %s: %d %v %s", c.method, c.path, res.StatusCode, res.Header, body)
+		}
+	}
+}
+
+func TestLedger(t *testing.T) {
+	var fail error
+	addr := serve(t, New(Options{}, func(context.Context) (any, error) {
+		return map[string]any{"balanced": true, "total": map[string]int{"accepted": 7}}, fail
+	}))
+	res, body := get(t, "GET", addr, "/v1/ledger")
+	if res.StatusCode != 200 || body != `{"balanced":true,"total":{"accepted":7}}`+"\n" || res.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("%d %s", res.StatusCode, body)
+	}
+	for err, want := range map[error]string{
+		spool.ErrClosed: "503 draining", context.DeadlineExceeded: "503 busy", errors.New("secret path"): "500 internal",
+	} {
+		fail = err
+		res, body := get(t, "GET", addr, "/v1/ledger")
+		var p struct{ Code string }
+		if e := json.Unmarshal([]byte(body), &p); e != nil || fmt.Sprint(res.StatusCode, " ", p.Code) != want || strings.Contains(body, "secret") {
+			t.Errorf("%v: %d %s, want %s", err, res.StatusCode, body, want)
+		}
+	}
+}
+
+func TestAdminIsGuarded(t *testing.T) {
+	calls := 0
+	addr := serve(t, New(Options{Tokens: []string{"t"}, AllowedOrigins: []string{"http://localhost:3000"}}, func(context.Context) (any, error) {
+		calls++
+		return nil, nil
+	}))
+	for _, c := range []struct {
+		name   string
+		method string
+		header []string
+		status int
+	}{
+		{"plain", "GET", nil, 200},
+		{"allowed origin", "GET", []string{"Origin", "http://localhost:3000"}, 200},
+		{"foreign Host", "GET", []string{"Host", "evil.example"}, 421},
+		{"foreign origin", "GET", []string{"Origin", "http://evil.example"}, 403},
+		{"cross-site", "GET", []string{"Sec-Fetch-Site", "cross-site"}, 403},
+		{"preflight", "OPTIONS", nil, 403},
+		{"change without a token", "POST", nil, 401},
+		{"change with a wrong token", "POST", []string{"Authorization", "Bearer x"}, 401},
+		{"change with the token", "POST", []string{"Authorization", "Bearer t"}, 405},
+	} {
+		before := calls
+		res, body := get(t, c.method, addr, "/v1/ledger", c.header...)
+		if res.StatusCode != c.status {
+			t.Errorf("%s: %d %s, want %d", c.name, res.StatusCode, body, c.status)
+		}
+		if (calls > before) != (c.status == 200) {
+			t.Errorf("%s: the ledger was read %d times", c.name, calls-before)
+		}
+	}
+}
+
+func TestExposedAdminNeedsAToken(t *testing.T) {
+	ln, err := net.Listen("tcp", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := New(Options{}, nil).Serve(ln); !errors.Is(err, ErrExposed) {
+		t.Errorf("Serve on 0.0.0.0 without a token: %v", err)
+	}
+	if _, err := ln.Accept(); err == nil {
+		t.Error("the listener is still open")
+	}
+}
+
+func TestShutdownWaitsForRunningRequests(t *testing.T) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	s := New(Options{Log: slog.New(slog.DiscardHandler)}, func(context.Context) (any, error) {
+		close(entered)
+		<-leave
+		return "done", nil
+	})
+	addr := serve(t, s)
+	answered := make(chan string, 1)
+	go func() {
+		_, body := get(t, "GET", addr, "/v1/ledger")
+		answered <- body
+	}()
+	<-entered
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.Shutdown(t.Context()) }()
+	select {
+	case err := <-stopped:
+		t.Fatalf("Shutdown returned %v while a request ran", err)
+	default:
+	}
+	close(leave)
+	if body := <-answered; body != "\"done\"\n" {
+		t.Errorf("the running request got %q", body)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,128 @@
+package admin
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// Condition is one thing that is or is not the case with the sidecar.
+type Condition string
+
+// The conditions. Those of notReady make it not ready; all others, also names
+// of the caller's own, only say that it is degraded.
+const (
+	Starting  Condition = "starting"
+	Stopping  Condition = "stopping"
+	ReadOnly  Condition = "read-only" // a sync failed, the spool takes nothing more
+	Broker    Condition = "broker"    // unreachable
+	Handler   Condition = "handler"   // a subscription's handler takes nothing
+	SpoolFull Condition = "spool-full"
+	DiskLow   Condition = "disk-low"
+)
+
+// settleTime is how long a condition must have lasted before it counts, so that
+// readiness does not flap. Starting and stopping count at once.
+const settleTime = 10 * time.Second
+
+var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, ReadOnly: settleTime}
+
+// known are listed by ?verbose also while they are not the case.
+var known = []Condition{Starting, Stopping, ReadOnly, Broker, Handler, SpoolFull, DiskLow}
+
+// Conditions is what is the case now, and since when.
+type Conditions struct {
+	now func() time.Time
+
+	mu     sync.Mutex
+	active map[Condition]time.Time
+}
+
+// NewConditions returns the conditions of a sidecar that is Starting.
+func NewConditions() *Conditions { return newConditions(time.Now) }
+
+func newConditions(now func() time.Time) *Conditions {
+	return &Conditions{now: now, active: map[Condition]time.Time{Starting: now()}}
+}
+
+// Set says that a condition is, or is not, the case. Saying it again changes
+// nothing.
+func (c *Conditions) Set(name Condition, is bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, was := c.active[name]
+	switch {
+	case !is:
+		delete(c.active, name)
+	case !was:
+		c.active[name] = c.now()
+	}
+}
+
+// Is reports whether a condition is the case.
+func (c *Conditions) Is(name Condition) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, is := c.active[name]
+	return is
+}
+
+// Unready returns the conditions that keep the sidecar from being ready, sorted;
+// none: it is ready.
+func (c *Conditions) Unready() []Condition {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var names []Condition
+	for name, since := range c.active {
+		if settle, counts := notReady[name]; counts && c.now().Sub(since) >= settle {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Degraded returns the conditions that are the case while accepts go on, sorted.
+func (c *Conditions) Degraded() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	names := []string{}
+	for name := range c.active {
+		if _, counts := notReady[name]; !counts {
+			names = append(names, string(name))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// conditionJSON is one line of ?verbose.
+type conditionJSON struct {
+	Name        Condition  `json:"name"`
+	Is          bool       `json:"is"`
+	Since       *time.Time `json:"since,omitempty"`
+	StopsAccept bool       `json:"stops_accept"` // not ready while it is the case
+}
+
+// list returns every known condition, and those of other names that are the case.
+func (c *Conditions) list() []conditionJSON {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	names := slices.Clone(known)
+	for name := range c.active {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names[len(known):])
+	list := make([]conditionJSON, len(names))
+	for i, name := range names {
+		since, is := c.active[name]
+		_, stops := notReady[name]
+		list[i] = conditionJSON{Name: name, Is: is, StopsAccept: stops}
+		if is {
+			list[i].Since = new(since.UTC().Truncate(time.Millisecond))
+		}
+	}
+	return list
+}

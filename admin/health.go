@@ -1,0 +1,93 @@
+package admin
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/remora-mq/remora/internal/problem"
+)
+
+// NewHealth returns the health listener: /livez, /readyz, /startupz, each with
+// ?verbose, and /metrics.
+func NewHealth(conditions *Conditions, metrics prometheus.Gatherer, log *slog.Logger) *Server {
+	h := &health{conditions: conditions}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", h.answer(func() []Condition { return nil })) // it answers, so it lives
+	mux.HandleFunc("GET /readyz", h.answer(conditions.Unready))
+	mux.HandleFunc("GET /startupz", h.answer(h.unstarted))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
+	return newServer(withProblems(mux), log)
+}
+
+type health struct{ conditions *Conditions }
+
+func (h *health) unstarted() []Condition {
+	if h.conditions.Is(Starting) {
+		return []Condition{Starting}
+	}
+	return nil
+}
+
+type verboseJSON struct {
+	OK         bool            `json:"ok"`
+	Conditions []conditionJSON `json:"conditions"`
+}
+
+// answer makes a probe: 200 while nothing is against it, else 503.
+func (h *health) answer(against func() []Condition) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		names := against()
+		status := http.StatusOK
+		if len(names) > 0 {
+			status = http.StatusServiceUnavailable
+		}
+		if r.URL.Query().Has("verbose") {
+			writeJSON(w, status, verboseJSON{OK: len(names) == 0, Conditions: h.conditions.list()})
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(status)
+		fmt.Fprintln(w, sentence(names))
+	}
+}
+
+func sentence(against []Condition) string {
+	if len(against) == 0 {
+		return "ok"
+	}
+	return fmt.Sprintf("not ok: %s", slices.Sorted(slices.Values(against)))
+}
+
+// withProblems answers what mux has no route for with a problem document.
+func withProblems(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		refused := &statusRecorder{header: http.Header{}}
+		mux.ServeHTTP(refused, r) // tells 404 from 405, and which methods there are
+		if refused.status == http.StatusMethodNotAllowed {
+			p := problem.New(problem.MethodNotAllowed, "the method %.20q is not allowed here", r.Method)
+			p.Allow = refused.header.Get("Allow")
+			writeProblem(w, p)
+			return
+		}
+		writeProblem(w, problem.New(problem.NoSuchPath, "there is nothing at this path"))
+	})
+}
+
+// statusRecorder keeps what a mux answers by itself.
+type statusRecorder struct {
+	header http.Header
+	status int
+}
+
+func (s *statusRecorder) Header() http.Header         { return s.header }
+func (s *statusRecorder) Write(b []byte) (int, error) { return len(b), nil }
+func (s *statusRecorder) WriteHeader(status int)      { s.status = status }

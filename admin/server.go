@@ -1,0 +1,58 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/remora-mq/remora/internal/httpguard"
+)
+
+// ErrExposed reports an admin listener that others than this machine can reach,
+// while no token is configured.
+var ErrExposed = errors.New("address is not loopback and no token is set: set listen.admin_token_file, or bind 127.0.0.1")
+
+// Server is one listener's HTTP. It is not used again after Shutdown.
+type Server struct {
+	http         *http.Server
+	loopbackOnly bool
+}
+
+func newServer(handler http.Handler, log *slog.Logger) *Server {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{http: &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      time.Minute, // a count of all records takes its time
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}}
+}
+
+// Serve answers requests from ln until Shutdown, then returns nil. It closes ln.
+func (s *Server) Serve(ln net.Listener) error {
+	if s.loopbackOnly && httpguard.Exposed(ln.Addr()) {
+		return errors.Join(fmt.Errorf("serve admin on %s: %w", ln.Addr(), ErrExposed), ln.Close())
+	}
+	if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve on %s: %w", ln.Addr(), err)
+	}
+	return nil
+}
+
+// Shutdown stops accepting and waits for running requests. When ctx ends first,
+// connections are cut, and the error says so.
+func (s *Server) Shutdown(ctx context.Context) error {
+	if err := s.http.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("shut down listener, connections are cut: %w", err), s.http.Close())
+	}
+	return nil
+}
