@@ -47,7 +47,7 @@ type newMessage struct {
 	external    []byte // encoded payload, when it is stored apart
 	payload     *payload
 	block       *block
-	duplicateOf uint64      // sequence of the message that has the key
+	earlier     keyRef      // the message that has the key; zero: none
 	first       *newMessage // the same, when it is new in this very commit
 }
 
@@ -159,13 +159,11 @@ func (n *newMessage) claim(c *commit) bool {
 	if n.first = c.reserved[n.key]; n.first != nil {
 		return false
 	}
-	ref, known := c.s.keys.refs[n.key]
-	if known {
-		n.duplicateOf = ref.seq
-		return false
+	known := false
+	if n.earlier, known = c.s.keys.refs[n.key]; !known {
+		c.reserved[n.key] = n
 	}
-	c.reserved[n.key] = n
-	return true
+	return !known
 }
 
 // check finds what makes the whole unit impossible, before anything is changed.
@@ -227,8 +225,8 @@ func (op *appendMessages) synced(s *Spool) {
 	for _, n := range op.added {
 		switch {
 		case n.first != nil:
-			n.duplicateOf = n.first.msg.Seq
-		case n.duplicateOf == 0:
+			n.earlier.seq = n.first.msg.Seq
+		case n.earlier.seq == 0:
 			s.enter(n)
 		}
 	}
@@ -279,16 +277,16 @@ func (s *Spool) addBlock(l *lane, firstSeq uint64, count, live int) {
 func (s *Spool) receiptsOf(ctx context.Context, op *appendMessages) ([]message.Receipt, error) {
 	out := make([]message.Receipt, 0, len(op.added))
 	for _, n := range op.added {
-		if n.duplicateOf == 0 {
+		if n.earlier.seq == 0 {
 			out = append(out, acceptedReceipt(n.msg))
 			continue
 		}
-		r, err := s.receiptOf(ctx, n.duplicateOf)
-		if errors.Is(err, ErrNotFound) {
-			return nil, fmt.Errorf("append: receipt of a known dedupe key: %w", errDamaged)
+		r, err := s.receiptOf(ctx, n.earlier.seq)
+		if errors.Is(err, ErrNotFound) && s.isSettled(n.earlier.seq) {
+			r, err = n.earlier.receipt(n.msg.Topic), nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("append: %w", err)
+			return nil, fmt.Errorf("append: receipt of a known idempotency key: %w", err)
 		}
 		r.Duplicate = true
 		out = append(out, r)

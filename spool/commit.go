@@ -84,7 +84,7 @@ func (c *commit) accept(l *lane, added []*newMessage) {
 			c.sets = append(c.sets, pair{chunkSetKey(n.msg.Seq), n.payload.encode()})
 		}
 		if n.key != (keyHash{}) {
-			c.keep(keyEntry{n.key, keyRef{seq: n.msg.Seq, fingerprint: n.fingerprint}})
+			c.keep(keyEntry{n.key, keyRef{n.msg.Seq, n.fingerprint, n.msg.ID, c.now.UnixMilli()}})
 		}
 		l.counts.accepted++
 		l.counts.bytes += uint64(n.size)
@@ -138,7 +138,7 @@ func (c *commit) end(e *ending) {
 	bucket := e.seq >> receiptBucketShift
 	c.receipts[bucket] = append(c.receipts[bucket], &e.receipt)
 	c.drop(e.seq, e.payload)
-	if e.State == message.StateCancelled || e.State == message.StateDiscarded {
+	if s.keys.seqs[e.seq] && (e.State == message.StateCancelled || e.State == message.StateDiscarded) {
 		s.ended[e.seq] = true
 		c.sets = append(c.sets, pair{endedKey(e.seq), []byte{byte(e.State)}})
 	}

@@ -29,3 +29,9 @@ func Overdrawn(s *Spool) (first func() string) {
 
 // Expire does at once what is done every few seconds.
 func (s *Spool) Expire() error { return s.expire() }
+
+// ExpiredReceipts finds what retention ends, to be dropped later.
+func (s *Spool) ExpiredReceipts() (drop func(*Spool) error) {
+	op := &dropReceipts{s.expiredReceipts()}
+	return func(s *Spool) error { return s.commit(s.life, op) }
+}

@@ -23,13 +23,14 @@ type head struct {
 	highWater uint64 // last sequence given
 	lowRange  uint64 // settledSet.low
 	topics    uint32 // number of topics ever seen
+	keysGone  uint64 // last hour of which dedupe keys were dropped
 }
 
 func (h *head) encode() []byte {
 	b := make([]byte, 0, 64)
 	b = append(b, formatVersion)
 	b = append(b, h.spoolID[:]...)
-	for _, n := range [...]uint64{h.device, h.inode, uint64(h.epoch), h.highWater, h.lowRange, uint64(h.topics)} {
+	for _, n := range [...]uint64{h.device, h.inode, uint64(h.epoch), h.highWater, h.lowRange, uint64(h.topics), h.keysGone} {
 		b = binary.AppendUvarint(b, n)
 	}
 	return seal(b)
@@ -47,6 +48,6 @@ func decodeHead(v []byte) (head, error) {
 	var h head
 	copy(h.spoolID[:], f.raw(len(h.spoolID)))
 	h.device, h.inode, h.epoch = f.uint(), f.uint(), uint32(f.uint())
-	h.highWater, h.lowRange, h.topics = f.uint(), f.uint(), uint32(f.uint())
+	h.highWater, h.lowRange, h.topics, h.keysGone = f.uint(), f.uint(), uint32(f.uint()), f.uint()
 	return h, f.err("read head")
 }

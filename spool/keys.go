@@ -4,9 +4,11 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
 )
 
 // keyHash stands for a topic and dedupe key.
@@ -19,10 +21,19 @@ func hashKey(topic, key string) keyHash {
 
 func shortFingerprint(f [16]byte) uint64 { return binary.BigEndian.Uint64(f[:8]) }
 
-// keyRef is the message accepted under a key.
+// keyRef is the message accepted under a key, with what a repeat has to be told
+// when the receipt is no longer kept.
 type keyRef struct {
 	seq         uint64
 	fingerprint uint64
+	id          message.ID
+	acceptedAt  int64 // milliseconds since 1970
+}
+
+// receipt of a settled message of which no other is kept: its key is forgotten
+// before, if it was rolled back, and refused, if it was cancelled or discarded.
+func (k keyRef) receipt(topic string) message.Receipt {
+	return message.Receipt{ID: k.id, Topic: topic, State: message.StateConfirmed, AcceptedAt: time.UnixMilli(k.acceptedAt)}
 }
 
 type keyEntry struct {
@@ -33,17 +44,34 @@ type keyEntry struct {
 // keyIndex knows every dedupe key in the window. On disk the keys of a commit
 // are one entry, in the bucket of their hour, dropped whole.
 type keyIndex struct {
-	refs      map[keyHash]keyRef
-	hours     map[uint64]int // keys by hour of accept
-	droppedTo uint64         // last hour of which keys were dropped, in this process
-	part      uint64         // makes the next entry's key unique
+	refs  map[keyHash]keyRef
+	seqs  map[uint64]bool // sequences of refs
+	hours map[uint64]int  // keys by hour of accept
+	part  uint64          // makes the next entry's key unique
 }
 
 // keyCost is what one key costs, in memory and on disk together, in bytes.
-const keyCost = 96
+const keyCost = 192
 
 func newKeyIndex() keyIndex {
-	return keyIndex{refs: map[keyHash]keyRef{}, hours: map[uint64]int{}}
+	return keyIndex{refs: map[keyHash]keyRef{}, seqs: map[uint64]bool{}, hours: map[uint64]int{}}
+}
+
+func (x *keyIndex) add(e keyEntry, hour uint64) {
+	if old, known := x.refs[e.hash]; known {
+		delete(x.seqs, old.seq)
+	}
+	x.refs[e.hash] = e.ref
+	x.seqs[e.ref.seq] = true
+	x.hours[hour]++
+}
+
+// drop forgets a key, unless it was used anew.
+func (x *keyIndex) drop(e keyEntry) {
+	if x.refs[e.hash] == e.ref {
+		delete(x.refs, e.hash)
+		delete(x.seqs, e.ref.seq)
+	}
 }
 
 func (x *keyIndex) bytes() int64 { return int64(len(x.refs)) * keyCost }
@@ -53,40 +81,43 @@ func hourOf(t time.Time) uint64 { return uint64(max(t.Unix(), 0)) / 3600 }
 // keep notes a key for the entry of this commit.
 func (c *commit) keep(e keyEntry) {
 	c.keys = append(c.keys, e)
-	c.s.keys.refs[e.hash] = e.ref
-	c.s.keys.hours[hourOf(c.now)]++
+	c.s.keys.add(e, hourOf(c.now))
 }
 
 func (c *commit) writeKeys() {
-	const perEntry = 4096
-	for part := c.keys; len(part) > 0; {
-		n := min(perEntry, len(part))
+	const perEntry = 1024
+	for part := range slices.Chunk(c.keys, perEntry) {
 		c.s.keys.part++
-		c.set(dedupeKey(hourOf(c.now), c.s.keys.part), encodeKeys(part[:n]))
-		part = part[n:]
+		c.set(dedupeKey(hourOf(c.now), c.s.keys.part), encodeKeys(part))
 	}
 }
 
+// keyBytes is the length of one key in its entry.
+const keyBytes = 16 + 8 + 8 + 16 + 8
+
 func encodeKeys(keys []keyEntry) []byte {
-	b := make([]byte, 0, len(keys)*32+4)
+	b := make([]byte, 0, len(keys)*keyBytes+4)
 	for _, k := range keys {
 		b = append(b, k.hash[:]...)
 		b = binary.BigEndian.AppendUint64(b, k.ref.seq)
 		b = binary.BigEndian.AppendUint64(b, k.ref.fingerprint)
+		b = append(b, k.ref.id[:]...)
+		b = binary.BigEndian.AppendUint64(b, uint64(k.ref.acceptedAt))
 	}
 	return seal(b)
 }
 
 func decodeKeys(v []byte) ([]keyEntry, error) {
 	b, err := unseal(v)
-	if err != nil || len(b)%32 != 0 {
+	if err != nil || len(b)%keyBytes != 0 {
 		return nil, fmt.Errorf("read dedupe keys: %w", errDamaged)
 	}
-	keys := make([]keyEntry, len(b)/32)
-	for i := range keys {
-		k := b[i*32:]
-		copy(keys[i].hash[:], k)
-		keys[i].ref = keyRef{seq: binary.BigEndian.Uint64(k[16:]), fingerprint: binary.BigEndian.Uint64(k[24:])}
+	keys := make([]keyEntry, 0, len(b)/keyBytes)
+	for k := range slices.Chunk(b, keyBytes) {
+		keys = append(keys, keyEntry{keyHash(k[:16]), keyRef{
+			seq: binary.BigEndian.Uint64(k[16:]), fingerprint: binary.BigEndian.Uint64(k[24:]),
+			id: message.ID(k[32:48]), acceptedAt: int64(binary.BigEndian.Uint64(k[48:])),
+		}})
 	}
 	return keys, nil
 }
@@ -95,11 +126,9 @@ func decodeKeys(v []byte) ([]keyEntry, error) {
 func (s *Spool) loadKeys() error {
 	return s.db.Scan(kv.Scan{Prefix: keyPrefix}, func(k, v []byte) (bool, error) {
 		keys, err := decodeKeys(v)
-		hour := tail64(k, len(keyPrefix))
 		for _, e := range keys {
-			s.keys.refs[e.hash] = e.ref
+			s.keys.add(e, tail64(k, len(keyPrefix)))
 		}
-		s.keys.hours[hour] += len(keys)
 		s.keys.part = max(s.keys.part, tail64(k, len(keyPrefix)+8))
 		return true, err
 	})

@@ -19,7 +19,7 @@ import (
 //	sc set n                  chunk n of a payload stored apart
 //	sx seq                    the chunk set of a record's payload; makes the set exist
 //	sd topic seq              dead letter: reason, history, record
-//	se seq                    cancelled or discarded: the dedupe key stays taken
+//	se seq                    cancelled or discarded under a dedupe key, which stays taken
 //	sr bucket part count      receipts of up to 256 neighbouring sequences
 //	sk hour part              dedupe keys of one commit
 var (

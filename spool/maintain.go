@@ -53,25 +53,24 @@ func (s *Spool) expireKeys() error {
 	oldest := hourOf(s.now().Add(-s.opts.DedupeWindow))
 	over := (s.keys.bytes() - s.opts.DedupeLimit + keyCost - 1) / keyCost
 	hours := slices.Sorted(maps.Keys(s.keys.hours))
-	var gone []uint64
-	for _, h := range hours {
-		if h < oldest || over > 0 {
-			gone = append(gone, h)
-			over -= int64(s.keys.hours[h])
-		}
-	}
+	counts := maps.Clone(s.keys.hours)
 	s.mu.Unlock()
-	for _, h := range gone {
-		if err := s.expireHour(h); err != nil {
+	for _, h := range hours {
+		if h >= oldest && over <= 0 {
+			break
+		}
+		over -= int64(counts[h])
+		if err := s.expireHour(h, h < oldest); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// expireHour drops the entries of an hour, one a commit. A key that has to stay
-// moves into the hour of now.
-func (s *Spool) expireHour(hour uint64) error {
+// expireHour drops the entries of an hour, one a commit. Keys that have to stay
+// move into the hour of now; an entry of which all have to stay, and that is not
+// too old, is left alone.
+func (s *Spool) expireHour(hour uint64, old bool) error {
 	var entries []pair
 	err := s.db.Scan(kv.Scan{Prefix: key64(keyPrefix, hour)}, func(k, v []byte) (bool, error) {
 		entries = append(entries, pair{slices.Clone(k), slices.Clone(v)})
@@ -86,12 +85,9 @@ func (s *Spool) expireHour(hour uint64) error {
 			return err
 		}
 		op := &dropKeys{hour: hour, entry: p.key}
-		for _, k := range keys {
-			if s.keyMayGo(k.ref.seq) {
-				op.gone = append(op.gone, k)
-			} else {
-				op.kept = append(op.kept, k)
-			}
+		op.gone, op.kept = s.sortKeys(keys)
+		if len(op.gone) == 0 && !old {
+			continue
 		}
 		if err := s.commit(s.life, op); err != nil {
 			return err
@@ -100,13 +96,20 @@ func (s *Spool) expireHour(hour uint64) error {
 	return nil
 }
 
-// keyMayGo: never while the message is held, nor soon after it was settled.
-func (s *Spool) keyMayGo(seq uint64) bool {
-	if !s.isSettled(seq) {
-		return false
+// sortKeys tells which keys may go: never while the message is held, nor soon
+// after it was settled, as far as its bucket of receipts tells.
+func (s *Spool) sortKeys(keys []keyEntry) (gone, kept []keyEntry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	since := uint64(max(s.now().Add(-keyGrace).UnixNano(), 0))
+	for _, k := range keys {
+		if s.settled.has(k.ref.seq) && s.receipts.buckets[k.ref.seq>>receiptBucketShift].newest <= since {
+			gone = append(gone, k)
+		} else {
+			kept = append(kept, k)
+		}
 	}
-	since, known := s.settledSince(seq, s.now())
-	return !known || since >= keyGrace || since < 0 && s.opts.DedupeWindow <= keyGrace
+	return gone, kept
 }
 
 // dropKeys deletes one entry of dedupe keys; those kept move.
@@ -116,18 +119,22 @@ type dropKeys struct {
 	gone, kept []keyEntry
 }
 
-func (d *dropKeys) size() int { return fixedSize + (len(d.gone)+len(d.kept))*deleteSize }
+func (d *dropKeys) size() int { return fixedSize + len(d.gone)*deleteSize + len(d.kept)*(keyBytes+1) }
 
 func (d *dropKeys) apply(c *commit) {
-	x := &c.s.keys
-	x.droppedTo = max(x.droppedTo, d.hour)
+	s := c.s
 	for _, k := range d.gone {
-		if x.refs[k.hash] == k.ref { // else the key was used anew
-			delete(x.refs, k.hash)
+		s.keys.drop(k)
+		if s.ended[k.ref.seq] {
+			delete(s.ended, k.ref.seq)
+			c.deletes = append(c.deletes, endedKey(k.ref.seq))
 		}
 	}
-	if x.hours[d.hour] -= len(d.gone) + len(d.kept); x.hours[d.hour] <= 0 {
-		delete(x.hours, d.hour)
+	if len(d.gone) > 0 {
+		s.head.keysGone = max(s.head.keysGone, d.hour)
+	}
+	if s.keys.hours[d.hour] -= len(d.gone) + len(d.kept); s.keys.hours[d.hour] <= 0 {
+		delete(s.keys.hours, d.hour)
 	}
 	for _, k := range d.kept {
 		c.keep(k)
@@ -141,9 +148,9 @@ func (d *dropKeys) synced(*Spool) {}
 func (s *Spool) DedupeWindow() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.keys.droppedTo == 0 {
+	if s.head.keysGone == 0 {
 		return s.opts.DedupeWindow
 	}
-	since := s.now().Sub(time.Unix(int64(s.keys.droppedTo+1)*3600, 0))
+	since := s.now().Sub(time.Unix(int64(s.head.keysGone+1)*3600, 0))
 	return min(max(since, 0), s.opts.DedupeWindow)
 }

@@ -3,7 +3,6 @@ package spool
 import (
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/remora-mq/remora/internal/kv"
 )
@@ -72,73 +71,74 @@ func (c *commit) sealReceipts() {
 	}
 }
 
+// expired is a bucket that retention ends, as it was when that was found.
+type expired struct {
+	number uint64
+	bucket
+	keys [][]byte // its entries
+}
+
 // expiredReceipts returns the buckets that retention ends: the oldest ones
 // above the number, and those whose newest receipt is too old.
-func (s *Spool) expiredReceipts() (gone []uint64) {
+func (s *Spool) expiredReceipts() (gone []expired) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	oldest := uint64(max(s.now().Add(-s.opts.ReceiptsKeep).UnixNano(), 0))
 	total := s.receipts.total
-	for _, b := range slices.Sorted(maps.Keys(s.receipts.buckets)) {
-		if total <= s.opts.ReceiptsMax && s.receipts.buckets[b].newest > oldest {
+	for _, n := range slices.Sorted(maps.Keys(s.receipts.buckets)) {
+		b := s.receipts.buckets[n]
+		if total <= s.opts.ReceiptsMax && b.newest > oldest {
 			continue
 		}
-		total -= s.receipts.buckets[b].count
-		gone = append(gone, b)
+		total -= b.count
+		gone = append(gone, expired{number: n, bucket: b})
 	}
 	return gone
 }
 
-// dropReceipts deletes whole buckets, and what only they made useful.
-type dropReceipts struct {
-	buckets []uint64
-	keys    [][]byte // the entries of the buckets, as they were read
+// dropReceipts deletes whole buckets; one that has got a receipt since stays.
+type dropReceipts struct{ buckets []expired }
+
+func (d *dropReceipts) size() int {
+	size := fixedSize
+	for _, b := range d.buckets {
+		size += len(b.keys) * deleteSize
+	}
+	return size
 }
 
-func (d *dropReceipts) size() int { return fixedSize + len(d.keys)*deleteSize }
-
 func (d *dropReceipts) apply(c *commit) {
+	x := &c.s.receipts
 	for _, b := range d.buckets {
-		c.s.receipts.drop(b)
-	}
-	for seq := range c.s.ended {
-		if _, found := slices.BinarySearch(d.buckets, seq>>receiptBucketShift); found {
-			delete(c.s.ended, seq)
-			c.deletes = append(c.deletes, endedKey(seq))
+		if x.buckets[b.number] == b.bucket {
+			x.drop(b.number)
+			c.deletes = append(c.deletes, b.keys...)
 		}
 	}
-	c.deletes = append(c.deletes, d.keys...)
 }
 
 func (d *dropReceipts) synced(*Spool) {}
 
 // expireReceipts deletes what retention ends, some buckets a commit.
 func (s *Spool) expireReceipts() error {
-	const some = 64
-	for gone := range slices.Chunk(s.expiredReceipts(), some) {
-		op := &dropReceipts{buckets: gone}
-		for _, b := range gone {
-			err := s.db.Scan(kv.Scan{Prefix: key64(receiptPrefix, b), KeysOnly: true}, func(k, _ []byte) (bool, error) {
-				op.keys = append(op.keys, slices.Clone(k))
-				return true, nil
-			})
-			if err != nil {
-				return err
-			}
-		}
-		if err := s.commit(s.life, op); err != nil {
+	op := &dropReceipts{}
+	for _, b := range s.expiredReceipts() {
+		err := s.db.Scan(kv.Scan{Prefix: key64(receiptPrefix, b.number), KeysOnly: true}, func(k, _ []byte) (bool, error) {
+			b.keys = append(b.keys, slices.Clone(k))
+			return true, nil
+		})
+		if err != nil {
 			return err
 		}
+		if op.buckets = append(op.buckets, b); op.size() > s.sizes.op {
+			if err := s.commit(s.life, op); err != nil {
+				return err
+			}
+			op = &dropReceipts{}
+		}
 	}
-	return nil
-}
-
-// settledSince is how long ago the message of seq was settled, as far as its
-// receipt still says.
-func (s *Spool) settledSince(seq uint64, now time.Time) (time.Duration, bool) {
-	r, err := s.readReceipt(seq)
-	if err != nil {
-		return 0, false
+	if len(op.buckets) == 0 {
+		return nil
 	}
-	return now.Sub(r.SettledAt), true
+	return s.commit(s.life, op)
 }
