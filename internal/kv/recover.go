@@ -41,6 +41,9 @@ func (db *DB) prepare(ctx context.Context) (unclean bool, err error) {
 	if clean {
 		return false, db.dir.checkTables()
 	}
+	if !rewriteRecovered {
+		return true, db.dir.checkTables()
+	}
 	db.log.Info("database was not closed cleanly: rewriting what it recovers", "dir", db.dir.path)
 	if err := db.rewrite(ctx); err != nil {
 		return true, fmt.Errorf("rewrite after an unclean stop: %w", err)

@@ -1,0 +1,5 @@
+//go:build remora_norewrite
+
+package kv
+
+const rewriteRecovered = false
