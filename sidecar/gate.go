@@ -9,8 +9,6 @@ import (
 	"github.com/remora-mq/remora/push"
 )
 
-func (s *Sidecar) deliveryMetrics() *ackgate.Metrics { return ackgate.NewMetrics(s.registry) }
-
 // gate joins consumer, dedupe store and handler of a subscription.
 func (s *Sidecar) gate(c config.Subscription, metrics *ackgate.Metrics) (*ackgate.Gate, error) {
 	sub, err := brokerSubscription(c)

@@ -53,7 +53,7 @@ func (s *Sidecar) dataOptions() httpapi.Options {
 
 func (s *Sidecar) dataStatus(context.Context) httpapi.Status {
 	return httpapi.Status{
-		ReadOnly: s.storageFailed(), Degraded: s.degraded(), IdempotencyWindow: s.parts.spool.DedupeWindow(),
+		ReadOnly: s.storageFailed(), Degraded: s.conditions.Degraded(), IdempotencyWindow: s.parts.spool.DedupeWindow(),
 	}
 }
 
@@ -64,14 +64,6 @@ func (s *Sidecar) storageFailed() bool {
 	default:
 		return false
 	}
-}
-
-// degraded names what is wrong while accepts go on.
-func (s *Sidecar) degraded() (reasons []string) {
-	if f := s.parts.forward; f != nil && f.Failing() > 0 {
-		reasons = append(reasons, "broker")
-	}
-	return reasons
 }
 
 func (s *Sidecar) setAddress(set func(*Addresses)) {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/remora-mq/remora/ackgate"
 	"github.com/remora-mq/remora/dedupe/local"
 	"github.com/remora-mq/remora/forwarder"
 	"github.com/remora-mq/remora/internal/backoff"
@@ -53,6 +54,7 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	s.spool.Store(p.spool)
 	s.metrics.watchSpool(s.registry, p.spool, int64(s.cfg.Spool.Limit))
 	marks, err := local.Open(p.db, local.Options{Window: s.cfg.Dedupe.Window.Std()})
 	if err != nil {
@@ -100,11 +102,12 @@ func (s *Sidecar) startForwarder(context.Context) error {
 	}, p.spool, p.producer, s.log.With("component", "forwarder"))
 	p.forward.Register(s.registry)
 	p.forwarding = p.start("forwarder", p.forward.Run)
+	p.noticing = p.start("conditions", s.keepConditions)
 	return nil
 }
 
 func (s *Sidecar) startSubscriptions(context.Context) error {
-	metrics := s.deliveryMetrics()
+	metrics := ackgate.NewMetrics(s.delivery)
 	for _, sub := range s.cfg.Subscriptions {
 		gate, err := s.gate(sub.WithDefaults(s.cfg.Dedupe.Window), metrics)
 		if err != nil {

@@ -26,6 +26,7 @@ type parts struct {
 	forward  *forwarder.Forwarder
 
 	forwarding    *task
+	noticing      *task // keepConditions
 	subscriptions []*task
 	serving       []*task // data listeners
 	watching      []*task // admin and health listeners

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/config"
 	"github.com/remora-mq/remora/internal/telemetry"
+	"github.com/remora-mq/remora/spool"
 )
 
 // Sidecar is one running configuration.
@@ -19,10 +22,13 @@ type Sidecar struct {
 	version  string
 	log      *slog.Logger
 	registry *prometheus.Registry
+	delivery *prometheus.Registry // of the gates, apart so that keepConditions can read it cheaply
 	metrics  *metrics
 	secrets  secrets
 	parts    parts
-	state    state
+
+	conditions *admin.Conditions
+	spool      atomic.Pointer[spool.Spool] // for listeners that are up before it is
 
 	mu        sync.Mutex
 	addresses Addresses
@@ -49,7 +55,8 @@ func New(cfg config.Config, version string, log *slog.Logger) (*Sidecar, error) 
 	}
 	registry := telemetry.NewRegistry()
 	return &Sidecar{
-		cfg: cfg, version: version, log: log, registry: registry, metrics: newMetrics(registry), secrets: known,
+		cfg: cfg, version: version, log: log, secrets: known, conditions: admin.NewConditions(),
+		registry: registry, delivery: prometheus.NewRegistry(), metrics: newMetrics(registry),
 		ready: make(chan struct{}),
 	}, nil
 }
@@ -87,7 +94,7 @@ func (s *Sidecar) wait(ctx context.Context) error {
 
 // shutDown performs the steps, unless the storage fails under them.
 func (s *Sidecar) shutDown(ctx context.Context) error {
-	s.state.set(stopping)
+	s.conditions.Set(admin.Stopping, true)
 	done := make(chan error, 1)
 	go func() { done <- s.steps().Run(ctx, s.log) }()
 	select {
@@ -104,7 +111,7 @@ func (s *Sidecar) storageError() error {
 }
 
 func (s *Sidecar) becomeReady() {
-	s.state.set(ready)
+	s.conditions.Set(admin.Starting, false)
 	a := s.Addresses()
 	s.log.Info("ready", "data", a.Data, "admin", a.Admin, "health", a.Health, "broker", s.cfg.Broker.Type,
 		"spool", s.cfg.Spool.Dir, "version", s.version)

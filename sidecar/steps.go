@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/internal/lifecycle"
 )
 
@@ -69,7 +70,7 @@ func (s *Sidecar) stopForwarding(ctx context.Context) error {
 	if s.parts.forwarding == nil {
 		return nil
 	}
-	return end(ctx, s.parts.forwarding)
+	return end(ctx, s.parts.forwarding, s.parts.noticing)
 }
 
 func (s *Sidecar) closeBroker() error {
@@ -116,7 +117,7 @@ const lastWords = time.Second
 // fail answers who waits and closes nothing: Badger's Close would write what
 // was never acknowledged.
 func (s *Sidecar) fail() {
-	s.state.set(failed)
+	s.conditions.Set(admin.ReadOnly, true)
 	s.log.Error("storage failed; ending without closing it", "exit_code", ExitStorage)
 	if s.parts.data == nil {
 		return

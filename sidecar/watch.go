@@ -1,6 +1,124 @@
 package sidecar
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
 
-// openWatchers starts the admin and health listeners.
-func (s *Sidecar) openWatchers(context.Context) error { return nil }
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/remora-mq/remora/admin"
+	"github.com/remora-mq/remora/spool"
+)
+
+// openWatchers starts the health and admin listeners, before there is anything
+// to tell but "starting".
+func (s *Sidecar) openWatchers(context.Context) error {
+	health := admin.NewHealth(s.conditions, prometheus.Gatherers{s.registry, s.delivery}, s.log)
+	addr, err := s.watch("health listener", s.cfg.Listen.Health, health)
+	if err != nil {
+		return err
+	}
+	s.setAddress(func(a *Addresses) { a.Health = addr })
+	operators := admin.New(admin.Options{
+		Tokens: s.secrets.adminTokens, AllowedHosts: s.cfg.Listen.Hosts, AllowedOrigins: s.cfg.Listen.Origins,
+		Log: s.log.With("component", "admin"),
+	}, s.ledger)
+	if addr, err = s.watch("admin listener", s.cfg.Listen.Admin, operators); err != nil {
+		return err
+	}
+	s.setAddress(func(a *Addresses) { a.Admin = addr })
+	return nil
+}
+
+func (s *Sidecar) watch(name, addr string, server *admin.Server) (string, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	p := &s.parts
+	p.watchers = append(p.watchers, server)
+	p.watching = append(p.watching, p.start(name, func(context.Context) error { return server.Serve(ln) }))
+	return ln.Addr().String(), nil
+}
+
+// Ledger is the answer of GET /v1/ledger: the counters of now, and whether a
+// count of the records on disk agrees with them.
+type Ledger struct {
+	Balanced bool                    `json:"balanced"`
+	Total    spool.Counts            `json:"total"`
+	Topics   map[string]spool.Counts `json:"topics"`
+	Audit    Audit                   `json:"audit"`
+	Broker   string                  `json:"broker_type"`
+	Survives string                  `json:"survives"`
+}
+
+// Audit is what was found on disk: in one view, a moment before the counters.
+type Audit struct {
+	Held    uint64   `json:"held"`    // records
+	Settled uint64   `json:"settled"` // sequences
+	Missing []uint64 `json:"missing"` // sequences that are neither
+	Damage  []string `json:"damage"`
+}
+
+func (s *Sidecar) ledger(ctx context.Context) (any, error) {
+	sp := s.spool.Load()
+	if sp == nil {
+		return nil, spool.ErrClosed // not open yet
+	}
+	found, err := sp.Audit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := sp.Ledger()
+	return Ledger{
+		Balanced: found.Balanced, Total: now.Total, Topics: now.Topics,
+		Audit:  Audit{found.Held, found.Settled, orEmpty(found.Missing), orEmpty(found.Damage)},
+		Broker: s.cfg.Broker.Type, Survives: s.parts.volume.Survives,
+	}, nil
+}
+
+// orEmpty makes JSON say [] instead of null.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+// keepConditions looks once a second for what is wrong while accepts go on.
+func (s *Sidecar) keepConditions(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		s.conditions.Set(admin.Broker, s.parts.forward.Failing() > 0)
+		s.conditions.Set(admin.SpoolFull, s.parts.spool.Ledger().Total.Bytes >= uint64(s.cfg.Spool.Limit))
+		s.conditions.Set(admin.Handler, unreachable(s.delivery))
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// unreachable reports whether any gate holds its subscription because its
+// handler cannot be reached.
+func unreachable(delivery prometheus.Gatherer) bool {
+	families, err := delivery.Gather()
+	if err != nil {
+		return false // only of inconsistent metrics, which its own tests find
+	}
+	for _, family := range families {
+		if family.GetName() != "remora_deliver_unreachable" {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			if m.GetGauge().GetValue() > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
