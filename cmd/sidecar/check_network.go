@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"syscall"
+
+	"github.com/remora-mq/remora/config"
+)
+
+// lookAtListeners tells a running sidecar from a free address and from a stranger.
+func lookAtListeners(ctx context.Context, f *findings, l *config.Loaded) {
+	for _, addr := range l.Listen.Data {
+		lookAtListener(ctx, f, addr)
+	}
+}
+
+func lookAtListener(ctx context.Context, f *findings, addr string) {
+	const section = "listeners"
+	base := addr
+	if !strings.HasPrefix(addr, "unix://") {
+		base = "http://" + addr
+	}
+	side, err := newClient(base, "")
+	if err != nil {
+		f.bad(section, "correct listen.data", "%v", err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	var status struct{ State, Version string }
+	err = side.get(ctx, "/v1/status", &status)
+	switch {
+	case err == nil && status.State != "":
+		f.ok(section, "a sidecar runs at %s: %s, version %s", addr, status.State, status.Version)
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
+		f.ok(section, "%s is free", addr)
+	case err != nil && strings.Contains(err.Error(), "401"):
+		f.ok(section, "a sidecar that asks for a token runs at %s", addr)
+	default:
+		f.bad(section, "stop what listens there, or change listen.data", "something else answers at %s", addr)
+	}
+}
+
+func lookAtBroker(ctx context.Context, f *findings, l *config.Loaded) {
+	const section = "broker"
+	if l.Broker.Type == config.BrokerEmbedded {
+		f.warn(section, "fine for a laptop; name a RocketMQ for production", "the broker is embedded: no message leaves this process")
+		return
+	}
+	reached := 0
+	for _, addr := range l.Broker.RocketMQ.NameServers {
+		if err := dial(ctx, addr); err != nil {
+			f.warn(section, "start it, or correct broker.rocketmq.name_servers; the sidecar accepts without it", "name server %s: %v", addr, err)
+			continue
+		}
+		reached++
+		f.ok(section, "name server %s can be reached", addr)
+	}
+	if reached == 0 {
+		f.bad(section, "messages wait in the spool until one can be reached", "no name server can be reached")
+	}
+}
+
+func lookAtHandlers(ctx context.Context, f *findings, l *config.Loaded) {
+	for _, s := range l.Subscriptions {
+		addr, err := hostPort(s.Handler)
+		if err == nil {
+			err = dial(ctx, addr)
+		}
+		if err != nil {
+			f.bad("subscriptions", "start the application, or correct the handler; its messages wait at the broker", "%s: handler %s: %v", s.Name, s.Handler, err)
+			continue
+		}
+		f.ok("subscriptions", "%s: handler %s can be reached", s.Name, s.Handler)
+	}
+}
+
+func hostPort(handler string) (string, error) {
+	u, err := url.Parse(handler)
+	if err != nil {
+		return "", fmt.Errorf("read the handler's URL: %w", err)
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(u.Hostname(), port), nil
+}
+
+func dial(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+// client speaks to the data listener of a running sidecar.
+type client struct {
+	base  string
+	token string
+	http  *http.Client
+}
+
+// newClient takes http://host:port or unix:///path.sock.
+func newClient(address, token string) (*client, error) {
+	c := &client{base: strings.TrimSuffix(address, "/"), token: token}
+	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
+	switch path, isUnix := strings.CutPrefix(address, "unix://"); {
+	case isUnix:
+		c.base = "http://localhost"
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		}
+	case !strings.HasPrefix(address, "http://"):
+		return nil, fail(exitUsage, "%q is neither http://host:port nor unix:///path.sock", address)
+	}
+	c.http = &http.Client{Transport: transport, Timeout: 90 * time.Second}
+	return c, nil
+}
+
+// readToken returns the first token in a file; "" when none is named.
+func readToken(path string) (string, error) {
+	if path == "" {
+		return os.Getenv("REMORA_TOKEN"), nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read the token: %w", err)
+	}
+	if f := strings.Fields(string(b)); len(f) > 0 {
+		return f[0], nil
+	}
+	return "", fail(exitUsage, "%s holds no token", path)
+}
+
+// reply is an answer of the sidecar.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// do makes one request; an error means that no whole answer came.
+func (c *client) do(ctx context.Context, method, path string, header http.Header, body io.Reader) (reply, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return reply{}, err
+	}
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return reply{}, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, 64<<20))
+	return reply{res.StatusCode, res.Header, b}, err
+}
+
+// get reads a JSON document.
+func (c *client) get(ctx context.Context, path string, into any) error {
+	r, err := c.do(ctx, http.MethodGet, path, nil, nil)
+	switch {
+	case err != nil:
+		return err
+	case r.status != http.StatusOK:
+		return r.problem()
+	}
+	return json.Unmarshal(r.body, into)
+}
+
+// problem reads a problem document, and says it in a line.
+func (r reply) problem() error {
+	var p struct {
+		Title, Detail, Hint, Code string
+	}
+	if json.Unmarshal(r.body, &p) != nil || p.Code == "" {
+		return fmt.Errorf("the sidecar answered %d: %.200q", r.status, r.body)
+	}
+	text := fmt.Sprintf("%d %s: %s", r.status, p.Code, p.Title)
+	if p.Detail != "" {
+		text += ": " + p.Detail
+	}
+	if p.Hint != "" {
+		text += "\n" + p.Hint
+	}
+	return fmt.Errorf("%s", text)
+}
