@@ -102,7 +102,7 @@ func storedWithoutOK(t *testing.T, b Doubting) {
 	heal := b.StoreWithoutOK(t)
 	m := newMessage(f.topic, "doubtful")
 	doubts := 0
-	for range 20 {
+	for range 5 {
 		confirmed, err := f.producer.Send(t.Context(), []*message.Message{m})
 		if err == nil {
 			continue // a flush can be quicker than its timeout

@@ -82,6 +82,8 @@ func ofError(err error) *broker.SendError {
 		return retryable(statusClosed)
 	case errors.Is(err, errTopicNotExist):
 		return &broker.SendError{Outcome: message.OutcomeRetryable, Status: "TOPIC_NOT_EXIST", Parked: true, Err: err}
+	case errors.Is(err, errNotWritable):
+		return &broker.SendError{Outcome: message.OutcomeRetryable, Status: "NO_PERMISSION", Parked: true, Err: err}
 	case errors.Is(err, errNoNameServer), strings.HasSuffix(err.Error(), "route info not found"):
 		return retryable(statusNoRoute)
 	case errors.As(err, &op) && op.Op == "dial":

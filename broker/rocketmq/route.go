@@ -12,12 +12,15 @@ import (
 var (
 	// errTopicNotExist: a name server answered that it does not know the topic.
 	errTopicNotExist = errors.New("no broker has the topic; create it")
+	// errNotWritable: it does, and none of its queues may be written.
+	errNotWritable = errors.New("the topic, or its broker, is read-only")
 	// errNoNameServer: none answered.
 	errNoNameServer = errors.New("no name server answers")
 )
 
 const (
 	permRead         = 4
+	permWrite        = 2
 	autoCreateTopic  = "TBW102" // exists where brokers create topics by themselves
 	masterID         = "0"
 	retryTopicPrefix = "%RETRY%"
@@ -103,10 +106,23 @@ func (n nameServers) route(ctx context.Context, topic string) (topicRoute, error
 	return topicRoute{}, fmt.Errorf("find route of topic %s: %w", topic, err)
 }
 
+// writable reports whether a queue may be written.
+func (r topicRoute) writable() bool {
+	for _, q := range r.Queues {
+		if q.Perm&permWrite != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // publishable returns nil when the library will find where to send topic.
 func (n nameServers) publishable(ctx context.Context, topic string) error {
-	_, err := n.route(ctx, topic)
-	if err == nil || !errors.Is(err, errTopicNotExist) {
+	r, err := n.route(ctx, topic)
+	switch {
+	case err == nil && !r.writable():
+		return fmt.Errorf("find route of topic %s: %w", topic, errNotWritable)
+	case !errors.Is(err, errTopicNotExist):
 		return err
 	}
 	if _, auto := n.route(ctx, autoCreateTopic); auto == nil {

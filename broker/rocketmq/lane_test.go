@@ -1,0 +1,197 @@
+package rocketmq
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/message"
+)
+
+// fakeSender is the library as a test wants it: it selects like the real one.
+type fakeSender struct {
+	selector *selector
+	queues   []*primitive.MessageQueue
+	answer   func(ctx context.Context, msgs []*primitive.Message) (*primitive.SendResult, error)
+}
+
+func (f *fakeSender) Start() error    { return nil }
+func (f *fakeSender) Shutdown() error { return nil }
+
+func (f *fakeSender) SendSync(ctx context.Context, msgs ...*primitive.Message) (*primitive.SendResult, error) {
+	q := f.selector.Select(&primitive.Message{Topic: msgs[0].Topic, Queue: msgs[0].Queue}, f.queues, "")
+	if q == nil {
+		return nil, errors.New("the topic=t route info not found")
+	}
+	r, err := f.answer(ctx, msgs)
+	if r != nil {
+		r.MessageQueue = q
+	}
+	return r, err
+}
+
+func newFakeLane() (*lane, *fakeSender) {
+	l := &lane{selector: newSelector(), timeout: 5 * time.Second, tail: map[string]<-chan struct{}{}}
+	f := &fakeSender{selector: l.selector, queues: queues("ab", 1)}
+	l.sender = f
+	l.routes.Store("t", struct{}{})
+	return l, f
+}
+
+func testMessage(seq uint64, key string) *message.Message {
+	return &message.Message{ID: message.NewID(message.SpoolID{1, 2, 3, 4, 5}, 1, seq, time.Unix(0, 0)), Topic: "t", OrderingKey: key, Body: []byte("body")}
+}
+
+func send(l *lane, msgs ...*message.Message) ([]message.Confirmation, *broker.SendError) {
+	return l.send(context.Background(), msgs)
+}
+
+// The library is stuck where it does not look at the context: Send returns all
+// the same, soon after its deadline and with an unknown outcome.
+func TestStuckCallIsAbandoned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, f := newFakeLane()
+		stuck := make(chan struct{})
+		f.answer = func(context.Context, []*primitive.Message) (*primitive.SendResult, error) {
+			<-stuck
+			return nil, errors.New("late")
+		}
+		began := time.Now()
+		_, e := send(l, testMessage(1, ""))
+		if e == nil || e.Outcome != unknown || e.Status != statusTimeout || e.Queue == "" {
+			t.Errorf("stuck call: %+v", e)
+		}
+		if took := time.Since(began); took != l.timeout+graceTime {
+			t.Errorf("it took %v", took)
+		}
+		if n := l.abandoned.Load(); n != 1 {
+			t.Errorf("%d calls are counted as abandoned, want 1", n)
+		}
+		close(stuck)
+		synctest.Wait()
+		if n := l.abandoned.Load(); n != 0 || len(l.tail) != 0 {
+			t.Errorf("after it returned: %d abandoned, %d keys wait", n, len(l.tail))
+		}
+	})
+}
+
+func TestTooManyStuckCallsRefuseMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, f := newFakeLane()
+		stuck := make(chan struct{})
+		f.answer = func(context.Context, []*primitive.Message) (*primitive.SendResult, error) { <-stuck; return nil, nil }
+		var wg sync.WaitGroup
+		for i := range maxAbandoned {
+			wg.Go(func() { send(l, testMessage(uint64(i), "")) })
+		}
+		wg.Wait()
+		_, e := send(l, testMessage(1000, ""))
+		if e == nil || e.Outcome != retryable || e.Status != statusStuck {
+			t.Errorf("one more: %+v", e)
+		}
+		close(stuck)
+	})
+}
+
+// A call that was given up may still send. Until it is over, no other message
+// of its ordering key is sent.
+func TestAbandonedCallKeepsItsKeyWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, f := newFakeLane()
+		release := make(chan struct{})
+		f.answer = func(_ context.Context, msgs []*primitive.Message) (*primitive.SendResult, error) {
+			if msgs[0].GetProperty("UNIQ_KEY") == testMessage(1, "k").ID.String() {
+				<-release
+			}
+			return &primitive.SendResult{OffsetMsgID: "X"}, nil
+		}
+		send(l, testMessage(1, "k"))
+		if _, e := send(l, testMessage(2, "other")); e != nil {
+			t.Errorf("another key: %v", e)
+		}
+		if _, e := send(l, testMessage(3, "k")); e == nil || e.Outcome != retryable || e.Status != statusTimeout {
+			t.Errorf("the same key: %+v", e)
+		}
+		time.AfterFunc(time.Second, func() { close(release) })
+		if _, e := send(l, testMessage(3, "k")); e != nil {
+			t.Errorf("the same key, later: %v", e)
+		}
+	})
+}
+
+func TestLibraryPanicIsUnknown(t *testing.T) {
+	l, f := newFakeLane()
+	f.answer = func(context.Context, []*primitive.Message) (*primitive.SendResult, error) { panic("nil map") }
+	if _, e := send(l, testMessage(1, "")); e == nil || e.Outcome != unknown {
+		t.Errorf("got %+v", e)
+	}
+}
+
+// An operator has to act only when no other broker may take the message.
+func TestParkedOnlyWithoutAlternative(t *testing.T) {
+	l, f := newFakeLane()
+	f.answer = func(context.Context, []*primitive.Message) (*primitive.SendResult, error) {
+		return &primitive.SendResult{Status: primitive.SendUnknownError}, libraryCode(codeNoPermission)
+	}
+	var parked []bool
+	for i := range 2 {
+		_, e := send(l, testMessage(uint64(i), ""))
+		parked = append(parked, e.Parked)
+	}
+	if parked[0] || !parked[1] {
+		t.Errorf("parked %v, want the second only", parked)
+	}
+}
+
+// Each attempt gets messages of its own: the library writes to them, and keeps
+// them when a call is abandoned.
+func TestWireMessagesAreCopies(t *testing.T) {
+	m := testMessage(1, "k")
+	a := newSelector().begin("k")
+	first, e := toWire([]*message.Message{m}, a)
+	if e != nil {
+		t.Fatal(e)
+	}
+	second, _ := toWire([]*message.Message{m}, a)
+	first[0].Body[0] = 'X'
+	first[0].WithProperty("a", "b")
+	if string(m.Body) != "body" || string(second[0].Body) != "body" || second[0].GetProperty("a") != "" {
+		t.Error("two attempts share a message")
+	}
+	if first[0].GetProperty("UNIQ_KEY") != m.ID.String() || first[0].GetProperty("remora-origin") != "0102030405" {
+		t.Errorf("properties %v", first[0].GetProperties())
+	}
+}
+
+// What would harm the broker or its connection is not sent, however it got here.
+func TestHarmfulMessagesAreNotSent(t *testing.T) {
+	l, f := newFakeLane()
+	f.answer = func(context.Context, []*primitive.Message) (*primitive.SendResult, error) {
+		t.Error("it was sent")
+		return nil, nil
+	}
+	empty, wide, other := testMessage(1, ""), testMessage(2, ""), testMessage(3, "")
+	empty.Body = nil
+	for range 200 {
+		wide.Keys = append(wide.Keys, string(make([]byte, 200)))
+	}
+	other.Topic = "other"
+	huge := []*message.Message{testMessage(4, ""), testMessage(5, ""), testMessage(6, ""), testMessage(7, "")}
+	for _, m := range huge {
+		m.Body = make([]byte, 4<<20)
+	}
+	for _, batch := range [][]*message.Message{{empty}, {wide}, {testMessage(8, ""), testMessage(9, "key")}, {testMessage(8, ""), other}, huge} {
+		if _, e := send(l, batch...); e == nil || e.Outcome != permanent || e.Status != statusIllegal {
+			t.Errorf("batch of %d: %+v", len(batch), e)
+		}
+	}
+	if len(l.selector.attempts) != 0 {
+		t.Errorf("%d attempts were not ended", len(l.selector.attempts))
+	}
+}

@@ -1,0 +1,287 @@
+//go:build !race
+
+package rocketmq
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/message"
+	rmq "github.com/remora-mq/remora/test/rocketmq"
+)
+
+// These tests use the shared cluster and break it; none may run in parallel.
+
+var sequence atomic.Uint64
+
+func wireTestMessage(topic, body string) *message.Message {
+	now := time.Now()
+	return &message.Message{
+		ID:    message.NewID(message.SpoolID{byte(os.Getpid()), 1, 2, 3, 4}, uint32(now.Unix()), sequence.Add(1), now),
+		Topic: topic, Body: []byte(body),
+	}
+}
+
+func uniqueName(what string) string {
+	return fmt.Sprintf("%s-%d-%d", what, time.Now().UnixNano(), sequence.Add(1))
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sending is a topic with one queue and a producer.
+type sending struct {
+	*rmq.Cluster
+	t        *testing.T
+	producer *Producer
+	topic    string
+}
+
+func newSending(t *testing.T) *sending {
+	t.Helper()
+	s := &sending{Cluster: cluster(t), t: t, topic: uniqueName("topic")}
+	s.CreateTopic(t, s.topic, 1)
+	s.producer = newProducer(t, s.Cluster)
+	t.Cleanup(func() { s.producer.Close() })
+	return s
+}
+
+func (s *sending) try(m *message.Message) error {
+	_, err := s.producer.Send(s.t.Context(), []*message.Message{m})
+	return err
+}
+
+func (s *sending) broker() *rmq.Broker { return s.Brokers[0] }
+
+func (s *sending) stored() int64 {
+	s.t.Helper()
+	n, err := s.broker().MaxOffset(s.topic, 0)
+	must(s.t, err)
+	return n
+}
+
+// until tries again and again, as the forwarder would, and returns the errors.
+func (s *sending) until(m *message.Message) []error {
+	s.t.Helper()
+	var failed []error
+	for deadline := time.Now().Add(time.Minute); ; {
+		err := s.try(m)
+		if err == nil {
+			return failed
+		}
+		failed = append(failed, err)
+		if time.Now().After(deadline) {
+			s.t.Fatalf("not sent in a minute: %v", err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// The evidence for SYSTEM_ERROR being unknown: a broker that fails after the
+// append answers with it.
+func TestSystemErrorMayHaveStored(t *testing.T) {
+	s := newSending(t)
+	must(t, s.try(wireTestMessage(s.topic, "good")))
+	heal := realBackend{s.Cluster}.configure(t, "flushDiskType", "SYNC_FLUSH", "ASYNC_FLUSH") // ClassCastException
+	err := s.try(wireTestMessage(s.topic, "answered with code 1"))
+	heal()
+	if se := asSendError(t, err); se.Status != "SYSTEM_ERROR" || se.Outcome != unknown {
+		t.Errorf("got %v", err)
+	}
+	must(t, s.try(wireTestMessage(s.topic, "good")))
+	if n := s.stored(); n != 3 {
+		t.Errorf("%d messages are stored, want 3: the one answered with an error among them", n)
+	}
+}
+
+func asSendError(t *testing.T, err error) *broker.SendError {
+	t.Helper()
+	se, ok := err.(*broker.SendError)
+	if !ok {
+		t.Fatalf("%v (%T) is no *broker.SendError", err, err)
+	}
+	return se
+}
+
+func TestPausedBroker(t *testing.T) {
+	s := newSending(t)
+	must(t, s.try(wireTestMessage(s.topic, "before")))
+	must(t, s.broker().Pause())
+	m := wireTestMessage(s.topic, "while paused")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	began := time.Now()
+	_, err := s.producer.Send(ctx, []*message.Message{m})
+	if took := time.Since(began); took > 1500*time.Millisecond {
+		t.Errorf("a deadline of 1 s was kept in %v", took)
+	}
+	if se := asSendError(t, err); se.Outcome != unknown || se.Status != statusTimeout || se.Queue != s.broker().Name()+"/0" {
+		t.Errorf("got %+v", se)
+	}
+	must(t, s.broker().Resume())
+	s.until(m)
+	received := consumeAll(t, s, 3)
+	for _, d := range received[1:] {
+		if d.Identity != m.ID.String() {
+			t.Errorf("a copy has the identity %s, want %s", d.Identity, m.ID)
+		}
+	}
+}
+
+// consumeAll wants exactly n messages, the first of them sent first.
+func consumeAll(t *testing.T, s *sending, n int) []*message.Delivery {
+	t.Helper()
+	if got := s.stored(); got != int64(n) {
+		t.Fatalf("%d messages are stored, want %d", got, n)
+	}
+	all := make([]*message.Delivery, n)
+	got := make(chan *message.Delivery, n)
+	stop := s.consume(t, uniqueName("group"), func(_ context.Context, d *message.Delivery) error {
+		got <- d
+		return nil
+	})
+	defer stop()
+	for range n {
+		select {
+		case d := <-got:
+			all[d.Offset] = d
+		case <-time.After(time.Minute):
+			t.Fatal("no delivery")
+		}
+	}
+	return all
+}
+
+// consume runs a consumer until stop is called.
+func (s *sending) consume(t *testing.T, group string, receive broker.Receiver) (stop func()) {
+	t.Helper()
+	_, stop = s.consumer(t, broker.Subscription{Name: "s", Topic: s.topic, Group: group, Concurrency: 8}, receive)
+	return stop
+}
+
+func (s *sending) consumer(t *testing.T, sub broker.Subscription, receive broker.Receiver) (*Consumer, func()) {
+	t.Helper()
+	c := newConsumer(t, s.Cluster, sub)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Consume(ctx, receive) }()
+	return c, func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("consume: %v", err)
+		}
+	}
+}
+
+func TestBrokerKilledAndStartedAgain(t *testing.T) {
+	s := newSending(t)
+	must(t, s.try(wireTestMessage(s.topic, "before")))
+	must(t, s.broker().Kill())
+	err := s.try(wireTestMessage(s.topic, "while dead"))
+	if se := asSendError(t, err); se.Status != statusConnect && se.Status != statusBroken && se.Status != statusTimeout {
+		t.Errorf("got %+v", se)
+	}
+	if se := asSendError(t, s.try(wireTestMessage(s.topic, "while dead"))); se.Outcome != retryable {
+		t.Errorf("second try: %+v", se)
+	}
+	must(t, s.broker().Start())
+	s.until(wireTestMessage(s.topic, "after"))
+}
+
+func TestNameServerDown(t *testing.T) {
+	s := newSending(t)
+	must(t, s.try(wireTestMessage(s.topic, "before")))
+	late := uniqueName("topic")
+	s.CreateTopic(t, late, 1)
+	fresh := newProducer(t, s.Cluster)
+	defer fresh.Close()
+	must(t, s.NameServers[0].Kill())
+	for range 10 {
+		must(t, s.try(wireTestMessage(s.topic, "known topic")))
+	}
+	for _, p := range []*Producer{s.producer, fresh} {
+		began := time.Now()
+		_, err := p.Send(t.Context(), []*message.Message{wireTestMessage(late, "new topic")})
+		if se := asSendError(t, err); se.Outcome != retryable || se.Status != statusNoRoute || se.Parked || time.Since(began) > 3*time.Second {
+			t.Errorf("topic without route, after %v: %+v", time.Since(began), se)
+		}
+	}
+	must(t, s.NameServers[0].Start())
+	must(t, s.AwaitRegistered())
+	s.until(wireTestMessage(late, "new topic"))
+}
+
+func TestUnknownTopicIsParkedUntilItExists(t *testing.T) {
+	s := newSending(t)
+	s.topic = uniqueName("topic")
+	if se := asSendError(t, s.try(wireTestMessage(s.topic, "x"))); se.Outcome != retryable || !se.Parked || se.Status != "TOPIC_NOT_EXIST" {
+		t.Errorf("got %+v", se)
+	}
+	s.CreateTopic(t, s.topic, 1)
+	must(t, s.try(wireTestMessage(s.topic, "x")))
+}
+
+// Only the route tells: the broker itself takes what is sent to a topic that is
+// read-only (AbstractSendMessageProcessor.msgCheck).
+func TestReadOnlyTopicIsParked(t *testing.T) {
+	s := newSending(t)
+	s.setTopicPermission(t, "4")
+	if se := asSendError(t, s.try(wireTestMessage(s.topic, "x"))); se.Outcome != retryable || !se.Parked || se.Status != "NO_PERMISSION" {
+		t.Errorf("got %+v", se)
+	}
+	s.setTopicPermission(t, "6")
+	s.until(wireTestMessage(s.topic, "after"))
+}
+
+func (s *sending) setTopicPermission(t *testing.T, perm string) {
+	t.Helper()
+	r := newRemoting(credentials{})
+	defer r.close()
+	_, err := r.call(t.Context(), s.broker().Addr(), newCommand(17, map[string]string{
+		"topic": s.topic, "defaultTopic": "TBW102", "readQueueNums": "1", "writeQueueNums": "1", "perm": perm,
+		"topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false"}, nil))
+	must(t, err)
+}
+
+func TestTooLargeForTheBrokerIsPermanent(t *testing.T) {
+	s := newSending(t)
+	m := wireTestMessage(s.topic, string(make([]byte, 5<<20)))
+	if se := asSendError(t, s.try(m)); se.Outcome != permanent || se.Status != "MESSAGE_ILLEGAL" {
+		t.Errorf("got %v", se)
+	}
+	must(t, s.try(wireTestMessage(s.topic, "after")))
+}
+
+// With two brokers, one that dies costs at most a few attempts.
+func TestOneOfTwoBrokersDies(t *testing.T) {
+	c := rmq.Start(t, rmq.Options{Brokers: []rmq.BrokerOptions{{FlushDisk: rmq.AsyncFlush}, {FlushDisk: rmq.AsyncFlush}}})
+	s := &sending{Cluster: c, t: t, topic: uniqueName("topic")}
+	c.CreateTopic(t, s.topic, 2)
+	s.producer = newProducer(t, c)
+	defer s.producer.Close()
+	for range 8 {
+		must(t, s.try(wireTestMessage(s.topic, "before")))
+	}
+	must(t, c.Brokers[1].Kill())
+	failed := 0
+	for range 50 {
+		if err := s.try(wireTestMessage(s.topic, "after")); err != nil {
+			if se := asSendError(t, err); se.Queue[:len("broker-b")] != "broker-b" {
+				t.Errorf("failed elsewhere: %v at %s", se, se.Queue)
+			}
+			failed++
+		}
+	}
+	if failed > 3 {
+		t.Errorf("%d of 50 sends failed with one of two brokers dead", failed)
+	}
+}
