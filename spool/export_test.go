@@ -31,7 +31,7 @@ func Overdrawn(s *Spool) (first func() string) {
 func (s *Spool) Expire() error { return s.expire() }
 
 // ExpiredReceipts finds what retention ends, to be dropped later.
-func (s *Spool) ExpiredReceipts() (drop func(*Spool) error) {
+func (s *Spool) ExpiredReceipts() (drop func() error) {
 	op := &dropReceipts{s.expiredReceipts()}
-	return func(s *Spool) error { return s.commit(s.life, op) }
+	return func() error { return s.commit(s.life, op) }
 }

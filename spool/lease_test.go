@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -129,26 +130,15 @@ func TestLeasesKeepAcceptOrderPerKey(t *testing.T) {
 
 func TestOneStuckKeyDoesNotStopTheOthers(t *testing.T) {
 	r := newRig(t, spool.Options{})
-	r.accept(draft("t", "first"))
-	held := r.lease("t", 1) // so that what follows has to be read from disk
-	r.reopen()
-	_ = held
-	var drafts []spool.Draft
-	for i := range 100 {
-		drafts = append(drafts, keyed("t", fmt.Sprint(i), "stuck"))
+	const others = 1000 // 2 MiB: more than one read brings in
+	r.accept(repeat(100, keyed("t", "k", "stuck"))...)
+	for range 10 {
+		r.accept(repeat(others/10, draft("t", strings.Repeat("x", 2000)))...)
 	}
-	r.accept(drafts...)
-	for i := range 2000 { // more than one read brings in
-		r.accept(draft("t", fmt.Sprint(i, string(bytes.Repeat([]byte{'.'}, 2000)))))
-		if i == 0 {
-			r.reopen()
-		}
-	}
-	first := r.lease("t", 8)
-	r.confirm(first)
+	r.reopen() // so that all of it has to be read from disk
 	stuck := r.lease("t", 8)
 	r.Retry(stuck, time.Now().Add(time.Hour), message.OutcomeRetryable, "its broker is gone")
-	for n := 0; n < 2000; {
+	for n := 0; n < others; {
 		leases := r.lease("t", 8)
 		r.confirm(leases)
 		n += len(leases)
