@@ -43,6 +43,9 @@ type Record struct {
 
 const flagExternal = 1
 
+// maxPayload is far above what Validate lets in; a larger size is damage.
+const maxPayload = 1 << 28
+
 // AppendRecord appends the record of m to dst, with its payload inline.
 func AppendRecord(dst []byte, m *Message) []byte {
 	return appendRecord(dst, m, 0, func(b []byte) []byte { return AppendPayload(b, m) })
@@ -108,10 +111,7 @@ func DecodeRecord(b []byte) (Record, int, error) {
 	r.AcceptedAt = time.UnixMilli(int64(d.uvarint()))
 	r.Topic, r.OrderingKey = d.string(), d.string()
 	if flags&flagExternal != 0 {
-		r.PayloadSize = int(d.uvarint())
-		if crc := d.bytes(4); len(crc) == 4 {
-			r.PayloadCRC = binary.LittleEndian.Uint32(crc)
-		}
+		r.readExternal(&d)
 	} else if !d.failed {
 		if err := r.setPayload(d.b); err != nil {
 			return Record{}, 0, err
@@ -121,6 +121,17 @@ func DecodeRecord(b []byte) (Record, int, error) {
 		return Record{}, 0, ErrCorrupt
 	}
 	return r, n, nil
+}
+
+// readExternal reads where the payload is not: how large it is, and its CRC.
+func (r *Record) readExternal(d *decoder) {
+	r.PayloadSize = int(min(d.uvarint(), maxPayload+1))
+	if crc := d.bytes(4); len(crc) == 4 {
+		r.PayloadCRC = binary.LittleEndian.Uint32(crc)
+	}
+	if r.PayloadSize == 0 || r.PayloadSize > maxPayload || len(d.b) != 0 {
+		d.failed = true
+	}
 }
 
 // frame checks version, length and CRC; it returns what lies between length
@@ -139,6 +150,9 @@ func frame(b []byte) (body []byte, n int, flags byte, err error) {
 	}
 	if b[0] != recordVersion { // after the CRC: a flipped bit here is damage, not a newer format
 		return nil, 0, 0, fmt.Errorf("%w: version %d", ErrVersion, b[0])
+	}
+	if b[1]&^flagExternal != 0 {
+		return nil, 0, 0, fmt.Errorf("%w: flags %#x", ErrVersion, b[1])
 	}
 	return b[2+lengthBytes : end], end + 4, b[1], nil
 }
