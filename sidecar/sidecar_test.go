@@ -175,6 +175,15 @@ func handler(t *testing.T, answer http.HandlerFunc) string {
 	return s.URL + "/"
 }
 
+// blockUntil answers the first call, and only that, when it is released.
+func blockUntil(called, release chan struct{}) http.HandlerFunc {
+	var once sync.Once
+	return func(http.ResponseWriter, *http.Request) {
+		once.Do(func() { close(called) })
+		<-release
+	}
+}
+
 func subscription(name, topic, url string) config.Subscription {
 	return config.Subscription{Name: name, Topic: topic, Handler: url}
 }
@@ -228,10 +237,7 @@ func TestShutdownGoesByTheList(t *testing.T) {
 func TestDrainByBehaviour(t *testing.T) {
 	called, release := make(chan struct{}), make(chan struct{})
 	c := embedded(t)
-	c.Subscriptions = []config.Subscription{subscription("slow", "slow", handler(t, func(http.ResponseWriter, *http.Request) {
-		close(called)
-		<-release
-	}))}
+	c.Subscriptions = []config.Subscription{subscription("slow", "slow", handler(t, blockUntil(called, release)))}
 	r := start(t, c)
 	r.post("slow", "held by its handler", "")
 	<-called
