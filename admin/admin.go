@@ -110,5 +110,5 @@ func write(w http.ResponseWriter, status int, contentType string, body []byte) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client may be gone
+	_, _ = w.Write(body) //nolint:gosec // JSON with its own type and nosniff; the client may be gone
 }

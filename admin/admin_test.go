@@ -41,8 +41,15 @@ func serve(t *testing.T, s *Server) string {
 	return ln.Addr().String()
 }
 
-// get sends a request; header is name, value, name, value …
-func get(t *testing.T, method, addr, path string, header ...string) (*http.Response, string) {
+// answer is a response, read whole.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// get sends a request; header is name, value, name, value.
+func get(t *testing.T, method, addr, path string, header ...string) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+addr+path, nil)
 	if err != nil {
@@ -64,7 +71,7 @@ func get(t *testing.T, method, addr, path string, header ...string) (*http.Respo
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res, string(body)
+	return answer{status: res.StatusCode, header: res.Header, body: string(body)}
 }
 
 func TestProbes(t *testing.T) {
@@ -89,9 +96,9 @@ func TestProbes(t *testing.T) {
 	for _, s := range steps {
 		s.change()
 		for path, want := range map[string]int{"/livez": s.live, "/readyz": s.ready, "/startupz": s.launch} {
-			res, body := get(t, "GET", addr, path, "Host", "10.1.2.3:7602")
-			if res.StatusCode != want {
-				t.Errorf("%s: %s is %d %q, want %d", s.name, path, res.StatusCode, body, want)
+			res := get(t, "GET", addr, path, "Host", "10.1.2.3:7602")
+			if res.status != want {
+				t.Errorf("%s: %s is %d %q, want %d", s.name, path, res.status, res.body, want)
 			}
 		}
 	}
@@ -102,21 +109,21 @@ func TestProbeNamesTheReason(t *testing.T) {
 	c.Set(Broker, true)
 	c.Set("dedupe-store", true)
 	addr := serve(t, NewHealth(c, prometheus.NewRegistry(), nil))
-	if _, body := get(t, "GET", addr, "/readyz"); body != "not ok: [starting]\n" {
-		t.Errorf("says %q", body)
+	if res := get(t, "GET", addr, "/readyz"); res.body != "not ok: [starting]\n" {
+		t.Errorf("says %q", res.body)
 	}
-	res, body := get(t, "GET", addr, "/readyz?verbose")
+	res := get(t, "GET", addr, "/readyz?verbose")
 	var v struct {
-		OK         bool
+		OK         bool `json:"ok"`
 		Conditions []struct {
-			Name        string
-			Is          bool
-			Since       time.Time
-			StopsAccept bool `json:"stops_accept"`
-		}
+			Name        string    `json:"name"`
+			Is          bool      `json:"is"`
+			Since       time.Time `json:"since"`
+			StopsAccept bool      `json:"stops_accept"`
+		} `json:"conditions"`
 	}
-	if err := json.Unmarshal([]byte(body), &v); err != nil || res.StatusCode != 503 || v.OK {
-		t.Fatalf("%d %s (%v)", res.StatusCode, body, err)
+	if err := json.Unmarshal([]byte(res.body), &v); err != nil || res.status != 503 || v.OK {
+		t.Fatalf("%d %s (%v)", res.status, res.body, err)
 	}
 	var are []string
 	for _, cond := range v.Conditions {
@@ -128,7 +135,7 @@ func TestProbeNamesTheReason(t *testing.T) {
 		}
 	}
 	if got := fmt.Sprint(are); got != "[startingtrue brokerfalse dedupe-storefalse]" || len(v.Conditions) != 8 {
-		t.Errorf("conditions: %s", body)
+		t.Errorf("conditions: %s", res.body)
 	}
 	if got := fmt.Sprint(c.Degraded()); got != "[broker dedupe-store]" {
 		t.Errorf("degraded: %s", got)
@@ -137,13 +144,13 @@ func TestProbeNamesTheReason(t *testing.T) {
 
 func TestMetricsAreServed(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "remora_test_total"})
+	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "remora_test_total", Help: "Test."})
 	reg.MustRegister(counter)
 	counter.Add(3)
 	addr := serve(t, NewHealth(NewConditions(), reg, nil))
-	res, body := get(t, "GET", addr, "/metrics", "Host", "10.1.2.3:7602")
-	if res.StatusCode != 200 || !strings.Contains(body, "remora_test_total 3") {
-		t.Errorf("%d %s", res.StatusCode, body)
+	res := get(t, "GET", addr, "/metrics", "Host", "10.1.2.3:7602")
+	if res.status != 200 || !strings.Contains(res.body, "remora_test_total 3") {
+		t.Errorf("%d %s", res.status, res.body)
 	}
 }
 
@@ -156,9 +163,9 @@ func TestHealthAnswersProblems(t *testing.T) {
 		{"GET", "/", "no-such-path", "", 404},
 		{"POST", "/readyz", "method-not-allowed", "GET, HEAD", 405},
 	} {
-		res, body := get(t, c.method, addr, c.path)
-		if res.StatusCode != c.status || !strings.Contains(body, c.code) || res.Header.Get("Allow") != c.allow || res.Header.Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%s %s: %d %v %s", c.method, c.path, res.StatusCode, res.Header, body)
+		res := get(t, c.method, addr, c.path)
+		if res.status != c.status || !strings.Contains(res.body, c.code) || res.header.Get("Allow") != c.allow || res.header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s %s: %d %v %s", c.method, c.path, res.status, res.header, res.body)
 		}
 	}
 }
@@ -168,18 +175,20 @@ func TestLedger(t *testing.T) {
 	addr := serve(t, New(Options{}, func(context.Context) (any, error) {
 		return map[string]any{"balanced": true, "total": map[string]int{"accepted": 7}}, fail
 	}))
-	res, body := get(t, "GET", addr, "/v1/ledger")
-	if res.StatusCode != 200 || body != `{"balanced":true,"total":{"accepted":7}}`+"\n" || res.Header.Get("Content-Type") != "application/json" {
-		t.Errorf("%d %s", res.StatusCode, body)
+	res := get(t, "GET", addr, "/v1/ledger")
+	if res.status != 200 || res.body != `{"balanced":true,"total":{"accepted":7}}`+"\n" || res.header.Get("Content-Type") != "application/json" {
+		t.Errorf("%d %s", res.status, res.body)
 	}
 	for err, want := range map[error]string{
 		spool.ErrClosed: "503 draining", context.DeadlineExceeded: "503 busy", errors.New("secret path"): "500 internal",
 	} {
 		fail = err
-		res, body := get(t, "GET", addr, "/v1/ledger")
-		var p struct{ Code string }
-		if e := json.Unmarshal([]byte(body), &p); e != nil || fmt.Sprint(res.StatusCode, " ", p.Code) != want || strings.Contains(body, "secret") {
-			t.Errorf("%v: %d %s, want %s", err, res.StatusCode, body, want)
+		res := get(t, "GET", addr, "/v1/ledger")
+		var p struct {
+			Code string `json:"code"`
+		}
+		if e := json.Unmarshal([]byte(res.body), &p); e != nil || fmt.Sprint(res.status, " ", p.Code) != want || strings.Contains(res.body, "secret") {
+			t.Errorf("%v: %d %s, want %s", err, res.status, res.body, want)
 		}
 	}
 }
@@ -207,9 +216,9 @@ func TestAdminIsGuarded(t *testing.T) {
 		{"change with the token", "POST", []string{"Authorization", "Bearer t"}, 405},
 	} {
 		before := calls
-		res, body := get(t, c.method, addr, "/v1/ledger", c.header...)
-		if res.StatusCode != c.status {
-			t.Errorf("%s: %d %s, want %d", c.name, res.StatusCode, body, c.status)
+		res := get(t, c.method, addr, "/v1/ledger", c.header...)
+		if res.status != c.status {
+			t.Errorf("%s: %d %s, want %d", c.name, res.status, res.body, c.status)
 		}
 		if (calls > before) != (c.status == 200) {
 			t.Errorf("%s: the ledger was read %d times", c.name, calls-before)
@@ -240,8 +249,7 @@ func TestShutdownWaitsForRunningRequests(t *testing.T) {
 	addr := serve(t, s)
 	answered := make(chan string, 1)
 	go func() {
-		_, body := get(t, "GET", addr, "/v1/ledger")
-		answered <- body
+		answered <- get(t, "GET", addr, "/v1/ledger").body
 	}()
 	<-entered
 	stopped := make(chan error, 1)

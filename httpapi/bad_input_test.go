@@ -160,7 +160,7 @@ func TestPathsAndMethods(t *testing.T) {
 	} {
 		a := l.do(c.method, c.target, "")
 		l.refused(a, c.status, c.code)
-		if got := a.Header.Get("Allow"); got != c.allow {
+		if got := a.header.Get("Allow"); got != c.allow {
 			t.Errorf("%s %s: Allow %q, want %q", c.method, c.target, got, c.allow)
 		}
 	}
@@ -205,16 +205,16 @@ func TestErrorsOfTheSpool(t *testing.T) {
 
 func checkRetryAfter(t *testing.T, a *answer) {
 	t.Helper()
-	seconds, err := strconv.Atoi(a.Header.Get("Retry-After"))
-	if a.StatusCode != http.StatusServiceUnavailable {
-		if a.Header.Get("Retry-After") != "" {
-			t.Errorf("status %d with Retry-After", a.StatusCode)
+	seconds, err := strconv.Atoi(a.header.Get("Retry-After"))
+	if a.status != http.StatusServiceUnavailable {
+		if a.header.Get("Retry-After") != "" {
+			t.Errorf("status %d with Retry-After", a.status)
 		}
 		return
 	}
 	ms, _ := a.json["retry_after_ms"].(float64)
 	if err != nil || seconds < 1 || seconds > 60 || ms < 1000 || ms > 60_000 || float64(seconds) < ms/1000 {
-		t.Errorf("Retry-After %q, retry_after_ms %v", a.Header.Get("Retry-After"), ms)
+		t.Errorf("Retry-After %q, retry_after_ms %v", a.header.Get("Retry-After"), ms)
 	}
 }
 

@@ -168,8 +168,8 @@ func (s *Server) storeBatch(r *request, b *batch) (response, error) {
 
 // blame puts a fault that only the spool could see under its index.
 func (b *batch) blame(err error) error {
-	var d *spool.DraftError
-	if !errors.As(err, &d) {
+	d, ok := errors.AsType[*spool.DraftError](err)
+	if !ok {
 		return err
 	}
 	p := problemOf(d.Err)

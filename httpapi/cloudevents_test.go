@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,16 +31,16 @@ func TestCloudEventInBinaryMode(t *testing.T) {
 func TestCloudEventIsRecognisedBySourceAndID(t *testing.T) {
 	l := start(t, httpapi.Options{})
 	l.accepted(l.do("POST", orders, "1", binaryEvent...))
-	trace := append(binaryEvent, "ce-traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+	trace := slices.Concat(binaryEvent, []string{"ce-traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"})
 	again := l.do("POST", orders, "1", trace...)
-	if again.Header.Get("Idempotency-Replayed") != "true" {
-		t.Errorf("a retry with a trace of its own: %d %s", again.StatusCode, again.raw)
+	if again.header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("a retry with a trace of its own: %d %s", again.status, again.raw)
 	}
-	if other := l.do("POST", orders, "2", binaryEvent...); other.StatusCode != 422 {
-		t.Errorf("the same event with other data: %d, want 422", other.StatusCode)
+	if other := l.do("POST", orders, "2", binaryEvent...); other.status != 422 {
+		t.Errorf("the same event with other data: %d, want 422", other.status)
 	}
 	own := l.do("POST", orders, "1", append(binaryEvent, "Idempotency-Key", "mine")...)
-	if own.Header.Get("Idempotency-Replayed") != "" || l.spool.last().DedupeKey != "mine" {
+	if own.header.Get("Idempotency-Replayed") != "" || l.spool.last().DedupeKey != "mine" {
 		t.Errorf("an idempotency key of its own does not count: %s", own.raw)
 	}
 }
@@ -97,11 +98,11 @@ func TestBatchOfCloudEvents(t *testing.T) {
 	}
 
 	bad := l.do("POST", orders, "["+event("3")+`,{"specversion":"1.0"}]`, header...)
-	if bad.StatusCode != 400 || bad.code() != "invalid-cloudevent" || len(l.spool.stored()) != 2 {
-		t.Errorf("a batch with a bad event: %d %s", bad.StatusCode, bad.raw)
+	if bad.status != 400 || bad.code() != "invalid-cloudevent" || len(l.spool.stored()) != 2 {
+		t.Errorf("a batch with a bad event: %d %s", bad.status, bad.raw)
 	}
 	twice := l.do("POST", orders, "["+event("4")+","+event("4")+"]", header...)
 	if twice.code() != "duplicate-idempotency-key" || len(l.spool.stored()) != 2 {
-		t.Errorf("one event twice: %d %s", twice.StatusCode, twice.raw)
+		t.Errorf("one event twice: %d %s", twice.status, twice.raw)
 	}
 }

@@ -56,6 +56,7 @@ func connState(nc net.Conn, state fasthttp.ConnState) {
 	case fasthttp.StateIdle:
 		c.idle = true
 		c.rest()
+	default: // new and closed are Serve's, and nothing is hijacked
 	}
 }
 
@@ -161,6 +162,6 @@ func (c *conn) finish() {
 	defer c.mu.Unlock()
 	c.finishing = true
 	if !c.busy {
-		c.Conn.Close()
+		_ = c.Conn.Close() // its goroutine sees the end
 	}
 }

@@ -32,20 +32,22 @@ func (l *listener) dial() (net.Conn, *bufio.Reader) {
 }
 
 // roundTrip sends a request on an open connection and reads its answer.
-func (l *listener) roundTrip(c net.Conn, r *bufio.Reader, sent string) *http.Response {
+func (l *listener) roundTrip(c net.Conn, r *bufio.Reader, sent string) *answer {
 	l.t.Helper()
 	if _, err := io.WriteString(c, sent); err != nil {
 		l.t.Fatal(err)
 	}
+	return l.next(r)
+}
+
+// next reads the next answer of a connection.
+func (l *listener) next(r *bufio.Reader) *answer {
+	l.t.Helper()
 	res, err := http.ReadResponse(r, nil)
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	defer res.Body.Close()
-	if _, err := io.Copy(io.Discard, res.Body); err != nil {
-		l.t.Fatal(err)
-	}
-	return res
+	return readAnswer(l.t, res)
 }
 
 const one = head + "Content-Length: 1\r\n\r\nx"
@@ -65,8 +67,8 @@ func TestNothingIsKeptOfABuffer(t *testing.T) {
 				res := l.roundTrip(c, r, fmt.Sprintf("POST /v1/topics/t%s/messages?prop.q=%s HTTP/1.1\r\nHost: localhost\r\nMQ-Tag: %s\r\nMQ-Key: %s\r\n"+
 					"MQ-Ordering-Key: %s\r\nMQ-Property: p=%s\r\nIdempotency-Key: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
 					text, text, text, text, text, text, text, text, len(body), body))
-				if res.StatusCode != 202 {
-					t.Errorf("connection %d, request %d: %d", n, i, res.StatusCode)
+				if res.status != 202 {
+					t.Errorf("connection %d, request %d: %d", n, i, res.status)
 				}
 			}
 		})
@@ -106,8 +108,8 @@ func TestSpoolMayKeepWhatTheClientGaveUp(t *testing.T) {
 	for i := range 10 {
 		body := strings.Repeat(fmt.Sprint(i), 3000)
 		res := l.roundTrip(c, r, fmt.Sprintf("POST /v1/topics/t%d/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", i, len(body), body))
-		if res.StatusCode != 503 {
-			t.Errorf("answered %d, want 503", res.StatusCode)
+		if res.status != 503 {
+			t.Errorf("answered %d, want 503", res.status)
 		}
 	}
 	for i, d := range late.kept() {
@@ -150,8 +152,8 @@ func TestSlowRequestsEnd(t *testing.T) {
 		"chunks": head + "Transfer-Encoding: chunked\r\n\r\n5\r\nx",
 	} {
 		c, r := l.dial()
-		if res := l.roundTrip(c, r, sent); res.StatusCode != 408 || !res.Close {
-			t.Errorf("slow %s: %d, close %t; want 408 and the end", name, res.StatusCode, res.Close)
+		if res := l.roundTrip(c, r, sent); res.status != 408 || !res.ends {
+			t.Errorf("slow %s: %d, close %t; want 408 and the end", name, res.status, res.ends)
 		}
 		if _, err := r.ReadByte(); err != io.EOF {
 			t.Errorf("slow %s: the connection is still open: %v", name, err)
@@ -168,13 +170,13 @@ func TestConnectionIsParkedAndTakenUpAgain(t *testing.T) {
 	l := start(t, httpapi.Options{})
 	c, r := l.dial()
 	for range 2 {
-		if res := l.roundTrip(c, r, one); res.StatusCode != 202 || res.Close {
-			t.Fatalf("answered %d, close %t", res.StatusCode, res.Close)
+		if res := l.roundTrip(c, r, one); res.status != 202 || res.ends {
+			t.Fatalf("answered %d, close %t", res.status, res.ends)
 		}
 	}
 	waitParked(t, l, 1)
-	if res := l.roundTrip(c, r, one[:1]+one[1:]); res.StatusCode != 202 {
-		t.Errorf("after parking: %d", res.StatusCode)
+	if res := l.roundTrip(c, r, one[:1]+one[1:]); res.status != 202 {
+		t.Errorf("after parking: %d", res.status)
 	}
 }
 
@@ -233,13 +235,9 @@ func TestTooManyConnections(t *testing.T) {
 		l.roundTrip(c, r, one)
 	}
 	_, r := l.dial()
-	res, err := http.ReadResponse(r, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || !res.Close {
-		t.Errorf("the third connection: %d %v", res.StatusCode, res.Header)
+	res := l.next(r)
+	if res.status != 503 || res.header.Get("Retry-After") == "" || !res.ends {
+		t.Errorf("the third connection: %d %v", res.status, res.header)
 	}
 }
 
@@ -261,8 +259,8 @@ func TestIngestBudget(t *testing.T) {
 			req.ContentLength = -1
 		}
 		a := l.send(req, body)
-		if a.StatusCode != 503 || a.code() != "busy" {
-			t.Errorf("over the budget, chunked %t: %d %s", chunked, a.StatusCode, a.raw)
+		if a.status != 503 || a.code() != "busy" {
+			t.Errorf("over the budget, chunked %t: %d %s", chunked, a.status, a.raw)
 		}
 		checkRetryAfter(t, a)
 	}
@@ -278,8 +276,8 @@ func TestRefusalReachesAClientThatStillSends(t *testing.T) {
 	l := start(t, httpapi.Options{MaxMessage: 1000})
 	for range 20 {
 		a := l.do("POST", orders, strings.Repeat("x", 8<<20))
-		if a.StatusCode != 413 {
-			t.Fatalf("answered %d", a.StatusCode)
+		if a.status != 413 {
+			t.Fatalf("answered %d", a.status)
 		}
 	}
 }

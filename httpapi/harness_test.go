@@ -84,7 +84,7 @@ func startServer(t *testing.T, ln net.Listener, opts httpapi.Options, sp httpapi
 	return l
 }
 
-// header is name, value, name, value …
+// request makes a request; header is name, value, name, value.
 func (l *listener) request(method, target, body string, header ...string) *http.Request {
 	l.t.Helper()
 	req, err := http.NewRequestWithContext(l.t.Context(), method, "http://127.0.0.1:7600"+target, strings.NewReader(body))
@@ -99,9 +99,29 @@ func (l *listener) request(method, target, body string, header ...string) *http.
 
 // answer is a response, read whole.
 type answer struct {
-	*http.Response
-	raw  []byte
-	json map[string]any // nil when it is no JSON object
+	status int
+	header http.Header
+	ends   bool // it says that the connection closes
+	raw    []byte
+	json   map[string]any // nil when it is no JSON object
+}
+
+func readAnswer(t *testing.T, res *http.Response) *answer {
+	t.Helper()
+	defer res.Body.Close()
+	a := &answer{status: res.StatusCode, header: res.Header, ends: res.Close}
+	var err error
+	if a.raw, err = io.ReadAll(res.Body); err != nil {
+		t.Fatalf("answer is cut: %v", err)
+	}
+	if res.Request == nil || res.Request.Method != http.MethodHead {
+		if strings.Contains(res.Header.Get("Content-Type"), "json") {
+			if err := json.Unmarshal(a.raw, &a.json); err != nil {
+				t.Fatalf("answer is no JSON: %v\n%s", err, a.raw)
+			}
+		}
+	}
+	return a
 }
 
 func (l *listener) do(method, target, body string, header ...string) *answer {
@@ -117,16 +137,7 @@ func (l *listener) send(req *http.Request, body string) *answer {
 	if err != nil {
 		l.t.Fatalf("%s %s: %v", req.Method, req.URL, err)
 	}
-	defer res.Body.Close()
-	a := &answer{Response: res}
-	if a.raw, err = io.ReadAll(res.Body); err != nil {
-		l.t.Fatal(err)
-	}
-	if strings.Contains(res.Header.Get("Content-Type"), "json") {
-		if err := json.Unmarshal(a.raw, &a.json); err != nil {
-			l.t.Fatalf("answer is no JSON: %v\n%s", err, a.raw)
-		}
-	}
+	a := readAnswer(l.t, res)
 	contract(l.t).check(l.t, req, body, a)
 	return a
 }
@@ -139,8 +150,8 @@ func (a *answer) code() string {
 // refused asserts a problem, and that nothing was stored.
 func (l *listener) refused(a *answer, status int, code string) {
 	l.t.Helper()
-	if a.StatusCode != status || a.code() != code {
-		l.t.Fatalf("answered %d %s, want %d %s", a.StatusCode, a.raw, status, code)
+	if a.status != status || a.code() != code {
+		l.t.Fatalf("answered %d %s, want %d %s", a.status, a.raw, status, code)
 	}
 	if a.json["status"] != float64(status) || a.json["type"] != "/problems/"+code {
 		l.t.Errorf("document does not agree with itself: %s", a.raw)
@@ -152,8 +163,8 @@ func (l *listener) refused(a *answer, status int, code string) {
 
 func (l *listener) accepted(a *answer) {
 	l.t.Helper()
-	if a.StatusCode != 202 {
-		l.t.Fatalf("answered %d %s, want 202", a.StatusCode, a.raw)
+	if a.status != 202 {
+		l.t.Fatalf("answered %d %s, want 202", a.status, a.raw)
 	}
 }
 
@@ -208,12 +219,12 @@ func (c *contractOf) check(t *testing.T, req *http.Request, body string, a *answ
 		AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true,
 		ExcludeRequestBody: !strings.Contains(req.Header.Get("Content-Type"), "json"),
 	}}
-	if a.StatusCode < 300 {
+	if a.status < 300 {
 		if err := openapi3filter.ValidateRequest(t.Context(), input); err != nil {
 			t.Errorf("accepted, yet openapi.yaml forbids it: %v", err)
 		}
 	}
-	out := &openapi3filter.ResponseValidationInput{RequestValidationInput: input, Status: a.StatusCode, Header: a.Header, Options: input.Options}
+	out := &openapi3filter.ResponseValidationInput{RequestValidationInput: input, Status: a.status, Header: a.header, Options: input.Options}
 	out.SetBodyBytes(a.raw)
 	if err := openapi3filter.ValidateResponse(t.Context(), out); err != nil {
 		t.Errorf("answer breaks openapi.yaml: %v\n%s", err, a.raw)
@@ -222,8 +233,8 @@ func (c *contractOf) check(t *testing.T, req *http.Request, body string, a *answ
 
 func (c *contractOf) checkProblem(t *testing.T, a *answer) {
 	t.Helper()
-	if a.Header.Get("Content-Type") != "application/problem+json" {
-		t.Fatalf("answer %d has Content-Type %q, want a problem", a.StatusCode, a.Header.Get("Content-Type"))
+	if a.header.Get("Content-Type") != "application/problem+json" {
+		t.Fatalf("answer %d has Content-Type %q, want a problem", a.status, a.header.Get("Content-Type"))
 	}
 	var v any
 	if err := json.NewDecoder(bytes.NewReader(a.raw)).Decode(&v); err != nil {

@@ -144,8 +144,7 @@ func surrogate(text []byte) byte {
 }
 
 func syntaxProblem(err error) error {
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return invalidJSON("%s, at byte %d", syntax.Error(), syntax.Offset)
 	}
 	return invalidJSON("it ends too early or is malformed")

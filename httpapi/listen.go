@@ -73,8 +73,7 @@ func vacant(path string) error {
 		return errors.New("there is a file that is not a socket: move it away, or choose another path")
 	}
 	if c, err := net.Dial("unix", path); err == nil {
-		c.Close()
-		return errors.New("another process listens on this socket: stop it, or choose another path")
+		return errors.Join(errors.New("another process listens on this socket: stop it, or choose another path"), c.Close())
 	}
 	return nil
 }
@@ -105,10 +104,11 @@ type unixListener struct {
 }
 
 func (l *unixListener) Close() error {
-	if now, err := os.Lstat(l.path); err == nil && os.SameFile(now, l.made) {
-		os.Remove(l.path)
+	err := l.UnixListener.Close()
+	if now, statErr := os.Lstat(l.path); statErr == nil && os.SameFile(now, l.made) {
+		err = errors.Join(err, os.Remove(l.path))
 	}
-	return l.UnixListener.Close()
+	return err
 }
 
 // peerAllowed reports whether the process at the other end may connect. Only a

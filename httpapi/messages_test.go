@@ -25,7 +25,7 @@ func publishOne(t *testing.T, l *listener) (message.ID, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return id, a.Header.Get("Location")
+	return id, a.header.Get("Location")
 }
 
 func TestReceiptTellsTheStory(t *testing.T) {
@@ -39,8 +39,8 @@ func TestReceiptTellsTheStory(t *testing.T) {
 		}
 	})
 	a := l.do("GET", strings.ToLower(path[:13])+strings.ToLower(path[13:]), "")
-	if a.StatusCode != 200 {
-		t.Fatalf("%d %s", a.StatusCode, a.raw)
+	if a.status != 200 {
+		t.Fatalf("%d %s", a.status, a.raw)
 	}
 	for member, want := range map[string]any{
 		"state": "retrying", "attempts": 30.0, "last_error": "timeout", "next_attempt_at": "2026-01-02T02:04:06.000Z",
@@ -87,20 +87,20 @@ func TestCancel(t *testing.T) {
 	l := start(t, httpapi.Options{})
 	_, path := publishOne(t, l)
 	a := l.do("DELETE", path, "")
-	if a.StatusCode != 200 || a.json["state"] != "cancelled" || a.json["stored"] != false {
-		t.Errorf("cancel: %d %s", a.StatusCode, a.raw)
+	if a.status != 200 || a.json["state"] != "cancelled" || a.json["stored"] != false {
+		t.Errorf("cancel: %d %s", a.status, a.raw)
 	}
-	if again := l.do("DELETE", path, ""); again.StatusCode != 409 || again.code() != "already-sent" || again.json["stored"] != true {
-		t.Errorf("cancel again: %d %s", again.StatusCode, again.raw)
+	if again := l.do("DELETE", path, ""); again.status != 409 || again.code() != "already-sent" || again.json["stored"] != true {
+		t.Errorf("cancel again: %d %s", again.status, again.raw)
 	}
 	id, path := publishOne(t, l)
 	l.spool.change(id, func(r *message.Receipt) { r.State, r.MaybeSent = message.StateRetrying, true })
-	if a := l.do("DELETE", path, ""); a.StatusCode != 409 || a.code() != "maybe-sent" || a.json["stored"] != true {
-		t.Errorf("cancel after an unknown attempt: %d %s", a.StatusCode, a.raw)
+	if a := l.do("DELETE", path, ""); a.status != 409 || a.code() != "maybe-sent" || a.json["stored"] != true {
+		t.Errorf("cancel after an unknown attempt: %d %s", a.status, a.raw)
 	}
 	l.spool.err = spool.ErrReadOnly
-	if a := l.do("DELETE", path, ""); a.StatusCode != 503 || a.json["stored"] != "unknown" {
-		t.Errorf("cancel on a read-only spool: %d %s", a.StatusCode, a.raw)
+	if a := l.do("DELETE", path, ""); a.status != 503 || a.json["stored"] != "unknown" {
+		t.Errorf("cancel on a read-only spool: %d %s", a.status, a.raw)
 	}
 }
 
@@ -121,11 +121,11 @@ func TestStatus(t *testing.T) {
 
 func TestPages(t *testing.T) {
 	l := start(t, httpapi.Options{Tokens: []string{"secret"}}) // pages need none
-	if a := l.do("GET", "/openapi.yaml", ""); string(a.raw) != string(api.OpenAPI) || a.Header.Get("Content-Type") != "application/yaml" {
+	if a := l.do("GET", "/openapi.yaml", ""); string(a.raw) != string(api.OpenAPI) || a.header.Get("Content-Type") != "application/yaml" {
 		t.Error("the description served is not the one embedded")
 	}
-	if a := l.do("HEAD", "/openapi.yaml", ""); a.StatusCode != 200 || len(a.raw) != 0 {
-		t.Errorf("HEAD: %d with %d bytes", a.StatusCode, len(a.raw))
+	if a := l.do("HEAD", "/openapi.yaml", ""); a.status != 200 || len(a.raw) != 0 {
+		t.Errorf("HEAD: %d with %d bytes", a.status, len(a.raw))
 	}
 	if a := l.do("GET", "/problems/spool-full", ""); !strings.Contains(string(a.raw), "503") || !strings.Contains(string(a.raw), "spool.limit") {
 		t.Errorf("page: %s", a.raw)
@@ -139,10 +139,10 @@ func TestToken(t *testing.T) {
 	l := start(t, httpapi.Options{Tokens: []string{"old", "new"}})
 	for auth, status := range map[string]int{"Bearer old": 202, "Bearer new": 202, "Bearer wrong": 401, "": 401} {
 		a := l.do("POST", orders, "x", "Authorization", auth)
-		if a.StatusCode != status {
-			t.Errorf("Authorization %q: %d, want %d", auth, a.StatusCode, status)
+		if a.status != status {
+			t.Errorf("Authorization %q: %d, want %d", auth, a.status, status)
 		}
-		if status == 401 && a.Header.Get("WWW-Authenticate") == "" {
+		if status == 401 && a.header.Get("WWW-Authenticate") == "" {
 			t.Error("401 without WWW-Authenticate")
 		}
 	}
@@ -150,8 +150,8 @@ func TestToken(t *testing.T) {
 		t.Errorf("%d messages stored, want the 2 with a token", n)
 	}
 	for _, path := range []string{"/v1/status", "/v1/messages/x", "/nothing"} {
-		if a := l.do("GET", path, ""); a.StatusCode != 401 {
-			t.Errorf("%s without a token: %d", path, a.StatusCode)
+		if a := l.do("GET", path, ""); a.status != 401 {
+			t.Errorf("%s without a token: %d", path, a.status)
 		}
 	}
 }

@@ -97,8 +97,7 @@ func (s *Server) store(r *request, drafts []spool.Draft) ([]message.Receipt, err
 
 // alone leaves out which draft is at fault, where there is only one.
 func alone(err error) error {
-	var d *spool.DraftError
-	if errors.As(err, &d) {
+	if d, ok := errors.AsType[*spool.DraftError](err); ok {
 		return d.Err
 	}
 	return err

@@ -39,11 +39,11 @@ func TestPublishAnswersTheReceipt(t *testing.T) {
 			t.Errorf("%s = %v, want %v", member, a.json[member], want)
 		}
 	}
-	if got := a.Header.Get("Location"); len(id) != 32 || got != "/v1/messages/"+id {
+	if got := a.header.Get("Location"); len(id) != 32 || got != "/v1/messages/"+id {
 		t.Errorf("Location %q, id %q", got, id)
 	}
-	if a.Header.Get("Server") != "" || a.Header.Get("Idempotency-Replayed") != "" {
-		t.Errorf("unexpected headers: %v", a.Header)
+	if a.header.Get("Server") != "" || a.header.Get("Idempotency-Replayed") != "" {
+		t.Errorf("unexpected headers: %v", a.header)
 	}
 }
 
@@ -57,7 +57,7 @@ type want struct {
 	key           string
 }
 
-// props makes properties of name, value, name, value …
+// props makes properties of name, value, name, value.
 func props(text ...string) (list []message.Property) {
 	for i := 0; i < len(text); i += 2 {
 		list = append(list, message.Property{Name: text[i], Value: text[i+1]})
@@ -127,10 +127,10 @@ func TestReplay(t *testing.T) {
 	again := send("x", "MQ-Tag", "t", "Prefer", "respond-async")
 	l.accepted(first)
 	l.accepted(again)
-	if again.Header.Get("Idempotency-Replayed") != "true" || again.json["duplicate"] != true || again.json["id"] != first.json["id"] {
-		t.Errorf("replay answered %v %s", again.Header, again.raw)
+	if again.header.Get("Idempotency-Replayed") != "true" || again.json["duplicate"] != true || again.json["id"] != first.json["id"] {
+		t.Errorf("replay answered %v %s", again.header, again.raw)
 	}
-	if first.Header.Get("Idempotency-Replayed") != "" || len(l.spool.stored()) != 1 {
+	if first.header.Get("Idempotency-Replayed") != "" || len(l.spool.stored()) != 1 {
 		t.Error("the first was a replay, or both were stored")
 	}
 	for name, other := range map[string]*answer{
@@ -138,12 +138,12 @@ func TestReplay(t *testing.T) {
 		"content type": send("x", "MQ-Tag", "t", "Content-Type", "text/plain"), "ordering key": send("x", "MQ-Tag", "t", "MQ-Ordering-Key", "o"),
 		"keys": send("x", "MQ-Tag", "t", "MQ-Key", "k"), "content encoding": send("x", "MQ-Tag", "t", "Content-Encoding", "br"),
 	} {
-		if other.StatusCode != 422 || other.code() != "idempotency-key-reused" || other.json["stored"] != false {
-			t.Errorf("other %s: %d %s, want 422", name, other.StatusCode, other.raw)
+		if other.status != 422 || other.code() != "idempotency-key-reused" || other.json["stored"] != false {
+			t.Errorf("other %s: %d %s, want 422", name, other.status, other.raw)
 		}
 	}
-	if elsewhere := l.do("POST", "/v1/topics/bills/messages", "y", "Idempotency-Key", "k"); elsewhere.StatusCode != 202 {
-		t.Errorf("the same key in another topic: %d", elsewhere.StatusCode)
+	if elsewhere := l.do("POST", "/v1/topics/bills/messages", "y", "Idempotency-Key", "k"); elsewhere.status != 202 {
+		t.Errorf("the same key in another topic: %d", elsewhere.status)
 	}
 }
 
@@ -158,8 +158,8 @@ func TestWaitAnswers200OnlyWhenConfirmed(t *testing.T) {
 		go func() { answers <- l.do("POST", target, "x", header...) }()
 		confirmNext(t, l)
 		a := <-answers
-		if a.StatusCode != 200 || a.Header.Get("Preference-Applied") != "wait" || a.json["confirmed"] != true || a.json["broker"] == nil {
-			t.Errorf("%v: answered %d %v %s", header, a.StatusCode, a.Header, a.raw)
+		if a.status != 200 || a.header.Get("Preference-Applied") != "wait" || a.json["confirmed"] != true || a.json["broker"] == nil {
+			t.Errorf("%v: answered %d %v %s", header, a.status, a.header, a.raw)
 		}
 	}
 }
@@ -185,8 +185,8 @@ func TestWaitRunsOut(t *testing.T) {
 	l := start(t, httpapi.Options{MaxWait: 20 * time.Millisecond})
 	a := l.do("POST", orders, "x", "Prefer", "wait=3600") // shortened to MaxWait
 	l.accepted(a)
-	if a.Header.Get("Preference-Applied") != "" || a.json["confirmed"] != false {
-		t.Errorf("answered %v %s", a.Header, a.raw)
+	if a.header.Get("Preference-Applied") != "" || a.json["confirmed"] != false {
+		t.Errorf("answered %v %s", a.header, a.raw)
 	}
 }
 
@@ -200,7 +200,7 @@ func TestWaitEndsWhenTheMessageIsDead(t *testing.T) {
 	l.spool.change(id, func(r *message.Receipt) { r.State = message.StateDead })
 	a := l.do("POST", orders, "x", "Idempotency-Key", "k", "Prefer", "wait=20")
 	l.accepted(a)
-	if a.json["state"] != "dead" || a.json["duplicate"] != true || a.Header.Get("Idempotency-Replayed") != "true" {
+	if a.json["state"] != "dead" || a.json["duplicate"] != true || a.header.Get("Idempotency-Replayed") != "true" {
 		t.Errorf("answered %s", a.raw)
 	}
 }
@@ -217,7 +217,7 @@ func TestContentDigestIsVerified(t *testing.T) {
 	batch := `[{"topic":"a","body":"x"}]`
 	wrong := l.do("POST", "/v1/messages:batch", batch, "Content-Type", "application/json", "Content-Digest", "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:")
 	if wrong.code() != "digest-mismatch" {
-		t.Errorf("a batch with another digest: %d %s", wrong.StatusCode, wrong.raw)
+		t.Errorf("a batch with another digest: %d %s", wrong.status, wrong.raw)
 	}
 }
 
@@ -251,8 +251,8 @@ func TestLargestMessage(t *testing.T) {
 				req.ContentLength = -1
 			}
 			a := l.send(req, body)
-			if a.StatusCode != status {
-				t.Errorf("%d bytes, chunked %t: %d, want %d", size, chunked, a.StatusCode, status)
+			if a.status != status {
+				t.Errorf("%d bytes, chunked %t: %d, want %d", size, chunked, a.status, status)
 			}
 			if status == 413 && (a.json["limit"] != float64(limit) || a.code() != "message-too-large") {
 				t.Errorf("problem does not name the limit: %s", a.raw)

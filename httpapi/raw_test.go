@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -153,8 +154,8 @@ func TestRawRequests(t *testing.T) {
 				}
 			}
 			for _, a := range answers {
-				if a.StatusCode >= 400 && !a.Close {
-					t.Errorf("%d leaves the connection open", a.StatusCode)
+				if a.status >= 400 && !a.ends {
+					t.Errorf("%d leaves the connection open", a.status)
 				}
 			}
 		})
@@ -166,7 +167,7 @@ func TestRawRequests(t *testing.T) {
 
 // raw sends bytes as they are, ends its side, and reads answers until the
 // server ends its own.
-func (l *listener) raw(sent string) []*http.Response {
+func (l *listener) raw(sent string) []*answer {
 	l.t.Helper()
 	c, err := net.Dial("tcp", l.addr)
 	if err != nil {
@@ -185,7 +186,7 @@ func (l *listener) raw(sent string) []*http.Response {
 	return l.readAnswers(bufio.NewReader(c))
 }
 
-func (l *listener) readAnswers(r *bufio.Reader) (answers []*http.Response) {
+func (l *listener) readAnswers(r *bufio.Reader) (answers []*answer) {
 	l.t.Helper()
 	for {
 		if _, err := r.Peek(1); err != nil {
@@ -199,21 +200,17 @@ func (l *listener) readAnswers(r *bufio.Reader) (answers []*http.Response) {
 			l.t.Errorf("not an answer: %v", err)
 			return answers
 		}
-		if res.StatusCode >= 200 {
-			if _, err := io.Copy(io.Discard, res.Body); err != nil {
-				l.t.Errorf("answer is cut: %v", err)
-			}
-			res.Body.Close()
-		}
-		answers = append(answers, res)
+		answers = append(answers, readAnswer(l.t, res))
 	}
 }
 
-func isEnd(err error) bool { return err == io.EOF || strings.Contains(err.Error(), "reset by peer") }
+func isEnd(err error) bool {
+	return errors.Is(err, io.EOF) || strings.Contains(err.Error(), "reset by peer")
+}
 
-func statuses(answers []*http.Response) (codes []int) {
+func statuses(answers []*answer) (codes []int) {
 	for _, a := range answers {
-		codes = append(codes, a.StatusCode)
+		codes = append(codes, a.status)
 	}
 	return codes
 }

@@ -33,12 +33,10 @@ var spoolProblems = []struct {
 
 // problemOf turns any error into the problem that the client is told.
 func problemOf(err error) *problem.Problem {
-	var p *problem.Problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*problem.Problem](err); ok {
 		return p
 	}
-	var invalid *message.Invalid
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[*message.Invalid](err); ok {
 		return problem.New(invalid.Code, "%s", invalid.Detail).WithLimit(invalid.Limit)
 	}
 	if errors.Is(err, spool.ErrUnknown) { // first: it unsays the others' "nothing was stored"

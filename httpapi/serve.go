@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"strings"
 	"syscall"
 	"time"
 
@@ -45,7 +46,7 @@ func (s *Server) newFasthttp() *fasthttp.Server {
 // Serve accepts connections from ln until Shutdown, then returns nil. It closes
 // ln. Several listeners may be served at the same time.
 func (s *Server) Serve(ln net.Listener) error {
-	defer ln.Close()
+	defer ln.Close() //nolint:errcheck // Shutdown may have closed it
 	if httpguard.Exposed(ln.Addr()) && !s.tokens.Required() {
 		return fmt.Errorf("serve data on %s: %w", ln.Addr(), ErrExposed)
 	}
@@ -131,15 +132,16 @@ func (s *Server) startServing(c *conn) *problem.Problem {
 
 // turnAway answers before a request was read, in one small write that cannot block.
 func (s *Server) turnAway(nc net.Conn, p *problem.Problem) {
-	defer nc.Close()
+	defer nc.Close() //nolint:errcheck // the peer may be gone
 	res := s.refuse(p)
-	head := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n",
+	var head strings.Builder
+	fmt.Fprintf(&head, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n",
 		res.status, fasthttp.StatusMessage(res.status), problem.ContentType, len(res.body))
 	for _, h := range res.header {
-		head += h.name + ": " + h.value + "\r\n"
+		head.WriteString(h.name + ": " + h.value + "\r\n")
 	}
 	if nc.SetWriteDeadline(time.Now().Add(100*time.Millisecond)) == nil {
-		_, _ = nc.Write(append([]byte(head+"\r\n"), res.body...)) // the peer may be gone
+		_, _ = nc.Write(append([]byte(head.String()+"\r\n"), res.body...)) // the peer may be gone
 	}
 }
 
@@ -154,7 +156,7 @@ func (s *Server) serveConn(c *conn) {
 }
 
 func (s *Server) forget(c *conn) {
-	c.Conn.Close()
+	_ = c.Conn.Close() // it may be closed
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
@@ -190,7 +192,7 @@ func (s *Server) stopAccepting() {
 	defer s.mu.Unlock()
 	s.stopping = true
 	for ln := range s.listeners {
-		ln.Close()
+		_ = ln.Close() // Serve returns
 	}
 	for c := range s.conns {
 		c.finish()
@@ -202,7 +204,7 @@ func (s *Server) cut() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		c.Conn.Close()
+		_ = c.Conn.Close() // its goroutine sees the end
 	}
 	return len(s.conns)
 }

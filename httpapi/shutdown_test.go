@@ -32,13 +32,13 @@ func TestShutdownFinishesWhatRuns(t *testing.T) {
 		return nil
 	}
 	idle, idleReader := l.dial()
-	if res := l.roundTrip(idle, idleReader, "GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n"); res.Close {
+	if res := l.roundTrip(idle, idleReader, "GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n"); res.ends {
 		t.Error("a GET ends its connection")
 	}
 	running, runningReader := l.dial()
 	answered := make(chan int, 1)
 	go func() {
-		answered <- l.roundTrip(running, runningReader, one).StatusCode
+		answered <- l.roundTrip(running, runningReader, one).status
 	}()
 	<-entered
 	stopped := make(chan error, 1)
@@ -73,7 +73,7 @@ func TestShutdownAnswersWaits(t *testing.T) {
 	c, r := l.dial()
 	answered := make(chan int, 1)
 	go func() {
-		answered <- l.roundTrip(c, r, "POST /v1/topics/orders/messages?wait=60s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx").StatusCode
+		answered <- l.roundTrip(c, r, "POST /v1/topics/orders/messages?wait=60s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx").status
 	}()
 	for len(l.spool.stored()) == 0 {
 		time.Sleep(time.Millisecond)
@@ -124,11 +124,11 @@ func TestDrain(t *testing.T) {
 	_, path := publishOne(t, l)
 	l.server.Drain()
 	a := l.do("POST", orders, "x")
-	if a.StatusCode != 503 || a.code() != "draining" || a.json["stored"] != false {
-		t.Errorf("publish while draining: %d %s", a.StatusCode, a.raw)
+	if a.status != 503 || a.code() != "draining" || a.json["stored"] != false {
+		t.Errorf("publish while draining: %d %s", a.status, a.raw)
 	}
-	if a := l.do("GET", path, ""); a.StatusCode != 200 {
-		t.Errorf("receipt while draining: %d", a.StatusCode)
+	if a := l.do("GET", path, ""); a.status != 200 {
+		t.Errorf("receipt while draining: %d", a.status)
 	}
 	if a := l.do("GET", "/v1/status", ""); a.json["state"] != "draining" {
 		t.Errorf("status: %s", a.raw)

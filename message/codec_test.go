@@ -88,7 +88,7 @@ func TestDamageIsFound(t *testing.T) {
 				t.Errorf("bit %d of %d flipped: %v", bit, 8*len(b), err)
 			}
 		}
-		for n := range len(b) {
+		for n := range b {
 			if _, _, err := message.DecodeRecord(b[:n]); !errors.Is(err, message.ErrCorrupt) {
 				t.Errorf("cut to %d bytes: %v", n, err)
 			}

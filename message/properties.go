@@ -20,9 +20,8 @@ const (
 // them set by an application would change what the broker does: TRAN_MSG=true
 // hides a message for ever, DELAY delays it, UNIQ_KEY forges its identity
 // (rocketmq-client-go primitive/message.go:31-64, Java MessageConst).
-var reserved = map[string]bool{}
-
-func init() {
+var reserved = func() map[string]bool {
+	names := map[string]bool{}
 	for _, name := range []string{
 		"KEYS", "TAGS", "WAIT", "DELAY", "RETRY_TOPIC", "REAL_TOPIC", "REAL_QID", "TRAN_MSG", "PGROUP",
 		"MIN_OFFSET", "MAX_OFFSET", "BUYER_ID", "ORIGIN_MESSAGE_ID", "TRANSFER_FLAG", "CORRECTION_FLAG",
@@ -33,9 +32,10 @@ func init() {
 		"SHARDING_KEY", "INSTANCE_ID", "POP_CK", "FIRST_POP_TIME", "TRANSIENT_DEFER_DELIVER_MS",
 		PropContentType, PropContentEncoding, PropTraceParent, PropTraceState,
 	} {
-		reserved[strings.ToLower(name)] = true
+		names[strings.ToLower(name)] = true
 	}
-}
+	return names
+}()
 
 // reservedPrefixes cover families: TIMER_* and INNER_* of RocketMQ, "__" of its
 // internals, remora-* of ours, ce-* of CloudEvents.

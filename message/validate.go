@@ -18,6 +18,8 @@ const (
 
 // Invalid says what is wrong with a message and what to change. Code is one of
 // the problem codes of the HTTP contract.
+//
+//nolint:errname // reads as a finding: e.Code, e.Detail
 type Invalid struct {
 	Code   string
 	Detail string

@@ -2,6 +2,7 @@ package httpguard
 
 import (
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 
@@ -46,7 +47,7 @@ func (r *Rules) Check(req Request) *problem.Problem {
 		return problem.New(problem.ForbiddenOrigin, "the origin %q is not allowed", clip(req.Origin))
 	case req.Origin == "" && strings.EqualFold(req.SecFetchSite, "cross-site"):
 		return problem.New(problem.ForbiddenOrigin, "a browser sent this request from another site")
-	case req.Method == "OPTIONS":
+	case req.Method == http.MethodOptions:
 		return problem.New(problem.PreflightRefused, "OPTIONS is not answered")
 	}
 	return nil

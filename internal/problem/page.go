@@ -46,6 +46,7 @@ func storedNote(s Stored) string {
 		return "no, nothing was stored"
 	case StoredYes:
 		return "yes, the message is held or was confirmed"
+	default:
+		return "unknown, it may or may not be stored; an idempotency key makes repeating safe"
 	}
-	return "unknown, it may or may not be stored; an idempotency key makes repeating safe"
 }

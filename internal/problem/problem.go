@@ -24,11 +24,14 @@ func (s Stored) MarshalJSON() ([]byte, error) {
 	switch s {
 	case StoredNo, StoredYes:
 		return []byte(s), nil
+	default:
+		return []byte(`"unknown"`), nil
 	}
-	return []byte(`"unknown"`), nil
 }
 
 // Problem is one refusal. It is an error, so that it can travel as one.
+//
+//nolint:errname // a problem of RFC 9457, which also travels as an error
 type Problem struct {
 	Kind
 
