@@ -41,14 +41,15 @@ func lookAtVolume(f *findings, l *config.Loaded) {
 func round(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }
 
 func lookAtFilesystem(f *findings, dir string, v sidecar.Volume) {
-	text := fmt.Sprintf("%s is on %s; what is accepted survives the %s", dir, v.Filesystem, v.Survives)
 	switch {
 	case v.Survives == "process":
-		f.warn("spool", "it is lost with the container, the pod or the power: use a disk or a persistent volume", "%s's end only", text)
+		f.warn("spool", "it is lost with the container, the pod or the power: use a disk or a persistent volume",
+			"%s is on %s: what is accepted survives only the process", dir, v.Filesystem)
 	case !v.Durable:
-		f.warn("spool", "surviving a power loss is proven by tests on ext4 and XFS only", "%s, if the file system honours sync", text)
+		f.warn("spool", "power loss is tested on ext4 and XFS only",
+			"%s is on %s: what is accepted survives the node's restart if that honours sync", dir, v.Filesystem)
 	default:
-		f.ok("spool", "%s", text)
+		f.ok("spool", "%s is on %s: what is accepted survives the node's restart", dir, v.Filesystem)
 	}
 }
 

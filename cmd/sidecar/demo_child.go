@@ -53,6 +53,7 @@ func (c *child) start(ctx context.Context) error {
 		return fmt.Errorf("find this program: %w", err)
 	}
 	c.cmd = exec.Command(program, c.args()...)
+	c.cmd.Args[0] = os.Args[0] // the name by which it was called
 	c.cmd.Env = environmentOfChild()
 	logged, err := c.cmd.StderrPipe()
 	if err != nil {

@@ -41,11 +41,10 @@ type view struct {
 	side    *ledgerReader
 	began   time.Time
 
-	mu    sync.Mutex
-	said  []string
-	ended bool
-	quit  context.CancelFunc
-	done  chan struct{}
+	mu   sync.Mutex
+	said []string
+	quit context.CancelFunc
+	done chan struct{}
 }
 
 func (s *screen) follow(ctx context.Context, app *demoApp, handler *demoHandler, side *child) *view {
@@ -76,16 +75,18 @@ func (v *view) run(ctx context.Context) {
 	}
 }
 
-// stop draws the last state.
+// stop ends the goroutine; again it does nothing.
 func (v *view) stop() {
 	v.quit()
 	<-v.done
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.screen.redraw && !v.ended {
-		v.screen.draw(v.picture(nil))
+}
+
+// last draws the state at the end and stops.
+func (v *view) last(ledger *ledger) {
+	v.stop()
+	if v.screen.redraw {
+		v.screen.draw(v.picture(ledger))
 	}
-	v.ended = true
 }
 
 // say adds a line to what has happened.

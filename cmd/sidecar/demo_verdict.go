@@ -106,7 +106,7 @@ func (d *demo) judge(ctx context.Context, app *demoApp, handler *demoHandler, si
 	if err != nil {
 		return err
 	}
-	view.stop()
+	view.last(book)
 	if err := side.end(ctx); err != nil {
 		return err
 	}

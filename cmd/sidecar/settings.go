@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"errors"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -24,8 +24,11 @@ func (s *settings) register(c *cobra.Command) {
 // load reads the configuration. A limit that was left out fits the volume.
 func (s *settings) load() (*config.Loaded, error) {
 	l, err := config.Load(config.Sources{File: s.file, Env: os.Environ(), Set: s.set})
+	if problems := (config.Problems)(nil); errors.As(err, &problems) {
+		return l, fail(exitUsage, "the configuration is wrong:\n%w", err)
+	}
 	if err != nil {
-		return l, coded{exitUsage, fmt.Errorf("the configuration is wrong:\n%w", err)}
+		return l, coded{exitUsage, err}
 	}
 	if l.Origin("spool.limit").Layer == config.LayerDefault {
 		if l.Spool.Limit, err = sidecar.DefaultLimit(l.Spool.Dir); err != nil {
