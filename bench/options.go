@@ -39,7 +39,7 @@ func parseOptions(args []string, usage io.Writer) (o options, err error) {
 	f.DurationVar(&o.warmup, "warmup", 300*time.Millisecond, "load before that, not counted")
 	f.IntVar(&o.size, "size", 1024, "`bytes` of a body")
 	f.StringVar(&o.dir, "dir", defaultDir, "`folder` for the files, on the disk to be measured")
-	f.StringVar(&o.profile, "profile", "", "write CPU profiles of the server at each number of connections to this `folder`")
+	f.StringVar(&o.profile, "profile", "", "write profiles of processor and heap of the servers at each number of connections to this `folder`")
 	f.BoolVar(&o.strict, "strict", false, "exit 1 when a target is missed")
 	connections := f.String("connections", "1,16,64,256", "`numbers` of connections")
 	peers := f.String("peers", "", "`names` of other systems to measure: redis")

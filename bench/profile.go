@@ -41,15 +41,18 @@ func profileAll(ctx context.Context, o options, up []*contestant) error {
 }
 
 func (c *contestant) profile(ctx context.Context, o options, connections int, url string) error {
-	file := filepath.Join(o.profile, fmt.Sprintf("%s-%d.pprof", strings.ReplaceAll(c.name, " ", "-"), connections))
-	progressf("profiling to %s", file)
+	file := filepath.Join(o.profile, fmt.Sprintf("%s-%d", strings.ReplaceAll(c.name, " ", "-"), connections))
+	progressf("profiling to %s-*.pprof", file)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		_, err := c.turn(ctx, o, connections)
 		return err
 	})
 	group.Go(func() error {
-		return download(ctx, fmt.Sprintf("%s/profile?seconds=%d", url, int(o.measure.Seconds())), file)
+		if err := download(ctx, fmt.Sprintf("%s/profile?seconds=%d", url, int(o.measure.Seconds())), file+"-cpu.pprof"); err != nil {
+			return err
+		}
+		return download(ctx, url+"/heap", file+"-heap.pprof")
 	})
 	return group.Wait()
 }
