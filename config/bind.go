@@ -22,7 +22,7 @@ type binder struct {
 	problems Problems
 }
 
-func (b *binder) fault(n ast.Node, path, format string, args ...any) {
+func (b *binder) faultf(n ast.Node, path, format string, args ...any) {
 	b.problems = append(b.problems, Problem{Path: path, Message: fmt.Sprintf(format, args...), Origin: b.at(n)})
 }
 
@@ -56,7 +56,7 @@ func first(n ast.Node) ast.Node {
 // bind writes n, the value of the key path, into v.
 func (b *binder) bind(v reflect.Value, n ast.Node, path string) {
 	b.origins[path] = b.at(n)
-	_, isText := v.Addr().Interface().(encoding.TextUnmarshaler)
+	_, isText := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr())
 	switch {
 	case isText:
 		b.scalar(v, n, path)
@@ -81,7 +81,7 @@ func (b *binder) entries(n ast.Node, path string) []*ast.MappingValueNode {
 	case *ast.NullNode:
 		return nil
 	}
-	b.fault(n, path, "%s; write keys and values below it", kindOf(n))
+	b.faultf(n, path, "%s; write keys and values below it", kindOf(n))
 	return nil
 }
 
@@ -94,11 +94,11 @@ func (b *binder) object(v reflect.Value, n ast.Node, path string) {
 		i := slices.Index(names, name)
 		switch {
 		case e.Key.IsMergeKey():
-			b.fault(e.Key, path, "merge keys are not supported; write the keys out")
+			b.faultf(e.Key, path, "merge keys are not supported; write the keys out")
 		case i < 0:
-			b.fault(e.Key, key, "there is no such key%s", meant(name, names))
+			b.faultf(e.Key, key, "there is no such key%s", meant(name, names))
 		case seen[name]:
-			b.fault(e.Key, key, "the key is given twice")
+			b.faultf(e.Key, key, "the key is given twice")
 		default:
 			seen[name] = true
 			b.bind(v.Field(i), e.Value, key)
@@ -139,7 +139,7 @@ func (b *binder) table(v reflect.Value, n ast.Node, path string) {
 func (b *binder) scalar(v reflect.Value, n ast.Node, path string) {
 	text, ok := scalarText(n)
 	if !ok {
-		b.fault(n, path, "%s; write a single value", kindOf(n))
+		b.faultf(n, path, "%s; write a single value", kindOf(n))
 		return
 	}
 	text, err := interpolate(text, b.env)
@@ -147,7 +147,7 @@ func (b *binder) scalar(v reflect.Value, n ast.Node, path string) {
 		err = setText(v, text)
 	}
 	if err != nil {
-		b.fault(n, path, "%v", err)
+		b.faultf(n, path, "%v", err)
 	}
 }
 
@@ -180,7 +180,7 @@ func kindOf(n ast.Node) string {
 
 // setText writes text into a value that is no struct, list or table.
 func setText(v reflect.Value, text string) error {
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		return u.UnmarshalText([]byte(text))
 	}
 	switch v.Kind() {

@@ -79,7 +79,7 @@ func (l *Loaded) readFile(src Sources, env environment) (Problems, error) {
 		switch {
 		case doc.Body == nil:
 		case i > 0:
-			b.fault(doc.Body, "", "a second document begins here; the configuration is one")
+			b.faultf(doc.Body, "", "a second document begins here; the configuration is one")
 		default:
 			b.bind(reflect.ValueOf(&l.Config).Elem(), doc.Body, "")
 		}

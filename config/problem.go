@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -46,7 +47,7 @@ func (o Origin) String() string {
 }
 
 // Problem is one thing that is wrong with a configuration.
-type Problem struct {
+type Problem struct { //nolint:errname // the word that the operator reads
 	Path    string // key, as spool.dir; empty: the file as a whole
 	Message string // what is wrong and what to write instead
 	Origin  Origin
@@ -63,7 +64,7 @@ func (p Problem) Error() string {
 	}
 	b.WriteString(p.Message)
 	if p.Origin.Source != "" {
-		number := fmt.Sprint(p.Origin.Line)
+		number := strconv.Itoa(p.Origin.Line)
 		fmt.Fprintf(&b, "\n  %s | %s\n  %s | %s^", number, p.Origin.Source,
 			strings.Repeat(" ", len(number)), padding(p.Origin.Source, p.Origin.Column))
 	}
@@ -87,7 +88,7 @@ func padding(source string, column int) string {
 
 // Problems are all that is wrong with a configuration, in the order of the
 // file. Each is one or three lines of Error.
-type Problems []Problem
+type Problems []Problem //nolint:errname,recvcheck // as Problem; addf appends
 
 func (p Problems) Error() string {
 	lines := make([]string, len(p))
@@ -109,6 +110,6 @@ func (p Problems) err() error {
 	return p
 }
 
-func (p *Problems) add(path, format string, args ...any) {
+func (p *Problems) addf(path, format string, args ...any) {
 	*p = append(*p, Problem{Path: path, Message: fmt.Sprintf(format, args...)})
 }

@@ -36,7 +36,7 @@ func (l *Loaded) origin(path string) string {
 
 // show writes a value as YAML of one line.
 func show(v reflect.Value) string {
-	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
+	if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v); ok {
 		text, err := m.MarshalText()
 		if err == nil {
 			return string(text)

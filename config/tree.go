@@ -34,7 +34,7 @@ type leaf struct {
 // leaves lists the keys of a Config in the order of its fields; v must be
 // addressable. The items of a list are listed only when they are structs.
 func leaves(v reflect.Value, path string) (all []leaf) {
-	_, isText := v.Addr().Interface().(encoding.TextUnmarshaler)
+	_, isText := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr())
 	switch {
 	case !isText && v.Kind() == reflect.Struct:
 		for i, name := range fieldNames(v.Type()) {

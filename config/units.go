@@ -10,7 +10,7 @@ import (
 )
 
 // Size is a number of bytes.
-type Size int64
+type Size int64 //nolint:recvcheck // UnmarshalText needs the pointer, printing the value
 
 // Units of a Size. KB, MB and GB are taken too, as powers of 1,000.
 const (

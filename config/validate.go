@@ -42,7 +42,7 @@ func (c *Config) notYet(p *Problems) {
 	for _, leaf := range leavesOf(c) {
 		why, ok := later[leaf.path]
 		if ok && !isSame(leaf.value, now[leaf.path]) {
-			p.add(leaf.path, "not supported yet: %s; leave the key out", why)
+			p.addf(leaf.path, "not supported yet: %s; leave the key out", why)
 		}
 	}
 }
@@ -56,7 +56,7 @@ func isSame(a, b reflect.Value) bool {
 
 func (c *Config) listeners(p *Problems) {
 	if len(c.Listen.Data) == 0 {
-		p.add("listen.data", "there is no address; write host:port or unix:///path.sock")
+		p.addf("listen.data", "there is no address; write host:port or unix:///path.sock")
 	}
 	for i, addr := range c.Listen.Data {
 		path := fmt.Sprintf("listen.data[%d]", i)
@@ -82,9 +82,9 @@ const maxSocketPath = 106
 func (p *Problems) socket(path, file string) {
 	switch {
 	case !strings.HasPrefix(file, "/"):
-		p.add(path, "a socket needs an absolute path, as unix:///run/remora/remora.sock")
+		p.addf(path, "a socket needs an absolute path, as unix:///run/remora/remora.sock")
 	case len(file) > maxSocketPath:
-		p.add(path, "the path of a socket has at most %d bytes; this has %d", maxSocketPath, len(file))
+		p.addf(path, "the path of a socket has at most %d bytes; this has %d", maxSocketPath, len(file))
 	}
 }
 
@@ -92,12 +92,12 @@ func (p *Problems) socket(path, file string) {
 func (p *Problems) address(path, addr string, zero bool) {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		p.add(path, "%q is not host:port", addr)
+		p.addf(path, "%q is not host:port", addr)
 		return
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 && !zero {
-		p.add(path, "%q is not a port", port)
+		p.addf(path, "%q is not a port", port)
 	}
 }
 
@@ -108,14 +108,14 @@ func (p *Problems) loopback(path, addr, tokenKey string) {
 		return
 	}
 	if ip, err := netip.ParseAddr(host); err != nil || !ip.Unmap().IsLoopback() {
-		p.add(path, "%s can be reached by others and no token is set; set %s, or listen on 127.0.0.1", addr, tokenKey)
+		p.addf(path, "%s can be reached by others and no token is set; set %s, or listen on 127.0.0.1", addr, tokenKey)
 	}
 }
 
 func (c *Config) spool(p *Problems) {
 	s := c.Spool
 	if s.Dir == "" {
-		p.add("spool.dir", "there is no directory")
+		p.addf("spool.dir", "there is no directory")
 	}
 	p.atLeast("spool.limit", s.Limit, MiB)
 	p.within("spool.max_message", s.MaxMessage, Size(1), 4032*KiB)
@@ -133,10 +133,10 @@ func (c *Config) broker(p *Problems) {
 	case BrokerEmbedded:
 	case BrokerRocketMQ:
 		if len(b.RocketMQ.NameServers) == 0 {
-			p.add("broker.rocketmq.name_servers", "there is no name server; write a list of host:port")
+			p.addf("broker.rocketmq.name_servers", "there is no name server; write a list of host:port")
 		}
 	case "":
-		p.add("broker.type", "the broker is not named; write rocketmq, or embedded to keep all messages in this process")
+		p.addf("broker.type", "the broker is not named; write rocketmq, or embedded to keep all messages in this process")
 	default:
 		p.oneOf("broker.type", b.Type, BrokerRocketMQ, BrokerEmbedded)
 	}
@@ -147,7 +147,7 @@ func (c *Config) broker(p *Problems) {
 		p.group("broker.rocketmq.producer_group", b.RocketMQ.ProducerGroup)
 	}
 	if (b.RocketMQ.AccessKeyFile == "") != (b.RocketMQ.SecretKeyFile == "") {
-		p.add("broker.rocketmq", "access_key_file and secret_key_file come together or not at all")
+		p.addf("broker.rocketmq", "access_key_file and secret_key_file come together or not at all")
 	}
 }
 
@@ -163,19 +163,19 @@ func (c *Config) forwarder(p *Problems) {
 func (p *Problems) backoff(path string, initial, most Duration) {
 	p.atLeast(path+".initial", initial, Millisecond)
 	if most < initial {
-		p.add(path+".max", "%s is less than initial, which is %s", most, initial)
+		p.addf(path+".max", "%s is less than initial, which is %s", most, initial)
 	}
 }
 
 func (p *Problems) within(path string, v, least, most any) {
 	if number(v) < number(least) || number(v) > number(most) {
-		p.add(path, "%v is not between %v and %v", v, least, most)
+		p.addf(path, "%v is not between %v and %v", v, least, most)
 	}
 }
 
 func (p *Problems) atLeast(path string, v, least any) {
 	if number(v) < number(least) {
-		p.add(path, "%v is below the least, %v", v, least)
+		p.addf(path, "%v is below the least, %v", v, least)
 	}
 }
 
@@ -183,7 +183,7 @@ func number(v any) int64 { return reflect.ValueOf(v).Int() }
 
 func (p *Problems) oneOf(path, v string, known ...string) {
 	if !slices.Contains(known, v) {
-		p.add(path, "%q is not known%s", v, meant(v, known))
+		p.addf(path, "%q is not known%s", v, meant(v, known))
 	}
 }
 
@@ -194,9 +194,9 @@ func (c *Config) distinct(p *Problems) {
 		s = s.WithDefaults(c.Dedupe.Window)
 		path := fmt.Sprintf("subscriptions[%d]", i)
 		if j, taken := names[s.Name]; taken && s.Name != "" {
-			p.add(path+".name", "%q is the name of subscriptions[%d] too", s.Name, j)
+			p.addf(path+".name", "%q is the name of subscriptions[%d] too", s.Name, j)
 		} else if j, taken := groups[s.Group]; taken && s.Group != "" {
-			p.add(path+".group", "%q is the group of subscriptions[%d] too; a group consumes one topic", s.Group, j)
+			p.addf(path+".group", "%q is the group of subscriptions[%d] too; a group consumes one topic", s.Group, j)
 		}
 		names[s.Name], groups[s.Group] = i, i
 	}

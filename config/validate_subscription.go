@@ -12,7 +12,7 @@ import (
 func (s Subscription) problems(p *Problems, path string, window Duration) {
 	s = s.WithDefaults(window)
 	if s.Name == "" {
-		p.add(path+".name", "the subscription has no name")
+		p.addf(path+".name", "the subscription has no name")
 	} else {
 		p.group(path+".group", s.Group)
 	}
@@ -20,7 +20,7 @@ func (s Subscription) problems(p *Problems, path string, window Duration) {
 	s.handler(p, path)
 	s.notYet(p, path, window)
 	if len(s.Filter.Tags) > 0 && s.Filter.SQL != "" {
-		p.add(path+".filter", "filter by tags or by sql, not by both")
+		p.addf(path+".filter", "filter by tags or by sql, not by both")
 	}
 	p.within(path+".concurrency", s.Concurrency, 1, 10_000)
 	p.within(path+".timeout", s.Timeout, 10*Millisecond, 24*Hour)
@@ -28,11 +28,11 @@ func (s Subscription) problems(p *Problems, path string, window Duration) {
 	p.backoff(path+".retry", s.Retry.Initial, s.Retry.Max)
 	p.atLeast(path+".max_hold", s.MaxHold, Second)
 	if _, _, err := s.Start(); err != nil {
-		p.add(path+".from", "%v", err)
+		p.addf(path+".from", "%v", err)
 	}
 	for _, status := range s.AckStatuses {
 		if status == 202 || status < 200 || status > 299 {
-			p.add(path+".ack_statuses", "%d cannot mean that a message is done; only a 2xx other than 202 can", status)
+			p.addf(path+".ack_statuses", "%d cannot mean that a message is done; only a 2xx other than 202 can", status)
 		}
 	}
 }
@@ -41,7 +41,7 @@ func (s Subscription) problems(p *Problems, path string, window Duration) {
 func (s Subscription) notYet(p *Problems, path string, window Duration) {
 	refuse := func(set bool, key, why string) {
 		if set {
-			p.add(path+"."+key, "not supported yet: %s; leave the key out", why)
+			p.addf(path+"."+key, "not supported yet: %s; leave the key out", why)
 		}
 	}
 	refuse(s.Ordered, "ordered", "ordered subscriptions")
@@ -55,26 +55,26 @@ func (s Subscription) notYet(p *Problems, path string, window Duration) {
 		p.oneOf(path+".dedupe.store", s.Dedupe.Store, DedupeLocal, DedupeOff)
 	}
 	if key, ok := strings.CutPrefix(s.Dedupe.Key, "property:"); s.Dedupe.Key != DedupeMessageID && (!ok || key == "") {
-		p.add(path+".dedupe.key", "%q is neither message_id nor property:NAME", s.Dedupe.Key)
+		p.addf(path+".dedupe.key", "%q is neither message_id nor property:NAME", s.Dedupe.Key)
 	}
 }
 
 func (s Subscription) handler(p *Problems, path string) {
 	if s.Handler == "" {
-		p.add(path+".handler", "not supported yet: pulling; write the URL of the handler")
+		p.addf(path+".handler", "not supported yet: pulling; write the URL of the handler")
 		return
 	}
 	u, err := url.Parse(s.Handler)
 	switch {
 	case err != nil:
-		p.add(path+".handler", "this is not a URL: %v", err)
+		p.addf(path+".handler", "this is not a URL: %v", err)
 	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		p.add(path+".handler", "%q is not an absolute http or https URL, as http://127.0.0.1:8080/on-order", u.Redacted())
+		p.addf(path+".handler", "%q is not an absolute http or https URL, as http://127.0.0.1:8080/on-order", u.Redacted())
 	case u.User != nil:
-		p.add(path+".handler", "the URL carries credentials; they are not supported")
+		p.addf(path+".handler", "the URL carries credentials; they are not supported")
 	case !s.Remote:
 		if why := notLocal(u.Hostname()); why != "" {
-			p.add(path+".handler", "%s; run the handler beside the sidecar, or set remote: true", why)
+			p.addf(path+".handler", "%s; run the handler beside the sidecar, or set remote: true", why)
 		}
 	}
 }
@@ -100,20 +100,20 @@ func (s Subscription) Start() (latest bool, at time.Time, err error) {
 func (p *Problems) topic(path, topic string) {
 	switch {
 	case topic == "":
-		p.add(path, "the subscription has no topic")
+		p.addf(path, "the subscription has no topic")
 	case len(topic) > 255:
-		p.add(path, "the topic has %d characters; at most 255 are allowed", len(topic))
+		p.addf(path, "the topic has %d characters; at most 255 are allowed", len(topic))
 	case strings.IndexFunc(topic, illegal) >= 0:
-		p.add(path, "the topic %q has a character other than letters, digits, '_', '-' and '%%'", topic)
+		p.addf(path, "the topic %q has a character other than letters, digits, '_', '-' and '%%'", topic)
 	}
 }
 
 func (p *Problems) group(path, group string) {
 	switch {
 	case len(group) > 100:
-		p.add(path, "the group has %d characters; at most 100 are allowed", len(group))
+		p.addf(path, "the group has %d characters; at most 100 are allowed", len(group))
 	case strings.IndexFunc(group, illegal) >= 0:
-		p.add(path, "the group %q has a character other than letters, digits, '_', '-' and '%%'", group)
+		p.addf(path, "the group %q has a character other than letters, digits, '_', '-' and '%%'", group)
 	}
 }
 
