@@ -9,7 +9,7 @@ import (
 )
 
 // openData starts the data listeners, all of them or none.
-func (s *Sidecar) openData(context.Context) error {
+func (s *Sidecar) openData(ctx context.Context) error {
 	p := &s.parts
 	p.data = httpapi.New(s.dataOptions(), p.spool)
 	if err := p.data.Register(s.registry); err != nil {
@@ -21,7 +21,7 @@ func (s *Sidecar) openData(context.Context) error {
 	}
 	for _, ln := range listeners {
 		s.setAddress(func(a *Addresses) { a.Data = append(a.Data, addressOf(ln)) })
-		p.serving = append(p.serving, p.start("data listener "+addressOf(ln), func(context.Context) error { return p.data.Serve(ln) }))
+		p.serving = append(p.serving, p.start(ctx, "data listener "+addressOf(ln), func(context.Context) error { return p.data.Serve(ln) }))
 	}
 	return nil
 }
@@ -31,7 +31,7 @@ func (s *Sidecar) bindData() (bound []net.Listener, err error) {
 		ln, err := httpapi.Listen(addr, s.cfg.Listen.SocketGroup)
 		if err != nil {
 			for _, b := range bound {
-				b.Close()
+				_ = b.Close() // nothing was accepted
 			}
 			return nil, err
 		}

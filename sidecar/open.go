@@ -49,14 +49,14 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	p.storage.watch(p.life, p.db.Failed())
+	p.storage.watch(p.db.Failed())
 	p.spool, err = spool.Open(ctx, p.db, s.spoolOptions(dir))
 	if err != nil {
 		return err
 	}
 	s.spool.Store(p.spool)
 	s.metrics.watchSpool(s.registry, p.spool, int64(s.cfg.Spool.Limit))
-	marks, err := local.Open(p.db, local.Options{Window: s.cfg.Dedupe.Window.Std()})
+	marks, err := local.Open(p.db, local.Options{Window: s.cfg.Dedupe.Window.Std()}) //nolint:contextcheck // lives until Close
 	if err != nil {
 		return err
 	}
@@ -86,13 +86,13 @@ func (s *Sidecar) openBroker(ctx context.Context) (err error) {
 		return err
 	}
 	if failed := p.backend.Failed(); failed != nil {
-		p.storage.watch(p.life, failed)
+		p.storage.watch(failed)
 	}
 	p.producer, err = p.backend.Producer()
 	return err
 }
 
-func (s *Sidecar) startForwarder(context.Context) error {
+func (s *Sidecar) startForwarder(ctx context.Context) error {
 	f := s.cfg.Forwarder
 	p := &s.parts
 	p.forward = forwarder.New(forwarder.Options{
@@ -101,19 +101,19 @@ func (s *Sidecar) startForwarder(context.Context) error {
 		Retry:          backoff.Policy{Initial: f.Retry.Initial.Std(), Max: f.Retry.Max.Std()},
 	}, p.spool, p.producer, s.log.With("component", "forwarder"))
 	p.forward.Register(s.registry)
-	p.forwarding = p.start("forwarder", p.forward.Run)
-	p.noticing = p.start("conditions", s.keepConditions)
+	p.forwarding = p.start(ctx, "forwarder", p.forward.Run)
+	p.noticing = p.start(ctx, "conditions", s.keepConditions)
 	return nil
 }
 
-func (s *Sidecar) startSubscriptions(context.Context) error {
+func (s *Sidecar) startSubscriptions(ctx context.Context) error {
 	metrics := ackgate.NewMetrics(s.delivery)
 	for _, sub := range s.cfg.Subscriptions {
 		gate, err := s.gate(sub.WithDefaults(s.cfg.Dedupe.Window), metrics)
 		if err != nil {
 			return fmt.Errorf("subscription %s: %w", sub.Name, err)
 		}
-		s.parts.subscriptions = append(s.parts.subscriptions, s.parts.start("subscription "+sub.Name, gate.Run))
+		s.parts.subscriptions = append(s.parts.subscriptions, s.parts.start(ctx, "subscription "+sub.Name, gate.Run))
 	}
 	return nil
 }

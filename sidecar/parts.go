@@ -34,8 +34,6 @@ type parts struct {
 
 	volume  Volume
 	storage storage
-	life    context.Context //nolint:containedctx // of the goroutines that watch the storage
-	endLife context.CancelFunc
 	broken  chan error // the first part that ended by itself
 }
 
@@ -46,24 +44,25 @@ type shutter interface {
 
 func (p *parts) init() {
 	p.broken = make(chan error, 1)
-	p.life, p.endLife = context.WithCancel(context.Background())
-	p.storage.failed = make(chan struct{})
+	p.storage.failed, p.storage.closed = make(chan struct{}), make(chan struct{})
+	p.storage.close = sync.OnceFunc(func() { close(p.storage.closed) })
 }
 
 // storage tells when any database of the process has failed.
 type storage struct {
 	failed chan struct{}
 	once   sync.Once
+	closed chan struct{} // ends the goroutines of watch
+	close  func()
 }
 
-// watch closes failed when one is closed. Its goroutine ends with the process,
-// or when ended is done.
-func (s *storage) watch(ended context.Context, one <-chan struct{}) {
+// watch closes failed when one is closed.
+func (s *storage) watch(one <-chan struct{}) {
 	go func() {
 		select {
 		case <-one:
 			s.once.Do(func() { close(s.failed) })
-		case <-ended.Done():
+		case <-s.closed:
 		}
 	}()
 }
@@ -76,10 +75,10 @@ type task struct {
 	err  error // after done
 }
 
-// start runs a part until it is stopped. If it ends before, that is reported
+// start runs a part until it is stopped, by the steps and not by ctx. If it ends before, that is reported
 // as broken.
-func (p *parts) start(name string, run func(context.Context) error) *task {
-	ctx, stop := context.WithCancel(context.Background())
+func (p *parts) start(ctx context.Context, name string, run func(context.Context) error) *task {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	t := &task{name: name, stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(t.done)

@@ -74,7 +74,7 @@ func (s *Sidecar) Run(ctx context.Context) error {
 		err = nil // asked to end before it was up
 	}
 	if errors.Is(err, ErrStorage) {
-		s.fail()
+		s.fail(ctx)
 		return err
 	}
 	return errors.Join(err, s.shutDown(context.WithoutCancel(ctx)))
@@ -101,7 +101,7 @@ func (s *Sidecar) shutDown(ctx context.Context) error {
 	case err := <-done:
 		return err
 	case <-s.parts.storage.failed:
-		s.fail()
+		s.fail(ctx)
 		return s.storageError()
 	}
 }

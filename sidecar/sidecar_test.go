@@ -112,7 +112,9 @@ func (r *running) post(topic, body, prefer string) (int, string) {
 		r.t.Fatal(err)
 	}
 	defer res.Body.Close()
-	var receipt struct{ State string }
+	var receipt struct {
+		State string `json:"state"`
+	}
 	if err := json.NewDecoder(res.Body).Decode(&receipt); err != nil {
 		r.t.Fatal(err)
 	}
@@ -153,7 +155,10 @@ func (d *diary) steps() (names []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for line := range bytes.Lines(d.text.Bytes()) {
-		var l struct{ Msg, Step string }
+		var l struct {
+			Msg  string `json:"msg"`
+			Step string `json:"step"`
+		}
 		if json.Unmarshal(line, &l) == nil && l.Msg == "shutdown step ended" {
 			names = append(names, l.Step)
 		}
@@ -195,7 +200,7 @@ func TestAMessageGoesAllTheWay(t *testing.T) {
 	c.Listen.Data = append(c.Listen.Data, "unix://"+socket)
 	c.Subscriptions = []config.Subscription{subscription("billing", "orders", handler(t, func(_ http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
-		got <- r.Header.Get("MQ-Topic") + " " + string(b)
+		got <- r.Header.Get("Mq-Topic") + " " + string(b)
 	}))}
 	r := start(t, c)
 	if a := r.side.Addresses(); len(a.Data) != 2 || a.Data[1] != "unix://"+socket {

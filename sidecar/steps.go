@@ -38,8 +38,8 @@ func (s *Sidecar) steps() lifecycle.Steps {
 		bounded("forward what is left", s.forwardRest),
 		last("stop forwarding", s.stopForwarding),
 		last("close broker", func(context.Context) error { return s.closeBroker() }),
-		last("close spool", func(context.Context) error { return s.closeSpool() }),
-		last("close database", func(context.Context) error { return s.closeDatabase() }),
+		last("close spool", func(context.Context) error { return s.closeSpool() }),       //nolint:contextcheck // ends by itself: it waits for one commit
+		last("close database", func(context.Context) error { return s.closeDatabase() }), //nolint:contextcheck // bounded by kv
 		last("stop answering", s.stopAnswering),
 	}
 }
@@ -96,7 +96,7 @@ func (s *Sidecar) closeSpool() error {
 }
 
 func (s *Sidecar) closeDatabase() error {
-	s.parts.endLife()
+	s.parts.storage.close()
 	if s.parts.db == nil {
 		return nil
 	}
@@ -116,13 +116,13 @@ const lastWords = time.Second
 
 // fail answers who waits and closes nothing: Badger's Close would write what
 // was never acknowledged.
-func (s *Sidecar) fail() {
+func (s *Sidecar) fail(ctx context.Context) {
 	s.conditions.Set(admin.ReadOnly, true)
 	s.log.Error("storage failed; ending without closing it", "exit_code", ExitStorage)
 	if s.parts.data == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
 	defer cancel()
 	if err := s.parts.data.Shutdown(ctx); err != nil {
 		s.log.Warn("not every request was answered", "error", err)

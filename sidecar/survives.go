@@ -43,7 +43,7 @@ func VolumeOf(dir string) (Volume, error) {
 		v.Survives = survivesProcess
 	}
 	if mounts, err := os.Open("/proc/self/mountinfo"); err == nil {
-		defer mounts.Close()
+		defer func() { _ = mounts.Close() }() // only read
 		if path, err := filepath.Abs(dir); err == nil && inEmptyDir(mounts, path) {
 			v.Survives = survivesProcess
 		}

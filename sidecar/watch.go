@@ -14,9 +14,9 @@ import (
 
 // openWatchers starts the health and admin listeners, before there is anything
 // to tell but "starting".
-func (s *Sidecar) openWatchers(context.Context) error {
+func (s *Sidecar) openWatchers(ctx context.Context) error {
 	health := admin.NewHealth(s.conditions, prometheus.Gatherers{s.registry, s.delivery}, s.log)
-	addr, err := s.watch("health listener", s.cfg.Listen.Health, health)
+	addr, err := s.watch(ctx, "health listener", s.cfg.Listen.Health, health)
 	if err != nil {
 		return err
 	}
@@ -25,21 +25,21 @@ func (s *Sidecar) openWatchers(context.Context) error {
 		Tokens: s.secrets.adminTokens, AllowedHosts: s.cfg.Listen.Hosts, AllowedOrigins: s.cfg.Listen.Origins,
 		Log: s.log.With("component", "admin"),
 	}, s.ledger)
-	if addr, err = s.watch("admin listener", s.cfg.Listen.Admin, operators); err != nil {
+	if addr, err = s.watch(ctx, "admin listener", s.cfg.Listen.Admin, operators); err != nil {
 		return err
 	}
 	s.setAddress(func(a *Addresses) { a.Admin = addr })
 	return nil
 }
 
-func (s *Sidecar) watch(name, addr string, server *admin.Server) (string, error) {
+func (s *Sidecar) watch(ctx context.Context, name, addr string, server *admin.Server) (string, error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
 	p := &s.parts
 	p.watchers = append(p.watchers, server)
-	p.watching = append(p.watching, p.start(name, func(context.Context) error { return server.Serve(ln) }))
+	p.watching = append(p.watching, p.start(ctx, name, func(context.Context) error { return server.Serve(ln) }))
 	return ln.Addr().String(), nil
 }
 

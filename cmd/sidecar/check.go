@@ -31,20 +31,20 @@ type finding struct {
 // findings collects the report.
 type findings []finding
 
-func (f *findings) ok(section, format string, args ...any) {
+func (f *findings) okf(section, format string, args ...any) {
 	*f = append(*f, finding{section, good, fmt.Sprintf(format, args...), ""})
 }
 
-func (f *findings) warn(section, hint, format string, args ...any) {
+func (f *findings) warnf(section, hint, format string, args ...any) {
 	*f = append(*f, finding{section, warn, fmt.Sprintf(format, args...), hint})
 }
 
-func (f *findings) bad(section, hint, format string, args ...any) {
+func (f *findings) badf(section, hint, format string, args ...any) {
 	*f = append(*f, finding{section, bad, fmt.Sprintf(format, args...), hint})
 }
 
-func (f findings) count(l level) (n int) {
-	for _, one := range f {
+func (f *findings) count(l level) (n int) {
+	for _, one := range *f {
 		if one.Level == l {
 			n++
 		}
@@ -77,40 +77,41 @@ func newCheck() *cobra.Command {
 // lookTimeout bounds each attempt to reach something.
 const lookTimeout = 3 * time.Second
 
-func look(ctx context.Context, l *config.Loaded) (f findings) {
-	f.ok("configuration", "every key is known and every value is in range")
+func look(ctx context.Context, l *config.Loaded) *findings {
+	f := &findings{}
+	f.okf("configuration", "every key is known and every value is in range")
 	for _, w := range l.Warnings {
-		f.warn("configuration", "correct its name, or unset it", "%s", w)
+		f.warnf("configuration", "correct its name, or unset it", "%s", w)
 	}
-	lookAtVolume(&f, l)
-	lookAtListeners(ctx, &f, l)
-	lookAtBroker(ctx, &f, l)
-	lookAtHandlers(ctx, &f, l)
+	lookAtVolume(f, l)
+	lookAtListeners(ctx, f, l)
+	lookAtBroker(ctx, f, l)
+	lookAtHandlers(ctx, f, l)
 	return f
 }
 
-func report(c *cobra.Command, f findings, output string) error {
+func report(c *cobra.Command, f *findings, output string) error {
 	if output == "json" {
 		enc := json.NewEncoder(c.OutOrStdout())
 		enc.SetIndent("", "  ")
-		if err := enc.Encode(map[string]any{"failed": f.count(bad), "warnings": f.count(warn), "findings": f}); err != nil {
+		if err := enc.Encode(map[string]any{"failed": f.count(bad), "warnings": f.count(warn), "findings": *f}); err != nil {
 			return err
 		}
 	} else {
 		writeReport(c, f)
 	}
 	if n := f.count(bad); n > 0 {
-		return fail(exitFailed, "%d of %d checks failed", n, len(f))
+		return fail(exitFailed, "%d of %d checks failed", n, len(*f))
 	}
 	return nil
 }
 
-func writeReport(c *cobra.Command, f findings) {
+func writeReport(c *cobra.Command, f *findings) {
 	out := c.OutOrStdout()
 	p := painter(out)
 	marks := map[level]string{good: p.green("√"), warn: p.yellow("‼"), bad: p.red("×")}
 	section := ""
-	for _, one := range f {
+	for _, one := range *f {
 		if one.Section != section {
 			section = one.Section
 			fmt.Fprintln(out, p.bold(section))

@@ -27,42 +27,45 @@ func lookAtListener(ctx context.Context, f *findings, addr string) {
 	}
 	side, err := newClient(base, "")
 	if err != nil {
-		f.bad(section, "correct listen.data", "%v", err)
+		f.badf(section, "correct listen.data", "%v", err)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	var status struct{ State, Version string }
+	var status struct {
+		State   string `json:"state"`
+		Version string `json:"version"`
+	}
 	err = side.get(ctx, "/v1/status", &status)
 	switch {
 	case err == nil && status.State != "":
-		f.ok(section, "a sidecar runs at %s: %s, version %s", addr, status.State, status.Version)
+		f.okf(section, "a sidecar runs at %s: %s, version %s", addr, status.State, status.Version)
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
-		f.ok(section, "%s is free", addr)
+		f.okf(section, "%s is free", addr)
 	case err != nil && strings.Contains(err.Error(), "401"):
-		f.ok(section, "a sidecar that asks for a token runs at %s", addr)
+		f.okf(section, "a sidecar that asks for a token runs at %s", addr)
 	default:
-		f.bad(section, "stop what listens there, or change listen.data", "something else answers at %s", addr)
+		f.badf(section, "stop what listens there, or change listen.data", "something else answers at %s", addr)
 	}
 }
 
 func lookAtBroker(ctx context.Context, f *findings, l *config.Loaded) {
 	const section = "broker"
 	if l.Broker.Type == config.BrokerEmbedded {
-		f.warn(section, "fine for a laptop; name a RocketMQ for production", "the broker is embedded: no message leaves this process")
+		f.warnf(section, "fine for a laptop; name a RocketMQ for production", "the broker is embedded: no message leaves this process")
 		return
 	}
 	reached := 0
 	for _, addr := range l.Broker.RocketMQ.NameServers {
 		if err := dial(ctx, addr); err != nil {
-			f.warn(section, "start it, or correct broker.rocketmq.name_servers; the sidecar accepts without it", "name server %s: %v", addr, err)
+			f.warnf(section, "start it, or correct broker.rocketmq.name_servers; the sidecar accepts without it", "name server %s: %v", addr, err)
 			continue
 		}
 		reached++
-		f.ok(section, "name server %s can be reached", addr)
+		f.okf(section, "name server %s can be reached", addr)
 	}
 	if reached == 0 {
-		f.bad(section, "messages wait in the spool until one can be reached", "no name server can be reached")
+		f.badf(section, "messages wait in the spool until one can be reached", "no name server can be reached")
 	}
 }
 
@@ -73,10 +76,10 @@ func lookAtHandlers(ctx context.Context, f *findings, l *config.Loaded) {
 			err = dial(ctx, addr)
 		}
 		if err != nil {
-			f.bad("subscriptions", "start the application, or correct the handler; its messages wait at the broker", "%s: handler %s: %v", s.Name, s.Handler, err)
+			f.badf("subscriptions", "start the application, or correct the handler; its messages wait at the broker", "%s: handler %s: %v", s.Name, s.Handler, err)
 			continue
 		}
-		f.ok("subscriptions", "%s: handler %s can be reached", s.Name, s.Handler)
+		f.okf("subscriptions", "%s: handler %s can be reached", s.Name, s.Handler)
 	}
 }
 

@@ -19,23 +19,23 @@ func lookAtVolume(f *findings, l *config.Loaded) {
 	dir := l.Spool.Dir
 	volume, err := sidecar.VolumeOf(dir)
 	if err != nil {
-		f.bad(section, "make the directory, or choose another spool.dir", "%v", err)
+		f.badf(section, "make the directory, or choose another spool.dir", "%v", err)
 		return
 	}
 	lookAtFilesystem(f, dir, volume)
 	lookAtSpace(f, l)
 	took, err := syncTimes(dir)
 	if err != nil {
-		f.bad(section, "give the directory to the user that runs the sidecar, or choose another spool.dir", "%s cannot be written: %v", dir, err)
+		f.badf(section, "give the directory to the user that runs the sidecar, or choose another spool.dir", "%s cannot be written: %v", dir, err)
 		return
 	}
 	median, worst := took[len(took)/2], took[len(took)-1]
 	text := fmt.Sprintf("4 KiB and a sync take %s (worst of %d: %s)", round(median), len(took), round(worst))
 	if median > 50*time.Millisecond {
-		f.warn(section, "each accept waits for a sync; put the spool on a faster disk", "%s", text)
+		f.warnf(section, "each accept waits for a sync; put the spool on a faster disk", "%s", text)
 		return
 	}
-	f.ok(section, "%s", text)
+	f.okf(section, "%s", text)
 }
 
 func round(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }
@@ -43,29 +43,29 @@ func round(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond
 func lookAtFilesystem(f *findings, dir string, v sidecar.Volume) {
 	switch {
 	case v.Survives == "process":
-		f.warn("spool", "it is lost with the container, the pod or the power: use a disk or a persistent volume",
+		f.warnf("spool", "it is lost with the container, the pod or the power: use a disk or a persistent volume",
 			"%s is on %s: what is accepted survives only the process", dir, v.Filesystem)
 	case !v.Durable:
-		f.warn("spool", "power loss is tested on ext4 and XFS only",
+		f.warnf("spool", "power loss is tested on ext4 and XFS only",
 			"%s is on %s: what is accepted survives the node's restart if that honours sync", dir, v.Filesystem)
 	default:
-		f.ok("spool", "%s is on %s: what is accepted survives the node's restart", dir, v.Filesystem)
+		f.okf("spool", "%s is on %s: what is accepted survives the node's restart", dir, v.Filesystem)
 	}
 }
 
 func lookAtSpace(f *findings, l *config.Loaded) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(nearest(l.Spool.Dir), &st); err != nil {
-		f.bad("spool", "make the directory, or choose another spool.dir", "free space is not known: %v", err)
+		f.badf("spool", "make the directory, or choose another spool.dir", "free space is not known: %v", err)
 		return
 	}
 	free := config.Size(st.Bavail) * config.Size(st.Bsize)
 	want := l.Spool.Limit + l.Spool.Limit/2
 	if free < want {
-		f.warn("spool", "free space, or lower spool.limit; the volume wants 1.5 times of it", "%s are free, and spool.limit is %s", inMiB(free), inMiB(l.Spool.Limit))
+		f.warnf("spool", "free space, or lower spool.limit; the volume wants 1.5 times of it", "%s are free, and spool.limit is %s", inMiB(free), inMiB(l.Spool.Limit))
 		return
 	}
-	f.ok("spool", "%s are free for a spool.limit of %s", inMiB(free), inMiB(l.Spool.Limit))
+	f.okf("spool", "%s are free for a spool.limit of %s", inMiB(free), inMiB(l.Spool.Limit))
 }
 
 func inMiB(s config.Size) string { return fmt.Sprintf("%d MiB", s/config.MiB) }

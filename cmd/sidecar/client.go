@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -64,9 +66,7 @@ func (c *client) do(ctx context.Context, method, path string, header http.Header
 	if err != nil {
 		return reply{}, err
 	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, header)
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
@@ -74,9 +74,8 @@ func (c *client) do(ctx context.Context, method, path string, header http.Header
 	if err != nil {
 		return reply{}, err
 	}
-	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, 64<<20))
-	return reply{res.StatusCode, res.Header, b}, err
+	return reply{res.StatusCode, res.Header, b}, errors.Join(err, res.Body.Close())
 }
 
 // get reads a JSON document.
@@ -94,7 +93,10 @@ func (c *client) get(ctx context.Context, path string, into any) error {
 // problem reads a problem document, and says it in a line.
 func (r reply) problem() error {
 	var p struct {
-		Title, Detail, Hint, Code string
+		Title  string `json:"title"`
+		Detail string `json:"detail"`
+		Hint   string `json:"hint"`
+		Code   string `json:"code"`
 	}
 	if json.Unmarshal(r.body, &p) != nil || p.Code == "" {
 		return fmt.Errorf("the sidecar answered %d: %.200q", r.status, r.body)

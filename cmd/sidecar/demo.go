@@ -105,7 +105,7 @@ func (d *demo) play(ctx context.Context, dir string, shown *screen) error {
 	}
 	view := shown.follow(ctx, app, handler, side)
 	defer view.stop()
-	view.say("sidecar started as process %d, its spool is %s", side.pid(), filepath.Join(dir, "data"))
+	view.sayf("sidecar started as process %d, its spool is %s", side.pid(), filepath.Join(dir, "data"))
 
 	posting := make(chan error, 1)
 	go func() { posting <- app.post(ctx) }()
@@ -115,7 +115,7 @@ func (d *demo) play(ctx context.Context, dir string, shown *screen) error {
 	if err := first(ctx, posting); err != nil {
 		return err
 	}
-	view.say("all %d messages are accepted; waiting for the handler to have them", app.accepted())
+	view.sayf("all %d messages are accepted; waiting for the handler to have them", app.accepted())
 	if err := handler.has(ctx, app.ids()); err != nil {
 		return err
 	}
@@ -131,12 +131,12 @@ func (d *demo) killInTheMiddle(ctx context.Context, app *demoApp, handler *demoH
 	}
 	killed := side.pid()
 	side.kill()
-	view.say("kill -9 of process %d: %d accepted, %d handled", killed, app.accepted(), handler.handled())
+	view.sayf("kill -9 of process %d: %d accepted, %d handled", killed, app.accepted(), handler.handled())
 	began := time.Now()
 	if err := side.start(ctx); err != nil {
 		return err
 	}
-	view.say("process %d opened the same spool and was ready after %s", side.pid(), time.Since(began).Round(time.Millisecond))
+	view.sayf("process %d opened the same spool and was ready after %s", side.pid(), time.Since(began).Round(time.Millisecond))
 	return nil
 }
 

@@ -139,7 +139,9 @@ func (a *demoApp) postOne(ctx context.Context, number int) error {
 // remember keeps the receipt. A message that is known under another ID would be
 // one that was stored twice.
 func (a *demoApp) remember(r reply, is receipt) error {
-	var answer struct{ ID string }
+	var answer struct {
+		ID string `json:"id"`
+	}
 	if err := json.Unmarshal(r.body, &answer); err != nil || answer.ID == "" {
 		return fmt.Errorf("read the receipt %.100q: %w", r.body, err)
 	}

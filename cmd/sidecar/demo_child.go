@@ -23,8 +23,9 @@ type child struct {
 }
 
 type addresses struct {
-	Data          []string `json:"data"`
-	Admin, Health string
+	Data   []string `json:"data"`
+	Admin  string   `json:"admin"`
+	Health string   `json:"health"`
 }
 
 func newChild(dir, handler string) *child {
@@ -52,8 +53,8 @@ func (c *child) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	c.cmd = exec.Command(program, c.args()...)
-	c.cmd.Args[0] = os.Args[0] // the name by which it was called
+	c.cmd = exec.Command(program, c.args()...) //nolint:gosec // this very program
+	c.cmd.Args[0] = os.Args[0]                 // the name by which it was called
 	c.cmd.Env = environmentOfChild()
 	logged, err := c.cmd.StderrPipe()
 	if err != nil {
@@ -97,13 +98,13 @@ func (c *child) keepLog(logged io.Reader, ready chan<- addresses) {
 	if err != nil {
 		return
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // a log of a demo
 	lines := bufio.NewScanner(logged)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		_, _ = fmt.Fprintf(file, "%s\n", lines.Bytes())
 		var line struct {
-			Msg string
+			Msg string `json:"msg"`
 			addresses
 		}
 		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "ready" {

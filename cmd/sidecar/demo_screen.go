@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -89,8 +90,8 @@ func (v *view) last(ledger *ledger) {
 	}
 }
 
-// say adds a line to what has happened.
-func (v *view) say(format string, args ...any) {
+// sayf adds a line to what has happened.
+func (v *view) sayf(format string, args ...any) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	line := fmt.Sprintf("%5.1f s  %s", time.Since(v.began).Seconds(), fmt.Sprintf(format, args...))
@@ -124,7 +125,7 @@ func (v *view) picture(ledger *ledger) []string {
 	n := v.handler.counts()
 	state, held, confirmed := p.red("not running"), "–", "–"
 	if ledger != nil {
-		state, held, confirmed = p.green("running"), fmt.Sprint(ledger.held()), fmt.Sprint(ledger.Total.Confirmed)
+		state, held, confirmed = p.green("running"), strconv.Itoa(ledger.held()), strconv.Itoa(ledger.Total.Confirmed)
 	}
 	lines := []string{
 		"",

@@ -160,9 +160,9 @@ func order(ctx context.Context, app *demoApp) (keys int, wrong []string, err err
 		for _, id := range ids {
 			var r struct {
 				Broker struct {
-					Queue  string
-					Offset int
-				}
+					Queue  string `json:"queue"`
+					Offset int    `json:"offset"`
+				} `json:"broker"`
 			}
 			if err := app.side.get(ctx, "/v1/messages/"+id, &r); err != nil {
 				return 0, nil, fmt.Errorf("read the receipt of %s: %w", id, err)

@@ -26,7 +26,7 @@ func newDev() *cobra.Command {
 			"says otherwise. The log is shown from level warn on, as text, unless it is configured.",
 		Example: "  sidecar dev -- npm start\n  sidecar dev -c dev.yaml -- sh -c 'sidecar publish orders hello'",
 		Args:    usageArgs(cobra.MinimumNArgs(1)),
-		RunE:    func(c *cobra.Command, args []string) error { return s.dev(c, args) },
+		RunE:    s.dev,
 	}
 	s.register(c)
 	return c
@@ -86,7 +86,7 @@ func beside(c *cobra.Command, side *sidecar.Sidecar, args []string) error {
 // runBeside runs the command; when ctx is done it gets SIGTERM, and 10 s later
 // SIGKILL.
 func runBeside(ctx context.Context, c *cobra.Command, data string, args []string) error {
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // running what the user asks for is its purpose
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr()
 	if !strings.HasPrefix(data, "unix://") {
 		data = "http://" + data

@@ -204,7 +204,9 @@ func (p *publish) send(c *cobra.Command, side *client, path string, body []byte)
 		_, err = c.OutOrStdout().Write(append(bytes.TrimSpace(r.body), '\n'))
 		return err
 	}
-	var receipt struct{ ID string }
+	var receipt struct {
+		ID string `json:"id"`
+	}
 	if err := json.Unmarshal(r.body, &receipt); err != nil {
 		return fmt.Errorf("read the receipt: %w", err)
 	}

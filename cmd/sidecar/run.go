@@ -35,7 +35,7 @@ func (s *settings) run(c *cobra.Command) error {
 		return err
 	}
 	for _, w := range cfg.Warnings {
-		log.Warn(w) //nolint:sloglint // the text is the whole message
+		log.Warn(w)
 	}
 	side, err := sidecar.New(cfg.Config, version, log)
 	if err != nil {
