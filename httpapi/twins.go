@@ -23,6 +23,14 @@ var twins = map[string]twin{
 	"prefer":          {"Prefer: wait", "wait"},
 }
 
+var twinParams = func() map[string]bool {
+	params := map[string]bool{}
+	for _, t := range twins {
+		params[t.param] = true
+	}
+	return params
+}()
+
 const propertyParam = "prop."
 
 // knownOptions refuses an option that would otherwise be ignored: a misspelt
@@ -33,12 +41,8 @@ func knownOptions(r *request) error {
 			return invalidOption("the header %.100q is not an option of a publish", h.name)
 		}
 	}
-	params := map[string]bool{}
-	for _, p := range twins {
-		params[p.param] = true
-	}
 	for name := range r.query {
-		if !params[name] && !strings.HasPrefix(name, propertyParam) {
+		if !twinParams[name] && !strings.HasPrefix(name, propertyParam) {
 			return invalidOption("the query parameter %.100q is not an option of a publish", name)
 		}
 	}

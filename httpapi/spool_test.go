@@ -1,0 +1,97 @@
+package httpapi_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/remora-mq/remora/httpapi"
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+var _ httpapi.Spool = (*spool.Spool)(nil)
+
+// startReal serves a spool on disk, which is closed before its directory goes.
+func startReal(t *testing.T) (*listener, *spool.Spool) {
+	t.Helper()
+	dir := t.TempDir()
+	db, err := kv.Open(t.Context(), kv.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	sp, err := spool.Open(t.Context(), db, spool.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := sp.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	ln, err := httpapi.Listen("127.0.0.1:0", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startServer(t, ln, httpapi.Options{}, sp, newFakeSpool()), sp
+}
+
+// TestOnTheRealSpool walks a message through the listener and a spool on disk.
+func TestOnTheRealSpool(t *testing.T) {
+	l, sp := startReal(t)
+	first := l.do("POST", orders, "body", "Idempotency-Key", "k", "MQ-Tag", "t")
+	l.accepted(first)
+	if again := l.do("POST", orders, "body", "Idempotency-Key", "k", "MQ-Tag", "t"); again.header.Get("Idempotency-Replayed") != "true" || again.json["id"] != first.json["id"] {
+		t.Errorf("replay: %d %s", again.status, again.raw)
+	}
+	if other := l.do("POST", orders, "other", "Idempotency-Key", "k"); other.status != 422 {
+		t.Errorf("other content: %d %s", other.status, other.raw)
+	}
+	path := first.header.Get("Location")
+	if a := l.do("GET", path, ""); a.status != 200 || a.json["state"] != "pending" {
+		t.Errorf("receipt: %d %s", a.status, a.raw)
+	}
+	if a := l.do("DELETE", path, ""); a.status != 200 || a.json["state"] != "cancelled" {
+		t.Errorf("cancel: %d %s", a.status, a.raw)
+	}
+	if a := l.do("POST", orders, "body", "Idempotency-Key", "k", "MQ-Tag", "t"); a.status != 409 || a.code() != "idempotency-key-settled" {
+		t.Errorf("key of a cancelled message: %d %s", a.status, a.raw)
+	}
+	batch := l.do("POST", batchPath, `[{"topic":"orders","body":"1"},{"topic":"orders","body":"x","idempotency_key":"k"}]`, asJSON...)
+	if batch.status != 409 || !strings.Contains(string(batch.raw), `"index":1`) {
+		t.Errorf("batch with that key: %d %s", batch.status, batch.raw)
+	}
+
+	answers := make(chan *answer, 1)
+	go func() { answers <- l.do("POST", orders, strings.Repeat("x", 2<<20), "Prefer", "wait=20") }()
+	confirmReal(t, sp)
+	a := <-answers
+	if a.status != 200 || a.json["confirmed"] != true {
+		t.Errorf("wait: %d %s", a.status, a.raw)
+	}
+	if a := l.do("GET", a.header.Get("Location"), ""); a.json["state"] != "confirmed" || a.json["broker"] == nil {
+		t.Errorf("receipt of a confirmed message: %s", a.raw)
+	}
+	if a := l.do("DELETE", a.header.Get("Location"), ""); a.status != 409 || a.code() != "already-sent" {
+		t.Errorf("cancel of a confirmed message: %d %s", a.status, a.raw)
+	}
+}
+
+// confirmReal leases the next message, of 2 MiB, and confirms it.
+func confirmReal(t *testing.T, sp *spool.Spool) {
+	t.Helper()
+	topic, err := sp.NextTopic(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	leases, err := sp.Lease(t.Context(), topic, spool.LeaseOptions{MaxMessages: 1, MaxBytes: 8 << 20})
+	if err != nil || len(leases) != 1 || len(leases[0].Body) != 2<<20 {
+		t.Fatalf("leased %d messages: %v", len(leases), err)
+	}
+	sp.Confirm(leases, []message.Confirmation{{MessageID: leases[0].ID.String(), OffsetMessageID: "7F", Queue: "a/0", Offset: 1}})
+}
