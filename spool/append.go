@@ -97,8 +97,8 @@ func newMessageOf(d *Draft) *newMessage {
 
 func (s *Spool) storeApart(n *newMessage) {
 	n.external = message.AppendPayload(nil, n.msg)
-	n.size = len(n.external) + len(n.msg.Topic)
 	n.payload = s.storePayload(n.msg, n.external)
+	n.size = heldSize(n.payload.rec)
 }
 
 // admit refuses what goes over the high-water mark. What is stored already needs
@@ -260,12 +260,12 @@ func (s *Spool) enter(n *newMessage) {
 func (s *Spool) addEntry(l *lane, m *message.Message, p *payload) {
 	e := &entry{msg: m, payload: p, lane: l, size: m.Size(), state: message.StatePending}
 	if p != nil {
-		e.msg, e.size = &p.rec.Message, p.rec.PayloadSize+len(m.Topic)
+		e.msg, e.size = &p.rec.Message, heldSize(p.rec)
 	}
 	s.entries[m.Seq] = e
 	l.window.add(e)
 	l.window.loadedTo = m.Seq
-	s.windows += int64(e.size)
+	s.windows += e.cost()
 }
 
 func (s *Spool) addBlock(l *lane, firstSeq uint64, count, live int) {

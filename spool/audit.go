@@ -2,6 +2,7 @@ package spool
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,8 +28,9 @@ const maxMissing = 10_000
 // Audit reads every record in one consistent view, checks its CRC, and compares
 // sequences and topics with the ledger. It takes as long as reading the spool.
 func (s *Spool) Audit(ctx context.Context) (Audit, error) {
-	a := &auditor{ctx: ctx, topics: map[uint32]*auditTopic{}, held: map[uint64]bool{}}
-	a.settled.ranges = map[uint64]*bitmap{}
+	a := &auditor{topics: map[uint32]*auditTopic{}}
+	a.over = func() error { return cmp.Or(ctx.Err(), s.life.Err()) } // Close of the database waits for readers
+	a.settled.ranges, a.held.ranges = map[uint64]*bitmap{}, map[uint64]*bitmap{}
 	if err := s.db.Snapshot(a.run); err != nil {
 		return Audit{}, fmt.Errorf("audit: %w", err)
 	}
@@ -37,16 +39,17 @@ func (s *Spool) Audit(ctx context.Context) (Audit, error) {
 
 type auditTopic struct {
 	*lane
-	held, dead uint64
+	held, dead, bytes uint64
 }
 
 type auditor struct {
-	ctx     context.Context //nolint:containedctx // lives for one call
+	over    func() error // why to stop reading
 	r       kv.Reader
 	head    head
 	topics  map[uint32]*auditTopic
 	settled settledSet
-	held    map[uint64]bool // readable and not settled
+	held    settledSet // readable and not settled
+	indexes int        // of blocks that were found
 	damage  []string
 }
 
@@ -64,13 +67,13 @@ func (a *auditor) run(r kv.Reader) error {
 		prefix []byte
 		visit  func(k, v []byte) error
 	}{
-		{topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {deadPrefix, a.dead}, {blockPrefix, a.block},
+		{topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {deadPrefix, a.dead}, {blockPrefix, a.block}, {indexPrefix, a.index},
 	} {
 		err := r.Scan(kv.Scan{Prefix: walk.prefix}, func(k, v []byte) (bool, error) {
 			if err := walk.visit(k, v); err != nil {
 				a.note("%q: %v", k, err)
 			}
-			return true, a.ctx.Err()
+			return true, a.over()
 		})
 		if err != nil {
 			return err
@@ -121,21 +124,45 @@ func (a *auditor) block(k, v []byte) error {
 	if t == nil {
 		return errors.New("a block of an unknown topic")
 	}
-	next := tail64(k, len(blockPrefix)+4)
+	first := tail64(k, len(blockPrefix)+4)
+	next := first
 	var found []error
 	err := records(v, func(r message.Record) {
 		if r.Seq != next || r.Topic != t.lane.topic {
 			found = append(found, fmt.Errorf("sequence %d of topic %q stands where %d belongs", r.Seq, r.Topic, next))
 		}
 		next++
-		if a.settled.has(r.Seq) || a.held[r.Seq] { // settled, or moved to a dead letter
+		if a.settled.has(r.Seq) || a.held.has(r.Seq) { // settled, or moved to a dead letter
 			return
 		}
 		if err := a.hold(t, r); err != nil {
 			found = append(found, err)
 		}
 	})
+	if err == nil {
+		err = a.indexed(index{topic: t.lane.id, count: int(next - first)}, first)
+	}
 	return errors.Join(append(found, err)...)
+}
+
+// indexed reports whether a message of the block is found by its ID.
+func (a *auditor) indexed(want index, firstSeq uint64) error {
+	v, err := a.r.Get(indexKey(firstSeq))
+	if err != nil {
+		return fmt.Errorf("find the index of a block: %w", err)
+	}
+	a.indexes++
+	if x, err := decodeIndex(v); err != nil || x != want {
+		return fmt.Errorf("the index says %+v, the block is %+v: %w", x, want, errors.Join(err))
+	}
+	return nil
+}
+
+func (a *auditor) index(k, _ []byte) error {
+	if a.indexes--; a.indexes < 0 && len(a.damage) == 0 {
+		return errors.New("an index of no block")
+	}
+	return nil
 }
 
 // hold counts a readable record that is not settled, and checks a payload that
@@ -146,8 +173,12 @@ func (a *auditor) hold(t *auditTopic, r message.Record) error {
 			return fmt.Errorf("sequence %d: %w", r.Seq, err)
 		}
 	}
-	a.held[r.Seq] = true
+	if r.Seq > a.head.highWater {
+		return fmt.Errorf("sequence %d is above the last one that was given, %d", r.Seq, a.head.highWater)
+	}
+	a.held.set(r.Seq)
 	t.held++
+	t.bytes += uint64(heldSize(r))
 	return nil
 }
 
@@ -174,18 +205,22 @@ func (a *auditor) payload(r message.Record) error {
 // result compares. Every sequence up to the high water is held or settled;
 // every topic's counters add up to what was counted.
 func (a *auditor) result() Audit {
-	out := Audit{Held: uint64(len(a.held)), Ledger: Ledger{Topics: map[string]Counts{}}}
+	out := Audit{Ledger: Ledger{Topics: map[string]Counts{}}}
 	for seq := uint64(1); seq <= a.head.highWater; seq++ {
 		if seq>>bitmapShift < a.settled.low {
 			seq = a.settled.low<<bitmapShift - 1
 			continue
 		}
-		if !a.held[seq] && !a.settled.has(seq) && len(out.Missing) < maxMissing {
+		if !a.held.has(seq) && !a.settled.has(seq) && len(out.Missing) < maxMissing {
 			out.Missing = append(out.Missing, seq)
 		}
 	}
 	out.Settled = a.countSettled()
 	for _, t := range a.topics {
+		out.Held += t.held
+		if t.bytes != t.counts.bytes {
+			a.note("topic %q: the ledger holds %d bytes, %d were read", t.lane.topic, t.counts.bytes, t.bytes)
+		}
 		if t.held != t.counts.held() || t.dead != t.counts.dead {
 			a.note("topic %q: the ledger holds %d (%d dead), %d (%d dead) were read", t.lane.topic, t.counts.held(), t.counts.dead, t.held, t.dead)
 		}
@@ -210,5 +245,8 @@ func (a *auditor) countSettled() uint64 {
 	for _, b := range a.settled.ranges {
 		n += uint64(b.count)
 	}
-	return n - min(n, 1)
+	if a.settled.has(0) {
+		n--
+	}
+	return n
 }

@@ -11,6 +11,7 @@ type bitmap struct {
 	count int // of set bits
 }
 
+// set is idempotent, so that it never writes to a full bitmap.
 func (b *bitmap) set(seq uint64) {
 	w, bit := bitOf(seq)
 	if b.words[w]&bit == 0 {
@@ -31,7 +32,21 @@ func bitOf(seq uint64) (word int, bit uint64) {
 	return int(i / 64), 1 << (i % 64)
 }
 
+// fullBitmap stands for every bitmap that is full: above one message that is
+// never settled there may be very many. Nobody writes to it.
+var fullBitmap = func() *bitmap {
+	b := &bitmap{count: 1 << bitmapShift}
+	for i := range b.words {
+		b.words[i] = ^uint64(0)
+	}
+	return b
+}()
+
+// encode writes a full bitmap as nothing.
 func (b *bitmap) encode() []byte {
+	if b.full() {
+		return seal(nil)
+	}
 	out := make([]byte, 0, len(b.words)*8+4)
 	for _, w := range b.words {
 		for s := 0; s < 64; s += 8 {
@@ -47,6 +62,9 @@ func decodeBitmap(v []byte) (*bitmap, error) {
 		return nil, err
 	}
 	b := new(bitmap)
+	if len(v) == 0 {
+		return fullBitmap, nil
+	}
 	if len(v) != len(b.words)*8 {
 		return nil, errDamaged
 	}
@@ -84,7 +102,9 @@ func (s *settledSet) set(seq uint64) uint64 {
 		b = new(bitmap)
 		s.ranges[r] = b
 	}
-	b.set(seq)
+	if b.set(seq); b.full() {
+		s.ranges[r] = fullBitmap
+	}
 	return r
 }
 

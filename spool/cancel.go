@@ -102,9 +102,8 @@ func (s *Spool) entryOnDisk(seq uint64) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{msg: &r.Message, size: r.Size(), state: message.StatePending}
+	e := &entry{msg: &r.Message, size: heldSize(r), state: message.StatePending}
 	if r.PayloadSize > 0 {
-		e.size = r.PayloadSize + len(r.Topic)
 		e.payload, err = s.findPayload(r)
 	}
 	return e, err

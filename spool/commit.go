@@ -160,7 +160,7 @@ func (c *commit) leaveBlock(e *ending) {
 	}
 	if b.live--; b.live == 0 {
 		c.deletes = append(c.deletes, blockKey(e.lane.id, b.firstSeq), indexKey(b.firstSeq))
-		e.lane.dropDeadBlocks()
+		e.lane.dropDeadBlock()
 	}
 }
 

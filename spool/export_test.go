@@ -35,3 +35,36 @@ func (s *Spool) ExpiredReceipts() (drop func() error) {
 	op := &dropReceipts{s.expiredReceipts()}
 	return func() error { return s.commit(s.life, op) }
 }
+
+// Windows is how many bytes of messages are counted as being in memory.
+func (s *Spool) Windows() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum := int64(0)
+	for _, l := range s.lanes {
+		sum += l.window.bytes
+	}
+	if sum != s.windows {
+		panic(fmt.Sprintf("the windows hold %d bytes, %d are counted", sum, s.windows))
+	}
+	return sum
+}
+
+// Blocks is how many blocks of a topic are remembered.
+func (s *Spool) Blocks(topic string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.lanes[topic].blocks)
+}
+
+// SettledBytes is what the bitmaps cost in memory.
+func (s *Spool) SettledBytes() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.settled.ranges {
+		if b != fullBitmap {
+			n += len(b.words) * 8
+		}
+	}
+	return n
+}

@@ -132,7 +132,10 @@ func (f *fields) raw(n int) []byte {
 	return out
 }
 
-func (f *fields) text() string { return string(f.raw(int(min(f.uint(), uint64(len(f.b)))))) }
+func (f *fields) text() string {
+	n := f.uint()
+	return string(f.raw(int(min(n, 1<<30)))) // raw refuses what is not there
+}
 
 func (f *fields) err(what string) error {
 	if f.failed {

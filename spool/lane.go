@@ -3,6 +3,7 @@ package spool
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
@@ -27,7 +28,8 @@ type lane struct {
 
 	lastSeq uint64 // of the newest synced message
 	window  window
-	blocks  []*blockState // loaded and not deleted, in order
+	blocks  []*blockState // loaded, in order
+	deleted int           // of blocks: deleted, and still there
 	ready   signal        // something may be leasable
 	flowing bool          // attempts succeed: what is accepted will be sent at once
 
@@ -111,7 +113,7 @@ type entry struct {
 	msg     *message.Message // without the payload's fields while that is stored apart
 	payload *payload         // stored apart; nil: inline
 	lane    *lane
-	size    int
+	size    int           // in the ledger
 	state   message.State // pending, in_flight, retrying; cancelled while that is being written
 
 	attempts  int
@@ -123,6 +125,15 @@ type entry struct {
 
 	prev, next *entry // in window.ready
 	queued     bool
+}
+
+// cost is about what e takes in memory, in bytes.
+func (e *entry) cost() int64 {
+	const itself = 256
+	if e.payload != nil {
+		return itself + int64(len(e.msg.Topic)+len(e.msg.OrderingKey))
+	}
+	return itself + int64(e.size)
 }
 
 // signal wakes one waiter, and keeps one wake-up that came early.
@@ -149,12 +160,19 @@ func (l *lane) blockOf(seq uint64) *blockState {
 	return nil
 }
 
-// dropDeadBlocks forgets the blocks at the front that are deleted, and moves
-// the cursor behind them.
-func (l *lane) dropDeadBlocks() {
+// dropDeadBlock forgets a block that is deleted. Those at the front move the
+// cursor behind them; others are swept out when they are the larger part, so
+// that one message that waits long costs no memory for what passes it.
+func (l *lane) dropDeadBlock() {
+	l.deleted++
 	for len(l.blocks) > 0 && l.blocks[0].live == 0 {
 		l.cursor = l.blocks[0].firstSeq + uint64(l.blocks[0].count)
 		l.blocks[0] = nil
 		l.blocks = l.blocks[1:]
+		l.deleted--
+	}
+	if l.deleted > 16 && l.deleted > len(l.blocks)/2 {
+		l.blocks = slices.DeleteFunc(l.blocks, func(b *blockState) bool { return b.live == 0 })
+		l.deleted = 0
 	}
 }

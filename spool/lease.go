@@ -149,13 +149,21 @@ func (s *Spool) lease(e *entry, now time.Time) *Lease {
 	return &Lease{Message: e.msg, Attempt: e.attempts + 1, Expires: e.due, entry: e, number: e.lease}
 }
 
+// maxPassed bounds how far one call of Lease looks for more messages of a kind:
+// with a key of its own for each message it would look at all of them.
+const maxPassed = 256
+
 // pick chooses what to lease; blocked: the next message may not be attempted
 // before limit is raised.
 func (w *window) pick(opts LeaseOptions, limit uint64) (picked []*entry, blocked bool) {
-	key, bytes := "", 0
-	for e := w.head; e != nil; e = e.next {
+	key, bytes, passed := "", 0, 0
+	for e := w.head; e != nil && passed < maxPassed; e = e.next {
 		k := e.msg.OrderingKey
-		if len(picked) == 0 && w.busy[k] > 0 || len(picked) > 0 && k != key {
+		if len(picked) == 0 && w.busy[k] > 0 {
+			continue
+		}
+		if len(picked) > 0 && k != key {
+			passed++
 			continue
 		}
 		if e.msg.Seq > limit {

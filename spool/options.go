@@ -22,8 +22,9 @@ type Options struct {
 	// DedupeLimit bytes (default 64 MiB), the oldest of settled messages going first.
 	DedupeWindow time.Duration
 	DedupeLimit  int64
-	// Window is how many bytes of pending messages are kept in memory, over all
-	// topics, ready for the forwarder. Default 16 MiB.
+	// Window is how many bytes of memory hold pending messages, over all topics,
+	// ready for the forwarder. Each topic may have the blocks of one read besides.
+	// Default 16 MiB.
 	Window int64
 	// LeaseFor is how long a lease lasts unless it is settled. Default 5 min.
 	LeaseFor time.Duration

@@ -69,6 +69,14 @@ func (s *Spool) dropPayloads(op *appendMessages) {
 	}
 }
 
+// heldSize is what the message of a record counts for.
+func heldSize(r message.Record) int {
+	if r.PayloadSize > 0 {
+		return r.PayloadSize + len(r.Topic)
+	}
+	return r.Size()
+}
+
 // findPayload reads where the payload of r is.
 func (s *Spool) findPayload(r message.Record) (*payload, error) {
 	v, err := s.db.Get(chunkSetKey(r.Seq))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
@@ -23,12 +25,17 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
 		os.Exit(m.Run())
 	}
+	for name, value := range map[string]string{"rapid.checks": "15", "rapid.steps": "40", "rapid.nofailfile": "true"} {
+		if err := flag.Set(name, value); err != nil { // the command line still counts
+			panic(err)
+		}
+	}
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/golang/glog.(*fileSink).flushDaemon"))
 }
 
 // rig is a spool on a directory that can be closed, or killed, and opened again.
 type rig struct {
-	t    testing.TB
+	t    rapid.TB
 	dir  string
 	life int // counts kills: each life has its own copy of the database
 	opts spool.Options
@@ -115,7 +122,7 @@ func (r *rig) die() {
 
 // copyStill copies a directory, again if it changed meanwhile: Badger flushes
 // memtables in the background. The lock is left out.
-func copyStill(t testing.TB, from, to string) {
+func copyStill(t rapid.TB, from, to string) {
 	t.Helper()
 	for range 50 {
 		before := listing(t, from)
@@ -130,7 +137,7 @@ func copyStill(t testing.TB, from, to string) {
 	t.Fatal("the directory does not come to rest")
 }
 
-func listing(t testing.TB, dir string) (all string) {
+func listing(t rapid.TB, dir string) (all string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -115,7 +115,7 @@ func (s *Spool) Confirm(leases []*Lease, confirmations []message.Confirmation) {
 func (s *Spool) leave(e *entry, end *ending) {
 	e.lane.window.remove(e)
 	delete(s.entries, e.msg.Seq)
-	s.windows -= int64(e.size)
+	s.windows -= e.cost()
 	s.announceEnd(end)
 	e.lane.ready.raise() // its ordering key may be free, and there is room
 }

@@ -3,6 +3,8 @@ package spool
 import (
 	"container/heap"
 	"time"
+
+	"github.com/remora-mq/remora/message"
 )
 
 // window holds the pending messages of a lane that are in memory: the oldest
@@ -11,11 +13,12 @@ import (
 type window struct {
 	head     *entry // ready list, by sequence
 	tail     *entry
+	last     *entry            // last one that was put into the middle of the list
 	queued   int               // length of the ready list
 	waiting  dueHeap           // retrying, by due time
 	leased   map[uint64]*entry // by sequence
 	busy     map[string]int    // ordering keys that a lease or a retry holds back
-	bytes    int64             // of all entries
+	bytes    int64             // cost of all entries
 	loadedTo uint64
 	atTail   bool
 	loading  bool
@@ -27,12 +30,12 @@ func newWindow() window {
 
 // add brings e in as ready.
 func (w *window) add(e *entry) {
-	w.bytes += int64(e.size)
+	w.bytes += e.cost()
 	w.enqueue(e)
 }
 
-// enqueue puts e into the ready list at its place. Nearly always that is the
-// end (new) or near the front (returned).
+// enqueue puts e into the ready list at its place: at the end (new), or behind
+// the one before (a batch that was returned), or found from the front.
 func (w *window) enqueue(e *entry) {
 	e.queued = true
 	w.queued++
@@ -41,6 +44,10 @@ func (w *window) enqueue(e *entry) {
 		return
 	}
 	at := w.head
+	if w.last != nil && w.last.msg.Seq < e.msg.Seq {
+		at = w.last
+	}
+	w.last = e
 	for at.msg.Seq < e.msg.Seq {
 		at = at.next
 	}
@@ -64,6 +71,9 @@ func (w *window) link(prev, e, next *entry) {
 func (w *window) dequeue(e *entry) {
 	if !e.queued {
 		return
+	}
+	if w.last == e {
+		w.last = e.prev
 	}
 	if e.prev == nil {
 		w.head = e.next
@@ -103,19 +113,24 @@ func (w *window) remove(e *entry) {
 		delete(w.leased, e.msg.Seq)
 		w.release(e)
 	}
-	if w.waiting.remove(e) {
+	if e.state == message.StateRetrying && w.waiting.remove(e) {
 		w.release(e)
 	}
-	w.bytes -= int64(e.size)
+	w.bytes -= e.cost()
 }
 
 // dueHeap orders waiting entries by due time.
 type dueHeap []*entry
 
-func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
-func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *dueHeap) Push(x any)        { *h = append(*h, x.(*entry)) } //nolint:forcetypeassert // only entries are pushed
+func (h dueHeap) Len() int { return len(h) }
+func (h dueHeap) Less(i, j int) bool {
+	if c := h[i].due.Compare(h[j].due); c != 0 {
+		return c < 0
+	}
+	return h[i].msg.Seq < h[j].msg.Seq
+}
+func (h dueHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *dueHeap) Push(x any)   { *h = append(*h, x.(*entry)) } //nolint:forcetypeassert // only entries are pushed
 func (h *dueHeap) Pop() any {
 	old := *h
 	e := old[len(old)-1]
