@@ -34,25 +34,27 @@ type Doubting interface {
 }
 
 type testCase struct {
-	name string
-	run  func(*testing.T, Backend)
+	name   string
+	queues int // of its topic
+	run    func(*fixture)
 }
 
 // Run runs the suite. newBackend is called once.
 func Run(t *testing.T, newBackend func(testing.TB) Backend) {
+	t.Helper()
 	b := newBackend(t)
 	t.Run("conformance", func(t *testing.T) {
 		for _, c := range slices.Concat(produceCases, consumeCases, sendBackCases) {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
-				c.run(t, b)
+				c.run(newFixture(t, b, c.queues))
 			})
 		}
 	})
 	if r, ok := b.(Refusing); ok {
-		t.Run("a refused send-back is an error and loses nothing", func(t *testing.T) { refusedSendBack(t, r) })
+		t.Run("a refused send-back is an error and loses nothing", func(t *testing.T) { refusedSendBack(newFixture(t, r, 1), r) })
 	}
 	if d, ok := b.(Doubting); ok {
-		t.Run("stored without SEND_OK is not confirmed", func(t *testing.T) { storedWithoutOK(t, d) })
+		t.Run("stored without SEND_OK is not confirmed", func(t *testing.T) { storedWithoutOK(newFixture(t, d, 1), d) })
 	}
 }

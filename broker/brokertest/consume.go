@@ -12,21 +12,20 @@ import (
 )
 
 var consumeCases = []testCase{
-	{"tags are filtered", consumeTags},
-	{"each group gets all", consumeTwoGroups},
-	{"a new group starts where it was told", consumeFrom},
-	{"no more receivers run than asked for", consumeConcurrency},
-	{"a held message is not acked", consumeHeld},
-	{"an error of the receiver does not ack", consumeError},
-	{"a panic of the receiver does not ack", consumePanic},
-	{"an ack while stopping counts", consumeAckWhileStopping},
-	{"progress survives the consumer", consumeProgress},
-	{"one of two takes over", consumeTakeOver},
-	{"consume returns when its context is done before it began", consumeNever},
+	{"tags are filtered", 2, consumeTags},
+	{"each group gets all", 2, consumeTwoGroups},
+	{"a new group starts where it was told", 1, consumeFrom},
+	{"no more receivers run than asked for", 4, consumeConcurrency},
+	{"a held message is not acked", 1, consumeHeld},
+	{"an error of the receiver does not ack", 1, consumeError},
+	{"a panic of the receiver does not ack", 1, consumePanic},
+	{"an ack while stopping counts", 1, consumeAckWhileStopping},
+	{"progress survives the consumer", 2, consumeProgress},
+	{"one of two takes over", 4, consumeTakeOver},
+	{"consume returns when its context is done before it began", 1, consumeNever},
 }
 
-func consumeTags(t *testing.T, b Backend) {
-	f := newFixture(t, b, 2)
+func consumeTags(f *fixture) {
 	for i := range 12 {
 		m := newMessage(f.topic, fmt.Sprint("tag-", i%4))
 		if i%4 < 3 {
@@ -39,19 +38,18 @@ func consumeTags(t *testing.T, b Backend) {
 	c := f.consume(sub)
 	for _, d := range c.take(6) {
 		if d.Tag != "tag-0" && d.Tag != "tag-2" {
-			t.Errorf("delivered tag %q", d.Tag)
+			f.t.Errorf("delivered tag %q", d.Tag)
 		}
 	}
 	c.quiet(time.Second)
 }
 
-func consumeTwoGroups(t *testing.T, b Backend) {
-	f := newFixture(t, b, 2)
+func consumeTwoGroups(f *fixture) {
 	msgs := f.sendOneByOne(10)
 	other := f.subscription()
-	other.Group = name(t, "group")
+	other.Group = name(f.t, "group")
 	for _, c := range []*consuming{f.consume(f.subscription()), f.consume(other)} {
-		checkSame(t, c.take(len(msgs)), msgs)
+		checkSame(f.t, c.take(len(msgs)), msgs)
 		c.quiet(500 * time.Millisecond)
 	}
 }
@@ -70,8 +68,7 @@ func checkSame(t *testing.T, deliveries []*message.Delivery, msgs []*message.Mes
 	}
 }
 
-func consumeFrom(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
+func consumeFrom(f *fixture) {
 	f.send(newMessage(f.topic, "early"))
 	time.Sleep(1100 * time.Millisecond) // positions by time are no finer than a second
 	between := time.Now()
@@ -80,20 +77,19 @@ func consumeFrom(t *testing.T, b Backend) {
 	byTime := f.subscription()
 	byTime.From.Time = between
 	if got := bodies(f.consume(byTime).take(1)); got != "late" {
-		t.Errorf("from a time: delivered %s", got)
+		f.t.Errorf("from a time: delivered %s", got)
 	}
 	latest := f.subscription()
-	latest.Group, latest.From.Latest = name(t, "group"), true
+	latest.Group, latest.From.Latest = name(f.t, "group"), true
 	c := f.consume(latest)
 	c.quiet(3 * time.Second)
 	f.send(newMessage(f.topic, "new"))
 	if got := bodies(c.take(1)); got != "new" {
-		t.Errorf("from the latest: delivered %s", got)
+		f.t.Errorf("from the latest: delivered %s", got)
 	}
 }
 
-func consumeConcurrency(t *testing.T, b Backend) {
-	f := newFixture(t, b, 4)
+func consumeConcurrency(f *fixture) {
 	f.send(newMessages(f.topic, 30)...)
 	f.sendOneByOne(10)
 	sub := f.subscription()
@@ -113,8 +109,7 @@ func consumeConcurrency(t *testing.T, b Backend) {
 	c.take(40 - sub.Concurrency - 1)
 }
 
-func consumeHeld(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
+func consumeHeld(f *fixture) {
 	msgs := f.sendOneByOne(5)
 	c := f.consume(f.subscription())
 	var held *arrival
@@ -128,7 +123,7 @@ func consumeHeld(t *testing.T, b Backend) {
 	c.quiet(3 * time.Second) // no second delivery while it is held
 	c.stop()
 	if held.ctx.Err() == nil {
-		t.Error("the receiver's context is not done after the consumer stopped")
+		f.t.Error("the receiver's context is not done after the consumer stopped")
 	}
 
 	again := f.consume(f.subscription())
@@ -141,8 +136,7 @@ func consumeHeld(t *testing.T, b Backend) {
 	}
 }
 
-func consumeError(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
+func consumeError(f *fixture) {
 	f.sendOneByOne(3)
 	c := f.consume(f.subscription())
 	held := []*arrival{c.next(), c.next(), c.next()}
@@ -151,7 +145,7 @@ func consumeError(t *testing.T, b Backend) {
 		a.fail(errors.New("cannot say"))
 	}
 	c.stop()
-	checkAllAgain(t, f, 3)
+	checkAllAgain(f.t, f, 3)
 }
 
 // checkAllAgain wants n different messages from a new consumer of the group.
@@ -165,13 +159,12 @@ func checkAllAgain(t *testing.T, f *fixture, n int) {
 	}
 }
 
-func consumePanic(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
+func consumePanic(f *fixture) {
 	f.sendOneByOne(3)
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(f.t.Context())
 	defer cancel()
 	var calls atomic.Int32
-	consumer := b.NewConsumer(t, f.subscription())
+	consumer := f.backend.NewConsumer(f.t, f.subscription())
 	err := consumer.Consume(ctx, func(context.Context, *message.Delivery) error {
 		if calls.Add(1) == 3 {
 			time.AfterFunc(time.Second, cancel)
@@ -179,13 +172,12 @@ func consumePanic(t *testing.T, b Backend) {
 		panic("of the receiver")
 	})
 	if err != nil {
-		t.Errorf("consume: %v", err)
+		f.t.Errorf("consume: %v", err)
 	}
-	checkAllAgain(t, f, 3)
+	checkAllAgain(f.t, f, 3)
 }
 
-func consumeAckWhileStopping(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
+func consumeAckWhileStopping(f *fixture) {
 	f.sendOneByOne(4)
 	c := f.consume(f.subscription())
 	var held []*arrival
@@ -199,8 +191,7 @@ func consumeAckWhileStopping(t *testing.T, b Backend) {
 	f.consume(f.subscription()).quiet(5 * time.Second)
 }
 
-func consumeProgress(t *testing.T, b Backend) {
-	f := newFixture(t, b, 2)
+func consumeProgress(f *fixture) {
 	f.sendOneByOne(20)
 	c := f.consume(f.subscription())
 	c.take(20)
@@ -208,18 +199,17 @@ func consumeProgress(t *testing.T, b Backend) {
 	f.send(newMessage(f.topic, "new"))
 	again := f.consume(f.subscription())
 	if got := bodies(again.take(1)); got != "new" {
-		t.Errorf("after a restart: delivered %s", got)
+		f.t.Errorf("after a restart: delivered %s", got)
 	}
 	again.quiet(2 * time.Second)
 }
 
-func consumeTakeOver(t *testing.T, b Backend) {
-	f := newFixture(t, b, 4)
+func consumeTakeOver(f *fixture) {
 	first, second := f.consume(f.subscription()), f.consume(f.subscription())
 	seen := map[string]bool{}
 	for deadline := time.Now().Add(patience); len(seen) < 2; { // until both have queues
 		if time.Now().After(deadline) {
-			t.Fatal("only one of two consumers gets messages")
+			f.t.Fatal("only one of two consumers gets messages")
 		}
 		f.sendOneByOne(4)
 		for range 4 {
@@ -231,11 +221,11 @@ func consumeTakeOver(t *testing.T, b Backend) {
 				a.ack()
 				seen["second"] = true
 			case <-time.After(patience):
-				t.Fatal("no delivery")
+				f.t.Fatal("no delivery")
 			}
 		}
 	}
-	held := holdOne(t, f, first, second)
+	held := holdOne(f.t, f, first, second)
 	first.stop()
 	for { // repeats of acked ones are allowed
 		a := second.next()
@@ -264,12 +254,11 @@ func holdOne(t *testing.T, f *fixture, first, second *consuming) *arrival {
 	return nil
 }
 
-func consumeNever(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
-	ctx, cancel := context.WithCancel(t.Context())
+func consumeNever(f *fixture) {
+	ctx, cancel := context.WithCancel(f.t.Context())
 	cancel()
-	err := b.NewConsumer(t, f.subscription()).Consume(ctx, func(context.Context, *message.Delivery) error { return nil })
+	err := f.backend.NewConsumer(f.t, f.subscription()).Consume(ctx, func(context.Context, *message.Delivery) error { return nil })
 	if err != nil {
-		t.Errorf("consume: %v", err)
+		f.t.Errorf("consume: %v", err)
 	}
 }

@@ -62,12 +62,15 @@ func newFixture(t *testing.T, b Backend, queues int) *fixture {
 	f := &fixture{t: t, backend: b, topic: name(t, "topic"), group: name(t, "group")}
 	b.CreateTopic(t, f.topic, queues)
 	f.producer = b.NewProducer(t)
-	t.Cleanup(func() {
-		if err := f.producer.Close(); err != nil {
-			t.Errorf("close producer: %v", err)
-		}
-	})
+	t.Cleanup(func() { closing(t, f.producer) })
 	return f
+}
+
+func closing(t testing.TB, p broker.Producer) {
+	t.Helper()
+	if err := p.Close(); err != nil {
+		t.Errorf("close producer: %v", err)
+	}
 }
 
 // send fails the test unless the messages are confirmed.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,47 +17,44 @@ import (
 )
 
 var produceCases = []testCase{
-	{"a single message is confirmed with its place", sendSingle},
-	{"a batch is confirmed message by message", sendBatch},
-	{"nothing sent is nothing confirmed", sendNothing},
-	{"bodies arrive byte for byte", sendBodies},
-	{"a batch of all byte values arrives byte for byte", sendBatchBodies},
-	{"everything a message carries arrives", sendFull},
-	{"a batch carries everything too", sendFullBatch},
-	{"an ordering key keeps its queue and its order", sendOrdered},
-	{"a batch of two keys or topics is not sent", sendMixed},
-	{"a done context sends nothing", sendCancelled},
-	{"close waits for sends, then they are refused", closeProducer},
+	{"a single message is confirmed with its place", 1, sendSingle},
+	{"a batch is confirmed message by message", 4, sendBatch},
+	{"nothing sent is nothing confirmed", 1, sendNothing},
+	{"bodies arrive byte for byte", 1, sendBodies},
+	{"a batch of all byte values arrives byte for byte", 1, sendBatchBodies},
+	{"everything a message carries arrives", 1, sendFull},
+	{"a batch carries everything too", 1, sendFullBatch},
+	{"an ordering key keeps its queue and its order", 4, sendOrdered},
+	{"a batch of two keys or topics is not sent", 1, sendMixed},
+	{"a done context sends nothing", 1, sendCancelled},
+	{"close waits for sends, then they are refused", 1, closeProducer},
 }
 
-func sendSingle(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
+func sendSingle(f *fixture) {
 	m := newMessage(f.topic, "one")
 	confirmed := f.send(m)
-	checkConfirmed(t, confirmed, []*message.Message{m})
+	checkConfirmed(f.t, confirmed, []*message.Message{m})
 
 	d := f.consume(f.subscription()).take(1)[0]
 	if d.ID != m.ID || d.Identity != m.ID.String() {
-		t.Errorf("delivered as %s, identity %s; sent as %s", d.ID, d.Identity, m.ID)
+		f.t.Errorf("delivered as %s, identity %s; sent as %s", d.ID, d.Identity, m.ID)
 	}
 	if d.Attempt != 1 || d.Group != f.group || d.Subscription != f.group || d.BornAt.IsZero() {
-		t.Errorf("attempt %d, group %q, subscription %q, born %v", d.Attempt, d.Group, d.Subscription, d.BornAt)
+		f.t.Errorf("attempt %d, group %q, subscription %q, born %v", d.Attempt, d.Group, d.Subscription, d.BornAt)
 	}
-	checkPlaces(t, confirmed, []*message.Delivery{d})
+	checkPlaces(f.t, confirmed, []*message.Delivery{d})
 }
 
-func sendBatch(t *testing.T, b Backend) {
-	f := newFixture(t, b, 4)
+func sendBatch(f *fixture) {
 	msgs := newMessages(f.topic, 20)
 	confirmed := f.send(msgs...)
-	checkConfirmed(t, confirmed, msgs)
-	checkPlaces(t, confirmed, f.consume(f.subscription()).take(len(msgs)))
+	checkConfirmed(f.t, confirmed, msgs)
+	checkPlaces(f.t, confirmed, f.consume(f.subscription()).take(len(msgs)))
 }
 
-func sendNothing(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
+func sendNothing(f *fixture) {
 	if confirmed := f.send(); len(confirmed) != 0 {
-		t.Errorf("confirmed %v", confirmed)
+		f.t.Errorf("confirmed %v", confirmed)
 	}
 }
 
@@ -67,9 +65,10 @@ func checkConfirmed(t *testing.T, confirmed []message.Confirmation, msgs []*mess
 		t.Fatalf("%d confirmations for %d messages", len(confirmed), len(msgs))
 	}
 	seen := map[string]bool{}
-	for i, c := range confirmed {
-		if c.MessageID != msgs[i].ID.String() {
-			t.Errorf("confirmation %d is of %s, want %s", i, c.MessageID, msgs[i].ID)
+	for i, m := range msgs {
+		c := confirmed[i]
+		if c.MessageID != m.ID.String() {
+			t.Errorf("confirmation %d is of %s, want %s", i, c.MessageID, m.ID)
 		}
 		if c.OffsetMessageID == "" || seen[c.OffsetMessageID] || !strings.Contains(c.Queue, "/") {
 			t.Errorf("confirmation %d: offset message ID %q, queue %q", i, c.OffsetMessageID, c.Queue)
@@ -101,8 +100,7 @@ func allBytes() []byte {
 	return all
 }
 
-func sendBodies(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
+func sendBodies(f *fixture) {
 	want := map[message.ID][]byte{}
 	for _, body := range [][]byte{
 		{0}, []byte("x"), allBytes(), bytes.Repeat(allBytes(), 1<<20/256),
@@ -112,11 +110,10 @@ func sendBodies(t *testing.T, b Backend) {
 		f.send(m)
 		want[m.ID] = body
 	}
-	checkBodies(t, f.consume(f.subscription()).take(len(want)), want)
+	checkBodies(f.t, f.consume(f.subscription()).take(len(want)), want)
 }
 
-func sendBatchBodies(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
+func sendBatchBodies(f *fixture) {
 	want := map[message.ID][]byte{}
 	var msgs []*message.Message
 	for i := range 256 {
@@ -125,7 +122,7 @@ func sendBatchBodies(t *testing.T, b Backend) {
 		msgs, want[m.ID] = append(msgs, m), body
 	}
 	f.send(msgs...)
-	checkBodies(t, f.consume(f.subscription()).take(len(want)), want)
+	checkBodies(f.t, f.consume(f.subscription()).take(len(want)), want)
 }
 
 func checkBodies(t *testing.T, deliveries []*message.Delivery, want map[message.ID][]byte) {
@@ -155,23 +152,21 @@ func fullMessage(topic string) *message.Message {
 	return m
 }
 
-func sendFull(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
+func sendFull(f *fixture) {
 	m := fullMessage(f.topic)
 	m.OrderingKey = "客户-7"
 	f.send(m)
-	checkFull(t, f.consume(f.subscription()).take(1)[0], m)
+	checkFull(f.t, f.consume(f.subscription()).take(1)[0], m)
 }
 
-func sendFullBatch(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
+func sendFullBatch(f *fixture) {
 	first, second := fullMessage(f.topic), newMessage(f.topic, "plain")
 	f.send(first, second)
 	for _, d := range f.consume(f.subscription()).take(2) {
 		if d.ID == first.ID {
-			checkFull(t, d, first)
+			checkFull(f.t, d, first)
 		} else {
-			checkFull(t, d, second)
+			checkFull(f.t, d, second)
 		}
 	}
 }
@@ -191,27 +186,26 @@ func checkFull(t *testing.T, d *message.Delivery, sent *message.Message) {
 	}
 }
 
-func sendOrdered(t *testing.T, b Backend) {
-	f := newFixture(t, b, 4)
-	second := f.backend.NewProducer(t)
-	t.Cleanup(func() { second.Close() })
+func sendOrdered(f *fixture) {
+	second := f.backend.NewProducer(f.t)
+	defer closing(f.t, second)
 	keys := []string{"a", "b", "c", "d", "e"}
 	queue := map[string]string{}
 	for i := range 40 {
 		key := keys[i%len(keys)]
-		m := newMessage(f.topic, fmt.Sprint(i))
+		m := newMessage(f.topic, strconv.Itoa(i))
 		m.OrderingKey = key
 		producer := []broker.Producer{f.producer, second}[i/len(keys)%2]
-		confirmed, err := producer.Send(t.Context(), []*message.Message{m})
+		confirmed, err := producer.Send(f.t.Context(), []*message.Message{m})
 		if err != nil {
-			t.Fatal(err)
+			f.t.Fatal(err)
 		}
 		if q := queue[key]; q != "" && q != confirmed[0].Queue {
-			t.Fatalf("key %s went to %s, then to %s", key, q, confirmed[0].Queue)
+			f.t.Fatalf("key %s went to %s, then to %s", key, q, confirmed[0].Queue)
 		}
 		queue[key] = confirmed[0].Queue
 	}
-	checkOrder(t, f, 40)
+	checkOrder(f.t, f, 40)
 }
 
 // checkOrder wants offsets in the order in which each key's messages were sent.
@@ -239,55 +233,52 @@ func checkOrder(t *testing.T, f *fixture, n int) {
 	}
 }
 
-func sendMixed(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
-	keyed, other := newMessage(f.topic, "1"), newMessage(name(t, "other"), "2")
+func sendMixed(f *fixture) {
+	keyed, other := newMessage(f.topic, "1"), newMessage(name(f.t, "other"), "2")
 	keyed.OrderingKey = "k"
 	for _, second := range []*message.Message{keyed, other} {
-		_, err := f.producer.Send(t.Context(), []*message.Message{newMessage(f.topic, "0"), second})
+		_, err := f.producer.Send(f.t.Context(), []*message.Message{newMessage(f.topic, "0"), second})
 		if broker.OutcomeOf(err) != message.OutcomePermanent {
-			t.Errorf("mixed batch: %v", err)
+			f.t.Errorf("mixed batch: %v", err)
 		}
 	}
 	f.send(newMessage(f.topic, "good"))
 	if got := bodies(f.consume(f.subscription()).take(1)); got != "good" {
-		t.Errorf("delivered %s", got)
+		f.t.Errorf("delivered %s", got)
 	}
 }
 
-func sendCancelled(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
+func sendCancelled(f *fixture) {
 	f.send(newMessage(f.topic, "before"))
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(f.t.Context())
 	cancel()
 	for range 5 {
 		if _, err := f.producer.Send(ctx, newMessages(f.topic, 1)); broker.OutcomeOf(err) != message.OutcomeRetryable {
-			t.Errorf("send with a done context: %v, want a retryable error", err)
+			f.t.Errorf("send with a done context: %v, want a retryable error", err)
 		}
 	}
 	f.send(newMessage(f.topic, "after"))
 	c := f.consume(f.subscription())
 	if got := bodies(c.take(2)); got != "before after" && got != "after before" {
-		t.Errorf("delivered %s", got)
+		f.t.Errorf("delivered %s", got)
 	}
 	c.quiet(time.Second)
 }
 
-func closeProducer(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
-	p := b.NewProducer(t)
+func closeProducer(f *fixture) {
+	p := f.backend.NewProducer(f.t)
 	var mu sync.Mutex
 	confirmed := 0
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
 			for {
-				_, err := p.Send(context.Background(), newMessages(f.topic, 1))
+				_, err := p.Send(f.t.Context(), newMessages(f.topic, 1))
 				if errors.Is(err, broker.ErrClosed) {
 					return
 				}
 				if err != nil {
-					t.Errorf("send while closing: %v", err)
+					f.t.Errorf("send while closing: %v", err)
 					return
 				}
 				mu.Lock()
@@ -298,12 +289,12 @@ func closeProducer(t *testing.T, b Backend) {
 	}
 	time.Sleep(300 * time.Millisecond) // let sends be in flight; any moment will do
 	if err := p.Close(); err != nil {
-		t.Errorf("close: %v", err)
+		f.t.Errorf("close: %v", err)
 	}
 	wg.Wait()
-	_, err := p.Send(t.Context(), newMessages(f.topic, 1))
+	_, err := p.Send(f.t.Context(), newMessages(f.topic, 1))
 	if !errors.Is(err, broker.ErrClosed) || broker.OutcomeOf(err) != message.OutcomeRetryable {
-		t.Errorf("send after close: %v", err)
+		f.t.Errorf("send after close: %v", err)
 	}
 	c := f.consume(f.subscription())
 	c.take(confirmed)

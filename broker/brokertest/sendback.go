@@ -3,7 +3,6 @@ package brokertest
 import (
 	"context"
 	"errors"
-	"testing"
 	"time"
 
 	"github.com/remora-mq/remora/broker"
@@ -11,9 +10,9 @@ import (
 )
 
 var sendBackCases = []testCase{
-	{"what is sent back comes again later, as the next attempt", sendBackDelay},
-	{"what is sent back as dead does not come again", sendBackDead},
-	{"a send-back under a done context is an error", sendBackCancelled},
+	{"what is sent back comes again later, as the next attempt", 1, sendBackDelay},
+	{"what is sent back as dead does not come again", 1, sendBackDead},
+	{"a send-back under a done context is an error", 1, sendBackCancelled},
 }
 
 // sendBack fails the test unless the broker took a, which is then acked.
@@ -27,8 +26,7 @@ func (c *consuming) sendBack(a *arrival, back broker.SendBack) {
 	a.ack()
 }
 
-func sendBackDelay(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
+func sendBackDelay(f *fixture) {
 	m := fullMessage(f.topic)
 	f.send(m)
 	c := f.consume(f.subscription())
@@ -38,12 +36,12 @@ func sendBackDelay(t *testing.T, b Backend) {
 		c.sendBack(first, broker.SendBack{Delay: time.Second})
 		again := c.next()
 		if waited := time.Since(since); waited < 900*time.Millisecond {
-			t.Errorf("attempt %d came after %v, want a second", attempt, waited)
+			f.t.Errorf("attempt %d came after %v, want a second", attempt, waited)
 		}
 		if again.Attempt != attempt || again.Identity != m.ID.String() {
-			t.Errorf("attempt %d of %s, want %d of %s", again.Attempt, again.Identity, attempt, m.ID)
+			f.t.Errorf("attempt %d of %s, want %d of %s", again.Attempt, again.Identity, attempt, m.ID)
 		}
-		checkFull(t, again.Delivery, m)
+		checkFull(f.t, again.Delivery, m)
 		first = again
 	}
 	first.ack()
@@ -51,8 +49,7 @@ func sendBackDelay(t *testing.T, b Backend) {
 	f.consume(f.subscription()).quiet(3 * time.Second)
 }
 
-func sendBackDead(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
+func sendBackDead(f *fixture) {
 	f.sendOneByOne(2)
 	c := f.consume(f.subscription())
 	dead, other := c.next(), c.next()
@@ -63,59 +60,56 @@ func sendBackDead(t *testing.T, b Backend) {
 	f.consume(f.subscription()).quiet(3 * time.Second)
 }
 
-func sendBackCancelled(t *testing.T, b Backend) {
-	f := newFixture(t, b, 1)
+func sendBackCancelled(f *fixture) {
 	f.sendOneByOne(1)
 	c := f.consume(f.subscription())
 	a := c.next()
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(f.t.Context())
 	cancel()
 	if err := c.consumer.SendBack(ctx, a.Delivery, broker.SendBack{}); err == nil {
-		t.Error("send-back under a done context: no error")
+		f.t.Error("send-back under a done context: no error")
 	}
 	c.quiet(2 * time.Second)
 	a.ack()
 }
 
-func refusedSendBack(t *testing.T, b Refusing) {
-	f := newFixture(t, b, 1)
+func refusedSendBack(f *fixture, b Refusing) {
 	f.sendOneByOne(3)
 	c := f.consume(f.subscription())
 	var held []*arrival
 	for range 3 {
 		held = append(held, c.next())
 	}
-	heal := b.RefuseSendBack(t)
+	heal := b.RefuseSendBack(f.t)
 	for _, a := range held {
-		if err := c.consumer.SendBack(t.Context(), a.Delivery, broker.SendBack{}); err == nil {
-			t.Error("a refused send-back: no error")
+		if err := c.consumer.SendBack(f.t.Context(), a.Delivery, broker.SendBack{}); err == nil {
+			f.t.Error("a refused send-back: no error")
 		}
 	}
 	c.stop() // the three are held: none is acked
 	heal()
-	checkAllAgain(t, f, 3)
+	checkAllAgain(f.t, f, 3)
 }
 
-func storedWithoutOK(t *testing.T, b Doubting) {
-	f := newFixture(t, b, 1)
+func storedWithoutOK(f *fixture, b Doubting) {
 	f.send(newMessage(f.topic, "before"))
-	heal := b.StoreWithoutOK(t)
+	heal := b.StoreWithoutOK(f.t)
 	m := newMessage(f.topic, "doubtful")
 	doubts := 0
 	for range 5 {
-		confirmed, err := f.producer.Send(t.Context(), []*message.Message{m})
+		confirmed, err := f.producer.Send(f.t.Context(), []*message.Message{m})
 		if err == nil {
 			continue // a flush can be quicker than its timeout
 		}
 		doubts++
 		se := (*broker.SendError)(nil)
 		if !errors.As(err, &se) || !se.Stored || se.Outcome != message.OutcomeUnknown || se.Queue == "" || confirmed != nil {
-			t.Fatalf("stored without SEND_OK: confirmations %v, error %#v", confirmed, err)
+			f.t.Fatalf("stored without SEND_OK: confirmations %v, error %#v", confirmed, err)
 		}
 	}
 	heal()
 	if doubts == 0 {
-		t.Fatal("all were confirmed")
+		f.t.Fatal("all were confirmed")
 	}
 	f.send(newMessage(f.topic, "after"))
 	for c := f.consume(f.subscription()); ; {
@@ -124,7 +118,7 @@ func storedWithoutOK(t *testing.T, b Doubting) {
 		switch string(a.Body) {
 		case "doubtful":
 			if a.Identity != m.ID.String() {
-				t.Fatalf("a copy has the identity %s, want %s", a.Identity, m.ID)
+				f.t.Fatalf("a copy has the identity %s, want %s", a.Identity, m.ID)
 			}
 		case "after":
 			return

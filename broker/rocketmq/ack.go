@@ -125,7 +125,7 @@ func (a *acker) deliver(ctx context.Context, msgs []*primitive.MessageExt) (err 
 		return a.ctx.Err()
 	}
 	defer func() { <-a.slots }()
-	return a.receive(a.ctx, d)
+	return a.receive(a.ctx, d) //nolint:contextcheck // the library's context is never done
 }
 
 // fetched is a filter hook, called between the pull and the queue of messages to

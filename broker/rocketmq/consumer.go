@@ -64,10 +64,10 @@ func (c *Consumer) Consume(ctx context.Context, receive broker.Receiver) error {
 	}
 	defer c.remoting.close()
 	m, err := c.join(ctx, receive)
-	if err != nil {
+	switch {
+	case errors.Is(err, errNeverWorks):
 		return fmt.Errorf("consume %s: %w", c.sub.Name, err)
-	}
-	if m == nil {
+	case err != nil:
 		return nil // ctx was done first
 	}
 	c.log.Info("consuming", "topic", c.sub.Topic, "group", c.sub.Group)
@@ -75,13 +75,16 @@ func (c *Consumer) Consume(ctx context.Context, receive broker.Receiver) error {
 	return m.leave()
 }
 
-// join tries until the group is joined. It returns nil, nil when ctx is done
-// first, and an error for what can never work.
+// join tries until the group is joined or ctx is done, and gives up only on what
+// can never work.
 func (c *Consumer) join(ctx context.Context, receive broker.Receiver) (*member, error) {
 	for failures := 1; ; failures++ {
 		err := c.prepare(ctx)
-		if errors.Is(err, errNeverWorks) || ctx.Err() != nil {
-			return nil, neverWorks(err)
+		switch {
+		case errors.Is(err, errNeverWorks):
+			return nil, err
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
 		}
 		policy := c.awaitRoute
 		if err == nil {
@@ -96,7 +99,7 @@ func (c *Consumer) join(ctx context.Context, receive broker.Receiver) (*member, 
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return nil, nil
+			return nil, ctx.Err()
 		}
 	}
 }

@@ -87,14 +87,14 @@ func codeOf(err error) (code int, ok bool) {
 	return 0, false
 }
 
-// appendFrame appends: length of what follows, length of the header (its top
+// encodeFrame: length of what follows, length of the header (its top
 // byte, 0, says JSON), header, body.
-func appendFrame(dst []byte, c command) ([]byte, error) {
+func encodeFrame(c command) ([]byte, error) {
 	header, err := json.Marshal(c)
 	if err != nil {
 		return nil, err
 	}
-	dst = binary.BigEndian.AppendUint32(dst, uint32(4+len(header)+len(c.body)))
+	dst := binary.BigEndian.AppendUint32(nil, uint32(4+len(header)+len(c.body)))
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(header)))
 	return append(append(dst, header...), c.body...), nil
 }

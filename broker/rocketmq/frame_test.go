@@ -11,7 +11,7 @@ func TestFrameRoundTrip(t *testing.T) {
 		newCommand(36, map[string]string{"group": "g", "name": "größe \x01"}, []byte{0, 1, 0xff}),
 		newCommand(0, nil, []byte{}),
 	} {
-		frame, err := appendFrame(nil, want)
+		frame, err := encodeFrame(want)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -30,7 +30,7 @@ func TestFrameRoundTrip(t *testing.T) {
 // An answer from anything but a broker is an error, not a panic and not
 // gigabytes.
 func FuzzReadFrame(f *testing.F) {
-	frame, err := appendFrame(nil, newCommand(1, map[string]string{"a": "b"}, []byte("body")))
+	frame, err := encodeFrame(newCommand(1, map[string]string{"a": "b"}, []byte("body")))
 	if err != nil {
 		f.Fatal(err)
 	}

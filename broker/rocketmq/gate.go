@@ -22,12 +22,6 @@ func (g *gate) enter() bool {
 
 func (g *gate) leave() { g.inside.Done() }
 
-func (g *gate) isClosed() bool {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	return g.closed
-}
-
 // close returns when nobody is inside any more. It reports whether this call
 // closed the gate.
 func (g *gate) close() bool {

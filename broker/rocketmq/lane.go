@@ -162,7 +162,7 @@ func (l *lane) call(ctx context.Context, wire []*primitive.Message) (got answer)
 			got = answer{err: fmt.Errorf("rocketmq client panicked: %v", v)}
 		}
 	}()
-	result, err := l.sender.SendSync(ctx, wire...)
+	result, err := l.sender.SendSync(bePatient(ctx), wire...)
 	return answer{result, err}
 }
 

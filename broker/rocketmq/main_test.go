@@ -35,7 +35,7 @@ func ourGoroutines() string {
 	for range 50 {
 		left = left[:0]
 		buf := make([]byte, 4<<20)
-		for _, stack := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+		for stack := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
 			if strings.Contains(stack, "remora/broker/rocketmq.") && !strings.Contains(stack, "TestMain") {
 				left = append(left, stack)
 			}

@@ -36,8 +36,8 @@ type member struct {
 
 // pushClient is what a member needs of the library's push consumer.
 type pushClient interface {
-	Subscribe(string, consumer.MessageSelector,
-		func(context.Context, ...*primitive.MessageExt) (consumer.ConsumeResult, error)) error
+	Subscribe(topic string, selector consumer.MessageSelector,
+		callback func(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error)) error
 	Start() error
 	PersistConsumerOffset() error
 	Shutdown() error

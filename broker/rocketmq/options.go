@@ -25,8 +25,10 @@ type ProducerOptions struct {
 	Instance string
 	// AccessKey and SecretKey sign requests when the cluster has ACL on.
 	AccessKey, SecretKey string
-	// AttemptTimeout bounds one Send. 0 means 5 s. The library gives up waiting
-	// for an answer after 3 s in any case (producer/producer.go:358).
+	// AttemptTimeout bounds one Send. 0 means 5 s. Of brokers that wait for a flush
+	// or a slave longer than that, their answer that they have the message is lost,
+	// and each attempt makes a copy: keep it above syncFlushTimeout (5 s) and
+	// slaveTimeout (3 s) where those matter.
 	AttemptTimeout time.Duration
 	// Lanes is how many client instances share the topics, so that a stuck
 	// connection of one does not hold up all. 0 means 2; at most 16.

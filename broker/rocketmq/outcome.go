@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,17 +53,16 @@ func outcome(result *primitive.SendResult, err error, n int) *broker.SendError {
 		return &broker.SendError{Status: "FLUSH_SLAVE_TIMEOUT", Stored: true}
 	case primitive.SendSlaveNotAvailable:
 		return &broker.SendError{Status: "SLAVE_NOT_AVAILABLE", Stored: true}
+	default: // SendUnknownError, and what a later version may add
+		return &broker.SendError{Status: "STATUS_" + strconv.Itoa(int(result.Status))}
 	}
-	return &broker.SendError{Status: "STATUS_" + strconv.Itoa(int(result.Status))}
 }
 
 // offsetIDs are the IDs of a single message, or of a batch joined by commas.
 func offsetIDs(r *primitive.SendResult) []string {
 	ids := strings.Split(r.OffsetMsgID, ",")
-	for _, id := range ids {
-		if id == "" {
-			return nil
-		}
+	if slices.Contains(ids, "") {
+		return nil
 	}
 	return ids
 }

@@ -12,13 +12,6 @@ import (
 // errNeverWorks marks what no waiting mends.
 var errNeverWorks = errors.New("this subscription can never work")
 
-func neverWorks(err error) error {
-	if errors.Is(err, errNeverWorks) {
-		return err
-	}
-	return nil
-}
-
 // prepare returns nil when the library's consumer will start, and does before it
 // what it does badly or not at all.
 func (c *Consumer) prepare(ctx context.Context) error {
@@ -61,7 +54,7 @@ func (c *Consumer) checkSQL(ctx context.Context, route topicRoute) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.remoting.call(ctx, route.master(route.readable()[0].Broker), newCommand(reqCheckClientConfig, nil, body))
+	_, err = c.remoting.call(ctx, route.anyMaster(), newCommand(reqCheckClientConfig, nil, body))
 	if code, ok := codeOf(err); ok && code == codeSubscriptionParse {
 		return fmt.Errorf("%w: SQL filter %q: %w", errNeverWorks, c.sub.SQL, err)
 	}

@@ -4,6 +4,7 @@ package rocketmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -103,9 +104,24 @@ func TestSystemErrorMayHaveStored(t *testing.T) {
 	}
 }
 
+// The library would give up after 3 s, before a broker whose slave is late says
+// that it has the message.
+func TestAttemptTimeoutIsTheOnlyLimit(t *testing.T) {
+	s := newSending(t)
+	must(t, s.try(wireTestMessage(s.topic, "before")))
+	b := realBackend{s.Cluster}
+	heal := b.StoreWithoutOK(t)
+	b.configure(t, "slaveTimeout", "3500", "3000")
+	err := s.try(wireTestMessage(s.topic, "x"))
+	heal()
+	if se := asSendError(t, err); se.Status != "FLUSH_SLAVE_TIMEOUT" || !se.Stored {
+		t.Errorf("got %+v", se)
+	}
+}
+
 func asSendError(t *testing.T, err error) *broker.SendError {
 	t.Helper()
-	se, ok := err.(*broker.SendError)
+	se, ok := errors.AsType[*broker.SendError](err)
 	if !ok {
 		t.Fatalf("%v (%T) is no *broker.SendError", err, err)
 	}
@@ -171,7 +187,7 @@ func (s *sending) consume(t *testing.T, group string, receive broker.Receiver) (
 func (s *sending) consumer(t *testing.T, sub broker.Subscription, receive broker.Receiver) (*Consumer, func()) {
 	t.Helper()
 	c := newConsumer(t, s.Cluster, sub)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- c.Consume(ctx, receive) }()
 	return c, func() {

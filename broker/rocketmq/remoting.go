@@ -68,7 +68,7 @@ func (r *remoting) call(ctx context.Context, addr string, c command) (command, e
 func (r *remoting) exchange(ctx context.Context, addr string, c command) (command, error) {
 	r.credentials.sign(&c)
 	c.Opaque = r.nextOpaque()
-	frame, err := appendFrame(nil, c)
+	frame, err := encodeFrame(c)
 	if err != nil {
 		return command{}, &notSentError{err}
 	}
@@ -77,12 +77,12 @@ func (r *remoting) exchange(ctx context.Context, addr string, c command) (comman
 		return command{}, &notSentError{err}
 	}
 	// A context that ends now would set the deadline of the connection's next call.
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	answer, err := roundTrip(ctx, conn, frame, c.Opaque)
 	if stopped := stop(); err == nil && stopped {
 		r.keep(addr, conn)
 	} else {
-		conn.Close()
+		discard(conn)
 	}
 	return answer, err
 }
@@ -137,7 +137,7 @@ func (r *remoting) reuse(addr string) net.Conn {
 	defer r.mu.Unlock()
 	list := r.idle[addr]
 	for len(list) > 0 && time.Since(list[0].since) > idleLimit {
-		list[0].Close()
+		discard(list[0])
 		list = list[1:]
 	}
 	if len(list) == 0 {
@@ -153,11 +153,15 @@ func (r *remoting) keep(addr string, conn net.Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed || len(r.idle[addr]) >= idleConns {
-		conn.Close()
+		discard(conn)
 		return
 	}
 	r.idle[addr] = append(r.idle[addr], idleConn{conn, time.Now()})
 }
+
+// discard closes a connection of which nothing more is wanted: its error says
+// nothing.
+func discard(c net.Conn) { _ = c.Close() }
 
 // close closes idle connections; calls that run close theirs.
 func (r *remoting) close() {
@@ -166,7 +170,7 @@ func (r *remoting) close() {
 	r.closed = true
 	for _, list := range r.idle {
 		for _, c := range list {
-			c.Close()
+			discard(c)
 		}
 	}
 	clear(r.idle)

@@ -29,15 +29,14 @@ func serve(t *testing.T, answer func(command) *command) *fakeServer {
 	}
 	s := &fakeServer{addr: l.Addr().String()}
 	var wg sync.WaitGroup
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(func() { cancel(); l.Close(); wg.Wait() })
+	t.Cleanup(func() { l.Close(); wg.Wait() })
 	wg.Go(func() {
 		for {
 			conn, err := l.Accept()
 			if err != nil {
 				return
 			}
-			wg.Go(func() { s.talk(ctx, conn, answer) })
+			wg.Go(func() { s.talk(t.Context(), conn, answer) })
 		}
 	})
 	return s
@@ -58,11 +57,11 @@ func (s *fakeServer) talk(ctx context.Context, conn net.Conn, answer func(comman
 		s.calls = append(s.calls, c)
 		s.mu.Unlock()
 		// Brokers send requests of their own between the answers.
-		notify, _ := appendFrame(nil, command{Code: 40, Opaque: 99})
+		notify, _ := encodeFrame(command{Code: 40, Opaque: 99})
 		conn.Write(notify)
 		if a := answer(c); a != nil {
 			a.Opaque, a.Flag = c.Opaque+a.Opaque, flagAnswer
-			frame, _ := appendFrame(nil, *a)
+			frame, _ := encodeFrame(*a)
 			conn.Write(frame)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 func queues(brokers string, each int) []*primitive.MessageQueue {
 	var all []*primitive.MessageQueue
-	for _, b := range strings.Split(brokers, "") {
+	for b := range strings.SplitSeq(brokers, "") {
 		for id := range each {
 			all = append(all, &primitive.MessageQueue{Topic: "t", BrokerName: b, QueueId: id})
 		}

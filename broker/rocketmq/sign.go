@@ -2,7 +2,7 @@ package rocketmq
 
 import (
 	"crypto/hmac"
-	"crypto/sha1"
+	"crypto/sha1" //nolint:gosec // RocketMQ's ACL has no other
 	"encoding/base64"
 	"maps"
 	"slices"

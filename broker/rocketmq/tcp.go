@@ -27,7 +27,8 @@ func tcpOption[O any](t tcpTimeouts) (option O, applied func() error) {
 		err = t.set(args[0].Elem())
 		return nil
 	})
-	return fn.Interface().(O), func() error { return err }
+	reflect.ValueOf(&option).Elem().Set(fn)
+	return option, func() error { return err }
 }
 
 func (t tcpTimeouts) set(options reflect.Value) error {
