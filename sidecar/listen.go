@@ -47,7 +47,7 @@ func (s *Sidecar) dataOptions() httpapi.Options {
 		IngestBudget: int64(c.Memory.Ingest), Tokens: s.secrets.dataTokens,
 		AllowedHosts: c.Listen.Hosts, AllowedOrigins: c.Listen.Origins, PeerUIDs: c.Listen.PeerUIDs,
 		Version: s.version, BrokerType: c.Broker.Type, Survives: s.parts.volume.Survives,
-		Status: s.dataStatus, Log: s.log.With("component", "httpapi"),
+		RetryAfter: s.drain.untilRoom, Status: s.dataStatus, Log: s.log.With("component", "httpapi"),
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 type metrics struct {
 	seconds prometheus.Histogram
 	batch   prometheus.Histogram
+	balance prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -27,8 +28,17 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 		}),
 	}
-	r.MustRegister(m.seconds, m.batch)
+	m.balance = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "remora_ledger_balanced",
+		Help: "1 if the last count of the records agreed with the ledger, 0 if not, -1 before the first. GET /v1/ledger of the admin listener counts.",
+	})
+	m.balance.Set(-1)
+	r.MustRegister(m.seconds, m.batch, m.balance)
 	return m
+}
+
+func (m *metrics) setBalanced(balanced bool) {
+	m.balance.Set(map[bool]float64{true: 1}[balanced])
 }
 
 // commit is kv's OnCommit.

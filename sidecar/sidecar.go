@@ -28,6 +28,7 @@ type Sidecar struct {
 	parts    parts
 
 	conditions *admin.Conditions
+	drain      drainMeter
 	spool      atomic.Pointer[spool.Spool] // for listeners that are up before it is
 
 	mu        sync.Mutex

@@ -71,6 +71,7 @@ func (s *Sidecar) ledger(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.metrics.setBalanced(found.Balanced)
 	now := sp.Ledger()
 	return Ledger{
 		Balanced: found.Balanced, Total: now.Total, Topics: now.Topics,
@@ -92,8 +93,10 @@ func (s *Sidecar) keepConditions(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
+		total := s.parts.spool.Ledger().Total
+		s.drain.observe(time.Now(), total, uint64(s.cfg.Spool.Limit))
 		s.conditions.Set(admin.Broker, s.parts.forward.Failing() > 0)
-		s.conditions.Set(admin.SpoolFull, s.parts.spool.Ledger().Total.Bytes >= uint64(s.cfg.Spool.Limit))
+		s.conditions.Set(admin.SpoolFull, total.Bytes >= uint64(s.cfg.Spool.Limit))
 		s.conditions.Set(admin.Handler, unreachable(s.delivery))
 		select {
 		case <-tick.C:
