@@ -105,7 +105,7 @@ drain: {timeout: 20s}
 log: {level: debug, format: text}
 subscriptions:
   - {name: n, topic: t, group: g, filter: {tags: [x, y]}, handler: "http://127.0.0.1:1/a", remote: true, concurrency: 21,
-     timeout: 22s, retry: {max_attempts: 23, initial: 24s, max: 25s}, dedupe: {store: off, key: "property:p", window: 19h},
+     timeout: 22s, retry: {max_attempts: 23, initial: 24s, max: 25s}, dedupe: {store: off, key: "property:p+tag", window: 19h},
      from: latest, max_hold: 26s, ack_statuses: [200, 204]}
 `)
 	def := config.Default()
@@ -136,7 +136,7 @@ subscriptions:
 			Name: "n", Topic: "t", Group: "g", Filter: config.Filter{Tags: []string{"x", "y"}}, Handler: "http://127.0.0.1:1/a",
 			Remote: true, Concurrency: 21, Timeout: 22 * config.Second,
 			Retry:  config.SubscriptionRetry{MaxAttempts: 23, Initial: 24 * config.Second, Max: 25 * config.Second},
-			Dedupe: config.SubscriptionDedupe{Store: "off", Key: "property:p", Window: 19 * config.Hour},
+			Dedupe: config.SubscriptionDedupe{Store: "off", Key: "property:p+tag", Window: 19 * config.Hour},
 			From:   "latest", MaxHold: 26 * config.Second, AckStatuses: []int{200, 204},
 		}},
 	}
@@ -252,6 +252,7 @@ func TestBadSubscriptionsNameTheirPlace(t *testing.T) {
 		{"store", "{dedupe: {store: lokal}}", []string{".dedupe.store", "did you mean local?"}},
 		{"key", "{dedupe: {key: order_id}}", []string{".dedupe.key", "property:NAME"}},
 		{"empty property", "{dedupe: {key: 'property:'}}", []string{".dedupe.key", "property:NAME"}},
+		{"only a tag", "{dedupe: {key: 'property:+tag'}}", []string{".dedupe.key", "property:NAME"}},
 		{"window", "{dedupe: {window: 1h}}", []string{".dedupe.window", "not supported yet"}},
 		{"202", "{ack_statuses: [200, 202]}", []string{".ack_statuses", "202"}},
 		{"404", "{ack_statuses: [404]}", []string{".ack_statuses", "404"}},

@@ -54,8 +54,9 @@ func (s Subscription) notYet(p *Problems, path string, window Duration) {
 	default:
 		p.oneOf(path+".dedupe.store", s.Dedupe.Store, DedupeLocal, DedupeOff)
 	}
-	if key, ok := strings.CutPrefix(s.Dedupe.Key, "property:"); s.Dedupe.Key != DedupeMessageID && (!ok || key == "") {
-		p.addf(path+".dedupe.key", "%q is neither message_id nor property:NAME", s.Dedupe.Key)
+	name, isProperty := strings.CutPrefix(s.Dedupe.Key, "property:")
+	if s.Dedupe.Key != DedupeMessageID && (!isProperty || strings.TrimSuffix(name, "+tag") == "") {
+		p.addf(path+".dedupe.key", "%q is neither message_id, property:NAME nor property:NAME+tag", s.Dedupe.Key)
 	}
 }
 
