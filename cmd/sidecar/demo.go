@@ -45,7 +45,7 @@ func newDemo() *cobra.Command {
 		RunE:    func(c *cobra.Command, _ []string) error { return d.run(c) },
 	}
 	f := c.Flags()
-	f.IntVar(&d.messages, "messages", 800, "messages to post, repeats not counted")
+	f.IntVar(&d.messages, "messages", 1200, "messages to post, repeats not counted")
 	f.IntVar(&d.rate, "rate", 100, "posts a second")
 	f.IntVar(&d.failing, "failing", 15, "percent of handler calls that answer 500")
 	f.Uint64Var(&d.seed, "seed", 1, "which calls fail, and which posts are repeated")
