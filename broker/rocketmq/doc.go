@@ -20,8 +20,8 @@
 // result. Retry custody is a send-back of our own whose answer is read.
 //
 // PushConsumer was chosen over PullConsumer, which acks whole pulled batches,
-// sends an SQL filter as a tag filter (pull_consumer.go:597-607), empties topics
-// of retried messages (:333), does not sign its calls to name servers, and does
+// sends an SQL filter as a tag filter (pull_consumer.go:742-743), empties topics
+// of retried messages (:329), does not sign its calls to name servers, and does
 // not bound what it fetches.
 //
 // # Assumptions

@@ -43,7 +43,7 @@ const (
 )
 
 // protocolVersion is what rocketmq-client-go claims to be
-// (internal/remote/codec.go:41). Below V3_4_9 a broker ignores the
+// (internal/remote/codec.go:39). Below V3_4_9 a broker ignores the
 // maxReconsumeTimes of a send-back.
 const protocolVersion = 317
 

@@ -116,7 +116,7 @@ func validGroup(group string) error {
 
 // libraryAddrs makes the library take any host:port: it wants an IPv4 address
 // (primitive/base.go:68-86) or the prefix, which it strips before dialling
-// (internal/namesrv.go:153-156).
+// (internal/namesrv.go:143-146).
 func libraryAddrs(addrs []string) []string {
 	all := make([]string, len(addrs))
 	for i, a := range addrs {

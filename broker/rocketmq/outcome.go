@@ -96,7 +96,7 @@ func ofError(err error) *broker.SendError {
 }
 
 // errorCode reads the broker's code from the library's only trace of it, the
-// text "CODE: 13, DESC: …" (internal/client.go:741).
+// text "CODE: 13, DESC: …" (internal/client.go:740).
 func errorCode(err error) (code int, ok bool) {
 	rest, ok := strings.CutPrefix(err.Error(), "CODE: ")
 	if !ok {

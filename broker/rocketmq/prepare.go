@@ -71,7 +71,7 @@ const (
 
 // announce makes brokers create a new group and its retry topic before the
 // library joins. The library asks for the topic's route when it starts, and
-// again only after 30 s (internal/client.go:437): until then what is sent back
+// again only after 30 s (internal/client.go:443): until then what is sent back
 // would not come again. No announcement stays, so no queue is given to it.
 func (c *Consumer) announce(ctx context.Context, topic topicRoute) error {
 	ctx, cancel := context.WithTimeout(ctx, announceTime)
@@ -143,7 +143,7 @@ func (c *Consumer) heartbeat(ctx context.Context, addr string) error {
 // startAt gives queues in which the group has no progress the position that From
 // asks for. The library always starts at the first message: its other modes
 // start so at each loss of an offset, and skip what was sent back first
-// (consumer.go:816-826), and brokers answer 0 for young queues anyway.
+// (consumer.go:812-824), and brokers answer 0 for young queues anyway.
 func (c *Consumer) startAt(ctx context.Context, route topicRoute) error {
 	if !c.sub.From.Latest && c.sub.From.Time.IsZero() {
 		return nil
