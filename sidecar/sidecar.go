@@ -12,6 +12,7 @@ import (
 
 	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/internal/telemetry"
 	"github.com/remora-mq/remora/spool"
 )
@@ -71,12 +72,12 @@ func (s *Sidecar) Run(ctx context.Context) error {
 	case err == nil:
 		s.becomeReady()
 		err = s.wait(ctx)
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && !s.isStorage(err):
 		err = nil // asked to end before it was up
 	}
-	if errors.Is(err, ErrStorage) {
+	if s.isStorage(err) {
 		s.fail(ctx)
-		return err
+		return s.storageError()
 	}
 	return errors.Join(err, s.shutDown(context.WithoutCancel(ctx)))
 }
@@ -87,7 +88,7 @@ func (s *Sidecar) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	case <-s.parts.storage.failed:
-		return s.storageError()
+		return ErrStorage
 	case err := <-s.parts.broken:
 		return err
 	}
@@ -107,8 +108,18 @@ func (s *Sidecar) shutDown(ctx context.Context) error {
 	}
 }
 
+// isStorage reports whether err, of a part that ended or could not be opened,
+// came of storage that failed.
+func (s *Sidecar) isStorage(err error) bool {
+	return err != nil && (s.storageFailed() || errors.Is(err, kv.ErrFenced) || errors.Is(err, spool.ErrReadOnly))
+}
+
 func (s *Sidecar) storageError() error {
-	return fmt.Errorf("%w: restart the sidecar; look at the disk that holds %s", ErrStorage, s.cfg.Spool.Dir)
+	err := fmt.Errorf("%w: restart the sidecar; look at the disk that holds %s", ErrStorage, s.cfg.Spool.Dir)
+	if s.parts.db == nil || s.parts.db.Err() == nil {
+		return err // while it was opened, or the embedded broker's, which has said so
+	}
+	return fmt.Errorf("%w: %w", err, s.parts.db.Err())
 }
 
 func (s *Sidecar) becomeReady() {
