@@ -68,3 +68,12 @@ func (s *Spool) SettledBytes() (n int) {
 	}
 	return n
 }
+
+// WakeDue does what a Lease does first: it looks at the clock.
+func (s *Spool) WakeDue() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lanes {
+		l.window.wakeDue(s.opts.Now())
+	}
+}

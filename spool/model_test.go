@@ -1,0 +1,459 @@
+package spool_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// TestModel does random things to a spool and, beside it, to a map; what the
+// spool says has to follow from the map, through kills and reopens.
+func TestModel(t *testing.T) {
+	for name, options := range models {
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				m := newModel(t, options.spool, options.kv)
+				defer m.end()
+				t.Repeat(map[string]func(*rapid.T){
+					"":       m.check,
+					"accept": m.accept, "accept again": m.acceptAgain, "accept and die": m.acceptAndDie,
+					"lease": m.lease, "lease nothing": m.leaseNothing,
+					"confirm": m.confirm, "retry": m.retry, "release": m.release, "bury": m.bury,
+					"cancel": m.cancel, "wait": m.wait, "advance": m.advance,
+					"kill": m.kill, "reopen": m.reopen,
+				})
+			})
+		})
+	}
+}
+
+// The same has to hold whatever the options are.
+var models = map[string]struct {
+	spool spool.Options
+	kv    kv.Options
+}{
+	"defaults": {kv: kv.Options{MemTableSize: 2 << 20}},
+	"smallest": {spool.Options{Window: 1, MaxTopics: 2}, kv.Options{MemTableSize: 1 << 20}},
+	"laziest":  {spool.Options{Window: 2 << 10}, kv.Options{MemTableSize: 1 << 20, LazyDelay: time.Hour}},
+}
+
+// held is what the model knows of a message.
+type held struct {
+	id        message.ID
+	draft     spool.Draft
+	state     message.State
+	unsynced  bool // confirmed, and no commit has followed
+	maybeSent bool
+	attempts  int
+	former    bool // accepted by a former process
+	leased    bool // ever, in any process
+	due       time.Time
+}
+
+type model struct {
+	*rig
+	clock  *clock
+	all    []*held
+	keys   map[string]*held
+	leases map[*held]*spool.Lease
+	bodies int
+}
+
+var modelTopics = []string{"a", "b"}
+
+func newModel(t *rapid.T, opts spool.Options, db kv.Options) *model {
+	dir, err := os.MkdirTemp("", "spool-model")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &model{clock: newClock(), keys: map[string]*held{}, leases: map[*held]*spool.Lease{}}
+	opts.Now, opts.LeaseFor = m.clock.now, 1000*time.Hour
+	m.rig = &rig{t: t, dir: dir, opts: opts, kv: db}
+	m.rig.open()
+	return m
+}
+
+func (m *model) end() {
+	m.rig.close()
+	if err := os.RemoveAll(m.dir); err != nil {
+		m.t.Error(err)
+	}
+}
+
+// draw makes a draft that no other is like.
+func (m *model) draw(t *rapid.T) spool.Draft {
+	m.bodies++
+	d := draft(rapid.SampledFrom(modelTopics).Draw(t, "topic"), fmt.Sprint("body ", m.bodies))
+	d.OrderingKey = rapid.SampledFrom([]string{"", "", "k", "l"}).Draw(t, "ordering key")
+	if rapid.IntRange(0, 5).Draw(t, "large") == 0 {
+		d.Body = append(d.Body, strings.Repeat(".", 70<<10)...)
+	}
+	if rapid.Bool().Draw(t, "keyed") {
+		d = under(fmt.Sprint("key ", m.bodies), d)
+	}
+	return d
+}
+
+func (m *model) add(d spool.Draft, r message.Receipt) *held {
+	h := &held{id: r.ID, draft: d, state: message.StatePending}
+	m.all = append(m.all, h)
+	if d.DedupeKey != "" {
+		m.keys[d.DedupeKey] = h
+	}
+	return h
+}
+
+// synced follows a synced commit: what was posted before rode in it.
+func (m *model) synced() {
+	for _, h := range m.all {
+		h.unsynced = false
+	}
+}
+
+func (m *model) accept(t *rapid.T) {
+	var drafts []spool.Draft
+	for range rapid.SampledFrom([]int{1, 1, 1, 3, 20}).Draw(t, "messages") {
+		drafts = append(drafts, m.draw(t))
+	}
+	for i, r := range m.rig.accept(drafts...) {
+		if r.Duplicate || r.State != message.StatePending || r.Topic != drafts[i].Topic {
+			t.Fatalf("accepted %+v", r)
+		}
+		m.add(drafts[i], r)
+	}
+	m.synced()
+}
+
+func (m *model) acceptAgain(t *rapid.T) {
+	var keyed []*held
+	for _, h := range m.all {
+		if h.draft.DedupeKey != "" {
+			keyed = append(keyed, h)
+		}
+	}
+	if len(keyed) == 0 {
+		t.Skip("no keys")
+	}
+	h := rapid.SampledFrom(keyed).Draw(t, "message")
+	d, want := h.draft, error(nil)
+	if rapid.IntRange(0, 3).Draw(t, "other content") == 0 {
+		d.Fingerprint[0] ^= 1
+		want = spool.ErrKeyReused
+	}
+	if h.state == message.StateCancelled {
+		want = spool.ErrKeySettled
+	}
+	got, err := m.Append(t.Context(), []spool.Draft{d})
+	if m.synced(); !errors.Is(err, want) {
+		t.Fatalf("append again: %v, want %v", err, want)
+	}
+	if err == nil && (!got[0].Duplicate || got[0].ID != h.id || got[0].State != h.state) {
+		t.Fatalf("append again: %+v, want %v %s", got[0], h.id, h.state)
+	}
+}
+
+// acceptAndDie kills the process at some moment of an append: there is one
+// message after a retry, whenever it was.
+func (m *model) acceptAndDie(t *rapid.T) {
+	d := under("dying "+fmt.Sprint(m.bodies), m.draw(t))
+	s := m.Spool
+	answer := make(chan message.Receipt, 1)
+	go func() {
+		receipts, err := s.Append(context.Background(), []spool.Draft{d})
+		if err != nil {
+			receipts = []message.Receipt{{}}
+		}
+		answer <- receipts[0]
+	}()
+	m.die()
+	first := <-answer
+	m.rig.open()
+	m.restarted()
+	again := m.rig.accept(d)[0]
+	m.synced()
+	h := m.add(d, again)
+	h.former = again.Duplicate
+	if again.Duplicate && again.ID != first.ID {
+		t.Fatalf("the retry found %v, stored was %v", again.ID, first.ID)
+	}
+}
+
+// leasable are the pending messages of a topic that nothing holds back.
+func (m *model) leasable(topic string) (free []*held) {
+	busy := map[string]bool{}
+	for _, h := range m.all {
+		if k := h.draft.OrderingKey; k != "" && h.draft.Topic == topic && (h.state == message.StateInFlight || h.state == message.StateRetrying) {
+			busy[k] = true
+		}
+	}
+	for _, h := range m.all {
+		if h.state == message.StatePending && h.draft.Topic == topic && !busy[h.draft.OrderingKey] {
+			free = append(free, h)
+		}
+	}
+	return free
+}
+
+// reachable: something leasable is sure to be in memory, or to be brought there,
+// unless others fill the window.
+func (m *model) reachable(topic string) bool {
+	if len(m.leasable(topic)) == 0 {
+		return false
+	}
+	for _, h := range m.all {
+		if h.draft.Topic == topic && (h.state == message.StateInFlight || h.state == message.StateRetrying) && m.opts.Window > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *model) lease(t *rapid.T) {
+	topic := rapid.SampledFrom(modelTopics).Draw(t, "topic")
+	if !m.reachable(topic) {
+		t.Skip("nothing to lease")
+	}
+	free := m.leasable(topic)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	n := rapid.IntRange(1, 8).Draw(t, "most")
+	leases, err := m.Lease(ctx, topic, spool.LeaseOptions{MaxMessages: n})
+	if err != nil || len(leases) > n {
+		t.Fatalf("leased %d of %d: %v", len(leases), len(free), err)
+	}
+	if leases[0].ID != free[0].id {
+		t.Fatalf("leased %s, which is not the oldest", leases[0].Body)
+	}
+	key := leases[0].OrderingKey
+	at := 0
+	for _, l := range leases {
+		of := func(h *held) bool { return h.draft.OrderingKey == key }
+		for at < len(free) && !of(free[at]) {
+			at++
+		}
+		if at == len(free) || free[at].id != l.ID {
+			t.Fatalf("leased %s, which is not the next of ordering key %q", l.Body, key)
+		}
+		m.leased(t, free[at], l)
+		at++
+	}
+}
+
+func (m *model) leased(t *rapid.T, h *held, l *spool.Lease) {
+	if !slices.Equal(l.Body, h.draft.Body) || l.Topic != h.draft.Topic || l.Attempt != h.attempts+1 {
+		t.Fatalf("leased %.20q, attempt %d, want %.20q after %d", l.Body, l.Attempt, h.draft.Body, h.attempts)
+	}
+	h.state, h.leased = message.StateInFlight, true
+	m.leases[h] = l
+}
+
+func (m *model) leaseNothing(t *rapid.T) {
+	topic := rapid.SampledFrom(modelTopics).Draw(t, "topic")
+	if len(m.leasable(topic)) > 0 {
+		t.Skip("something can be leased")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Millisecond)
+	defer cancel()
+	if leases, err := m.Lease(ctx, topic, spool.LeaseOptions{}); err == nil {
+		t.Fatalf("leased %s, which nothing should", leases[0].Body)
+	}
+}
+
+// some draws leased messages of one topic.
+func (m *model) some(t *rapid.T, most int) (hs []*held, ls []*spool.Lease) {
+	var flying []*held
+	for _, h := range m.all {
+		if h.state == message.StateInFlight {
+			flying = append(flying, h)
+		}
+	}
+	if len(flying) == 0 {
+		t.Skip("nothing is in flight")
+	}
+	first := rapid.IntRange(0, len(flying)-1).Draw(t, "first")
+	for _, h := range flying[first:min(first+most, len(flying))] {
+		hs, ls = append(hs, h), append(ls, m.leases[h])
+		delete(m.leases, h)
+	}
+	return hs, ls
+}
+
+func (m *model) confirm(t *rapid.T) {
+	hs, ls := m.some(t, 8)
+	m.rig.confirm(ls)
+	for _, h := range hs {
+		h.state, h.unsynced = message.StateConfirmed, true
+		h.attempts++
+	}
+}
+
+func (m *model) retry(t *rapid.T) {
+	hs, ls := m.some(t, 3)
+	outcome := rapid.SampledFrom([]message.Outcome{message.OutcomeRetryable, message.OutcomeUnknown}).Draw(t, "outcome")
+	due := m.clock.now().Add(time.Hour)
+	m.Retry(ls, due, outcome, "no")
+	for _, h := range hs {
+		h.state, h.due = message.StateRetrying, due
+		h.attempts++
+		h.maybeSent = h.maybeSent || outcome == message.OutcomeUnknown
+	}
+}
+
+func (m *model) release(t *rapid.T) {
+	hs, ls := m.some(t, 8)
+	m.Release(ls)
+	for _, h := range hs {
+		h.state = message.StatePending
+	}
+}
+
+func (m *model) bury(t *rapid.T) {
+	hs, ls := m.some(t, 1)
+	m.rig.bury(ls[0])
+	hs[0].state = message.StateDead
+	hs[0].attempts++
+	m.synced()
+}
+
+func (m *model) cancel(t *rapid.T) {
+	if len(m.all) == 0 {
+		t.Skip("no messages")
+	}
+	h := rapid.SampledFrom(m.all).Draw(t, "message")
+	got, err := m.Cancel(t.Context(), h.id)
+	var want error
+	switch {
+	case h.state != message.StatePending && h.state != message.StateRetrying:
+		want = spool.ErrAlreadySent
+	case h.maybeSent || h.former && h.leased:
+		want = spool.ErrMaybeSent
+	case h.former && errors.Is(err, spool.ErrMaybeSent):
+		return // it was never leased, but might have been as far as the spool knows
+	}
+	if !errors.Is(err, want) {
+		t.Fatalf("cancel of %s %.20s: %v, want %v", h.state, h.draft.Body, err, want)
+	}
+	if err == nil {
+		h.state = message.StateCancelled
+		m.synced()
+		if got.State != message.StateCancelled {
+			t.Fatalf("cancelled: %+v", got)
+		}
+	}
+}
+
+func (m *model) wait(t *rapid.T) {
+	if len(m.all) == 0 {
+		t.Skip("no messages")
+	}
+	h := rapid.SampledFrom(m.all).Draw(t, "message")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	got, err := m.Wait(ctx, h.id)
+	if err != nil {
+		t.Fatalf("wait for %s: %v", h.state, err)
+	}
+	m.same(t, h, got)
+}
+
+func (m *model) same(t *rapid.T, h *held, got message.Receipt) {
+	if got.ID != h.id || got.Topic != h.draft.Topic || got.State != h.state || got.State == message.StateConfirmed && got.Confirmation == nil {
+		t.Fatalf("%.20s is %+v, want %s", h.draft.Body, got, h.state)
+	}
+	if !h.state.Settled() && h.state != message.StateDead && got.Attempts != h.attempts {
+		t.Fatalf("%.20s: %d attempts, want %d", h.draft.Body, got.Attempts, h.attempts)
+	}
+}
+
+// advance lets retries become due.
+func (m *model) advance(*rapid.T) {
+	m.clock.advance(time.Hour)
+	for _, h := range m.all {
+		if h.state == message.StateRetrying && !h.due.After(m.clock.now()) {
+			h.state = message.StatePending
+		}
+	}
+	m.WakeDue()
+}
+
+func (m *model) kill(t *rapid.T) {
+	m.rig.kill()
+	m.restarted()
+	m.audit(t)
+}
+
+func (m *model) reopen(t *rapid.T) {
+	m.synced()
+	m.rig.reopen()
+	m.restarted()
+	m.audit(t)
+}
+
+// restarted: what was volatile is pending. A confirmation that nothing was
+// synced behind may be lost.
+func (m *model) restarted() {
+	clear(m.leases)
+	for _, h := range m.all {
+		h.former, h.due = true, time.Time{}
+		if h.unsynced {
+			if got, err := m.Receipt(context.Background(), h.id); err == nil && got.State == message.StatePending {
+				h.state = message.StatePending
+			}
+			h.unsynced = false
+		}
+		if h.state.Volatile() {
+			h.state = message.StatePending
+		}
+		if h.state == message.StatePending {
+			h.attempts = 0
+			h.maybeSent = h.maybeSent || h.leased
+		}
+	}
+}
+
+func (m *model) audit(t *rapid.T) {
+	a := m.balanced()
+	m.compare(t, a.Ledger.Total)
+	for _, h := range m.all {
+		got, err := m.Receipt(t.Context(), h.id)
+		if err != nil {
+			t.Fatalf("receipt of %s %.20s: %v", h.state, h.draft.Body, err)
+		}
+		m.same(t, h, got)
+	}
+}
+
+// check compares the ledger after each step.
+func (m *model) check(t *rapid.T) { m.compare(t, m.Ledger().Total) }
+
+func (m *model) compare(t *rapid.T, got spool.Counts) {
+	want, unsynced := map[message.State]uint64{}, uint64(0)
+	for _, h := range m.all {
+		want[h.state]++
+		if h.unsynced {
+			unsynced++
+		}
+	}
+	lazy := want[message.StateConfirmed] - got.Confirmed // not recorded yet
+	if got.Accepted != uint64(len(m.all)) || lazy > unsynced {
+		t.Fatalf("ledger %+v, want %v of %d, %d of them not synced", got, want, len(m.all), unsynced)
+	}
+	want[message.StateConfirmed] -= lazy
+	want[message.StatePending] += lazy
+	for s, n := range want {
+		if got.State(s) != n {
+			t.Fatalf("ledger says %d %s, want %d", got.State(s), s, n)
+		}
+	}
+}
