@@ -304,7 +304,7 @@ func TestFailedSyncsLoseNothing(t *testing.T) {
 		moments          []int
 	}{
 		{"logs and tables", "msync", "", []int{4, 9, 30, 150}},
-		{"directory", "fsync", "", []int{4, 30}},
+		{"directory", "fsync", "", []int{12, 30}},
 		{"manifest", "fsync", badger.ManifestFilename, []int{1, 2, 3}},
 	} {
 		fenced := 0

@@ -39,6 +39,9 @@ func (db *DB) close() error {
 	if err := db.await(ctx, db.endReads()); err != nil {
 		return fmt.Errorf("wait for reads: %w", err)
 	}
+	if err := db.await(ctx, db.keeper.end()); err != nil {
+		return fmt.Errorf("write %s: %w", headName, err)
+	}
 	if err := db.closeStore(ctx); err != nil {
 		return err
 	}
@@ -70,6 +73,9 @@ func (db *DB) await(ctx context.Context, done <-chan struct{}) error {
 
 func (db *DB) closeStore(ctx context.Context) error {
 	if err := closeBadger(ctx, db.badger, db.failed, db.Err); err != nil {
+		return err
+	}
+	if err := db.keeper.closed(); err != nil {
 		return err
 	}
 	return db.dir.markClean()

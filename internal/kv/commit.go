@@ -82,15 +82,32 @@ func (db *DB) commit(b *batch) {
 		db.fence(fmt.Errorf("%w: %w", errWrite, err))
 		return
 	}
+	if err := db.seal(tx); err != nil {
+		db.fence(fmt.Errorf("%w: %w", errWrite, err))
+		return
+	}
 	started := time.Now()
 	if err := db.sync(txn); err != nil {
 		return
+	}
+	if tx.bytes > 0 {
+		db.keeper.committed(txn.ReadTs() + 1)
 	}
 	stats := CommitStats{Ops: b.ops, Bytes: tx.bytes, Duration: time.Since(started)}
 	b.synced()
 	db.record(stats)
 	db.answer(b, nil)
 	b.release()
+}
+
+// seal adds the commit's seal. The timestamp follows from the read timestamp,
+// because nobody else commits (txn.go, oracle.newCommitTs). A transaction that
+// writes nothing has none, and is not logged.
+func (db *DB) seal(tx *Tx) error {
+	if tx.bytes == 0 {
+		return nil
+	}
+	return tx.txn.Set(sealKey, db.sealed.of(tx.txn.ReadTs()+1))
 }
 
 // sync makes txn durable. The gate keeps new readers out until it is known

@@ -25,7 +25,7 @@ func TestOpenRefusesWhatItWouldRuin(t *testing.T) {
 		"tables without a manifest":   {func(t *testing.T, dir string) { must(t, os.Remove(manifest(dir))) }, ErrDamaged, "no MANIFEST"},
 		"manifest without a header":   {func(t *testing.T, dir string) { must(t, os.Truncate(manifest(dir), 3)) }, ErrDamaged, "no header"},
 		"flipped bit in the manifest": {func(t *testing.T, dir string) { flip(t, manifest(dir), 20) }, ErrDamaged, "broken entry"},
-		"missing table":               {func(t *testing.T, dir string) { must(t, os.Remove(aTable(t, dir))) }, ErrDamaged, "no such file"},
+		"missing table":               {func(t *testing.T, dir string) { must(t, os.Remove(aTable(t, dir))) }, ErrDamaged, "missing"},
 		"cut table":                   {func(t *testing.T, dir string) { must(t, os.Truncate(aTable(t, dir), 1000)) }, ErrDamaged, ""},
 		"empty table":                 {func(t *testing.T, dir string) { must(t, os.Truncate(aTable(t, dir), 0)) }, ErrDamaged, "0 left"},
 		"table's footer":              {func(t *testing.T, dir string) { flip(t, aTable(t, dir), -4) }, ErrDamaged, "checksum"},
@@ -48,6 +48,41 @@ func TestOpenRefusesWhatItWouldRuin(t *testing.T) {
 			delete(files, cleanName)
 			if len(files) > 0 {
 				t.Errorf("removed %v", files)
+			}
+		})
+	}
+}
+
+// TestOpenRefusesRottenLogs damages the log that a killed process left.
+func TestOpenRefusesRottenLogs(t *testing.T) {
+	for name, tt := range map[string]struct {
+		damage func(t *testing.T, dir, log string)
+		text   string
+	}{
+		"flipped bit":    {func(t *testing.T, _, log string) { flip(t, log, 1000) }, "commit 1 cannot be read, and commit 5 follows"},
+		"last commit":    {func(t *testing.T, _, log string) { flip(t, log, 170_000) }, "commits 5 to 5 cannot be read"},
+		"encryption key": {func(t *testing.T, _, log string) { flip(t, log, 3) }, "encryption key"},
+		"missing log":    {func(t *testing.T, _, log string) { must(t, os.Remove(log)) }, "commits 1 to 5, which are gone"},
+		"missing head":   {func(t *testing.T, dir, _ string) { must(t, os.Remove(filepath.Join(dir, headName))) }, "HEAD: it is missing"},
+		"broken head":    {func(t *testing.T, dir, _ string) { must(t, os.Truncate(filepath.Join(dir, headName), 20)) }, "neither of its slots"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := testOptions(t.TempDir())
+			running := openTest(t, opts)
+			fill(t, Attach(running, &writer{}), 0, 200)
+			<-running.keeper.end()
+			must(t, running.keeper.note())
+			opts.Dir = killed(t, opts.Dir)
+			logs, err := filepath.Glob(filepath.Join(opts.Dir, "*.mem"))
+			must(t, err)
+			if len(logs) != 1 {
+				t.Fatal(logs)
+			}
+			tt.damage(t, opts.Dir, logs[0])
+			for range 2 {
+				if _, err := Open(t.Context(), opts); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), tt.text) {
+					t.Fatalf("got %v, want %s", err, tt.text)
+				}
 			}
 		})
 	}

@@ -26,6 +26,7 @@ type directory struct {
 	path   string
 	file   *os.File // for fstat and fsync
 	lock   *os.File
+	head   *headFile
 	synced unix.Timespec // mtime that the last fsync certainly covered; zero: none
 }
 
@@ -165,7 +166,11 @@ func (d *directory) restrict() error {
 // close releases the lock. A fenced database does not come here: it keeps the
 // directory until the process ends, because Badger's goroutines still run.
 func (d *directory) close() error {
-	return errors.Join(d.file.Close(), d.lock.Close())
+	var err error
+	if d.head != nil {
+		err = d.head.file.Close()
+	}
+	return errors.Join(err, d.file.Close(), d.lock.Close())
 }
 
 func writeFile(path string, data []byte) error {

@@ -343,6 +343,7 @@ func TestCloseIsBounded(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(opts.Dir, cleanName)); err == nil {
 		t.Error("marked as clean")
 	}
+	<-db.keeper.end()
 	if err := errors.Join(db.badger.Close(), db.dir.close()); err != nil {
 		t.Error(err)
 	}

@@ -20,6 +20,8 @@ type DB struct {
 	log        *slog.Logger
 	badger     *badger.DB
 	dir        *directory
+	sealed     *seals
+	keeper     *keeper
 	maxEntries int // of one batch
 
 	// commitTxn is a seam for tests: it commits and syncs one transaction.

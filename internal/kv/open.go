@@ -69,6 +69,8 @@ func (db *DB) start(ctx context.Context) error {
 		return err // a failed sync: Badger is left alone, still locked
 	}
 	db.stats.Unclean = unclean
+	db.keeper = newKeeper(db.dir, db.fence)
+	go db.keeper.run(db.failed)
 	go db.run()
 	return nil
 }
@@ -81,7 +83,23 @@ func (db *DB) settle() error {
 	if err := db.dir.syncIfChanged(); err != nil {
 		return err
 	}
+	if err := db.openEpoch(); err != nil {
+		return err
+	}
 	return db.Err()
+}
+
+// openEpoch notes how far the database has come, in a write whose sync is seen
+// to succeed: what the head said before may be in the page cache only.
+func (db *DB) openEpoch() error {
+	next := db.dir.head.head
+	next.epoch++
+	reached := db.badger.MaxVersion()
+	if reached < next.highWater {
+		return fmt.Errorf("%w: it ends at commit %d and had come to %d", ErrDamaged, reached, next.highWater)
+	}
+	next.highWater = reached
+	return db.dir.head.write(next)
 }
 
 func warnFilesystem(opts Options) {

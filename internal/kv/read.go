@@ -98,6 +98,9 @@ func (r *reader) Scan(s Scan, fn func(key, value []byte) (more bool, err error))
 		if err := r.db.unreadable(); err != nil {
 			return err
 		}
+		if bytes.Equal(it.Item().Key(), sealKey) {
+			continue
+		}
 		more, err := s.visit(it.Item(), fn)
 		if err != nil || !more {
 			return err

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // prepare brings the directory into a state from which Badger's Open loses
@@ -35,20 +37,54 @@ func (db *DB) prepare(ctx context.Context) (unclean bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("take clean-stop marker: %w", err)
 	}
-	if err := db.dir.removeEmpty(); err != nil || !exists {
+	if err := db.dir.removeEmpty(); err != nil {
 		return false, err
 	}
-	if clean {
-		return false, db.dir.checkTables()
+	if !exists {
+		return false, db.beginHead()
 	}
-	if !rewriteRecovered {
-		return true, db.dir.checkTables()
+	if !clean {
+		if err := db.dir.rewriteManifest(); err != nil {
+			return true, fmt.Errorf("rewrite after an unclean stop: %w", err)
+		}
+	}
+	if err := db.inspect(); err != nil || clean || !rewriteRecovered {
+		return !clean, err
 	}
 	db.log.Info("database was not closed cleanly: rewriting what it recovers", "dir", db.dir.path)
 	if err := db.rewrite(ctx); err != nil {
 		return true, fmt.Errorf("rewrite after an unclean stop: %w", err)
 	}
 	return true, db.dir.forgetFence()
+}
+
+// inspect refuses what Badger would take for an earlier, shorter state.
+func (db *DB) inspect() error {
+	found, err := db.dir.inspect()
+	if err != nil {
+		return err
+	}
+	if err := found.damaged(); err != nil {
+		return err
+	}
+	db.sealed = found.sealed
+	db.dir.head, err = db.dir.openHead(found.head)
+	return err
+}
+
+// beginHead makes the head of a new database, before there is anything that
+// would be missed without it.
+func (db *DB) beginHead() error {
+	h, _, ok, err := db.dir.readHead()
+	if err != nil {
+		return err
+	}
+	if ok && h.highWater > 0 {
+		return fmt.Errorf("%w: it had come to commit %d, and has no %s", ErrDamaged, h.highWater, badger.ManifestFilename)
+	}
+	db.sealed = newSeals()
+	db.dir.head, err = db.dir.createHead(head{secret: db.sealed.secret, magic: db.opts.Magic})
+	return err
 }
 
 // removeEmpty removes logs that a power loss left without content, which make
@@ -73,12 +109,6 @@ func (d *directory) removeEmpty() error {
 }
 
 func (db *DB) rewrite(ctx context.Context) error {
-	if err := db.dir.rewriteManifest(); err != nil {
-		return err
-	}
-	if err := db.dir.checkTables(); err != nil {
-		return err
-	}
 	size, err := db.dir.recoverySize()
 	if err != nil {
 		return err

@@ -4,60 +4,41 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
-	"path/filepath"
 
-	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/fb"
 	"github.com/dgraph-io/badger/v4/pb"
-	"github.com/dgraph-io/badger/v4/table"
 	"github.com/dgraph-io/badger/v4/y"
 	"google.golang.org/protobuf/proto"
 )
 
-// checkTables reads of each live table what Badger's Open reads of it: the
-// footer, the index and the last block. Badger does so on goroutines of its
-// own, where a damaged length ends the process by a panic or log.Fatal
-// (table/table.go initBiggestAndSmallest, readNoFail), at each start again.
-func (d *directory) checkTables() error {
-	data, err := os.ReadFile(filepath.Join(d.path, badger.ManifestFilename))
-	if err != nil {
-		return err
-	}
-	sets, err := changeSets(data)
-	if err != nil {
-		return err
-	}
-	for id := range live(sets) {
-		path := table.NewFilename(id, d.path)
-		if err := checkTable(path); err != nil {
-			return fmt.Errorf("%w: table %s: %w", ErrDamaged, filepath.Base(path), err)
-		}
-	}
-	return nil
-}
-
-// checkTable walks a table from its end: blocks, index, length of the index,
-// checksum of the index, length of the checksum (table/builder.go Copy).
-func checkTable(path string) error {
+// checkTable reads of a table what Badger's Open reads of it: the footer, the
+// index and the last block. Badger does so on goroutines of its own, where a
+// damaged length ends the process by a panic or log.Fatal (table/table.go
+// initBiggestAndSmallest, readNoFail), at each start again. It returns the
+// largest version in the table.
+//
+// It walks from the end: blocks, index, length of the index, checksum of the
+// index, length of the checksum (table/builder.go Copy).
+func checkTable(path string) (reach uint64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { _ = f.Close() }() // only read
 	st, err := f.Stat()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	t := tail{file: f, end: st.Size()}
 	sum := t.section("checksum")
 	index := t.section("index")
 	if t.err != nil {
-		return t.err
+		return 0, t.err
 	}
 	if err := verify(index, sum); err != nil {
-		return fmt.Errorf("index: %w", err)
+		return 0, fmt.Errorf("index: %w", err)
 	}
-	return checkLastBlock(f, t.end, index)
+	return fb.GetRootAsTableIndex(index, 0).MaxVersion(), checkLastBlock(f, t.end, index)
 }
 
 // tail reads a file's sections from the end, each followed by its length.

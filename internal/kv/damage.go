@@ -1,0 +1,51 @@
+package kv
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Damage is what Open found broken, and what it did about it. Nothing of it is
+// in the database any more: the files as they were are in Quarantine, and what
+// could be read of them was written again under the same keys.
+type Damage struct {
+	At         string        `json:"at"`         // RFC 3339
+	Quarantine string        `json:"quarantine"` // directory; empty: nothing had to be replaced
+	Found      []Finding     `json:"found"`
+	Lost       []CommitRange `json:"lost"`     // commits of which something could not be read
+	Restored   int           `json:"restored"` // entries of damaged tables that were read and written again
+}
+
+// Finding is one damaged place.
+type Finding struct {
+	File string `json:"file"` // name in the directory
+	From int64  `json:"from"` // first byte that could not be read
+	To   int64  `json:"to"`   // first byte after it that could; 0: to the end
+	What string `json:"what"`
+}
+
+// CommitRange is a range of commits by their number, both included. Commits
+// are numbered from 1; the number is Badger's timestamp.
+type CommitRange struct {
+	First uint64 `json:"first"`
+	Last  uint64 `json:"last"`
+}
+
+func (f Finding) String() string {
+	if f.From == 0 && f.To == 0 {
+		return fmt.Sprintf("%s: %s", f.File, f.What)
+	}
+	if f.To == 0 {
+		return fmt.Sprintf("%s from byte %d: %s", f.File, f.From, f.What)
+	}
+	return fmt.Sprintf("%s bytes %d to %d: %s", f.File, f.From, f.To, f.What)
+}
+
+// describe lists findings for a log or an error.
+func describe(found []Finding) string {
+	var lines []string
+	for _, f := range found {
+		lines = append(lines, f.String())
+	}
+	return strings.Join(lines, "; ")
+}

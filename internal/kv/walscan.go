@@ -1,0 +1,156 @@
+package kv
+
+import (
+	"bytes"
+	"encoding/binary"
+	"iter"
+	"math"
+)
+
+// logScan says what a log holds.
+//
+// The committer writes one transaction at a time and begins the next when the
+// last is synced, so a log is whole transactions, then at most one that was
+// being written, then zeros. A power loss leaves any part of that one. Damage
+// to an acknowledged transaction is therefore proven by what follows it: the
+// end of a commit with a timestamp of at least last + 2. The end of last + 1
+// proves nothing, it may be that of the torn transaction, whose early pages
+// were lost and whose last page was not.
+type logScan struct {
+	size  int64
+	first uint64 // timestamp of the first transaction, if whole; 0: none is
+	last  uint64 // of the last one of those that are whole and consecutive
+	end   int64  // where that one ends
+	blank bool   // only zeros after it
+	proof uint64 // timestamp of the last end found after it; 0: none
+	at    int64  // where the first such end begins
+	key   bool   // the header names an encryption key, which no log of ours has
+}
+
+// span bounds timestamps: those after the last one known and up to what the
+// logs have room for.
+type span struct{ last, most uint64 }
+
+// minTransaction is the least that a commit takes in a log: an entry, the
+// seal, the end.
+const minTransaction = 90
+
+// scanLog reads a log from its start. It takes time linear in its size,
+// whatever it holds. s nil: seals are believed.
+func scanLog(data []byte, within span, s *seals) logScan {
+	r := logScan{size: int64(len(data)), end: min(walHeader, int64(len(data)))}
+	r.key = !zero(data[:min(8, len(data))])
+	r.readWhole(data)
+	rest := data[r.end:]
+	if r.blank = zero(rest); r.blank {
+		return r
+	}
+	within.last = max(within.last, r.last)
+	for end := range ends(rest, within, s) {
+		if r.proof == 0 {
+			r.at = r.end + int64(end.at)
+		}
+		r.proof = max(r.proof, end.ts)
+	}
+	return r
+}
+
+// readWhole follows the whole transactions, as Badger's replay does, as long
+// as their timestamps are consecutive.
+func (r *logScan) readWhole(data []byte) {
+	for {
+		ts, size, ok := readTransaction(data[r.end:])
+		if !ok || r.last != 0 && ts != r.last+1 {
+			return
+		}
+		if r.first == 0 {
+			r.first = ts
+		}
+		r.last = ts
+		r.end += int64(size)
+	}
+}
+
+// commitEnd is the end of a transaction found by search.
+type commitEnd struct {
+	ts   uint64
+	at   int // where its entry begins
+	size int
+}
+
+// ends finds the ends of sealed transactions within the span, in the order in
+// which they stand in b.
+func ends(b []byte, within span, s *seals) iter.Seq[commitEnd] {
+	return func(yield func(commitEnd) bool) {
+		sealed := sealedIn(b, within, s)
+		for at := range shaped(b, endKey, bitFinTxn, 1, maxDigits) {
+			ts := tsAt(b[at:], endKey)
+			if ts <= within.last || ts > within.most || !sealed[ts] {
+				continue
+			}
+			if e, ok := readEntry(b[at:]); ok && isEnd(e) && !yield(commitEnd{ts, at, e.size}) {
+				return
+			}
+		}
+	}
+}
+
+func sealedIn(b []byte, within span, s *seals) map[uint64]bool {
+	found := map[uint64]bool{}
+	for at := range shaped(b, sealKey, bitTxn, sealSize, sealSize) {
+		if ts := tsAt(b[at:], sealKey); ts <= within.last || ts > within.most {
+			continue
+		}
+		if e, ok := readEntry(b[at:]); ok && s.proves(e) {
+			found[e.ts] = true
+		}
+	}
+	return found
+}
+
+// shaped finds where entries of that key, meta and size of value could begin,
+// by the key and the exact header before it. Their checksums cost at most
+// maxDigits bytes more, so that a log full of them takes linear time.
+func shaped(b, key []byte, meta byte, least, most int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for from := 0; ; {
+			i := bytes.Index(b[from:], key)
+			if i < 0 {
+				return
+			}
+			at := from + i - shapedHeader
+			from += i + 1
+			if at < 0 || len(b) < at+shapedHeader+len(key)+tsSize {
+				continue
+			}
+			h := b[at : at+shapedHeader]
+			fits := h[0] == meta && h[1] == 0 && int(h[2]) == len(key)+tsSize &&
+				int(h[3]) >= least && int(h[3]) <= most && h[4] == 0
+			if fits && !yield(at) {
+				return
+			}
+		}
+	}
+}
+
+// shapedHeader is the header's size of an entry whose lengths are below 128.
+const shapedHeader = 5
+
+// tsAt reads the version of a shaped entry's key.
+func tsAt(b, key []byte) uint64 {
+	return math.MaxUint64 - binary.BigEndian.Uint64(b[shapedHeader+len(key):])
+}
+
+// zero reports whether b holds nothing.
+func zero(b []byte) bool {
+	for len(b) > 0 {
+		n := min(len(b), len(zeros))
+		if !bytes.Equal(b[:n], zeros[:n]) {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
+}
+
+var zeros [64 << 10]byte
