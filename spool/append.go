@@ -96,7 +96,7 @@ func newMessageOf(d *Draft) *newMessage {
 }
 
 func (s *Spool) storeApart(n *newMessage) {
-	n.external = message.AppendPayload(nil, n.msg)
+	n.external = message.AppendPayload(make([]byte, 0, n.size+64), n.msg)
 	n.payload = s.storePayload(n.msg, n.external)
 	n.size = heldSize(n.payload.rec)
 }

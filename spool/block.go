@@ -18,8 +18,9 @@ type block struct {
 
 const blockHeader = 2
 
-func newBlock(topic uint32, firstSeq uint64) *block {
-	return &block{topic: topic, firstSeq: firstSeq, value: make([]byte, blockHeader, 4<<10)}
+// newBlock returns an empty block with room for size bytes of records.
+func newBlock(topic uint32, firstSeq uint64, size int) *block {
+	return &block{topic: topic, firstSeq: firstSeq, value: make([]byte, blockHeader, blockHeader+size)}
 }
 
 // add appends m; external is its payload when that is stored apart.

@@ -71,13 +71,18 @@ func (c *commit) seal() {
 
 func (c *commit) accept(l *lane, added []*newMessage) {
 	var b *block
+	size := 0 // of the records still to come
+	for _, n := range added {
+		size += n.recordSize()
+	}
 	for _, n := range added {
 		n.msg.Seq, n.msg.ID, n.msg.AcceptedAt = c.nextSeq(), c.nextID(), c.now
 		if b == nil || b.full(n.recordSize(), c.s.sizes.block) {
-			b = newBlock(l.id, n.msg.Seq)
+			b = newBlock(l.id, n.msg.Seq, min(size, c.s.sizes.block))
 			c.blocks = append(c.blocks, b)
 		}
 		b.add(n.msg, n.external)
+		size -= n.recordSize()
 		n.block = b
 		if n.payload != nil {
 			n.payload.rec.Seq, n.payload.rec.ID, n.payload.rec.AcceptedAt = n.msg.Seq, n.msg.ID, n.msg.AcceptedAt
