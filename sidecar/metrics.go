@@ -62,12 +62,13 @@ var (
 	bytesDesc    = prometheus.NewDesc("remora_spool_bytes", "Bytes of held messages.", nil, nil)
 	limitDesc    = prometheus.NewDesc("remora_spool_limit_bytes", "Bytes of held messages above which new ones are refused.", nil, nil)
 	acceptedDesc = prometheus.NewDesc("remora_spool_accepted_total", "Messages accepted since the spool was made.", nil, nil)
+	oldestDesc   = prometheus.NewDesc("remora_spool_oldest_unconfirmed_timestamp_seconds", "When the oldest message that waits for its confirmation was accepted, in seconds since 1970; absent when none waits. The alarm: time() minus this.", nil, nil)
 	settledDesc  = prometheus.NewDesc("remora_spool_settled_total", "Messages settled since the spool was made, by how they ended.", []string{"state"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (*ledgerCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{messagesDesc, bytesDesc, limitDesc, acceptedDesc, settledDesc} {
+	for _, d := range []*prometheus.Desc{messagesDesc, bytesDesc, limitDesc, oldestDesc, acceptedDesc, settledDesc} {
 		ch <- d
 	}
 }
@@ -82,6 +83,9 @@ func (c *ledgerCollector) Collect(ch chan<- prometheus.Metric) {
 		if state.Settled() {
 			ch <- prometheus.MustNewConstMetric(settledDesc, prometheus.CounterValue, float64(total.State(state)), state.String())
 		}
+	}
+	if oldest, ok := c.spool.Oldest(); ok {
+		ch <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, float64(oldest.UnixMilli())/1000)
 	}
 	ch <- prometheus.MustNewConstMetric(acceptedDesc, prometheus.CounterValue, float64(total.Accepted))
 	ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.GaugeValue, float64(total.Bytes))
