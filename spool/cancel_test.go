@@ -159,3 +159,39 @@ func TestDeadLettersKeepWhatTheyAre(t *testing.T) {
 	r.none("t")
 	r.balanced()
 }
+
+// What is accepted while attempts fail is not expected to be sent at once: the
+// first lease has to put down that it may be.
+func TestAttemptIsOnDiskBeforeItIsMade(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	r.accept(draft("t", "first"))
+	r.Retry(r.lease("t", 0), time.Now().Add(time.Hour), message.OutcomeRetryable, "down")
+	id := r.accept(draft("t", "second"))[0].ID
+	r.lease("t", 0)
+	r.kill()
+	if _, err := r.Cancel(t.Context(), id); !errors.Is(err, spool.ErrMaybeSent) {
+		t.Fatal(err)
+	}
+}
+
+// A message whose cancel is being written may be read from disk meanwhile.
+func TestCancelledOnDiskIsNotLeasedMeanwhile(t *testing.T) {
+	r := newRig(t, spool.Options{Window: 1})
+	r.accept(draft("t", "a"))
+	id := r.accept(draft("t", "b"))[0].ID
+	r.confirm(r.lease("t", 1))
+	goOn := r.hold()
+	defer goOn()
+	cancelled := make(chan error)
+	go func() { _, err := r.Cancel(context.Background(), id); cancelled <- err }()
+	if got, err := r.Wait(t.Context(), id); err != nil || got.State != message.StateCancelled {
+		t.Fatal(got.State, err)
+	}
+	r.none("t")
+	goOn()
+	if err := <-cancelled; err != nil {
+		t.Fatal(err)
+	}
+	r.none("t")
+	r.balanced()
+}

@@ -51,10 +51,7 @@ func (r *rig) retried() message.Receipt {
 func TestDiedBeforeTheCommitLeavesNothing(t *testing.T) {
 	r := newRig(t, spool.Options{})
 	r.accept(draft("t", "old"))
-	r.attach()
-	first, second := make(chan struct{}), make(chan struct{})
-	go r.behind(func(*kv.Tx) { close(first); <-second }) // occupies the committer
-	<-first
+	goOn := r.hold()
 	answer := dying(r)
 	copied := make(chan struct{})
 	go func() {
@@ -62,7 +59,7 @@ func TestDiedBeforeTheCommitLeavesNothing(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		r.post(func(*kv.Tx) { copyStill(t, r.dbDir(), r.dbDir()+".died"); close(copied) })
-		close(second)
+		goOn()
 	}()
 	<-copied // the append was written into the transaction, and this not committed
 	<-answer
@@ -206,16 +203,15 @@ func TestCallerThatGivesUpDoesNotKnow(t *testing.T) {
 	r := newRig(t, spool.Options{})
 	r.accept(draft("t", "old"))
 	r.attach()
-	first, second := make(chan struct{}), make(chan struct{})
-	go r.behind(func(*kv.Tx) { close(first); <-second })
-	<-first
+	goOn := r.hold()
+	defer goOn()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	_, err := r.Append(ctx, []spool.Draft{under("key", draft("t", "new"))})
 	if !errors.Is(err, spool.ErrUnknown) {
 		t.Fatal(err)
 	}
-	close(second)
+	goOn()
 	if got := r.retried(); !got.Duplicate {
 		t.Fatal("it was stored after all: the retry is a duplicate")
 	}

@@ -77,3 +77,18 @@ func (s *Spool) WakeDue() {
 		l.window.wakeDue(s.opts.Now())
 	}
 }
+
+// DuringARead calls fn while a topic is read from disk.
+func (s *Spool) DuringARead(topic string, fn func()) {
+	s.mu.Lock()
+	l := s.lanes[topic]
+	if !l.window.startLoading() {
+		panic("nothing is to be read")
+	}
+	s.mu.Unlock()
+	r := s.readBehind(l)
+	fn()
+	if err := s.enterBlocks(l, r); err != nil {
+		panic(err)
+	}
+}

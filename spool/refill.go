@@ -22,30 +22,45 @@ type diskBlock struct {
 
 // loadBlocks brings the next blocks of l into its window, from the remembered
 // place on: never by a search from the front, over what was deleted.
-func (s *Spool) loadBlocks(l *lane) error {
+func (s *Spool) loadBlocks(l *lane) error { return s.enterBlocks(l, s.readBehind(l)) }
+
+// reading is what one read of a lane brought. It began behind the window, when
+// lastSeq was the newest message of the lane, and reached the end, or not.
+type reading struct {
+	blocks  []diskBlock
+	end     bool
+	lastSeq uint64
+	err     error
+}
+
+func (s *Spool) readBehind(l *lane) (r reading) {
 	s.mu.Lock()
-	from, last := max(l.window.loadedTo+1, l.cursor), l.lastSeq
+	from := max(l.window.loadedTo+1, l.cursor)
+	r.lastSeq = l.lastSeq
 	s.mu.Unlock()
-	blocks, end, err := s.readBlocks(l, from)
+	r.blocks, r.end, r.err = s.readBlocks(l, from)
+	return r
+}
+
+func (s *Spool) enterBlocks(l *lane, r reading) error {
 	s.mu.Lock()
 	l.window.loading = false
 	l.ready.raise()
-	var empty []*dropBlock
-	if err == nil {
-		for _, b := range blocks {
-			if !s.enterBlock(l, b) {
-				empty = append(empty, &dropBlock{l, b})
-			}
-		}
-		// What was accepted while we read is on disk behind us: read on.
-		l.window.atTail = end && l.lastSeq == last
+	if r.err != nil {
+		s.mu.Unlock()
+		return fmt.Errorf("read topic %s: %w", l.topic, r.err)
 	}
+	var empty []*dropBlock
+	for _, b := range r.blocks {
+		if !s.enterBlock(l, b) {
+			empty = append(empty, &dropBlock{l, b})
+		}
+	}
+	// What was accepted while we read is on disk behind us: read on.
+	l.window.atTail = r.end && l.lastSeq == r.lastSeq
 	s.mu.Unlock()
 	for _, op := range empty {
 		s.post(op)
-	}
-	if err != nil {
-		return fmt.Errorf("read topic %s: %w", l.topic, err)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -319,6 +320,16 @@ func inChild(t *testing.T) bool {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return false
+}
+
+// hold occupies the committer until goOn is called: what is asked meanwhile is
+// announced in memory and not yet written.
+func (r *rig) hold() (goOn func()) {
+	r.t.Helper()
+	held, end := make(chan struct{}), make(chan struct{})
+	r.attach().Post(func(*kv.Tx) { close(held); <-end }, 1<<10)
+	<-held
+	return sync.OnceFunc(func() { close(end) })
 }
 
 func (r *rig) attach() *kv.Queue[func(*kv.Tx)] {
