@@ -11,22 +11,24 @@ import (
 )
 
 // attempt sends leases once and ends them by the outcome. This is the only
-// place that decides what an answer of the broker means for a message.
-func (l *lane) attempt(ctx context.Context, leases []*spool.Lease) {
+// place that decides what an answer of the broker means for a message. It
+// returns false when some of them will be tried again.
+func (l *lane) attempt(ctx context.Context, leases []*spool.Lease) bool {
 	confirmations, err := l.send(ctx, leases)
 	switch broker.OutcomeOf(err) {
 	case message.OutcomeConfirmed:
 		l.f.spool.Confirm(leases, confirmations)
 		l.f.metrics.confirmed(leases)
 		l.succeeded()
+		return true
 	case message.OutcomePermanent:
 		if len(leases) == 1 {
-			l.bury(ctx, leases[0], err)
-		} else {
-			l.oneByOne(ctx, leases)
+			return l.bury(ctx, leases[0], err)
 		}
+		return l.oneByOne(ctx, leases)
 	default:
 		l.retry(leases, err)
+		return false
 	}
 }
 
@@ -46,15 +48,20 @@ func (l *lane) send(ctx context.Context, leases []*spool.Lease) ([]message.Confi
 }
 
 // oneByOne sends a refused batch again, each message alone, in order. What is
-// behind one that has to wait waits too: it may share its ordering key.
-func (l *lane) oneByOne(ctx context.Context, leases []*spool.Lease) {
+// behind one that has to wait waits too when they share an ordering key.
+func (l *lane) oneByOne(ctx context.Context, leases []*spool.Lease) bool {
+	all := true
 	for i, lease := range leases {
-		l.attempt(ctx, []*spool.Lease{lease})
-		if lease.OrderingKey != "" && l.failing() {
+		if l.attempt(ctx, []*spool.Lease{lease}) {
+			continue
+		}
+		all = false
+		if lease.OrderingKey != "" {
 			l.f.spool.Release(leases[i+1:])
-			return
+			return false
 		}
 	}
+	return all
 }
 
 func (l *lane) retry(leases []*spool.Lease, err error) {
@@ -69,13 +76,14 @@ func (l *lane) retry(leases []*spool.Lease, err error) {
 
 // bury ends a message that was refused alone. When even that cannot be
 // recorded the lease runs out and the message is tried again.
-func (l *lane) bury(ctx context.Context, lease *spool.Lease, cause error) {
+func (l *lane) bury(ctx context.Context, lease *spool.Lease, cause error) bool {
 	if err := l.f.spool.Bury(ctx, lease, reasonOf(cause), cause.Error()); err != nil {
 		l.f.log.Error("a dead letter cannot be recorded; the message is kept", "id", lease.ID, "error", err)
-		return
+		return false
 	}
 	l.f.metrics.dead.WithLabelValues(reasonOf(cause)).Inc()
 	l.f.log.Warn("the broker refuses this message for what it is; it is a dead letter", "topic", l.topic, "id", lease.ID, "error", cause)
+	return true
 }
 
 // reasonOf is the broker's status, which is one of few words.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/remora-mq/remora/broker"
@@ -22,6 +21,7 @@ type Spool interface {
 	Retry(leases []*spool.Lease, due time.Time, outcome message.Outcome, cause string)
 	Release(leases []*spool.Lease)
 	Bury(ctx context.Context, l *spool.Lease, reason, cause string) error
+	Waiting(topic string) int
 }
 
 // Options of a forwarder. Zero means the default.
@@ -59,7 +59,7 @@ type Forwarder struct {
 	log      *slog.Logger
 	slots    chan struct{} // one for each running attempt
 	metrics  *metrics
-	failing  atomic.Int64 // lanes whose last attempt failed
+	failing  sync.Map // topics whose last attempt failed
 }
 
 // New returns a forwarder that does nothing until Run.
@@ -97,5 +97,14 @@ func ended(err error) error {
 	return err
 }
 
-// Failing reports how many topics had no success in their last attempt.
-func (f *Forwarder) Failing() int { return int(f.failing.Load()) }
+// Failing counts the topics whose last attempt failed and that still have
+// something to send.
+func (f *Forwarder) Failing() (n int) {
+	f.failing.Range(func(topic, _ any) bool {
+		if f.spool.Waiting(topic.(string)) > 0 { //nolint:forcetypeassert // only topics are stored
+			n++
+		}
+		return true
+	})
+	return n
+}

@@ -60,7 +60,7 @@ func (l *lane) run(ctx context.Context) {
 // gone reports whether the lane is over. A spool that cannot be read for once
 // is asked again.
 func (l *lane) gone(ctx context.Context, err error) bool {
-	if ctx.Err() != nil || errors.Is(err, spool.ErrClosed) || errors.Is(err, spool.ErrReadOnly) {
+	if ctx.Err() != nil || errors.Is(err, spool.ErrClosed) || errors.Is(err, spool.ErrReadOnly) || errors.Is(err, spool.ErrUnknown) {
 		return true
 	}
 	l.f.log.Error("messages cannot be read from the spool; trying again", "topic", l.topic, "error", err)
@@ -124,7 +124,7 @@ func (l *lane) succeeded() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failures > 0 {
-		l.f.failing.Add(-1)
+		l.f.failing.Delete(l.topic)
 		l.f.log.Info("the broker takes messages again", "topic", l.topic, "failed_for", time.Since(l.since).Round(time.Millisecond))
 	}
 	l.failures = 0
@@ -140,7 +140,7 @@ func (l *lane) failed(err error) {
 	defer l.mu.Unlock()
 	if l.failures++; l.failures == 1 {
 		l.since = time.Now()
-		l.f.failing.Add(1)
+		l.f.failing.Store(l.topic, nil)
 		l.f.log.Warn("the broker does not take messages; they are kept and tried again", "topic", l.topic, "error", err)
 	}
 	l.limit = max(1, l.limit/2)

@@ -56,7 +56,7 @@ func (m *metrics) confirmed(leases []*spool.Lease) {
 func (f *Forwarder) Register(r prometheus.Registerer) {
 	up := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "remora_broker_up",
-		Help: "1 unless the last attempt of some topic failed.",
+		Help: "0 while a topic has messages to send and its last attempt failed, else 1.",
 	}, func() float64 {
 		if f.Failing() > 0 {
 			return 0

@@ -72,7 +72,20 @@ func (s *Spool) Drained(ctx context.Context) error {
 // settled. s.mu is held.
 func (s *Spool) forwardable() (n int) {
 	for _, l := range s.lanes {
-		n += int(l.counts.held()-l.counts.dead) - l.leaving
+		n += l.forwardable()
 	}
 	return n
+}
+
+func (l *lane) forwardable() int { return int(l.counts.held()-l.counts.dead) - l.leaving }
+
+// Waiting counts the messages of a topic that wait for the forwarder or are in
+// flight.
+func (s *Spool) Waiting(topic string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.lanes[topic]; l != nil {
+		return l.forwardable()
+	}
+	return 0
 }
