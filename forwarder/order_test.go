@@ -53,17 +53,23 @@ func TestRefusedBatchKeepsItsOrder(t *testing.T) {
 	leases := []*spool.Lease{
 		{Message: &message.Message{Seq: 1, OrderingKey: "k"}}, {Message: &message.Message{Seq: 2, OrderingKey: "k"}},
 	}
-	stop := make(chan struct{})
-	go func() {
-		defer close(stop)
-		for range 1_000_000 {
-			l.succeeded()
+	ended, stopped := make(chan struct{}), make(chan struct{})
+	go func() { // attempts for other keys succeed all the time
+		defer close(stopped)
+		for {
+			select {
+			case <-ended:
+				return
+			default:
+				l.succeeded()
+			}
 		}
 	}()
 	for range 2000 {
 		l.attempt(t.Context(), leases)
 	}
-	<-stop
+	close(ended)
+	<-stopped
 	if p.second > 0 || s.released != 2000 {
 		t.Fatalf("the second message was sent %d times before the first, and given back %d times", p.second, s.released)
 	}
