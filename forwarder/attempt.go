@@ -70,8 +70,8 @@ func (l *lane) retry(leases []*spool.Lease, err error) {
 		attempt = max(attempt, lease.Attempt)
 	}
 	due := time.Now().Add(l.f.opts.Retry.Delay(attempt, jitter{}))
+	l.failed(err) // first: else the lane leases them again at its old pace
 	l.f.spool.Retry(leases, due, broker.OutcomeOf(err), err.Error())
-	l.failed(err)
 }
 
 // bury ends a message that was refused alone. When even that cannot be
