@@ -1,0 +1,78 @@
+package sidecarproof
+
+import (
+	"slices"
+	"sync"
+)
+
+// fate is what a client knows of one message.
+type fate struct {
+	sent    bool
+	refused bool   // answered with stored:false
+	id      string // answered with 2xx; "": not answered, or unknown
+	cancel  cancelled
+}
+
+// cancelled is how far a cancel came.
+type cancelled int
+
+const (
+	notCancelled cancelled = iota
+	maybeCancelled
+	isCancelled // answered with 200
+)
+
+// owed reports whether the message must reach a handler.
+func (f fate) owed() bool { return f.id != "" && f.cancel == notCancelled }
+
+// possible reports whether the message may reach a handler.
+func (f fate) possible() bool { return f.sent && !f.refused && f.cancel != isCancelled }
+
+// journal is what all clients know; a message's number is its index.
+type journal struct {
+	mu    sync.Mutex
+	fates []fate
+}
+
+// send gives numbers to n messages, before they are sent.
+func (j *journal) send(n int) (numbers []int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for range n {
+		numbers = append(numbers, len(j.fates))
+		j.fates = append(j.fates, fate{sent: true})
+	}
+	return numbers
+}
+
+func (j *journal) set(n int, change func(*fate)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	change(&j.fates[n])
+}
+
+// now returns a copy.
+func (j *journal) now() []fate {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.fates)
+}
+
+func (j *journal) len() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.fates)
+}
+
+// totals counts the 2xx that are owed.
+func totals(fates []fate) (accepted, cancelled int) {
+	for _, f := range fates {
+		if f.id != "" {
+			accepted++
+		}
+		if f.cancel == isCancelled {
+			cancelled++
+		}
+	}
+	return accepted, cancelled
+}
