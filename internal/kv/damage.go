@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// Damage is what Open found broken, and what it did about it. Nothing of it is
-// in the database any more: the files as they were are in Quarantine, and what
-// could be read of them was written again under the same keys.
+// Damage is what Open found broken, and what it did about it. Nothing broken
+// is in the database any more: what could be read was written again under the
+// same keys. Who knows what the keys mean can tell what is missing.
 type Damage struct {
 	At         string        `json:"at"`         // RFC 3339
-	Quarantine string        `json:"quarantine"` // directory; empty: nothing had to be replaced
+	Quarantine []string      `json:"quarantine"` // directories with the files as they were
 	Found      []Finding     `json:"found"`
-	Lost       []CommitRange `json:"lost"`     // commits of which something could not be read
+	Lost       []CommitRange `json:"lost"`     // commits of which something is missing, or may be
 	Restored   int           `json:"restored"` // entries of damaged tables that were read and written again
 }
 

@@ -15,77 +15,146 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-func TestOpenRefusesWhatItWouldRuin(t *testing.T) {
-	manifest := func(dir string) string { return filepath.Join(dir, badger.ManifestFilename) }
+// damaged is a database with tables and a log, as a killed process leaves it:
+// 2,500 keys, the last 200 in the log, which holds 5 commits of 40.
+type damaged struct {
+	opts Options
+	log  string
+}
+
+func newDamaged(t *testing.T) damaged {
+	t.Helper()
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	filled(t, opts, 2300)
+	running := openTest(t, opts)
+	fill(t, Attach(running, &writer{}), 2300, 2500)
+	<-running.keeper.end()
+	must(t, running.keeper.note())
+	opts.Dir = killed(t, opts.Dir)
+	return damaged{opts: opts}.found(t)
+}
+
+// copy is the same once more, to be damaged in another way.
+func (d damaged) copy(t *testing.T) damaged {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "db")
+	must(t, os.CopyFS(to, os.DirFS(d.opts.Dir)))
+	d.opts.Dir = to
+	return d.found(t)
+}
+
+func (d damaged) found(t *testing.T) damaged {
+	t.Helper()
+	logs, err := filepath.Glob(d.file("*.mem"))
+	must(t, err)
+	if len(logs) != 1 {
+		t.Fatal(logs)
+	}
+	d.log = logs[0]
+	return d
+}
+
+func (d damaged) file(name string) string { return filepath.Join(d.opts.Dir, name) }
+
+// TestOpenSalvages damages a database: Open says so, everything that can be
+// read is there, and the next Open is clean.
+func TestOpenSalvages(t *testing.T) {
+	original := newDamaged(t)
 	for name, tt := range map[string]struct {
-		damage func(t *testing.T, dir string)
-		want   error
+		damage func(t *testing.T, d damaged)
 		text   string
+		lost   int // keys at most
 	}{
-		"tables without a manifest":   {func(t *testing.T, dir string) { must(t, os.Remove(manifest(dir))) }, ErrDamaged, "no MANIFEST"},
-		"manifest without a header":   {func(t *testing.T, dir string) { must(t, os.Truncate(manifest(dir), 3)) }, ErrDamaged, "no header"},
-		"flipped bit in the manifest": {func(t *testing.T, dir string) { flip(t, manifest(dir), 20) }, ErrDamaged, "broken entry"},
-		"missing table":               {func(t *testing.T, dir string) { must(t, os.Remove(aTable(t, dir))) }, ErrDamaged, "missing"},
-		"cut table":                   {func(t *testing.T, dir string) { must(t, os.Truncate(aTable(t, dir), 1000)) }, ErrDamaged, ""},
-		"empty table":                 {func(t *testing.T, dir string) { must(t, os.Truncate(aTable(t, dir), 0)) }, ErrDamaged, "0 left"},
-		"table's footer":              {func(t *testing.T, dir string) { flip(t, aTable(t, dir), -4) }, ErrDamaged, "checksum"},
-		"table's index":               {func(t *testing.T, dir string) { flip(t, aTable(t, dir), -100) }, ErrDamaged, "index"},
+		"flipped bit in a log":         {func(t *testing.T, d damaged) { flip(t, d.log, 20_000) }, "and commit", 1},
+		"last commit of a log":         {func(t *testing.T, d damaged) { flip(t, d.log, 190_000) }, "cannot be read", 1},
+		"header in a log":              {func(t *testing.T, d damaged) { flip(t, d.log, walHeader+3) }, "and commit", 1},
+		"page of a log":                {func(t *testing.T, d damaged) { wipe(t, d.log, 81_920, pageSize) }, "and commit", 6},
+		"end of a log":                 {func(t *testing.T, d damaged) { must(t, os.Truncate(d.log, 100_000)) }, "cannot be read", 120},
+		"encryption key":               {func(t *testing.T, d damaged) { flip(t, d.log, 3) }, "encryption key", 0},
+		"missing log":                  {func(t *testing.T, d damaged) { must(t, os.Remove(d.log)) }, "which are gone", 200},
+		"missing head":                 {func(t *testing.T, d damaged) { must(t, os.Remove(d.file(headName))) }, "HEAD: it is missing", 0},
+		"broken head":                  {func(t *testing.T, d damaged) { must(t, os.Truncate(d.file(headName), 20)) }, "neither of its slots", 0},
+		"missing manifest":             {func(t *testing.T, d damaged) { must(t, os.Remove(d.file(badger.ManifestFilename))) }, "MANIFEST", 0},
+		"manifest without a header":    {func(t *testing.T, d damaged) { must(t, os.Truncate(d.file(badger.ManifestFilename), 3)) }, "no header", 0},
+		"another format in its header": {func(t *testing.T, d damaged) { flip(t, d.file(badger.ManifestFilename), 5) }, "MANIFEST", 0},
+		"flipped bit in the manifest":  {func(t *testing.T, d damaged) { flip(t, d.file(badger.ManifestFilename), 20) }, "broken entry", 0},
+		"cut manifest":                 {func(t *testing.T, d damaged) { cutManifest(t, d.opts.Dir) }, "", 0},
+		"missing table":                {func(t *testing.T, d damaged) { must(t, os.Remove(aTable(t, d.opts.Dir))) }, "missing", 1100},
+		"cut table":                    {func(t *testing.T, d damaged) { must(t, os.Truncate(aTable(t, d.opts.Dir), 100_000)) }, "", 1100},
+		"empty table":                  {func(t *testing.T, d damaged) { must(t, os.Truncate(aTable(t, d.opts.Dir), 0)) }, "0 left", 1100},
+		"table's footer":               {func(t *testing.T, d damaged) { flip(t, aTable(t, d.opts.Dir), -4) }, "checksum", 0},
+		"table's index":                {func(t *testing.T, d damaged) { flip(t, aTable(t, d.opts.Dir), -100) }, "index", 0},
+		"table's last block":           {func(t *testing.T, d damaged) { flipLastBlock(t, aTable(t, d.opts.Dir)) }, "last block", 4},
+		"key registry":                 {func(t *testing.T, d damaged) { flip(t, d.file(badger.KeyRegistryFileName), 20) }, "names an encryption key", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			opts := testOptions(t.TempDir())
-			filled(t, opts, 3000)
-			tt.damage(t, opts.Dir)
-			files := inodes(t, opts.Dir)
-			for range 2 { // as after the clean stop, and as after the failed start
-				_, err := Open(t.Context(), opts)
-				if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) || !strings.Contains(err.Error(), opts.Dir) {
-					t.Fatalf("got %v, want %v … %s", err, tt.want, tt.text)
-				}
-			}
-			for name := range inodes(t, opts.Dir) {
-				delete(files, name)
-			}
-			delete(files, cleanName)
-			if len(files) > 0 {
-				t.Errorf("removed %v", files)
-			}
+			d := original.copy(t)
+			tt.damage(t, d)
+			wantSalvaged(t, d.opts, tt.text, tt.lost)
 		})
 	}
 }
 
-// TestOpenRefusesRottenLogs damages the log that a killed process left.
-func TestOpenRefusesRottenLogs(t *testing.T) {
-	for name, tt := range map[string]struct {
-		damage func(t *testing.T, dir, log string)
-		text   string
-	}{
-		"flipped bit":    {func(t *testing.T, _, log string) { flip(t, log, 1000) }, "commit 1 cannot be read, and commit 5 follows"},
-		"last commit":    {func(t *testing.T, _, log string) { flip(t, log, 170_000) }, "commits 5 to 5 cannot be read"},
-		"encryption key": {func(t *testing.T, _, log string) { flip(t, log, 3) }, "encryption key"},
-		"missing log":    {func(t *testing.T, _, log string) { must(t, os.Remove(log)) }, "commits 1 to 5, which are gone"},
-		"missing head":   {func(t *testing.T, dir, _ string) { must(t, os.Remove(filepath.Join(dir, headName))) }, "HEAD: it is missing"},
-		"broken head":    {func(t *testing.T, dir, _ string) { must(t, os.Truncate(filepath.Join(dir, headName), 20)) }, "neither of its slots"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			opts := testOptions(t.TempDir())
-			running := openTest(t, opts)
-			fill(t, Attach(running, &writer{}), 0, 200)
-			<-running.keeper.end()
-			must(t, running.keeper.note())
-			opts.Dir = killed(t, opts.Dir)
-			logs, err := filepath.Glob(filepath.Join(opts.Dir, "*.mem"))
-			must(t, err)
-			if len(logs) != 1 {
-				t.Fatal(logs)
-			}
-			tt.damage(t, opts.Dir, logs[0])
-			for range 2 {
-				if _, err := Open(t.Context(), opts); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), tt.text) {
-					t.Fatalf("got %v, want %s", err, tt.text)
-				}
-			}
-		})
+func wantSalvaged(t *testing.T, opts Options, text string, lost int) {
+	t.Helper()
+	var report *Damage
+	for start := range 2 {
+		db, err := Open(t.Context(), opts)
+		if err != nil {
+			t.Fatalf("start %d: %v", start, err)
+		}
+		if report = db.Damage(); report == nil || !strings.Contains(describe(report.Found), text) || len(report.Quarantine) != 1 {
+			t.Fatalf("start %d: %+v, want %q", start, report, text)
+		}
+		missing, keys := 2500, keysOf(t, db, Scan{Prefix: []byte("key-")})
+		for _, key := range keys {
+			wantValue(t, db, key, strings.Repeat("v", 1000))
+		}
+		if missing -= len(keys); missing > lost {
+			t.Errorf("start %d: %d keys are gone, at most %d should be", start, missing, lost)
+		}
+		mustCommit(t, Attach(db, &writer{}), put("key-000000", strings.Repeat("v", 1000)))
+		if start == 1 {
+			must(t, db.AcknowledgeDamage())
+		}
+		must(t, db.Close())
 	}
+	if db := openTest(t, opts); db.Damage() != nil {
+		t.Error("the report outlives its acknowledgement")
+	}
+	if files, err := os.ReadDir(report.Quarantine[0]); err != nil || len(files) == 0 {
+		t.Errorf("quarantine: %v, %v", files, err)
+	}
+	if _, err := os.Stat(opts.Dir + freshSuffix); err == nil {
+		t.Error("a directory is left over")
+	}
+}
+
+func wipe(t *testing.T, path string, at, size int) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	must(t, err)
+	clear(data[at : at+size])
+	must(t, os.WriteFile(path, data, 0o600))
+}
+
+func cutManifest(t *testing.T, dir string) {
+	t.Helper()
+	path := filepath.Join(dir, badger.ManifestFilename)
+	data, err := os.ReadFile(path)
+	must(t, err)
+	sets, err := changeSets(data)
+	must(t, err)
+	must(t, os.WriteFile(path, join(data[:manifestHeader], sets[:len(sets)-1]), 0o600))
+}
+
+func flipLastBlock(t *testing.T, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	must(t, err)
+	_, end, err := splitTable(data)
+	must(t, err)
+	flip(t, path, end-100)
 }
 
 // TestOpenTakesBackUnsyncedManifestEntries shows what a failed sync of the
@@ -113,9 +182,6 @@ func TestOpenTakesBackUnsyncedManifestEntries(t *testing.T) {
 			opts.Dir = killed(t, opts.Dir)
 			appendManifest(t, opts.Dir, entry(tableIDs(t, opts.Dir)))
 
-			if _, err := Open(t.Context(), opts); !errors.Is(err, ErrDamaged) {
-				t.Fatalf("without a note of a fence: %v", err)
-			}
 			must(t, os.WriteFile(filepath.Join(opts.Dir, fencedName), nil, 0o600))
 			if got := count(t, openTest(t, opts)); got != 2500 {
 				t.Errorf("%d keys", got)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
 )
 
@@ -80,8 +81,8 @@ func (d *directory) syncIfChanged() error {
 	return nil
 }
 
-// takeClean removes the marker of a clean stop, durably, and reports whether
-// there was one.
+// takeClean removes the marker of a clean stop and reports whether there was
+// one. The directory has to be synced before anything else is changed.
 func (d *directory) takeClean() (clean bool, err error) {
 	err = os.Remove(filepath.Join(d.path, cleanName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -90,7 +91,7 @@ func (d *directory) takeClean() (clean bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	return true, d.file.Sync()
+	return true, nil
 }
 
 // markClean is the last act of a clean stop.
@@ -106,6 +107,11 @@ func (d *directory) markClean() error {
 func (d *directory) noteFence(cause error) {
 	_ = writeFile(filepath.Join(d.path, fencedName), []byte(cause.Error()+"\n"))
 	_ = d.file.Sync()
+}
+
+func (d *directory) hasManifest() bool {
+	_, err := os.Stat(filepath.Join(d.path, badger.ManifestFilename))
+	return err == nil
 }
 
 func (d *directory) wasFenced() bool {

@@ -17,8 +17,39 @@
 // [DB.Failed] is closed, and the process is expected to exit without Badger's
 // Close. A fenced database keeps its directory locked until then.
 //
+// The writes of HEAD are such syncs too.
+//
 // After a stop that was not a clean [DB.Close], [Open] rewrites whatever it
 // recovered into new, synced files before it returns; see recover.go for why.
+//
+// # Damage
+//
+// Before Badger opens the files, which would cut off what it cannot read, Open
+// reads them itself: the manifest, the end of each table, each log. A torn log
+// is what a power loss leaves of the last commit, and no damage; a log in which
+// something follows that was begun two commits later is rotten (walscan.go).
+// The file HEAD, outside Badger, says how far the database had come, so that a
+// log or a manifest which is cut at a valid end is missed too.
+//
+// A damaged database is salvaged within the same Open (salvage.go): all that
+// can be read moves to a fresh directory under the same keys, the damaged one
+// is put into [Options.QuarantineDir], and [DB.Damage] tells what was found
+// until [DB.AcknowledgeDamage]. Where a newer version of a key cannot be read
+// an older one may come back. Nothing is cut off in silence, and nothing waits
+// for an operator. A start that dies is followed by one that reads every block
+// of every table, and that by one which takes a fresh directory in any case.
+//
+// What is not seen at Open: damage inside a table's blocks, other than its
+// last, after a start that did not die. And the blind spot: what was
+// acknowledged after the last write of HEAD, at most a second before the end
+// under load and 100 ms when idle, if the newest log is cut just there, or its
+// very last commit is hit.
+//
+// # Files
+//
+// Beside Badger's: HEAD; OWNER, the lock; CLEAN while closed after everything
+// was synced; FENCED after a fence; STARTS while a start is under way; DAMAGE
+// until acknowledged. Next to the directory, during a salvage, DIR.salvage.
 //
 // # Assumes
 //

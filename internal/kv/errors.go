@@ -25,6 +25,7 @@ var (
 	ErrLocked = errors.New("directory is in use")
 	// ErrFormat: the directory was written with another Options.Magic.
 	ErrFormat = errors.New("directory has another format")
-	// ErrDamaged: opening the directory would discard data; nothing was changed.
+	// ErrDamaged: opening the directory would discard data, and it could not be
+	// salvaged; nothing was changed.
 	ErrDamaged = errors.New("directory is damaged")
 )

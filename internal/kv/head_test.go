@@ -166,7 +166,7 @@ func TestTheLastCommitStaysKnown(t *testing.T) {
 		must(t, db.badger.Flatten(1))
 		must(t, db.Close())
 	}
-	i, err := db.dir.inspect()
+	i, err := db.dir.inspect(true, 0)
 	must(t, err)
 	if i.last != reached || len(i.found) > 0 {
 		t.Errorf("the tables end at commit %d, want %d; %s", i.last, reached, describe(i.found))

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,10 +19,12 @@ import (
 type inspection struct {
 	head    head
 	sealed  *seals // nil: unknown
+	tables  []tableFile
 	flushed uint64 // the last commit in tables
 	last    uint64 // the last commit that can be read
 	logs    []walFile
 	found   []Finding
+	gone    []CommitRange // commits that no live table and no log has
 
 	room uint64   // commits that the logs read so far can hold
 	torn *walFile // one whose end cannot be read, and nothing yet tells why
@@ -31,8 +34,9 @@ func (i *inspection) findf(file string, from, to int64, format string, args ...a
 	i.found = append(i.found, Finding{file, from, to, fmt.Sprintf(format, args...)})
 }
 
-// inspect reads the head, the tables' ends and the logs.
-func (d *directory) inspect() (*inspection, error) {
+// inspect reads the head, the tables and the logs: of the tables their ends,
+// or with deep every block.
+func (d *directory) inspect(deep bool, magic uint16) (*inspection, error) {
 	i := &inspection{}
 	h, exists, ok, err := d.readHead()
 	if err != nil {
@@ -46,7 +50,13 @@ func (d *directory) inspect() (*inspection, error) {
 	default:
 		i.findf(headName, 0, 0, "it is missing")
 	}
-	if err := i.inspectTables(d); err != nil {
+	if err := i.inspectManifest(d, magic); err != nil {
+		return nil, err
+	}
+	if err := i.inspectTables(d, deep); err != nil {
+		return nil, err
+	}
+	if err := i.inspectRegistry(d); err != nil {
 		return nil, err
 	}
 	if i.logs, err = d.logs(); err != nil {
@@ -55,33 +65,118 @@ func (d *directory) inspect() (*inspection, error) {
 	return i, i.inspectLogs(d)
 }
 
-// inspectTables checks what Badger's Open reads of the tables, and takes from
-// their indexes how far they reach.
-func (i *inspection) inspectTables(d *directory) error {
+// inspectManifest lists the tables. Without a manifest that can be read they
+// are all that are there, on level 0, where Badger compares versions.
+func (i *inspection) inspectManifest(d *directory, magic uint16) error {
 	data, err := os.ReadFile(filepath.Join(d.path, badger.ManifestFilename))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err == nil {
+		i.tables, err = manifestTables(data, magic)
+	}
+	if err == nil {
+		return nil
+	}
+	i.findf(badger.ManifestFilename, 0, 0, "%v", err)
+	i.tables, err = d.tables()
+	return err
+}
+
+// tables lists the tables that are there, named by the manifest or not.
+func (d *directory) tables() (tables []tableFile, err error) {
+	names, err := d.names(".sst")
+	for _, name := range names {
+		if id, ok := table.ParseFileID(name); ok {
+			tables = append(tables, tableFile{id: id})
+		}
+	}
+	return tables, err
+}
+
+// inspectRegistry checks Badger's list of encryption keys, which has none of
+// ours: an IV and a text that shows the right key (key_registry.go).
+func (i *inspection) inspectRegistry(d *directory) error {
+	const iv = 16
+	data, err := os.ReadFile(filepath.Join(d.path, badger.KeyRegistryFileName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
+	if string(data[min(iv, len(data)):]) != "Hello Badger" {
+		i.findf(badger.KeyRegistryFileName, 0, 0, "it is broken, or names an encryption key")
+	}
+	return nil
+}
+
+func manifestTables(data []byte, magic uint16) ([]tableFile, error) {
+	if err := checkManifestHeader(data, magic); err != nil {
+		return nil, err
+	}
 	sets, err := changeSets(data)
 	if err != nil {
-		i.findf(badger.ManifestFilename, 0, 0, "%v", err)
-		return nil
+		return nil, err
 	}
-	for id := range live(sets) {
-		path := table.NewFilename(id, d.path)
-		reach, err := checkTable(path)
+	var tables []tableFile
+	for id, level := range live(sets) {
+		tables = append(tables, tableFile{id: id, level: level})
+	}
+	slices.SortFunc(tables, func(a, b tableFile) int { return cmp.Compare(a.id, b.id) })
+	return tables, nil
+}
+
+// tableFile is one live table.
+type tableFile struct {
+	id     uint64
+	level  uint32
+	broken bool
+}
+
+func (t tableFile) name() string { return table.IDToFilename(t.id) }
+
+func (i *inspection) inspectTables(d *directory, deep bool) error {
+	for n := range i.tables {
+		t := &i.tables[n]
+		before := len(i.found)
+		reach, err := checkTable(filepath.Join(d.path, t.name()))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			i.findf(filepath.Base(path), 0, 0, "the table is missing")
+			i.findf(t.name(), 0, 0, "it is missing")
 		case isRefusal(err):
 			return err
 		case err != nil:
-			i.findf(filepath.Base(path), 0, 0, "%v", err)
+			i.findf(t.name(), 0, 0, "%v", err)
+			if reach, err = d.reachOf(t.name()); err != nil {
+				return err
+			}
+		case deep:
+			if err := i.inspectBlocks(d, t.name()); err != nil {
+				return err
+			}
 		}
+		t.broken = len(i.found) > before
 		i.flushed = max(i.flushed, reach)
 	}
 	i.last = i.flushed
 	return nil
+}
+
+// reachOf is the largest version that can be read of a broken table.
+func (d *directory) reachOf(name string) (reach uint64, err error) {
+	err = d.readFile(name, func(data []byte, _ []Finding) error {
+		note := func(e tableEntry) error { reach = max(reach, e.ts); return nil }
+		return tableReader{entry: note, broken: func(int64, int64, error) {}}.read(data)
+	})
+	return reach, err
+}
+
+func (i *inspection) inspectBlocks(d *directory, name string) error {
+	return d.readFile(name, func(data []byte, unreadable []Finding) error {
+		i.found = append(i.found, unreadable...)
+		return tableReader{broken: func(from, to int64, why error) { i.findf(name, from, to, "%v", why) }}.read(data)
+	})
 }
 
 // isRefusal tells what a healthy file can meet, such as too many open files,
@@ -97,7 +192,7 @@ func isRefusal(err error) bool {
 func (i *inspection) inspectLogs(d *directory) error {
 	for n := range i.logs {
 		log := &i.logs[n]
-		err := d.readLog(log.name, func(data []byte, unreadable []Finding) error {
+		err := d.readFile(log.name, func(data []byte, unreadable []Finding) error {
 			i.found = append(i.found, unreadable...)
 			i.judge(log, data)
 			return nil
@@ -141,6 +236,7 @@ func (i *inspection) judgeEnd() {
 // missing notes that the commits up to last are gone: from the end of a log
 // that cannot be read, if there is one, else before what the named file says.
 func (i *inspection) missing(name string, last uint64) {
+	i.gone = append(i.gone, CommitRange{i.last + 1, last})
 	if i.torn != nil {
 		i.findf(i.torn.name, i.torn.scan.end, 0, "commits %d to %d cannot be read", i.last+1, last)
 	} else {

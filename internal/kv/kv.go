@@ -21,6 +21,7 @@ type DB struct {
 	badger     *badger.DB
 	dir        *directory
 	sealed     *seals
+	epoch      uint64
 	keeper     *keeper
 	maxEntries int // of one batch
 
@@ -35,6 +36,7 @@ type DB struct {
 	cause   error // why the database is fenced
 	stats   Stats
 
+	damage atomic.Pointer[Damage]
 	fenced atomic.Bool   // cause != nil, for readers
 	failed chan struct{} // closed by fence
 	wake   chan struct{} // capacity 1: something may be ready
@@ -55,6 +57,10 @@ func (db *DB) MaxValue() int { return int(db.opts.inlineLimit()) - 1 }
 // MaxCommit is the largest size of one operation, in bytes.
 func (db *DB) MaxCommit() int { return db.opts.MaxCommit }
 
+// Epoch counts the times that the database was opened, this one included. A
+// salvage does not set it back.
+func (db *DB) Epoch() uint64 { return db.epoch }
+
 func newDB(opts Options, dir *directory) *DB {
 	db := &DB{
 		opts: opts, log: opts.Logger, dir: dir,
@@ -63,6 +69,10 @@ func newDB(opts Options, dir *directory) *DB {
 		wake:       make(chan struct{}, 1),
 		idle:       make(chan struct{}),
 	}
-	db.commitTxn = (*badger.Txn).Commit
+	db.commitTxn = commitTxn
 	return db
 }
+
+// commitTxn is the one place where Badger commits: for the committer, and
+// before there is one for a salvage.
+func commitTxn(txn *badger.Txn) error { return txn.Commit() }

@@ -20,18 +20,37 @@ const (
 // lockDir takes the directory for this open file, so that two opens of one
 // process exclude each other too. Badger's own lock comes later and is let go
 // between recovery and use, so it cannot serve for both.
+//
+// A salvage puts another directory in the place of dir: a lock that was waited
+// for meanwhile is one of the old directory, and taken again.
 func lockDir(ctx context.Context, dir string, wait time.Duration) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	for {
+		f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("open lock: %w", err)
+		}
+		if err := flock(ctx, f, wait); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		if !inPlace(f) {
+			_ = f.Close() // nothing was written
+			continue
+		}
+		if err := writePID(f); err != nil {
+			return nil, errors.Join(fmt.Errorf("write lock: %w", err), f.Close())
+		}
+		return f, nil
+	}
+}
+
+// inPlace reports whether f is still the file of its name.
+func inPlace(f *os.File) bool {
+	held, err := f.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("open lock: %w", err)
+		return false
 	}
-	if err := flock(ctx, f, wait); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	if err := writePID(f); err != nil {
-		return nil, errors.Join(fmt.Errorf("write lock: %w", err), f.Close())
-	}
-	return f, nil
+	named, err := os.Stat(f.Name())
+	return err == nil && os.SameFile(held, named)
 }
 
 func flock(ctx context.Context, f *os.File, wait time.Duration) error {

@@ -39,9 +39,9 @@ func (d *directory) logs() ([]walFile, error) {
 	return logs, nil
 }
 
-// readLog calls fn with a log's bytes, which stand outside Go's heap: a log is
-// twice a memtable long. What the disk cannot read is zeros.
-func (d *directory) readLog(name string, fn func(data []byte, unreadable []Finding) error) error {
+// readFile calls fn with a file's bytes, which stand outside Go's heap: a log
+// is twice a memtable long. What the disk cannot read is zeros.
+func (d *directory) readFile(name string, fn func(data []byte, unreadable []Finding) error) error {
 	f, err := os.Open(filepath.Join(d.path, name))
 	if err != nil {
 		return err

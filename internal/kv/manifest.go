@@ -23,6 +23,7 @@ import (
 const (
 	manifestHeader = 8
 	manifestPrefix = 8 // length and checksum of a change set
+	badgerVersion  = 8 // badgerMagicVersion
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -38,19 +39,36 @@ func (d *directory) checkManifest(magic uint16) (exists bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if len(data) < manifestHeader || string(data[:4]) != "Bdgr" {
-		return true, fmt.Errorf("%w: %s has no header", ErrDamaged, badger.ManifestFilename)
+	err = checkManifestHeader(data, magic)
+	if h, _, ok, headErr := d.readHead(); headErr == nil && ok {
+		switch {
+		case h.magic != magic:
+			err = formatError(h.magic, magic)
+		case errors.Is(err, ErrFormat): // the head knows better
+			err = fmt.Errorf("%w: %s has another format than %s", ErrDamaged, badger.ManifestFilename, headName)
+		}
+	}
+	return true, err
+}
+
+func checkManifestHeader(data []byte, magic uint16) error {
+	if len(data) < manifestHeader || string(data[:4]) != "Bdgr" || binary.BigEndian.Uint16(data[6:]) != badgerVersion {
+		return fmt.Errorf("%w: %s has no header", ErrDamaged, badger.ManifestFilename)
 	}
 	if found := binary.BigEndian.Uint16(data[4:6]); found != magic {
-		return true, fmt.Errorf("%w: it is format %d, this program writes %d", ErrFormat, found, magic)
+		return formatError(found, magic)
 	}
-	return true, nil
+	return nil
+}
+
+func formatError(found, magic uint16) error {
+	return fmt.Errorf("%w: it is format %d, this program writes %d", ErrFormat, found, magic)
 }
 
 func (d *directory) checkNoTables() error {
-	names, err := d.names(".sst")
+	names, err := d.names(".sst", ".mem")
 	if err == nil && len(names) > 0 {
-		err = fmt.Errorf("%w: %d tables but no %s", ErrDamaged, len(names), badger.ManifestFilename)
+		err = fmt.Errorf("%w: %d tables and logs but no %s", ErrDamaged, len(names), badger.ManifestFilename)
 	}
 	return err
 }
@@ -103,22 +121,22 @@ func (d *directory) withoutRetracted(data []byte) ([]byte, error) {
 }
 
 // missing returns the live tables that have no file.
-func (d *directory) missing(sets []changeSet) map[uint64]bool {
+func (d *directory) missing(sets []changeSet) map[uint64]uint32 {
 	tables := live(sets)
-	maps.DeleteFunc(tables, func(id uint64, _ bool) bool {
+	maps.DeleteFunc(tables, func(id uint64, _ uint32) bool {
 		_, err := os.Stat(table.NewFilename(id, d.path))
 		return err == nil
 	})
 	return tables
 }
 
-// live returns the tables that are created and not deleted.
-func live(sets []changeSet) map[uint64]bool {
-	tables := make(map[uint64]bool)
+// live returns the levels of the tables that are created and not deleted.
+func live(sets []changeSet) map[uint64]uint32 {
+	tables := make(map[uint64]uint32)
 	for _, s := range sets {
 		for _, c := range s.changes {
 			if c.Op == pb.ManifestChange_CREATE {
-				tables[c.Id] = true
+				tables[c.Id] = c.Level
 			} else {
 				delete(tables, c.Id)
 			}
@@ -133,9 +151,10 @@ type changeSet struct {
 	changes []*pb.ManifestChange
 }
 
-func (s changeSet) creates(tables map[uint64]bool) bool {
+func (s changeSet) creates(tables map[uint64]uint32) bool {
 	return slices.ContainsFunc(s.changes, func(c *pb.ManifestChange) bool {
-		return c.Op == pb.ManifestChange_CREATE && tables[c.Id]
+		_, wanted := tables[c.Id]
+		return wanted && c.Op == pb.ManifestChange_CREATE
 	})
 }
 

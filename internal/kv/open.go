@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sys/unix"
 )
 
 // Open opens or creates the database in opts.Dir and starts its committer.
@@ -35,7 +36,7 @@ func open(ctx context.Context, opts Options) (*DB, error) {
 	}
 	db := newDB(opts, dir)
 	if err := db.start(ctx); err != nil {
-		return nil, errors.Join(err, dir.close())
+		return nil, errors.Join(err, db.dir.close())
 	}
 	return db, nil
 }
@@ -55,24 +56,73 @@ func openDirectory(ctx context.Context, opts Options) (*directory, error) {
 	return &directory{path: opts.Dir, file: file, lock: lock}, nil
 }
 
-// start prepares the directory, opens Badger and starts the committer.
+// start brings Badger up and starts the committer.
 func (db *DB) start(ctx context.Context) error {
-	unclean, err := db.prepare(ctx)
-	if err != nil {
-		return err
+	if err := db.tidy(); err != nil {
+		return fmt.Errorf("tidy up after an interrupted salvage: %w", err)
 	}
-	log := &badgerLog{log: db.log, fail: db.fence}
-	if db.badger, err = openBadger(db.opts.badgerOptions(log), db.dir); err != nil {
-		return err
+	died, err := db.dir.beginStart()
+	if err != nil {
+		return fmt.Errorf("count this start: %w", err)
+	}
+	if db.stats.Unclean, err = db.bringUp(ctx, died); err != nil {
+		return errors.Join(err, db.dir.endStart())
 	}
 	if err := db.settle(); err != nil {
 		return err // a failed sync: Badger is left alone, still locked
 	}
-	db.stats.Unclean = unclean
 	db.keeper = newKeeper(db.dir, db.fence)
 	go db.keeper.run(db.failed)
 	go db.run()
 	return nil
+}
+
+// errDied makes a salvage of what may be whole.
+var errDied = errors.New("earlier starts died")
+
+// bringUp opens Badger, on what can be salvaged if it has to.
+func (db *DB) bringUp(ctx context.Context, died int) (unclean bool, err error) {
+	if died >= salvageAfter && db.dir.hasManifest() {
+		err = fmt.Errorf("%w: %d in a row", errDied, died)
+	} else {
+		unclean, err = db.attempt(ctx, died >= deepAfter)
+	}
+	if err == nil || !salvageable(err) {
+		return unclean, err
+	}
+	if failed := db.salvage(ctx, err); failed != nil {
+		return true, fmt.Errorf("%w: salvage: %w", err, failed)
+	}
+	_, err = db.attempt(ctx, false)
+	return true, err
+}
+
+// attempt prepares the directory and opens Badger.
+func (db *DB) attempt(ctx context.Context, deep bool) (unclean bool, err error) {
+	if unclean, err = db.prepare(ctx, deep); err != nil {
+		return unclean, err
+	}
+	log := &badgerLog{log: db.log, fail: db.fence}
+	db.badger, err = openBadger(db.opts.badgerOptions(log), db.dir)
+	return unclean, err
+}
+
+// salvageable tells damage, which a salvage ends, from what would come again.
+func salvageable(err error) bool {
+	if errors.Is(err, ErrDamaged) || errors.Is(err, errDied) {
+		return true
+	}
+	return errors.Is(err, errBadger) && !errors.Is(err, ErrLocked) && !storageFailed(err.Error()) && !starved(err.Error())
+}
+
+// starved looks for what a machine without resources or rights says.
+func starved(text string) bool {
+	for _, errno := range []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EACCES, unix.EPERM} {
+		if strings.Contains(text, errno.Error()) {
+			return true
+		}
+	}
+	return false
 }
 
 // settle makes what Open itself created durable and private.
@@ -84,6 +134,12 @@ func (db *DB) settle() error {
 		return err
 	}
 	if err := db.openEpoch(); err != nil {
+		return err
+	}
+	if err := db.reportDamage(); err != nil {
+		return err
+	}
+	if err := db.dir.endStart(); err != nil {
 		return err
 	}
 	return db.Err()
@@ -99,6 +155,7 @@ func (db *DB) openEpoch() error {
 		return fmt.Errorf("%w: it ends at commit %d and had come to %d", ErrDamaged, reached, next.highWater)
 	}
 	next.highWater = reached
+	db.epoch = next.epoch
 	return db.dir.head.write(next)
 }
 
@@ -132,6 +189,8 @@ func openBadger(opts badger.Options, dir *directory) (db *badger.DB, err error) 
 	return db, err
 }
 
+var errBadger = errors.New("open badger")
+
 // openOnce contains the panics with which Badger meets a damaged table
 // (a footer: slice bounds out of range).
 func openOnce(opts badger.Options) (db *badger.DB, err error) {
@@ -142,7 +201,7 @@ func openOnce(opts badger.Options) (db *badger.DB, err error) {
 	}()
 	db, err = badger.Open(opts)
 	if err != nil {
-		return nil, fmt.Errorf("open badger: %w", err)
+		return nil, fmt.Errorf("%w: %w", errBadger, err)
 	}
 	return db, nil
 }

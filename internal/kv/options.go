@@ -3,6 +3,7 @@ package kv
 import (
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -14,6 +15,10 @@ import (
 type Options struct {
 	// Dir is created with mode 0700 if it does not exist.
 	Dir string
+	// QuarantineDir takes what Open found damaged, a directory each time, for
+	// an operator to keep or delete. It must be on the file system of Dir;
+	// empty: "quarantine" beside Dir.
+	QuarantineDir string
 	// Logger gets the words of this package and of Badger; nil: discarded.
 	Logger *slog.Logger
 	// MemTableSize in bytes bounds memory and the largest transaction;
@@ -57,6 +62,9 @@ const (
 func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.QuarantineDir == "" {
+		o.QuarantineDir = filepath.Join(filepath.Dir(filepath.Clean(o.Dir)), "quarantine")
 	}
 	if o.MemTableSize == 0 {
 		o.MemTableSize = defaultMemTableSize

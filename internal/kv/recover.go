@@ -28,7 +28,7 @@ import (
 //     they were named in the manifest.
 //
 // A crash in between leaves the directory unclean, and all of this is repeated.
-func (db *DB) prepare(ctx context.Context) (unclean bool, err error) {
+func (db *DB) prepare(ctx context.Context, deep bool) (unclean bool, err error) {
 	exists, err := db.dir.checkManifest(db.opts.Magic)
 	if err != nil {
 		return false, err
@@ -48,7 +48,7 @@ func (db *DB) prepare(ctx context.Context) (unclean bool, err error) {
 			return true, fmt.Errorf("rewrite after an unclean stop: %w", err)
 		}
 	}
-	if err := db.inspect(); err != nil || clean || !rewriteRecovered {
+	if err := db.inspect(deep); err != nil || clean || !rewriteRecovered {
 		return !clean, err
 	}
 	db.log.Info("database was not closed cleanly: rewriting what it recovers", "dir", db.dir.path)
@@ -59,8 +59,8 @@ func (db *DB) prepare(ctx context.Context) (unclean bool, err error) {
 }
 
 // inspect refuses what Badger would take for an earlier, shorter state.
-func (db *DB) inspect() error {
-	found, err := db.dir.inspect()
+func (db *DB) inspect(deep bool) error {
+	found, err := db.dir.inspect(deep, db.opts.Magic)
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,8 @@ func (db *DB) beginHead() error {
 }
 
 // removeEmpty removes logs that a power loss left without content, which make
-// Badger's Open fail (badger#2207). Nothing acknowledged can be in them.
+// Badger's Open fail (badger#2207). Nothing acknowledged can be in them. It
+// syncs the directory in any case.
 func (d *directory) removeEmpty() error {
 	names, err := d.names(".mem", ".vlog")
 	if err != nil {

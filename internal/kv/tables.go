@@ -3,6 +3,7 @@ package kv
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/dgraph-io/badger/v4/fb"
@@ -43,7 +44,7 @@ func checkTable(path string) (reach uint64, err error) {
 
 // tail reads a file's sections from the end, each followed by its length.
 type tail struct {
-	file *os.File
+	file io.ReaderAt
 	end  int64
 	err  error
 }

@@ -71,41 +71,47 @@ func (r *logScan) readWhole(data []byte) {
 	}
 }
 
-// commitEnd is the end of a transaction found by search.
-type commitEnd struct {
+// place is where an entry of a commit was found.
+type place struct {
 	ts   uint64
-	at   int // where its entry begins
+	at   int // where it begins
 	size int
 }
 
 // ends finds the ends of sealed transactions within the span, in the order in
-// which they stand in b.
-func ends(b []byte, within span, s *seals) iter.Seq[commitEnd] {
-	return func(yield func(commitEnd) bool) {
-		sealed := sealedIn(b, within, s)
+// which they stand in b. The seal stands before the end.
+func ends(b []byte, within span, s *seals) iter.Seq[place] {
+	return func(yield func(place) bool) {
+		sealed := map[uint64]int{}
+		for seal := range sealsIn(b, within, s) {
+			if _, twice := sealed[seal.ts]; !twice {
+				sealed[seal.ts] = seal.at
+			}
+		}
 		for at := range shaped(b, endKey, bitFinTxn, 1, maxDigits) {
 			ts := tsAt(b[at:], endKey)
-			if ts <= within.last || ts > within.most || !sealed[ts] {
+			if seal, ok := sealed[ts]; !ok || seal > at {
 				continue
 			}
-			if e, ok := readEntry(b[at:]); ok && isEnd(e) && !yield(commitEnd{ts, at, e.size}) {
+			if e, ok := readEntry(b[at:]); ok && isEnd(e) && !yield(place{ts, at, e.size}) {
 				return
 			}
 		}
 	}
 }
 
-func sealedIn(b []byte, within span, s *seals) map[uint64]bool {
-	found := map[uint64]bool{}
-	for at := range shaped(b, sealKey, bitTxn, sealSize, sealSize) {
-		if ts := tsAt(b[at:], sealKey); ts <= within.last || ts > within.most {
-			continue
-		}
-		if e, ok := readEntry(b[at:]); ok && s.proves(e) {
-			found[e.ts] = true
+// sealsIn finds the seals of commits within the span.
+func sealsIn(b []byte, within span, s *seals) iter.Seq[place] {
+	return func(yield func(place) bool) {
+		for at := range shaped(b, sealKey, bitTxn, sealSize, sealSize) {
+			if ts := tsAt(b[at:], sealKey); ts <= within.last || ts > within.most {
+				continue
+			}
+			if e, ok := readEntry(b[at:]); ok && s.proves(e) && !yield(place{e.ts, at, e.size}) {
+				return
+			}
 		}
 	}
-	return found
 }
 
 // shaped finds where entries of that key, meta and size of value could begin,

@@ -1,0 +1,280 @@
+package kv
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/pb"
+	"google.golang.org/protobuf/proto"
+)
+
+// salvage moves the database to a fresh directory that holds all that can be
+// read, under the same keys, and puts the damaged one into the quarantine:
+//
+//  1. every block of every table and every log is read;
+//  2. the fresh directory, beside the old one, gets the tables that are whole
+//     and logs without what is broken;
+//  3. Badger opens it, takes in what can be read of the broken tables wherever
+//     there is nothing newer, and closes it, so that all of it is synced;
+//  4. the directories change places, in one rename;
+//  5. the old one moves to the quarantine.
+//
+// Until 4 nothing of the old directory is changed, and after a crash all of it
+// is done again; a crash after 4 leaves 5 to the next start.
+func (db *DB) salvage(ctx context.Context, why error) error {
+	db.log.Error("database is damaged: salvaging what can be read", "dir", db.dir.path, "error", why)
+	found, err := db.dir.inspect(true, db.opts.Magic)
+	if err != nil {
+		return err
+	}
+	if len(found.found) == 0 && !errors.Is(why, errDied) {
+		found.findf(".", 0, 0, "%v", why)
+	}
+	fresh, err := db.newDirectory(ctx)
+	if err != nil {
+		return fmt.Errorf("make a fresh directory: %w", err)
+	}
+	report, err := db.refill(ctx, fresh, found)
+	if err != nil {
+		return errors.Join(err, fresh.close(), os.RemoveAll(fresh.path))
+	}
+	return db.replaceBy(fresh, report, found)
+}
+
+// refill brings into the fresh directory what can be read of the old one.
+func (db *DB) refill(ctx context.Context, fresh *directory, found *inspection) (*Damage, error) {
+	report, err := db.dir.damage()
+	if err != nil {
+		return nil, err
+	}
+	size, err := db.dir.recoverySize()
+	if err != nil {
+		return nil, err
+	}
+	lost, err := db.copyLogs(fresh, found)
+	if err != nil {
+		return nil, fmt.Errorf("copy logs: %w", err)
+	}
+	if err := db.copyTables(fresh, found); err != nil {
+		return nil, fmt.Errorf("copy tables: %w", err)
+	}
+	sealed := newSeals()
+	reached, restored, err := db.restore(ctx, fresh, found, size, sealed)
+	if err != nil {
+		return nil, fmt.Errorf("restore: %w", err)
+	}
+	report.At = time.Now().UTC().Format(time.RFC3339)
+	report.Found = append(report.Found, found.found...)
+	slices.SortFunc(lost, func(a, b CommitRange) int { return cmp.Compare(a.First, b.First) })
+	report.Lost = append(report.Lost, lost...)
+	report.Restored += restored
+	h, err := fresh.createHead(head{
+		epoch: found.head.epoch, highWater: reached, magic: db.opts.Magic, secret: sealed.secret,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return report, h.file.Close()
+}
+
+// copyLogs writes the logs without what is broken.
+func (db *DB) copyLogs(fresh *directory, found *inspection) ([]CommitRange, error) {
+	s := salvagedLogs{sealed: found.sealed, last: found.flushed, most: found.flushed + found.room + 1, acked: found.head.highWater}
+	for _, log := range found.logs {
+		err := db.dir.readFile(log.name, func(data []byte, _ []Finding) error {
+			return writeFile(filepath.Join(fresh.path, log.name), s.clean(data))
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	s.skipTo(s.acked + 1)
+	return s.lost, nil
+}
+
+// copyTables takes over the tables that are whole, and writes a manifest that
+// names them alone.
+func (db *DB) copyTables(fresh *directory, found *inspection) error {
+	var set pb.ManifestChangeSet
+	for _, t := range found.tables {
+		if t.broken {
+			continue
+		}
+		if err := takeOver(filepath.Join(db.dir.path, t.name()), filepath.Join(fresh.path, t.name())); err != nil {
+			return err
+		}
+		set.Changes = append(set.Changes, &pb.ManifestChange{Id: t.id, Op: pb.ManifestChange_CREATE, Level: t.level})
+	}
+	body, err := proto.Marshal(&set)
+	if err != nil {
+		return err
+	}
+	data := binary.BigEndian.AppendUint16([]byte("Bdgr"), db.opts.Magic)
+	data = binary.BigEndian.AppendUint16(data, badgerVersion)
+	data = binary.BigEndian.AppendUint32(data, uint32(len(body)))
+	data = binary.BigEndian.AppendUint32(data, crc32.Checksum(body, castagnoli))
+	return fresh.replace(badger.ManifestFilename, append(data, body...))
+}
+
+// takeOver gives a file a second name, or where that is not to be had copies it.
+func takeOver(from, to string) error {
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return writeFile(to, data)
+}
+
+// restore lets Badger replay the logs, adds what the broken tables still tell,
+// and closes it again, so that all is in synced tables.
+func (db *DB) restore(ctx context.Context, fresh *directory, found *inspection, size int64, sealed *seals) (reached uint64, restored int, err error) {
+	opts := db.opts
+	opts.Dir = fresh.path
+	opts.MemTableSize = max(opts.MemTableSize, size)
+	fault := newAlarm(fresh.noteFence)
+	b, err := openBadger(opts.badgerOptions(&badgerLog{log: db.log, fail: fault.raise}), fresh)
+	if err != nil {
+		return 0, 0, err
+	}
+	r := restorer{badger: b, sealed: sealed, newest: map[string]uint64{}, most: opts.MaxCommit}
+	err = errors.Join(r.tables(db.dir, found), r.flush())
+	reached = b.MaxVersion()
+	err = errors.Join(err, closeBadger(ctx, b, fault.raised, fault.cause))
+	if err == nil {
+		err = fresh.nothingLeft()
+	}
+	return reached, r.restored, err
+}
+
+// restorer writes entries of broken tables as new commits, where nothing newer
+// is known of their keys. Their own versions could not be kept: a compaction
+// may already have dropped a newer deletion that hid them.
+type restorer struct {
+	badger   *badger.DB
+	sealed   *seals
+	newest   map[string]uint64 // versions of what was restored
+	pending  []tableEntry
+	bytes    int
+	most     int // bytes of a commit
+	restored int
+}
+
+// tables reads the broken tables, and of those that no manifest names, since
+// its end is cut off, what belongs to commits that are gone. The rest of such a
+// table is older than the tables that replaced it.
+func (r *restorer) tables(d *directory, found *inspection) error {
+	named := map[uint64]bool{}
+	for _, t := range found.tables {
+		named[t.id] = true
+		if !t.broken {
+			continue
+		}
+		if err := r.table(d, t, r.take); err != nil {
+			return err
+		}
+	}
+	present, err := d.tables()
+	if err != nil {
+		return err
+	}
+	for _, t := range present {
+		if named[t.id] {
+			continue
+		}
+		if err := r.table(d, t, r.takeFrom(found.gone)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *restorer) takeFrom(gone []CommitRange) func(tableEntry) error {
+	return func(e tableEntry) error {
+		for _, g := range gone {
+			if e.ts >= g.First && e.ts <= g.Last {
+				return r.take(e)
+			}
+		}
+		return nil
+	}
+}
+
+func (r *restorer) table(d *directory, t tableFile, take func(tableEntry) error) error {
+	err := d.readFile(t.name(), func(data []byte, _ []Finding) error {
+		return tableReader{entry: take, broken: func(int64, int64, error) {}}.read(data)
+	})
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (r *restorer) take(e tableEntry) error {
+	if bytes.Equal(e.key, sealKey) || bytes.HasPrefix(e.key, endKey) || e.ts <= r.newest[string(e.key)] {
+		return nil
+	}
+	newer, err := r.has(e)
+	if err != nil || newer {
+		return err
+	}
+	r.newest[string(e.key)] = e.ts
+	r.pending = append(r.pending, e)
+	r.restored++
+	if r.bytes += len(e.key) + len(e.value) + minTransaction; r.bytes > r.most {
+		return r.flush()
+	}
+	return nil
+}
+
+// has reports whether the database knows a version of e's key, a deletion
+// included, that is as new. What was restored before has a new version; then
+// the older one was compared above.
+func (r *restorer) has(e tableEntry) (newer bool, err error) {
+	if _, ours := r.newest[string(e.key)]; ours {
+		return false, nil
+	}
+	txn := r.badger.NewTransaction(false)
+	defer txn.Discard()
+	it := txn.NewKeyIterator(e.key, badger.IteratorOptions{AllVersions: true})
+	defer it.Close()
+	it.Rewind()
+	return it.Valid() && it.Item().Version() >= e.ts, nil
+}
+
+// flush commits what is pending.
+func (r *restorer) flush() error {
+	if len(r.pending) == 0 {
+		return nil
+	}
+	txn := r.badger.NewTransaction(true)
+	defer txn.Discard()
+	for _, e := range r.pending {
+		var err error
+		if e.deleted {
+			err = txn.Delete(e.key)
+		} else {
+			err = txn.Set(e.key, e.value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	r.pending, r.bytes = nil, 0
+	if err := txn.Set(sealKey, r.sealed.of(txn.ReadTs()+1)); err != nil {
+		return err
+	}
+	return commitTxn(txn)
+}

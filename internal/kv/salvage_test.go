@@ -1,0 +1,208 @@
+package kv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestSalvagedLogKeepsWhatCanBeRead flips a bit of a log of several commits:
+// all of their entries but the one that was hit are in the cleaned log.
+func TestSalvagedLogKeepsWhatCanBeRead(t *testing.T) {
+	s, rng := newSeals(), rand.New(rand.NewPCG(5, 5))
+	log, want := make([]byte, walHeader), map[string]uint64{}
+	for ts := uint64(1); ts <= 8; ts++ {
+		for n := range 1 + rng.IntN(6) {
+			key := fmt.Sprintf("%d/%d", ts, n)
+			want[key] = ts
+			log = appendEntry(log, bitTxn, []byte(key), ts, bytes.Repeat(appendEnd(nil, ts+2), rng.IntN(20)))
+		}
+		log = appendEnd(appendEntry(log, bitTxn, sealKey, ts, s.of(ts)), ts)
+	}
+	cost := map[int]int{}
+	for at := walHeader; at < len(log); at += 1 + rng.IntN(5) {
+		broken := bytes.Clone(log)
+		broken[at] ^= 1 << rng.IntN(8)
+		salvage := salvagedLogs{sealed: s, most: 100, acked: 8}
+		found := entriesOfLog(t, salvage.clean(broken))
+		missing := maps.Clone(want)
+		for key, ts := range found {
+			if want[key] != ts {
+				t.Fatalf("flip at %d: an entry %q of commit %d that nobody wrote", at, key, ts)
+			}
+			delete(missing, key)
+		}
+		cost[len(missing)]++
+		if n := len(salvage.lost); len(missing) > 1 || n == 0 || n > 2 { // the commit after a broken end may be whole or not
+			t.Errorf("flip at %d: %v are gone, commits %v", at, missing, salvage.lost)
+		}
+	}
+	if t.Logf("flips by the entries they cost: %v", cost); cost[1] == 0 {
+		t.Error("no flip cost anything")
+	}
+}
+
+// entriesOfLog replays a log as Badger does, and demands that all of it can be.
+func entriesOfLog(t *testing.T, log []byte) map[string]uint64 {
+	t.Helper()
+	found := map[string]uint64{}
+	for at := walHeader; at < len(log); {
+		_, size, ok := readTransaction(log[at:])
+		if !ok {
+			t.Fatalf("byte %d of %d cannot be replayed", at, len(log))
+		}
+		for end := at + size; at < end; {
+			e, _ := readEntry(log[at:])
+			if !e.ends() && !bytes.Equal(e.key, sealKey) {
+				found[string(e.key)] = e.ts
+			}
+			at += e.size
+		}
+	}
+	return found
+}
+
+// TestSalvageTakesNoOlderVersion breaks the index of a table that holds old
+// versions of keys: newer ones and deletions in other files stay in force.
+func TestSalvageTakesNoOlderVersion(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	opts.Magic = 3
+	filled(t, opts, 900) // one table
+	old := aTable(t, opts.Dir)
+	db, err := Open(t.Context(), opts)
+	must(t, err)
+	q := Attach(db, &writer{})
+	mustCommit(t, q, &write{set: map[string]string{numbered(1): "newer"}, delete: []string{numbered(2)}})
+	must(t, db.Close())
+	flip(t, old, -100)
+	db = openTest(t, opts)
+	wantValue(t, db, numbered(1), "newer")
+	wantValue(t, db, numbered(3), strings.Repeat("v", 1000))
+	if _, err := db.Get([]byte(numbered(2))); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a deleted key is back: %v", err)
+	}
+	if d := db.Damage(); d == nil || d.Restored < 890 {
+		t.Errorf("%+v", d)
+	}
+}
+
+// TestStartsThatDied: a start that dies leaves its count; the next reads every
+// block, the one after that takes a fresh directory, and neither blames a
+// healthy database.
+func TestStartsThatDied(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	filled(t, opts, 2300)
+	count := func(died string) { must(t, os.WriteFile(filepath.Join(opts.Dir, startsName), []byte(died), 0o600)) }
+	for _, died := range []string{"1", "2", ""} {
+		count(died)
+		inode := birth(t, opts.Dir)
+		db, err := Open(t.Context(), opts)
+		must(t, err)
+		if got := len(keysOf(t, db, Scan{})); got != 2300 || db.Damage() != nil {
+			t.Errorf("died %q: %d keys, %+v", died, got, db.Damage())
+		}
+		if moved := birth(t, opts.Dir) != inode; moved != (died == "2") {
+			t.Errorf("died %q: moved %t", died, moved)
+		}
+		if _, err := os.Stat(filepath.Join(opts.Dir, startsName)); err == nil {
+			t.Errorf("died %q: the count is still there", died)
+		}
+		must(t, db.Close())
+	}
+	// What only a look at every block shows.
+	flip(t, aTable(t, opts.Dir), 5000)
+	count("1")
+	wantFound(t, opts, ".sst bytes")
+}
+
+func wantFound(t *testing.T, opts Options, text string) {
+	t.Helper()
+	db := openTest(t, opts)
+	if d := db.Damage(); d == nil || !strings.Contains(describe(d.Found), text) {
+		t.Errorf("%+v", d)
+	}
+}
+
+// TestFailedStartsAreNotDead: an Open that returns an error does not count.
+func TestFailedStartsAreNotDead(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	filled(t, opts, 10)
+	other := opts
+	other.Magic = 9
+	for range 3 {
+		if _, err := Open(t.Context(), other); !errors.Is(err, ErrFormat) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(opts.Dir, startsName)); err == nil {
+		t.Error("the count is still there")
+	}
+}
+
+// TestInterruptedSalvage leaves what a crash does at its steps.
+func TestInterruptedSalvage(t *testing.T) {
+	original := newDamaged(t)
+	t.Run("before the directories changed places", func(t *testing.T) {
+		d := original.copy(t)
+		flip(t, d.log, 20_000)
+		must(t, os.MkdirAll(d.opts.Dir+freshSuffix, 0o700))
+		must(t, os.WriteFile(filepath.Join(d.opts.Dir+freshSuffix, unfinishedName), nil, 0o600))
+		wantSalvaged(t, d.opts, "and commit", 1)
+	})
+	t.Run("after it", func(t *testing.T) {
+		d, broken := original.copy(t), original.copy(t)
+		must(t, os.Rename(broken.opts.Dir, d.opts.Dir+freshSuffix))
+		db := openTest(t, d.opts)
+		if db.Damage() != nil {
+			t.Error("the healthy one is blamed")
+		}
+		left, err := filepath.Glob(filepath.Join(filepath.Dir(d.opts.Dir), "quarantine", "*", "*.mem"))
+		if err != nil || len(left) != 1 {
+			t.Errorf("quarantine has %v, %v", left, err)
+		}
+	})
+}
+
+// TestLockOfAReplacedDirectory: who waited for the old directory's lock gets
+// the new one's.
+func TestLockOfAReplacedDirectory(t *testing.T) {
+	root := t.TempDir()
+	dir, fresh := filepath.Join(root, "db"), filepath.Join(root, "fresh")
+	must(t, errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(fresh, 0o700)))
+	old, err := lockDir(t.Context(), dir, 0)
+	must(t, err)
+	held, err := lockDir(t.Context(), fresh, 0)
+	must(t, err)
+	got := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		f, err := lockDir(ctx, dir, time.Minute)
+		if err == nil {
+			err = errors.Join(errors.New("locked"), f.Close())
+		}
+		got <- err
+	}()
+	time.Sleep(2 * lockRetry) // it waits for the old one; if not yet, the test proves less
+	must(t, unix.Renameat2(unix.AT_FDCWD, fresh, unix.AT_FDCWD, dir, unix.RENAME_EXCHANGE))
+	must(t, old.Close())
+	select {
+	case err := <-got:
+		t.Errorf("got in beside the holder of the new directory: %v", err)
+	case <-time.After(3 * lockRetry):
+	}
+	cancel()
+	if err := <-got; !errors.Is(err, ErrLocked) {
+		t.Error(err)
+	}
+	must(t, held.Close())
+}
