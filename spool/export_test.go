@@ -1,6 +1,10 @@
 package spool
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/remora-mq/remora/message"
+)
 
 // Overdrawn watches for commits that write more than their operations declared.
 // It returns the first one, described, or "".
@@ -91,4 +95,38 @@ func (s *Spool) DuringARead(topic string, fn func()) {
 	if err := s.enterBlocks(l, r); err != nil {
 		panic(err)
 	}
+}
+
+// AgeTo makes the spool as old as if upTo messages had been accepted and
+// confirmed, on topic "old".
+func (s *Spool) AgeTo(upTo uint64) error { return s.commit(s.life, &age{upTo}) }
+
+type age struct{ upTo uint64 }
+
+func (a *age) size() int { return 2 * fixedSize }
+
+func (a *age) apply(c *commit) {
+	s := c.s
+	l := s.laneFor("old")
+	l.counts.accepted, l.counts.confirmed = a.upTo, a.upTo
+	c.touch(l)
+	s.head.highWater = a.upTo
+	s.settled.low = a.upTo >> bitmapShift
+	clear(s.settled.ranges)
+	for seq := s.settled.low << bitmapShift; seq <= a.upTo; seq++ {
+		c.ranges[s.settled.set(seq)] = true
+	}
+}
+
+func (a *age) synced(*Spool) {}
+
+// NextLife is how an opening changes an epoch, on the volume it was on or another.
+func NextLife(epoch uint32, sameVolume bool) (next uint32, sameID bool) {
+	h := head{spoolID: message.SpoolID{1}, epoch: epoch, device: 1, inode: 1}
+	inode := uint64(2)
+	if sameVolume {
+		inode = 1
+	}
+	h.nextLife(1, inode)
+	return h.epoch, h.spoolID == message.SpoolID{1}
 }

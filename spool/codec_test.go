@@ -1,0 +1,226 @@
+package spool
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// Each codec is fuzzed in the same way: bytes behind a right CRC never make it
+// panic, and what it reads is what it writes and reads again. testdata/fuzz has
+// one of each kind.
+
+// stable fails when v is not decoded to the same again after it was encoded.
+// Bytes that are refused have to be so with errDamaged.
+func stable[T any](t *testing.T, body []byte, decode func([]byte) (T, error), encode func(T) []byte) {
+	t.Helper()
+	v, err := decode(seal(bytes.Clone(body)))
+	if err != nil {
+		if !errors.Is(err, errDamaged) && !errors.Is(err, ErrFormat) && !errors.Is(err, message.ErrCorrupt) && !errors.Is(err, message.ErrVersion) {
+			t.Fatalf("refused with %v", err)
+		}
+		return
+	}
+	again, err := decode(encode(v))
+	if err != nil || !reflect.DeepEqual(again, v) {
+		t.Fatalf("%+v became %+v, %v", v, again, err)
+	}
+}
+
+func FuzzHead(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte) {
+		stable(t, b, decodeHead, func(h head) []byte { return h.encode() })
+	})
+}
+
+func FuzzLane(f *testing.F) {
+	type durable struct {
+		topic             string
+		counts            counts
+		cursor, attempted uint64
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		decode := func(b []byte) (durable, error) {
+			l, err := decodeLane(7, b)
+			if err != nil {
+				return durable{}, err
+			}
+			return durable{l.topic, l.counts, l.cursor, l.attempted}, nil
+		}
+		stable(t, b, decode, func(d durable) []byte {
+			return (&lane{topic: d.topic, counts: d.counts, cursor: d.cursor, attempted: d.attempted}).encode()
+		})
+	})
+}
+
+func FuzzIndex(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte) { stable(t, b, decodeIndex, index.encode) })
+}
+
+func FuzzBitmap(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte) { stable(t, b, decodeBitmap, (*bitmap).encode) })
+}
+
+func FuzzKeys(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte) { stable(t, b, decodeKeys, encodeKeys) })
+}
+
+func FuzzChunkSet(f *testing.F) {
+	decode := func(b []byte) (payload, error) {
+		set, chunks, err := decodeChunkSet(b)
+		return payload{set: set, chunks: chunks}, err
+	}
+	f.Fuzz(func(t *testing.T, b []byte) { stable(t, b, decode, func(p payload) []byte { return p.encode() }) })
+}
+
+func FuzzReceipts(f *testing.F) {
+	decode := func(b []byte) (all []receipt, err error) {
+		err = receipts(b, func(r receipt) bool { all = append(all, r); return true })
+		return all, err
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		stable(t, b, decode, func(all []receipt) (b []byte) {
+			for _, r := range all {
+				b = appendReceipt(b, &r)
+			}
+			return seal(b)
+		})
+	})
+}
+
+func FuzzDeadLetter(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte) {
+		stable(t, b, decodeDead, func(d deadLetter) []byte {
+			if d.record.PayloadSize > 0 {
+				return reencoded(b) // its payload is elsewhere
+			}
+			return encodeDead(&ending{receipt: d.receipt}, d.reason, &d.record.Message)
+		})
+	})
+}
+
+func reencoded(b []byte) []byte { return seal(bytes.Clone(b)) }
+
+func FuzzBlock(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var all []message.Record
+		err := records(b, func(r message.Record) { all = append(all, r) })
+		if err != nil {
+			return
+		}
+		again := newBlock(1, 1, len(b))
+		for i := range all {
+			if all[i].PayloadSize > 0 {
+				return
+			}
+			again.add(&all[i].Message, nil)
+		}
+		n := 0
+		if err := records(again.value, func(r message.Record) {
+			if !reflect.DeepEqual(r, all[n]) {
+				t.Fatalf("%+v became %+v", all[n], r)
+			}
+			n++
+		}); len(all) > 0 && err != nil || n != len(all) {
+			t.Fatalf("%d of %d records: %v", n, len(all), err)
+		}
+	})
+}
+
+// One of each: what the seeds are made of, and what each codec has to carry whole.
+func TestCodecsCarryEverything(t *testing.T) {
+	at := time.UnixMilli(1_760_000_000_123)
+	id := message.NewID(message.SpoolID{1, 2, 3, 4, 5}, 6, 7, at)
+	m := &message.Message{
+		ID: id, Seq: 7, AcceptedAt: at, Topic: "t", Tag: "tag", Keys: []string{"k"}, OrderingKey: "o",
+		ContentType: "text/plain", TraceParent: "00-0", Properties: []message.Property{{Name: "p", Value: "ü"}}, Body: []byte{0, 255},
+	}
+	r := receipt{seq: 7, Receipt: message.Receipt{
+		ID: id, Topic: "t", State: message.StateConfirmed, AcceptedAt: at, SettledAt: at, Attempts: 3, LastError: "no", MaybeSent: true,
+		Confirmation: &message.Confirmation{MessageID: "other", OffsetMessageID: "o", Queue: "b/0", Offset: -1},
+	}}
+	for range 20 {
+		r.History.Add(message.Event{At: at, Name: "attempt", Outcome: message.OutcomeUnknown, Detail: "no"})
+	}
+	own := r
+	own.Confirmation = &message.Confirmation{MessageID: id.String(), OffsetMessageID: "o", Queue: "b/0", Offset: 1 << 40}
+
+	h := head{spoolID: message.SpoolID{1, 2, 3, 4, 5}, device: 1 << 63, inode: 2, epoch: message.MaxEpoch, highWater: 1 << 40, lowRange: 4, topics: 5, keysGone: 6}
+	got, err := decodeHead(h.encode())
+	carried(t, "head", got, h, err)
+
+	l := &lane{id: 9, topic: "t", counts: counts{1, 2, 3, 4, 5, 6, 7, 8}, cursor: 9, attempted: 10}
+	l2, err := decodeLane(9, l.encode())
+	carried(t, "lane", []any{l2.id, l2.topic, l2.counts, l2.cursor, l2.attempted, l2.attemptedAtOpen}, []any{l.id, l.topic, l.counts, l.cursor, l.attempted, l.attempted}, err)
+
+	x, err := decodeIndex(index{topic: 1 << 31, count: 65535}.encode())
+	carried(t, "index", x, index{topic: 1 << 31, count: 65535}, err)
+
+	keys := []keyEntry{{keyHash{1}, keyRef{2, 3, id, 4}}, {keyHash{5}, keyRef{6, 7, id, 8}}}
+	k2, err := decodeKeys(encodeKeys(keys))
+	carried(t, "keys", k2, keys, err)
+
+	b := new(bitmap)
+	b.set(0)
+	b.set(4095)
+	b2, err := decodeBitmap(b.encode())
+	carried(t, "bitmap", b2, b, err)
+	b2, err = decodeBitmap(fullBitmap.encode())
+	carried(t, "full bitmap", b2, fullBitmap, err)
+
+	p := payload{set: 1 << 63, chunks: 32}
+	set, chunks, err := decodeChunkSet(p.encode())
+	carried(t, "chunk set", payload{set: set, chunks: chunks}, p, err)
+
+	var rs []receipt
+	err = receipts(seal(appendReceipt(appendReceipt(nil, &r), &own)), func(r receipt) bool { rs = append(rs, r); return true })
+	carried(t, "receipts", rs, []receipt{r, own}, err)
+
+	d, err := decodeDead(encodeDead(&ending{receipt: r}, "REFUSED", m))
+	carried(t, "dead letter", d, deadLetter{reason: "REFUSED", receipt: r, record: message.Record{Message: *m}}, err)
+
+	bl := newBlock(1, 7, 10)
+	bl.add(m, nil)
+	bl.add(m, message.AppendPayload(nil, m))
+	var all []message.Record
+	err = records(bl.value, func(r message.Record) { all = append(all, r) })
+	carried(t, "block", all, []message.Record{{Message: *m}, message.ExternalRecord(m, message.AppendPayload(nil, m))}, err)
+}
+
+func carried(t *testing.T, what string, got, want any, err error) {
+	t.Helper()
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%s: %+v became %+v, %v", what, want, got, err)
+	}
+}
+
+// Every flipped bit and every cut is noticed.
+func TestDamageOfAnEntryIsNoticed(t *testing.T) {
+	h := head{highWater: 5}
+	whole := h.encode()
+	for i := range len(whole) * 8 {
+		b := bytes.Clone(whole)
+		b[i/8] ^= 1 << (i % 8)
+		if _, err := decodeHead(b); !errors.Is(err, errDamaged) {
+			t.Errorf("bit %d: %v", i, err)
+		}
+	}
+	for n := range whole {
+		if _, err := decodeHead(whole[:n]); !errors.Is(err, errDamaged) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}
+
+func TestNewerFormatIsRefused(t *testing.T) {
+	h := head{highWater: 5}
+	b := h.encode()
+	b[0]++
+	if _, err := decodeHead(seal(b[:len(b)-4])); !errors.Is(err, ErrFormat) {
+		t.Fatal(err)
+	}
+}
