@@ -130,3 +130,13 @@ func NextLife(epoch uint32, sameVolume bool) (next uint32, sameID bool) {
 	h.nextLife(1, inode)
 	return h.epoch, h.spoolID == message.SpoolID{1}
 }
+
+// Prefixes are the kinds of entries in the database.
+func Prefixes() (all []string) {
+	for _, p := range [][]byte{
+		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, endedPrefix, receiptPrefix, keyPrefix,
+	} {
+		all = append(all, string(p))
+	}
+	return all
+}
