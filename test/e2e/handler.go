@@ -1,0 +1,195 @@
+package e2e
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// handlerTimeout is the subscriptions' timeout; a handler that takes nearly as
+// long can't know whether its 200 counted.
+const (
+	handlerTimeout = 4 * time.Second
+	surelyInTime   = 3 * time.Second
+)
+
+// handler is the application that consumes.
+type handler struct {
+	facts  *history
+	choose func(*visit) answer
+	server *http.Server
+	addr   string
+}
+
+// visit is a call of the handler that is to be answered.
+type visit struct {
+	w     http.ResponseWriter
+	r     *http.Request
+	id    string
+	facts *history
+	call  *call
+	nth   int // call of this message, from 1
+}
+
+// answer ends a visit: with done, or as something that is not a 200.
+type answer func(*visit)
+
+func startHandler(t *testing.T, facts *history, choose func(*visit) answer) *handler {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &handler{facts: facts, choose: choose, addr: ln.Addr().String()}
+	h.server = &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = h.server.Serve(ln) // until it is closed
+	}()
+	t.Cleanup(func() {
+		_ = h.server.Close() // nothing is to be saved
+		<-ended
+	})
+	return h
+}
+
+// url is the handler's for a topic.
+func (h *handler) url(topic string) string { return "http://" + h.addr + "/" + topic }
+
+// ServeHTTP notes the call before it answers it.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the sidecar was killed while it sent
+	}
+	c := delivered(r.Header, body)
+	v := &visit{w: w, r: r, id: r.Header.Get("Mq-Message-Id"), facts: h.facts}
+	if key := r.Header.Get("Idempotency-Key"); key != strconv.Quote(v.id) {
+		h.facts.complain("delivery of %s has Idempotency-Key %s", v.id, key)
+	}
+	if r.URL.Path != "/"+c.topic {
+		h.facts.complain("%s of topic %s was delivered to %s", v.id, c.topic, r.URL.Path)
+	}
+	v.call, v.nth = h.facts.begin(v.id, c)
+	h.choose(v)(v)
+}
+
+// draw is a number below n that follows from the seed, the message's content
+// and how often it was called for.
+func (v *visit) draw(seed uint64, n uint64) uint64 {
+	mixed := binary.LittleEndian.Uint64(v.call.digest[:]) ^ (seed+uint64(v.nth))*0x9E3779B97F4A7C15
+	return (mixed >> 8) % n
+}
+
+// done is the only answer that may be an ack.
+func done(v *visit) { v.finish(true, func() { v.w.WriteHeader(http.StatusOK) }) }
+
+func (v *visit) finish(answered bool, write func()) {
+	v.facts.end(v.id, v.call, answered)
+	write()
+}
+
+// status answers with one that is not an ack.
+func status(code int) answer {
+	return func(v *visit) { v.finish(false, func() { v.w.WriteHeader(code) }) }
+}
+
+// after answers later.
+func after(wait time.Duration, then answer) answer {
+	return func(v *visit) {
+		select {
+		case <-time.After(wait):
+		case <-v.r.Context().Done(): // the sidecar is gone
+		}
+		then(v)
+	}
+}
+
+// silence gives no answer until the sidecar gives up.
+func silence(v *visit) {
+	<-v.r.Context().Done()
+	v.finish(false, func() {})
+}
+
+// until answers when the channel is closed, and never if the sidecar goes first.
+func until(open <-chan struct{}, then answer) answer {
+	return func(v *visit) {
+		select {
+		case <-open:
+			then(v)
+		case <-v.r.Context().Done():
+			v.finish(false, func() {})
+		}
+	}
+}
+
+// wait asks for a pause.
+func wait(v *visit) {
+	v.w.Header().Set("Retry-After", "1")
+	status(http.StatusServiceUnavailable)(v)
+}
+
+// reset breaks the connection after the whole request was read.
+func reset(v *visit) {
+	v.hijack(func(conn net.Conn) {
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0) // the close shall be a reset
+		}
+	})
+}
+
+// torn begins a 200 and does not end it.
+func torn(v *visit) {
+	v.hijack(func(conn net.Conn) {
+		_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"))
+	})
+}
+
+func (v *visit) hijack(do func(net.Conn)) {
+	v.finish(false, func() {
+		conn, _, err := http.NewResponseController(v.w).Hijack()
+		if err != nil {
+			return // the sidecar was killed
+		}
+		do(conn)
+		_ = conn.Close()
+	})
+}
+
+// moody fails about one call in ten, in every way there is.
+func moody(seed uint64) func(*visit) answer {
+	failures := []answer{
+		status(http.StatusInternalServerError), status(http.StatusInternalServerError), status(http.StatusNotFound),
+		status(http.StatusAccepted), status(http.StatusNoContent), status(http.StatusFound), reset, reset, torn, wait,
+	}
+	return func(v *visit) answer {
+		switch n := v.draw(seed, 1000); {
+		case n < 90:
+			return failures[n%uint64(len(failures))]
+		case n < 93:
+			return silence
+		case n < 130:
+			return after(300*time.Millisecond, done)
+		default:
+			return done
+		}
+	}
+}
+
+// stubborn fails the first two calls of every tenth message, long enough apart
+// that the message goes back to the broker.
+func stubborn(seed uint64) func(*visit) answer {
+	return func(v *visit) answer {
+		first := *v
+		first.nth = 0
+		if v.nth <= 2 && first.draw(seed, 10) == 0 {
+			return status(http.StatusInternalServerError)
+		}
+		return done
+	}
+}
