@@ -127,7 +127,7 @@ func (w *traffic) answered(number int, r receipt) {
 
 func (w *traffic) cancel(number int) error {
 	w.set(number, func(f *fate) { f.cancel = maybeCancelled })
-	r, err := w.side().cancel(w.now()[number].id)
+	r, err := w.side().cancel(w.get(number).id)
 	if err != nil {
 		return err
 	}

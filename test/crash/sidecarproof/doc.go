@@ -1,14 +1,16 @@
 // Package sidecarproof holds the evidence that the sidecar keeps its promise
-// to applications: everything here goes through the built program and its HTTP
-// API, and nothing looks into its files.
+// to applications: everything goes through the built program and its HTTP API,
+// and nothing looks into its files.
 //
 // Clients post messages, with and without idempotency keys, alone and in
 // batches, and cancel some. What they were answered is kept in a journal. Then
 // the power is cut (the spool lies on a powerfs mount) or the process is
 // killed. A sidecar that is started on what survived must agree with the
 // journal: every accepted message is known and arrives at a handler byte for
-// byte, once; every cancelled one does not; a retry with the same key gets the
-// same message ID; nothing arrives that was not sent; the ledger balances.
+// byte, once; no cancelled one does; a retry with the same key gets the same
+// message ID; nothing arrives that was not sent; the ledger balances.
+//
+// Both sides of the crash table have a test a row, in crashtable_test.go.
 //
 // # Small memtables
 //
@@ -21,8 +23,9 @@
 //
 // # Red
 //
-// Each finding has a kind. TestPowerLossWithoutSyncs runs the same search on a
-// sidecar built with remora_nosync, and fails unless messages are found lost.
+// TestPowerLossWithoutSyncs runs the same search on a sidecar built with
+// remora_nosync, and fails unless it finds accepted messages lost. kill -9
+// proves nothing about syncs, only about what is done before an answer.
 //
 // REMORA_TEST_LONG=1 runs the long form; REMORA_TEST_KEEP=DIR keeps the states
 // in which something was found.

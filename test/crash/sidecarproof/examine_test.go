@@ -34,8 +34,9 @@ type state struct {
 	what  string // where it comes from
 	fates []fate
 	sizes sizes
-	reply *application // that has been called before; nil: a new one
-	extra []string     // more subscriptions
+	reply *application       // that has been called before; nil: a new one
+	extra []string           // more subscriptions
+	until func(*client) bool // something else to wait for; nil: nothing
 }
 
 // report is what a sidecar that was started on a state did.
@@ -47,7 +48,7 @@ type report struct {
 }
 
 func (r *report) find(k kind, format string, args ...any) {
-	const enough = 20
+	const enough = 5
 	if len(r.findings) < enough {
 		r.findings = append(r.findings, finding{k, fmt.Sprintf(format, args...)})
 	}
@@ -210,7 +211,7 @@ func (e *examination) missing() (numbers []int) {
 // it: every ID the ledger says was confirmed.
 func (e *examination) settled() bool {
 	l, err := e.ledger()
-	return err == nil && l.held() == 0 && l.Total.Confirmed == e.app.ids()
+	return err == nil && l.held() == 0 && l.Total.Confirmed == e.app.ids() && (e.until == nil || e.until(e.client))
 }
 
 // delivered looks at what the handlers were given, and at the ledger when all

@@ -51,6 +51,12 @@ func (j *journal) set(n int, change func(*fate)) {
 	change(&j.fates[n])
 }
 
+func (j *journal) get(n int) fate {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.fates[n]
+}
+
 // now returns a copy.
 func (j *journal) now() []fate {
 	j.mu.Lock()

@@ -1,0 +1,94 @@
+package sidecarproof
+
+import (
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+// littleSizes keep what thousands of messages take small.
+var littleSizes = sizes{large: 4 << 10, huge: 90 << 10}
+
+// succession is the sidecars that follow each other on one directory.
+type succession struct {
+	mu   sync.Mutex
+	now  *client
+	next chan struct{} // closed when there is another, or when there will be none
+}
+
+func (s *succession) client() *client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now
+}
+
+// await waits for the next one.
+func (s *succession) await() {
+	s.mu.Lock()
+	next := s.next
+	s.mu.Unlock()
+	<-next
+}
+
+// follow makes c the one in use.
+func (s *succession) follow(c *client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = c
+	close(s.next)
+	s.next = make(chan struct{})
+}
+
+// TestKills kills a sidecar at random, while it accepts, forwards to the
+// embedded broker and delivers.
+func TestKills(t *testing.T) {
+	kills := inLong(20, 2000)
+	dir, app := t.TempDir(), newApplication(t, littleSizes)
+	rng := rand.New(rand.NewPCG(1, 5))
+	how := setup{program: shipped, dir: filepath.Join(dir, "data"), subscriptions: subscribe(app)}
+	line := &succession{next: make(chan struct{})}
+	w := &traffic{journal: &journal{}, sizes: littleSizes, until: 1 << 30, side: line.client, gone: line.await}
+
+	side := run(t, how, spawn(t))
+	line.follow(side.client)
+	w.start(1)
+	for range kills {
+		time.Sleep(time.Duration(20+rng.IntN(300)) * time.Millisecond)
+		side.kill()
+		if rng.IntN(4) == 0 { // and again while it recovers
+			side = launch(t, how, spawn(t))
+			time.Sleep(time.Duration(rng.IntN(60)) * time.Millisecond)
+			side.kill()
+		}
+		side = run(t, how, spawn(t))
+		if l, err := side.ledger(); err != nil || !l.Balanced {
+			t.Errorf("after a kill the ledger does not balance: %+v, %v", l, err)
+		}
+		line.follow(side.client)
+	}
+	w.stop()
+	side.kill()
+	for _, u := range w.untrue {
+		t.Error(u)
+	}
+	judgeKills(t, kills, state{dir: dir, what: "after the kills", fates: w.now(), sizes: littleSizes, reply: app})
+}
+
+func judgeKills(t *testing.T, kills int, s state) {
+	t.Helper()
+	r := examine(t, s)
+	for _, f := range r.findings {
+		t.Errorf("%s: %s", f.kind, f.text)
+	}
+	accepted, cancelled := totals(s.fates)
+	handled, calls := len(r.calls), 0
+	for _, c := range r.calls {
+		calls += len(c)
+	}
+	t.Logf("%d kills: of %d messages %d accepted, %d cancelled; %d handled, %d calls repeated", kills, len(s.fates), accepted, cancelled, handled, calls-handled)
+	if accepted < 10*kills || handled < accepted-cancelled-len(s.fates)/10 {
+		t.Errorf("too little was done between the kills")
+	}
+}
