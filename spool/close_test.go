@@ -1,0 +1,116 @@
+package spool_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+func TestCloseEndsEveryCallThatWaits(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	id := r.accept(draft("t", "x"))[0].ID
+	r.lease("t", 0)
+	if _, err := r.NextTopic(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	ended := make(chan error)
+	for _, call := range []func() error{
+		func() error { _, err := r.Lease(ctx, "t", spool.LeaseOptions{}); return err },
+		func() error { _, err := r.NextTopic(ctx); return err },
+		func() error { return r.Drained(ctx) },
+		func() error {
+			got, err := r.Wait(ctx, id)
+			if err == nil && got.State == message.StateInFlight {
+				err = spool.ErrClosed // it says how things stand instead
+			}
+			return err
+		},
+	} {
+		go func() { ended <- call() }()
+	}
+	if err := r.Spool.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		select {
+		case err := <-ended:
+			if !errors.Is(err, spool.ErrClosed) {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("a call waits on")
+		}
+	}
+	if _, err := r.Append(ctx, []spool.Draft{draft("t", "y")}); !errors.Is(err, spool.ErrClosed) {
+		t.Error(err)
+	}
+	if _, err := r.Cancel(ctx, id); !errors.Is(err, spool.ErrClosed) {
+		t.Error(err)
+	}
+	if err := r.Spool.Close(); err != nil {
+		t.Error("a second Close:", err)
+	}
+}
+
+// Close returns when what was confirmed is on disk, also without a commit to ride in.
+func TestCloseRecordsWhatWasConfirmed(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	id := r.accept(draft("t", "x"))[0].ID
+	r.confirm(r.lease("t", 0))
+	if err := r.Spool.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.kill()
+	if got, err := r.Receipt(t.Context(), id); err != nil || got.State != message.StateConfirmed {
+		t.Fatal(got.State, err)
+	}
+}
+
+func TestWaitHearsOfEveryEnd(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	ends := map[message.State]func(message.ID){
+		message.StateConfirmed: func(message.ID) { r.confirm(r.lease("t", 1)) },
+		message.StateDead:      func(message.ID) { r.bury(r.lease("t", 1)[0]) },
+		message.StateCancelled: func(id message.ID) {
+			if _, err := r.Cancel(t.Context(), id); err != nil {
+				t.Error(err)
+			}
+		},
+	}
+	for want, end := range ends {
+		id := r.accept(draft("t", "x"))[0].ID
+		const waiters = 3
+		got := make(chan message.Receipt, waiters)
+		for range waiters {
+			go func() {
+				receipt, err := r.Wait(context.Background(), id)
+				if err != nil {
+					t.Error(err)
+				}
+				got <- receipt
+			}()
+		}
+		end(id)
+		for range waiters {
+			select {
+			case receipt := <-got:
+				if receipt.State != want {
+					t.Errorf("heard of %s, want %s", receipt.State, want)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatalf("nobody heard of %s", want)
+			}
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	id := r.accept(draft("t", "x"))[0].ID
+	if got, err := r.Wait(ctx, id); err != nil || got.State != message.StatePending {
+		t.Errorf("after its context: %s %v", got.State, err)
+	}
+}
