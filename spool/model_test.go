@@ -367,15 +367,6 @@ func (m *model) wait(t *rapid.T) {
 	m.same(t, h, got)
 }
 
-func (m *model) same(t *rapid.T, h *held, got message.Receipt) {
-	if got.ID != h.id || got.Topic != h.draft.Topic || got.State != h.state || got.State == message.StateConfirmed && got.Confirmation == nil {
-		t.Fatalf("%.20s is %+v, want %s", h.draft.Body, got, h.state)
-	}
-	if !h.state.Settled() && h.state != message.StateDead && got.Attempts != h.attempts {
-		t.Fatalf("%.20s: %d attempts, want %d", h.draft.Body, got.Attempts, h.attempts)
-	}
-}
-
 // advance lets retries become due.
 func (m *model) advance(*rapid.T) {
 	m.clock.advance(time.Hour)
@@ -398,62 +389,4 @@ func (m *model) reopen(t *rapid.T) {
 	m.rig.reopen()
 	m.restarted()
 	m.audit(t)
-}
-
-// restarted: what was volatile is pending. A confirmation that nothing was
-// synced behind may be lost.
-func (m *model) restarted() {
-	clear(m.leases)
-	for _, h := range m.all {
-		h.former, h.due = true, time.Time{}
-		if h.unsynced {
-			if got, err := m.Receipt(context.Background(), h.id); err == nil && got.State == message.StatePending {
-				h.state = message.StatePending
-			}
-			h.unsynced = false
-		}
-		if h.state.Volatile() {
-			h.state = message.StatePending
-		}
-		if h.state == message.StatePending {
-			h.attempts = 0
-			h.maybeSent = h.maybeSent || h.leased
-		}
-	}
-}
-
-func (m *model) audit(t *rapid.T) {
-	a := m.balanced()
-	m.compare(t, a.Ledger.Total)
-	for _, h := range m.all {
-		got, err := m.Receipt(t.Context(), h.id)
-		if err != nil {
-			t.Fatalf("receipt of %s %.20s: %v", h.state, h.draft.Body, err)
-		}
-		m.same(t, h, got)
-	}
-}
-
-// check compares the ledger after each step.
-func (m *model) check(t *rapid.T) { m.compare(t, m.Ledger().Total) }
-
-func (m *model) compare(t *rapid.T, got spool.Counts) {
-	want, unsynced := map[message.State]uint64{}, uint64(0)
-	for _, h := range m.all {
-		want[h.state]++
-		if h.unsynced {
-			unsynced++
-		}
-	}
-	lazy := want[message.StateConfirmed] - got.Confirmed // not recorded yet
-	if got.Accepted != uint64(len(m.all)) || lazy > unsynced {
-		t.Fatalf("ledger %+v, want %v of %d, %d of them not synced", got, want, len(m.all), unsynced)
-	}
-	want[message.StateConfirmed] -= lazy
-	want[message.StatePending] += lazy
-	for s, n := range want {
-		if got.State(s) != n {
-			t.Fatalf("ledger says %d %s, want %d", got.State(s), s, n)
-		}
-	}
 }
