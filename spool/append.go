@@ -159,8 +159,8 @@ func (n *newMessage) claim(c *commit) bool {
 	if n.first = c.reserved[n.key]; n.first != nil {
 		return false
 	}
-	known := false
-	if n.earlier, known = c.s.keys.refs[n.key]; !known {
+	earlier, known := c.s.keys.refs[n.key]
+	if n.earlier = earlier; !known {
 		c.reserved[n.key] = n
 	}
 	return !known

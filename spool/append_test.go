@@ -2,7 +2,6 @@ package spool_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -85,7 +84,7 @@ func TestOneKeyInOneCommitIsOneMessage(t *testing.T) {
 	got := make(chan message.Receipt)
 	for range callers {
 		go func() {
-			receipts, err := r.Append(context.Background(), []spool.Draft{under("k", draft("t", large('L')))})
+			receipts, err := r.Append(t.Context(), []spool.Draft{under("k", draft("t", large('L')))})
 			if err != nil {
 				t.Error(err)
 				receipts = []message.Receipt{{}}

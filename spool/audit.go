@@ -71,7 +71,7 @@ func (a *auditor) run(r kv.Reader) error {
 	} {
 		err := r.Scan(kv.Scan{Prefix: walk.prefix}, func(k, v []byte) (bool, error) {
 			if err := walk.visit(k, v); err != nil {
-				a.note("%q: %v", k, err)
+				a.notef("%q: %v", k, err)
 			}
 			return true, a.over()
 		})
@@ -82,7 +82,7 @@ func (a *auditor) run(r kv.Reader) error {
 	return nil
 }
 
-func (a *auditor) note(format string, args ...any) {
+func (a *auditor) notef(format string, args ...any) {
 	if len(a.damage) < maxMissing {
 		a.damage = append(a.damage, fmt.Sprintf(format, args...))
 	}
@@ -219,20 +219,20 @@ func (a *auditor) result() Audit {
 	for _, t := range a.topics {
 		out.Held += t.held
 		if t.bytes != t.counts.bytes {
-			a.note("topic %q: the ledger holds %d bytes, %d were read", t.lane.topic, t.counts.bytes, t.bytes)
+			a.notef("topic %q: the ledger holds %d bytes, %d were read", t.lane.topic, t.counts.bytes, t.bytes)
 		}
 		if t.held != t.counts.held() || t.dead != t.counts.dead {
-			a.note("topic %q: the ledger holds %d (%d dead), %d (%d dead) were read", t.lane.topic, t.counts.held(), t.counts.dead, t.held, t.dead)
+			a.notef("topic %q: the ledger holds %d (%d dead), %d (%d dead) were read", t.lane.topic, t.counts.held(), t.counts.dead, t.held, t.dead)
 		}
 		c := t.ledger()
 		out.Ledger.Topics[t.lane.topic] = c
 		out.Ledger.Total.add(c)
 	}
 	if n := out.Ledger.Total.Accepted; n != a.head.highWater {
-		a.note("the ledger accepted %d, %d sequences were given", n, a.head.highWater)
+		a.notef("the ledger accepted %d, %d sequences were given", n, a.head.highWater)
 	}
 	if n := a.head.highWater - min(out.Held, a.head.highWater); n != out.Settled {
-		a.note("%d sequences were given and %d are held, yet %d are settled", a.head.highWater, out.Held, out.Settled)
+		a.notef("%d sequences were given and %d are held, yet %d are settled", a.head.highWater, out.Held, out.Settled)
 	}
 	out.Damage = a.damage
 	out.Balanced = len(out.Missing) == 0 && len(out.Damage) == 0

@@ -37,7 +37,7 @@ func appendFrom(b *testing.B, r *rig, callers int) {
 	for range callers {
 		all.Go(func() {
 			for range work {
-				if _, err := r.Append(context.Background(), []spool.Draft{{Message: message.Message{Topic: "t", Body: body}}}); err != nil {
+				if _, err := r.Append(b.Context(), []spool.Draft{{Message: message.Message{Topic: "t", Body: body}}}); err != nil {
 					b.Error(err)
 				}
 			}
@@ -56,7 +56,7 @@ func appendFrom(b *testing.B, r *rig, callers int) {
 // forwardAll confirms whatever comes.
 func (r *rig) forwardAll(b *testing.B) (stop func()) {
 	r.accept(draft("t", "first"))
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(b.Context())
 	var lane sync.WaitGroup
 	lane.Go(func() {
 		for {
@@ -68,7 +68,7 @@ func (r *rig) forwardAll(b *testing.B) (stop func()) {
 		}
 	})
 	return func() {
-		if err := r.Drained(context.Background()); err != nil {
+		if err := r.Drained(b.Context()); err != nil {
 			b.Error(err)
 		}
 		cancel()

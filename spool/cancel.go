@@ -2,6 +2,7 @@ package spool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/remora-mq/remora/message"
@@ -38,22 +39,25 @@ func (s *Spool) Cancel(ctx context.Context, id message.ID) (message.Receipt, err
 	return end.Receipt, nil
 }
 
+// errMoved: the message is no longer, or not yet, where it was looked for.
+var errMoved = errors.New("message moved")
+
 // takeForCancel takes the message from the forwarder, wherever it is. A message
 // that is brought into memory while we read it on disk is there the next time.
 func (s *Spool) takeForCancel(seq uint64, current message.Receipt) (*ending, error) {
 	for {
 		end, err := s.cancelInMemory(seq, current)
-		if end == nil && err == nil {
+		if errors.Is(err, errMoved) {
 			end, err = s.cancelOnDisk(seq)
 		}
-		if end != nil || err != nil {
+		if !errors.Is(err, errMoved) {
 			return end, err
 		}
 	}
 }
 
 // cancelInMemory takes the message out of its window, so that nobody can lease
-// it; nil, nil: it is not in memory.
+// it, or returns errMoved: it is not in memory.
 func (s *Spool) cancelInMemory(seq uint64, current message.Receipt) (*ending, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,7 +67,7 @@ func (s *Spool) cancelInMemory(seq uint64, current message.Receipt) (*ending, er
 	e := s.entries[seq]
 	switch {
 	case e == nil:
-		return nil, nil
+		return nil, errMoved
 	case e.state == message.StateInFlight:
 		return nil, ErrAlreadySent
 	case e.maybeSent || seq <= e.lane.attemptedAtOpen:
@@ -75,15 +79,15 @@ func (s *Spool) cancelInMemory(seq uint64, current message.Receipt) (*ending, er
 }
 
 // cancelOnDisk cancels a message that waits on disk: no attempt of this process
-// reached it. Naming it in settling keeps it from being loaded meanwhile. nil,
-// nil: it is no longer there alone.
+// reached it. Naming it in settling keeps it from being loaded meanwhile.
+// errMoved: it is no longer there alone.
 func (s *Spool) cancelOnDisk(seq uint64) (*ending, error) {
 	e, err := s.entryOnDisk(seq)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.entries[seq] != nil || s.settling[seq] != nil || s.settled.has(seq) || s.dead[seq] != nil:
-		return nil, nil
+		return nil, errMoved
 	case err != nil:
 		return nil, fmt.Errorf("cancel: %w", err)
 	}

@@ -183,7 +183,7 @@ func TestCancelledOnDiskIsNotLeasedMeanwhile(t *testing.T) {
 	goOn := r.hold()
 	defer goOn()
 	cancelled := make(chan error)
-	go func() { _, err := r.Cancel(context.Background(), id); cancelled <- err }()
+	go func() { _, err := r.Cancel(t.Context(), id); cancelled <- err }()
 	if got, err := r.Wait(t.Context(), id); err != nil || got.State != message.StateCancelled {
 		t.Fatal(got.State, err)
 	}

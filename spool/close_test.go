@@ -17,7 +17,7 @@ func TestCloseEndsEveryCallThatWaits(t *testing.T) {
 	if _, err := r.NextTopic(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	ctx := context.Background()
+	ctx := t.Context()
 	ended := make(chan error)
 	for _, call := range []func() error{
 		func() error { _, err := r.Lease(ctx, "t", spool.LeaseOptions{}); return err },
@@ -88,7 +88,7 @@ func TestWaitHearsOfEveryEnd(t *testing.T) {
 		got := make(chan message.Receipt, waiters)
 		for range waiters {
 			go func() {
-				receipt, err := r.Wait(context.Background(), id)
+				receipt, err := r.Wait(t.Context(), id)
 				if err != nil {
 					t.Error(err)
 				}

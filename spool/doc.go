@@ -11,7 +11,7 @@
 // message ID, never a loss.
 //
 //	the process dies           the client saw   on disk    after restart
-//	before the commit          no answer        nothing    nothing
+//	before the commit          no answer        none       nothing
 //	written, not synced        no answer        maybe      either; the dedupe key decides on retry
 //	synced, not answered       no answer        stored     pending; the retry gets the same receipt
 //	answered, not forwarded    202              stored     pending

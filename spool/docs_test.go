@@ -21,12 +21,14 @@ func rows(t *testing.T, page, head string) (all [][]string) {
 	if !found {
 		t.Fatalf("%s has no table that begins with %q", page, head)
 	}
-	for _, line := range strings.Split(table, "\n")[2:] {
+	_, table, _ = strings.Cut(table, "\n|-")
+	_, table, _ = strings.Cut(table, "\n")
+	for line := range strings.SplitSeq(table, "\n") {
 		if !strings.HasPrefix(line, "|") {
 			return all
 		}
 		var cells []string
-		for _, cell := range strings.Split(strings.Trim(line, "|"), "|") {
+		for cell := range strings.SplitSeq(strings.Trim(line, "|"), "|") {
 			cells = append(cells, strings.TrimSpace(cell))
 		}
 		all = append(all, cells)

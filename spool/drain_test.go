@@ -21,7 +21,7 @@ func TestDrainedWaitsForTheLastMessage(t *testing.T) {
 	applied := false
 	r.behind(func(*kv.Tx) { // rides in the commit that applies the confirmation, after it
 		applied = r.Ledger().Total.Confirmed == 1
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
 		early <- r.Drained(ctx)
 	})

@@ -38,7 +38,7 @@ func place(dir string) (device, inode uint64, err error) {
 	if !ok {
 		return 0, 0, errors.New("read identity file: this system has no inodes")
 	}
-	return uint64(st.Dev), st.Ino, nil
+	return st.Dev, st.Ino, nil
 }
 
 func syncDir(dir string) error {

@@ -65,8 +65,9 @@ func (c *counts) of(s message.State) *uint64 {
 		return &c.discarded
 	case message.StateLost:
 		return &c.lost
+	default:
+		panic(fmt.Sprintf("spool: %s is not a settled state", s))
 	}
-	panic(fmt.Sprintf("spool: %s is not a settled state", s))
 }
 
 func (c *counts) all() []*uint64 {

@@ -181,7 +181,7 @@ func (w *window) pick(opts LeaseOptions, limit uint64) (picked []*entry, blocked
 // wakeDue makes leasable what waited long enough, and what was leased too long.
 func (w *window) wakeDue(now time.Time) {
 	for len(w.waiting) > 0 && !w.waiting[0].due.After(now) {
-		e := heap.Pop(&w.waiting).(*entry) //nolint:forcetypeassert // only entries are pushed
+		e := heap.Pop(&w.waiting).(*entry) //nolint:errcheck // only entries are pushed
 		w.release(e)
 		e.state = message.StatePending
 		w.enqueue(e)

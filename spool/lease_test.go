@@ -57,7 +57,7 @@ func TestNothingIsAcceptedOrForwardedAfterAFailedSync(t *testing.T) {
 	r.lease("t", 1)
 	s := r.Spool
 	waited := make(chan message.Receipt)
-	go func() { got, _ := s.Wait(context.Background(), id); waited <- got }()
+	go func() { got, _ := s.Wait(t.Context(), id); waited <- got }()
 	r.fence()
 	if _, err := s.Lease(t.Context(), "t", spool.LeaseOptions{}); !errors.Is(err, spool.ErrReadOnly) {
 		t.Errorf("lease: %v", err)

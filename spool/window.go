@@ -120,7 +120,7 @@ func (w *window) remove(e *entry) {
 }
 
 // dueHeap orders waiting entries by due time.
-type dueHeap []*entry
+type dueHeap []*entry //nolint:recvcheck // as container/heap shows it
 
 func (h dueHeap) Len() int { return len(h) }
 func (h dueHeap) Less(i, j int) bool {
@@ -130,7 +130,7 @@ func (h dueHeap) Less(i, j int) bool {
 	return h[i].msg.Seq < h[j].msg.Seq
 }
 func (h dueHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *dueHeap) Push(x any)   { *h = append(*h, x.(*entry)) } //nolint:forcetypeassert // only entries are pushed
+func (h *dueHeap) Push(x any)   { *h = append(*h, x.(*entry)) } //nolint:errcheck // only entries are pushed
 func (h *dueHeap) Pop() any {
 	old := *h
 	e := old[len(old)-1]
