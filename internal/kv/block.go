@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
-
-	"github.com/dgraph-io/badger/v4/fb"
 )
 
 // tableEntry is one version of a key in a table. Its slices are its own.
@@ -34,18 +32,12 @@ func (r tableReader) read(data []byte) error {
 		r.broken(int64(end), 0, err)
 		return r.sequence(data[:end])
 	}
-	ti := fb.GetRootAsTableIndex(index, 0)
-	var at fb.BlockOffset
-	for n := range ti.OffsetsLength() {
-		if !ti.Offsets(&at, n) {
-			return errors.New("read block offsets")
-		}
-		from, to := int64(at.Offset()), int64(at.Offset())+int64(at.Len())
-		if to > int64(end) {
-			r.broken(from, to, errors.New("block stands after the index begins"))
+	for _, b := range index.blocks {
+		if b.to > int64(end) {
+			r.broken(b.from, b.to, errors.New("block stands after the index begins"))
 			continue
 		}
-		if err := r.block(data[from:to], from); err != nil {
+		if err := r.block(data[b.from:b.to], b.from); err != nil {
 			return err
 		}
 	}
@@ -54,15 +46,18 @@ func (r tableReader) read(data []byte) error {
 
 // splitTable returns the index of a table and where the blocks end; after an
 // error that is where they could end at most.
-func splitTable(data []byte) (index []byte, end int, err error) {
+func splitTable(data []byte) (index tableIndex, end int, err error) {
 	t := tail{file: bytes.NewReader(data), end: int64(len(data))}
 	sum := t.section("checksum")
-	index = t.section("index")
+	raw := t.section("index")
 	if t.err != nil {
-		return nil, len(data), t.err
+		return index, len(data), t.err
 	}
-	if err := verify(index, sum); err != nil {
-		return nil, len(data), fmt.Errorf("index: %w", err)
+	if err := verify(raw, sum); err != nil {
+		return index, len(data), fmt.Errorf("index: %w", err)
+	}
+	if index, err = parseIndex(raw); err != nil {
+		return index, len(data), err
 	}
 	return index, int(t.end), nil
 }

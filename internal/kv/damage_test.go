@@ -84,6 +84,7 @@ func TestOpenSalvages(t *testing.T) {
 		"empty table":                  {func(t *testing.T, d damaged) { must(t, os.Truncate(aTable(t, d.opts.Dir), 0)) }, "0 left", 1100},
 		"table's footer":               {func(t *testing.T, d damaged) { flip(t, aTable(t, d.opts.Dir), -4) }, "checksum", 0},
 		"table's index":                {func(t *testing.T, d damaged) { flip(t, aTable(t, d.opts.Dir), -100) }, "index", 0},
+		"zeros at a table's end":       {func(t *testing.T, d damaged) { zeroEnd(t, aTable(t, d.opts.Dir)) }, "index", 10},
 		"table's last block":           {func(t *testing.T, d damaged) { flipLastBlock(t, aTable(t, d.opts.Dir)) }, "last block", 4},
 		"key registry":                 {func(t *testing.T, d damaged) { flip(t, d.file(badger.KeyRegistryFileName), 20) }, "names an encryption key", 0},
 	} {
@@ -128,6 +129,13 @@ func wantSalvaged(t *testing.T, opts Options, text string, lost int) {
 	if _, err := os.Stat(opts.Dir + freshSuffix); err == nil {
 		t.Error("a directory is left over")
 	}
+}
+
+func zeroEnd(t *testing.T, path string) {
+	t.Helper()
+	st, err := os.Stat(path)
+	must(t, err)
+	wipe(t, path, int(st.Size())-pageSize, pageSize)
 }
 
 func wipe(t *testing.T, path string, at, size int) {

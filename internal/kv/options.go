@@ -16,8 +16,8 @@ type Options struct {
 	// Dir is created with mode 0700 if it does not exist.
 	Dir string
 	// QuarantineDir takes what Open found damaged, a directory each time, for
-	// an operator to keep or delete. It must be on the file system of Dir;
-	// empty: "quarantine" beside Dir.
+	// an operator to keep or delete. It should be on the file system of Dir,
+	// else they stay beside it; empty: "quarantine" beside Dir.
 	QuarantineDir string
 	// Logger gets the words of this package and of Badger; nil: discarded.
 	Logger *slog.Logger

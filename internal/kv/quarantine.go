@@ -52,7 +52,7 @@ func (db *DB) newDirectory(ctx context.Context) (*directory, error) {
 // replaceBy puts the fresh directory in the place of the old one, which goes
 // to the quarantine.
 func (db *DB) replaceBy(fresh *directory, report *Damage, found *inspection) error {
-	place := filepath.Join(db.opts.QuarantineDir, time.Now().UTC().Format("20060102T150405.000000Z"))
+	place := filepath.Join(db.opts.QuarantineDir, stamp())
 	report.Quarantine = append(report.Quarantine, place)
 	if err := fresh.finish(report); err != nil {
 		return errors.Join(err, fresh.close(), os.RemoveAll(fresh.path))
@@ -72,8 +72,7 @@ func (db *DB) replaceBy(fresh *directory, report *Damage, found *inspection) err
 			_ = os.Remove(filepath.Join(old.path, t.name()))
 		}
 	}
-	err := quarantine(old.path, place)
-	return errors.Join(err, old.close())
+	return errors.Join(db.quarantine(old.path, place), old.close())
 }
 
 // finish makes all of a fresh directory durable, with the report of why there
@@ -97,15 +96,34 @@ func (d *directory) finish(report *Damage) error {
 	return d.file.Sync()
 }
 
-// quarantine moves a directory there, durably.
-func quarantine(path, place string) error {
-	if err := makeDir(filepath.Dir(place)); err != nil {
-		return fmt.Errorf("make quarantine: %w", err)
+// stamp names a directory in the quarantine.
+func stamp() string { return time.Now().UTC().Format("20060102T150405.000000Z") }
+
+// quarantine moves a directory to its place there. Where that cannot be, as on
+// another file system, it stays beside the database under a name of its own:
+// the database must open.
+func (db *DB) quarantine(path, place string) error {
+	err := move(path, place)
+	if err == nil {
+		return nil
 	}
-	if err := os.Rename(path, place); err != nil {
+	beside := filepath.Clean(db.opts.Dir) + ".quarantine-" + filepath.Base(place)
+	db.log.Error("cannot use the quarantine: leaving the damaged files beside the database", "quarantine", place, "left", beside, "error", err)
+	if err := move(path, beside); err != nil {
 		return fmt.Errorf("move to quarantine: %w", err)
 	}
-	return errors.Join(syncDir(filepath.Dir(place)), syncDir(filepath.Dir(path)))
+	return nil
+}
+
+// move renames a directory, durably.
+func move(from, to string) error {
+	if err := makeDir(filepath.Dir(to)); err != nil {
+		return err
+	}
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	return errors.Join(syncDir(filepath.Dir(to)), syncDir(filepath.Dir(from)))
 }
 
 // tidy ends what a crash during a salvage left beside the database: an
@@ -118,7 +136,7 @@ func (db *DB) tidy() error {
 	if _, err := os.Stat(filepath.Join(path, unfinishedName)); err == nil {
 		return os.RemoveAll(path)
 	}
-	return quarantine(path, filepath.Join(db.opts.QuarantineDir, time.Now().UTC().Format("20060102T150405.000000Z")))
+	return db.quarantine(path, filepath.Join(db.opts.QuarantineDir, stamp()))
 }
 
 // damage reads the report that was not yet acknowledged; an empty one if there

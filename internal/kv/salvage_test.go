@@ -173,6 +173,20 @@ func TestInterruptedSalvage(t *testing.T) {
 	})
 }
 
+// TestQuarantineThatCannotBe is a file, or on another file system: the database
+// opens all the same, and the evidence stays beside it.
+func TestQuarantineThatCannotBe(t *testing.T) {
+	d := newDamaged(t).copy(t)
+	d.opts.QuarantineDir = filepath.Join(t.TempDir(), "file")
+	must(t, os.WriteFile(d.opts.QuarantineDir, nil, 0o600))
+	flip(t, d.log, 20_000)
+	wantFound(t, d.opts, "and commit")
+	left, err := filepath.Glob(d.opts.Dir + ".quarantine-*")
+	if err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+}
+
 // TestLockOfAReplacedDirectory: who waited for the old directory's lock gets
 // the new one's.
 func TestLockOfAReplacedDirectory(t *testing.T) {

@@ -28,6 +28,9 @@ type trace struct {
 	q    *Queue[*write]
 	rng  *rand.Rand
 	next int
+
+	noise  *rand.ChaCha8
+	before []byte // the log before this commit
 }
 
 func newTrace(t *testing.T, seed uint64) *trace {
@@ -35,12 +38,13 @@ func newTrace(t *testing.T, seed uint64) *trace {
 	opts := testOptions(t.TempDir())
 	opts.MemTableSize = 8 << 20
 	db := openTest(t, opts)
-	return &trace{t: t, db: db, q: Attach(db, &writer{}), rng: rand.New(rand.NewPCG(seed, 1))}
+	return &trace{t: t, db: db, q: Attach(db, &writer{}), rng: rand.New(rand.NewPCG(seed, 1)), noise: rand.NewChaCha8([32]byte{byte(seed)})}
 }
 
 // commit commits 1 to 500 messages, some with bodies that look like a log.
 func (tr *trace) commit() {
 	tr.t.Helper()
+	tr.before = tr.log()
 	w := &write{set: map[string]string{}}
 	for range 1 + tr.rng.IntN(tr.rng.IntN(500)+1) {
 		w.set[fmt.Sprintf("message-%08d", tr.next)] = tr.body()
@@ -51,9 +55,7 @@ func (tr *trace) commit() {
 
 func (tr *trace) body() string {
 	b := make([]byte, 20+tr.rng.IntN(600))
-	for i := range b {
-		b[i] = byte(tr.rng.Uint32())
-	}
+	_, _ = tr.noise.Read(b)
 	switch tr.rng.IntN(12) {
 	case 0: // whole transactions of commits to come, but for the secret
 		var forged []byte
@@ -66,9 +68,8 @@ func (tr *trace) body() string {
 	case 1: // their ends only
 		return string(appendEnd(appendEnd(nil, tr.reached()+2), tr.reached()+3))
 	case 2: // a piece of this very log
-		log := tr.log()
-		at := tr.rng.IntN(len(log))
-		return string(log[at:min(len(log), at+2000)])
+		at := tr.rng.IntN(len(tr.before))
+		return string(tr.before[at:min(len(tr.before), at+2000)])
 	}
 	return string(b)
 }
@@ -82,8 +83,11 @@ func (tr *trace) log() []byte {
 	must(tr.t, err)
 	data, err := os.ReadFile(filepath.Join(tr.db.opts.Dir, logs[len(logs)-1].name))
 	must(tr.t, err)
-	end := len(bytes.TrimRight(data, "\x00"))
-	return data[:min(len(data), (end/pageSize+2)*pageSize)]
+	end := len(data)
+	for end >= 2*pageSize && zero(data[end-2*pageSize:end]) {
+		end -= pageSize
+	}
+	return data[:end]
 }
 
 // survivors leaves any of the pages between two states, now and then torn.
