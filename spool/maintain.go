@@ -50,6 +50,7 @@ func (s *Spool) expire() error {
 // budget, others.
 func (s *Spool) expireKeys() error {
 	s.mu.Lock()
+	s.receipts.forget(nanos(s.now().Add(-keyGrace)))
 	oldest := hourOf(s.now().Add(-s.opts.DedupeWindow))
 	over := (s.keys.bytes() - s.opts.DedupeLimit + keyCost - 1) / keyCost
 	hours := slices.Sorted(maps.Keys(s.keys.hours))
@@ -97,13 +98,13 @@ func (s *Spool) expireHour(hour uint64, old bool) error {
 }
 
 // sortKeys tells which keys may go: never while the message is held, nor soon
-// after it was settled, as far as its bucket of receipts tells.
+// after it was settled.
 func (s *Spool) sortKeys(keys []keyEntry) (gone, kept []keyEntry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	since := uint64(max(s.now().Add(-keyGrace).UnixNano(), 0))
+	since := nanos(s.now().Add(-keyGrace))
 	for _, k := range keys {
-		if s.settled.has(k.ref.seq) && s.receipts.buckets[k.ref.seq>>receiptBucketShift].newest <= since {
+		if s.settled.has(k.ref.seq) && s.receipts.settledBy(k.ref.seq>>receiptBucketShift) <= since {
 			gone = append(gone, k)
 		} else {
 			kept = append(kept, k)

@@ -13,6 +13,12 @@ type receiptIndex struct {
 	buckets map[uint64]bucket
 	total   int
 	part    uint64
+
+	// What dedupe keys need of buckets that are gone: when the last message of one
+	// was settled, while that is less than keyGrace ago. What a former process
+	// dropped was settled before opened.
+	gone   map[uint64]uint64
+	opened uint64
 }
 
 type bucket struct {
@@ -20,7 +26,26 @@ type bucket struct {
 	newest uint64 // part
 }
 
-func newReceiptIndex() receiptIndex { return receiptIndex{buckets: map[uint64]bucket{}} }
+func newReceiptIndex(opened uint64) receiptIndex {
+	return receiptIndex{buckets: map[uint64]bucket{}, gone: map[uint64]uint64{}, opened: opened}
+}
+
+// settledBy is a time, in nanoseconds since 1970, by which what is settled of a
+// bucket was.
+func (x *receiptIndex) settledBy(b uint64) uint64 {
+	if kept, ok := x.buckets[b]; ok {
+		return kept.newest
+	}
+	if at, ok := x.gone[b]; ok {
+		return at
+	}
+	return x.opened
+}
+
+// forget ends what is known of buckets that are gone.
+func (x *receiptIndex) forget(before uint64) {
+	maps.DeleteFunc(x.gone, func(_, at uint64) bool { return at <= before })
+}
 
 func (x *receiptIndex) add(b, part uint64, count int) {
 	old := x.buckets[b]
@@ -31,6 +56,7 @@ func (x *receiptIndex) add(b, part uint64, count int) {
 
 func (x *receiptIndex) drop(b uint64) {
 	x.total -= x.buckets[b].count
+	x.gone[b] = x.buckets[b].newest
 	delete(x.buckets, b)
 }
 

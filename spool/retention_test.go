@@ -191,3 +191,32 @@ func TestKeysThatStayAreNotRewritten(t *testing.T) {
 		t.Fatalf("%d commits", n)
 	}
 }
+
+// The bound of receipts may not take along what keys need to know.
+func TestKeyOutlivesTheReceiptsThatMaxDrops(t *testing.T) {
+	for _, how := range []string{"running", "reopened"} {
+		t.Run(how, func(t *testing.T) {
+			c := newClock()
+			r := newRig(t, spool.Options{Now: c.now, ReceiptsMax: 300, DedupeLimit: 1})
+			r.settle("t", "k")
+			r.accept(repeat(1024, draft("u", "x"))...)
+			r.confirm(r.lease("u", 0))
+			r.reopen()
+			c.advance(10 * time.Second)
+			r.expire()
+			if how == "reopened" {
+				r.reopen()
+			}
+			c.advance(14 * time.Minute)
+			r.expire()
+			if !r.accept(under("k", draft("t", "k")))[0].Duplicate {
+				t.Fatal("a retry was stored as a second message")
+			}
+			c.advance(16 * time.Minute)
+			r.expire()
+			if r.accept(under("k", draft("t", "k")))[0].Duplicate {
+				t.Fatal("the key is kept beyond its budget for good")
+			}
+		})
+	}
+}

@@ -59,7 +59,7 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{},
 		watchers: map[uint64][]chan struct{}{}, topics: newSignal(), left: newSignal(), closing: make(chan struct{}),
 	}
-	s.keys, s.receipts = newKeyIndex(), newReceiptIndex()
+	s.keys, s.receipts = newKeyIndex(), newReceiptIndex(nanos(s.opts.Now()))
 	s.life, s.end = context.WithCancel(context.Background())
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
@@ -133,3 +133,6 @@ func (s *Spool) closed() bool {
 
 // now has the precision that is stored.
 func (s *Spool) now() time.Time { return s.opts.Now().Truncate(time.Millisecond) }
+
+// nanos counts from 1970; a clock set before that counts as 0.
+func nanos(t time.Time) uint64 { return uint64(max(t.UnixNano(), 0)) }
