@@ -110,6 +110,57 @@ func TestCancelReachesMessagesThatWaitOnDisk(t *testing.T) {
 }
 
 // A caller that leaves in the middle must not take the message along.
+// A client that got no answer asks again, also after a restart.
+func TestCancelAgainTellsTheSame(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	id := r.accept(draft("t", "a"))[0].ID
+	for _, how := range []func(){func() {}, func() {}, r.kill} {
+		how()
+		if got, err := r.Cancel(t.Context(), id); err != nil || got.State != message.StateCancelled {
+			t.Errorf("%v %v", got.State, err)
+		}
+	}
+	r.balanced()
+}
+
+// What one call is told is cancelled has to be so after a crash, though another
+// call does it.
+func TestCancelsAtTheSameTime(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	id := r.accept(draft("t", "a"))[0].ID
+	var calls sync.WaitGroup
+	for range 8 {
+		calls.Go(func() {
+			if got, err := r.Cancel(t.Context(), id); err != nil || got.State != message.StateCancelled {
+				t.Errorf("%v %v", got.State, err)
+			}
+			if n := r.Ledger().Total; n.Cancelled != 1 {
+				t.Errorf("told before it was written: %+v", n)
+			}
+		})
+	}
+	calls.Wait()
+	r.balanced()
+}
+
+func TestHistoryTellsEachAttemptWithItsOwnOutcome(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	id := r.accept(draft("t", "a"))[0].ID
+	r.Retry(r.lease("t", 0), time.Now(), message.OutcomeRetryable, "down")
+	r.confirm(r.lease("t", 0))
+	got, err := r.Receipt(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var story []string
+	for _, e := range got.History.Events()[1:] {
+		story = append(story, strings.TrimSpace(fmt.Sprint(e.Name, " ", e.Outcome, " ", e.Detail)))
+	}
+	if s := strings.Join(story, ", "); s != "attempt retryable down, attempt confirmed, confirmed unknown" {
+		t.Error(s)
+	}
+}
+
 func TestCancelAndBuryFinishWithoutTheirCaller(t *testing.T) {
 	r := newRig(t, spool.Options{})
 	ids := r.accept(draft("t", "a"), draft("t", "b"))

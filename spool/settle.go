@@ -27,7 +27,14 @@ func newEnding(e *entry, state message.State, now time.Time) *ending {
 	if state.Settled() {
 		end.SettledAt = now
 	}
-	end.History.Add(message.Event{At: now, Name: state.String(), Detail: end.LastError})
+	if state == message.StateConfirmed {
+		end.History.Add(message.Event{At: now, Name: "attempt", Outcome: message.OutcomeConfirmed})
+	}
+	event := message.Event{At: now, Name: state.String()}
+	if state == message.StateDead {
+		event.Detail = end.LastError
+	}
+	end.History.Add(event)
 	return end
 }
 
