@@ -281,7 +281,7 @@ func (s *Spool) withPayloads(ctx context.Context, leases []*Lease) []*Lease {
 			return ok
 		}
 		s.opts.Logger.Error("payload cannot be read; the message is kept and tried again in a minute", "id", l.ID, "error", err)
-		s.Retry([]*Lease{l}, s.opts.Now().Add(time.Minute), message.OutcomeRetryable, err.Error())
+		s.postpone(l, s.opts.Now().Add(time.Minute), err.Error())
 		if l.OrderingKey != "" { // all of them share it
 			s.Release(leases[i+1:])
 			return ok

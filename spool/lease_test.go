@@ -38,13 +38,17 @@ func TestLeaseEndsWithItsContextAlsoBeforeALargeMessage(t *testing.T) {
 
 func TestUnreadablePayloadHoldsItsOrderingKeyBack(t *testing.T) {
 	r := newRig(t, spool.Options{})
-	r.accept(keyed("t", large('a'), "k"), keyed("t", "b", "k"), draft("t", "free"))
+	id := r.accept(keyed("t", large('a'), "k"), keyed("t", "b", "k"), draft("t", "free"))[0].ID
 	r.behind(func(tx *kv.Tx) { tx.Delete(r.find("sc")[0].key) })
 	if got := fmt.Sprint(bodies(r.lease("t", 0))); got != "[free]" {
 		t.Fatalf("leased %.40s: the later message of the key was not held back", got)
 	}
 	if n := r.Ledger().Total.InSpool; n.Retrying != 1 || n.Pending != 1 || n.InFlight != 1 {
 		t.Fatalf("%+v", n)
+	}
+	got, err := r.Receipt(t.Context(), id)
+	if err != nil || got.Attempts != 0 || len(got.History.Events()) != 1 || got.LastError == "" {
+		t.Errorf("no attempt was made, yet the receipt tells of one: %+v (%v)", got, err)
 	}
 }
 

@@ -150,11 +150,26 @@ func (s *Spool) Retry(leases []*Lease, due time.Time, outcome message.Outcome, c
 		e.maybeSent = e.maybeSent || outcome == message.OutcomeUnknown
 		e.lastError = clip(cause)
 		e.history.Add(message.Event{At: now, Name: "attempt", Outcome: outcome, Detail: e.lastError})
-		e.state, e.due = message.StateRetrying, due
 		e.lane.flowing = false
-		e.lane.window.wait(e)
-		e.lane.ready.raise()
+		e.wait(due)
 	}
+}
+
+// postpone gives a lease back, until due, without an attempt.
+func (s *Spool) postpone(l *Lease, due time.Time, cause string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.owns(l) {
+		l.entry.lastError = clip(cause)
+		l.entry.wait(due)
+	}
+}
+
+// wait keeps e, which is leased, from being leased again before due.
+func (e *entry) wait(due time.Time) {
+	e.state, e.due = message.StateRetrying, due
+	e.lane.window.wait(e)
+	e.lane.ready.raise()
 }
 
 // Release gives leases back without an attempt.
