@@ -107,6 +107,8 @@ func (f *fakeSpool) Cancel(ctx context.Context, id message.ID) (message.Receipt,
 		return r, err
 	case r.MaybeSent:
 		return r, spool.ErrMaybeSent
+	case r.State == message.StateCancelled:
+		return r, nil
 	case r.State != message.StatePending && r.State != message.StateRetrying:
 		return r, spool.ErrAlreadySent
 	}

@@ -20,7 +20,8 @@ type Spool interface {
 	Append(ctx context.Context, drafts []spool.Draft) ([]message.Receipt, error)
 	// Receipt tells what is known of a message, or spool.ErrNotFound.
 	Receipt(ctx context.Context, id message.ID) (message.Receipt, error)
-	// Cancel ends a message that no attempt was made for.
+	// Cancel ends a message that no attempt can have sent, or returns its receipt
+	// if that was done before; with spool.ErrAlreadySent comes the receipt, too.
 	Cancel(ctx context.Context, id message.ID) (message.Receipt, error)
 	// Wait returns when the message is confirmed or has ended otherwise, dead
 	// included, or with its receipt of now when ctx ends.

@@ -26,19 +26,30 @@ func (s *Server) about(text string, ask func(context.Context, message.ID) (messa
 	defer cancel()
 	r, err := ask(ctx, id)
 	if err != nil {
-		return response{}, aboutStored(err, id)
+		return response{}, aboutStored(err, id, r)
 	}
 	return s.jsonResponse(200, s.storyOf(r)), nil
 }
 
 // aboutStored words the problems of a message that may be stored: a spool that
-// is closed or read-only did not look.
-func aboutStored(err error, id message.ID) error {
+// is closed or read-only did not look. r is the message's receipt, if it has one.
+func aboutStored(err error, id message.ID, r message.Receipt) error {
 	p := problemOf(err)
-	if errors.Is(err, spool.ErrNotFound) {
+	switch {
+	case errors.Is(err, spool.ErrNotFound):
 		p.Detail = "no message " + id.String() + " is held, and no receipt of it is kept"
-	} else if p.Stored == problem.StoredNo {
+	case errors.Is(err, spool.ErrAlreadySent):
+		p.Detail = "the message is " + r.State.String()
+		p.Stored = storedOf(r.State)
+	case p.Stored == problem.StoredNo:
 		p.Stored = problem.StoredUnknown
 	}
 	return p
+}
+
+func storedOf(state message.State) problem.Stored {
+	if holds(state) {
+		return problem.StoredYes
+	}
+	return problem.StoredNo
 }

@@ -90,7 +90,7 @@ func TestCancel(t *testing.T) {
 	if a.status != 200 || a.json["state"] != "cancelled" || a.json["stored"] != false {
 		t.Errorf("cancel: %d %s", a.status, a.raw)
 	}
-	if again := l.do("DELETE", path, ""); again.status != 409 || again.code() != "already-sent" || again.json["stored"] != true {
+	if again := l.do("DELETE", path, ""); again.status != 200 || again.json["state"] != "cancelled" {
 		t.Errorf("cancel again: %d %s", again.status, again.raw)
 	}
 	id, path := publishOne(t, l)
@@ -99,6 +99,16 @@ func TestCancel(t *testing.T) {
 		t.Errorf("cancel after an unknown attempt: %d %s", a.status, a.raw)
 	}
 	l.spool.err = spool.ErrReadOnly
+	for state, stored := range map[message.State]bool{
+		message.StateInFlight: true, message.StateConfirmed: true, message.StateDead: true, message.StateDiscarded: false, message.StateRolledBack: false,
+	} {
+		id, path := publishOne(t, l)
+		l.spool.change(id, func(r *message.Receipt) { r.State = state })
+		a := l.do("DELETE", path, "")
+		if detail, _ := a.json["detail"].(string); a.status != 409 || a.code() != "already-sent" || a.json["stored"] != stored || !strings.Contains(detail, state.String()) {
+			t.Errorf("cancel what is %s: %d %s", state, a.status, a.raw)
+		}
+	}
 	if a := l.do("DELETE", path, ""); a.status != 503 || a.json["stored"] != "unknown" {
 		t.Errorf("cancel on a read-only spool: %d %s", a.status, a.raw)
 	}

@@ -14,8 +14,9 @@ import (
 // It is granted only if no attempt can have reached the broker: none was made
 // in this process, or all ended known not stored, and none can have been made
 // by a former one. Else ErrAlreadySent (in flight or settled) or ErrMaybeSent.
-// A crash before Cancel returns leaves the message cancelled or pending. Once
-// begun it does not end with ctx.
+// Of a message that is cancelled already it returns the receipt. A crash before
+// Cancel returns leaves the message cancelled or pending. Once begun it does not
+// end with ctx.
 func (s *Spool) Cancel(ctx context.Context, id message.ID) (message.Receipt, error) {
 	if err := s.over(ctx); err != nil {
 		return message.Receipt{}, err
@@ -26,6 +27,9 @@ func (s *Spool) Cancel(ctx context.Context, id message.ID) (message.Receipt, err
 	}
 	seq := s.seqOf(id)
 	end, err := s.takeForCancel(seq, current)
+	if errors.Is(err, ErrAlreadySent) {
+		return s.cancelled(ctx, id)
+	}
 	if err != nil {
 		return current, err
 	}
@@ -34,13 +38,40 @@ func (s *Spool) Cancel(ctx context.Context, id message.ID) (message.Receipt, err
 		return current, fmt.Errorf("cancel message %s: %w", id, err)
 	}
 	if !end.done {
-		return current, ErrAlreadySent
+		return s.cancelled(ctx, id)
 	}
 	return end.Receipt, nil
 }
 
 // errMoved: the message is no longer, or not yet, where it was looked for.
 var errMoved = errors.New("message moved")
+
+// cancelled returns the receipt of a message that cannot be cancelled (any
+// more): with ErrAlreadySent, or none when that is because another call did it;
+// then that is on stable storage, too.
+func (s *Spool) cancelled(ctx context.Context, id message.ID) (message.Receipt, error) {
+	for {
+		r, err := s.Receipt(ctx, id)
+		if err != nil {
+			return r, err
+		}
+		if r.State != message.StateCancelled {
+			return r, ErrAlreadySent
+		}
+		if !s.isSettling(s.seqOf(id)) {
+			return r, nil
+		}
+		if err := s.commit(ctx, &flush{}); err != nil { // the other call's commit is this one, or before it, or not queued yet
+			return r, fmt.Errorf("cancel message %s: %w", id, err)
+		}
+	}
+}
+
+func (s *Spool) isSettling(seq uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.settling[seq] != nil
+}
 
 // takeForCancel takes the message from the forwarder, wherever it is. A message
 // that is brought into memory while we read it on disk is there the next time.

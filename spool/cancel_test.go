@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -109,7 +110,6 @@ func TestCancelReachesMessagesThatWaitOnDisk(t *testing.T) {
 	r.balanced()
 }
 
-// A caller that leaves in the middle must not take the message along.
 // A client that got no answer asks again, also after a restart.
 func TestCancelAgainTellsTheSame(t *testing.T) {
 	r := newRig(t, spool.Options{})
@@ -161,6 +161,7 @@ func TestHistoryTellsEachAttemptWithItsOwnOutcome(t *testing.T) {
 	}
 }
 
+// A caller that leaves in the middle must not take the message along.
 func TestCancelAndBuryFinishWithoutTheirCaller(t *testing.T) {
 	r := newRig(t, spool.Options{})
 	ids := r.accept(draft("t", "a"), draft("t", "b"))

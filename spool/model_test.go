@@ -334,6 +334,11 @@ func (m *model) cancel(t *rapid.T) {
 	got, err := m.Cancel(t.Context(), h.id)
 	var want error
 	switch {
+	case h.state == message.StateCancelled:
+		if err != nil || got.State != message.StateCancelled {
+			t.Fatalf("cancel again: %v %v", got.State, err)
+		}
+		return
 	case h.state != message.StatePending && h.state != message.StateRetrying:
 		want = spool.ErrAlreadySent
 	case h.maybeSent || h.former && h.leased:
