@@ -20,6 +20,7 @@ var spoolProblems = []struct {
 }{
 	{spool.ErrReadOnly, problem.SpoolReadOnly, "an earlier sync failed; the spool takes nothing more until the sidecar is restarted"},
 	{spool.ErrFull, problem.SpoolFull, "the spool has reached its high-water mark"},
+	{spool.ErrTooLarge, problem.BatchTooLarge, "the messages do not fit into one commit of the spool; send them in several batches"},
 	{spool.ErrTooManyTopics, problem.TooManyTopics, "the limit of topics is reached (topics.max)"},
 	{spool.ErrClosed, problem.Draining, "the spool is closing"},
 	{spool.ErrKeyReused, problem.KeyReused, "this idempotency key was accepted before with another body or other options"},
