@@ -53,7 +53,13 @@ func readOrderingKey(r *request, p *publication) (err error) {
 }
 
 func readKeys(r *request, p *publication) error {
-	header, query := splitList(r.fields.all("mq-key")), splitList(r.query["key"])
+	given := [...][]string{r.fields.all("mq-key"), r.query["key"]}
+	header, query := splitList(given[0]), splitList(given[1])
+	for i, keys := range [...][]string{header, query} {
+		if len(given[i]) > 0 && len(keys) == 0 {
+			return empty("mq-key")
+		}
+	}
 	if len(header) > 0 && len(query) > 0 && !slices.Equal(header, query) {
 		return disagree("mq-key")
 	}

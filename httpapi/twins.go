@@ -64,7 +64,7 @@ func noOptions(r *request) error {
 }
 
 // option returns the value of a header or its query twin, "" when neither is
-// given. Given more than once, all have to agree.
+// given. Given more than once, all have to agree; given empty is a slip.
 func (r *request) option(header string) (string, error) {
 	values := append(r.fields.all(header), r.query[twins[header].param]...)
 	for _, v := range values {
@@ -75,7 +75,15 @@ func (r *request) option(header string) (string, error) {
 	if len(values) == 0 {
 		return "", nil
 	}
+	if strings.TrimSpace(values[0]) == "" {
+		return "", empty(header)
+	}
 	return values[0], nil
+}
+
+func empty(header string) error {
+	t := twins[header]
+	return invalidOption("%s (query parameter %q) is given and has no value; leave it out, or give it one", t.name, t.param)
 }
 
 func disagree(header string) error {
