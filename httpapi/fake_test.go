@@ -115,6 +115,8 @@ func (f *fakeSpool) Cancel(ctx context.Context, id message.ID) (message.Receipt,
 	return f.change(id, func(r *message.Receipt) { r.State = message.StateCancelled }), nil
 }
 
+func (f *fakeSpool) Retention() (time.Duration, int) { return 24 * time.Hour, 1_000_000 }
+
 func (f *fakeSpool) Wait(ctx context.Context, id message.ID) (message.Receipt, error) {
 	for {
 		f.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -26,6 +27,9 @@ type Spool interface {
 	// Wait returns when the message is confirmed or has ended otherwise, dead
 	// included, or with its receipt of now when ctx ends.
 	Wait(ctx context.Context, id message.ID) (message.Receipt, error)
+	// Retention is how long receipts are kept after a message has settled, and at
+	// most how many.
+	Retention() (keep time.Duration, most int)
 }
 
 // Server is the data listener. It serves any number of net.Listeners until

@@ -20,7 +20,9 @@ func (s *Server) cancel(_ *request, id string) (response, error) { return s.abou
 func (s *Server) about(text string, ask func(context.Context, message.ID) (message.Receipt, error)) (response, error) {
 	id, err := message.ParseID(text)
 	if err != nil {
-		return response{}, problem.New(problem.NotFound, "%.64q is no message ID: %s", text, err)
+		p := problem.New(problem.NotFound, "%.64q is no message ID: %s", text, err)
+		p.Stored = problem.StoredNo
+		return response{}, p
 	}
 	ctx, cancel := context.WithTimeout(s.work, s.opts.AppendTimeout)
 	defer cancel()

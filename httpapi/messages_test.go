@@ -76,9 +76,15 @@ func TestReceiptOfASettledMessage(t *testing.T) {
 
 func TestUnknownMessages(t *testing.T) {
 	l := start(t, httpapi.Options{})
-	for _, path := range []string{"/v1/messages/0102030405000001000005CEE72E0001", "/v1/messages/x", "/v1/messages/", "/v1/messages/%00"} {
+	for path, stored := range map[string]any{
+		"/v1/messages/0102030405000001000005CEE72E0001": "unknown", // its receipt's retention may be over
+		"/v1/messages/x": false, "/v1/messages/": false, "/v1/messages/%00": false,
+	} {
 		for _, method := range []string{"GET", "DELETE"} {
-			l.refused(l.do(method, path, ""), 404, "not-found")
+			a := l.do(method, path, "")
+			if l.refused(a, 404, "not-found"); a.json["stored"] != stored {
+				t.Errorf("%s: stored %v, want %v", path, a.json["stored"], stored)
+			}
 		}
 	}
 }
@@ -93,12 +99,6 @@ func TestCancel(t *testing.T) {
 	if again := l.do("DELETE", path, ""); again.status != 200 || again.json["state"] != "cancelled" {
 		t.Errorf("cancel again: %d %s", again.status, again.raw)
 	}
-	id, path := publishOne(t, l)
-	l.spool.change(id, func(r *message.Receipt) { r.State, r.MaybeSent = message.StateRetrying, true })
-	if a := l.do("DELETE", path, ""); a.status != 409 || a.code() != "maybe-sent" || a.json["stored"] != true {
-		t.Errorf("cancel after an unknown attempt: %d %s", a.status, a.raw)
-	}
-	l.spool.err = spool.ErrReadOnly
 	for state, stored := range map[message.State]bool{
 		message.StateInFlight: true, message.StateConfirmed: true, message.StateDead: true, message.StateDiscarded: false, message.StateRolledBack: false,
 	} {
@@ -109,6 +109,12 @@ func TestCancel(t *testing.T) {
 			t.Errorf("cancel what is %s: %d %s", state, a.status, a.raw)
 		}
 	}
+	id, path := publishOne(t, l)
+	l.spool.change(id, func(r *message.Receipt) { r.State, r.MaybeSent = message.StateRetrying, true })
+	if a := l.do("DELETE", path, ""); a.status != 409 || a.code() != "maybe-sent" || a.json["stored"] != true {
+		t.Errorf("cancel after an unknown attempt: %d %s", a.status, a.raw)
+	}
+	l.spool.err = spool.ErrReadOnly
 	if a := l.do("DELETE", path, ""); a.status != 503 || a.json["stored"] != "unknown" {
 		t.Errorf("cancel on a read-only spool: %d %s", a.status, a.raw)
 	}
@@ -125,6 +131,17 @@ func TestStatus(t *testing.T) {
 	limits, _ := a.json["limits"].(map[string]any)
 	if a.json["version"] != "1.2.3" || a.json["broker_type"] != "rocketmq" || a.json["survives"] != "pod" || a.json["state"] != "accepting" ||
 		a.json["idempotency_window"] != "1h30m0s" || fmt.Sprint(a.json["degraded"]) != "[broker]" || limits["max_message_bytes"] != 1000.0 {
+		t.Errorf("answered %s", a.raw)
+	}
+	if receipts := fmt.Sprint(a.json["receipts"]); receipts != "map[keep:24h0m0s max:1e+06]" {
+		t.Errorf("receipts: %s", receipts)
+	}
+}
+
+// A window of nothing is what an operator most needs to see.
+func TestStatusTellsTheWindowAlsoWhenItIsZero(t *testing.T) {
+	l := start(t, httpapi.Options{})
+	if a := l.do("GET", "/v1/status", ""); a.json["idempotency_window"] != "0s" {
 		t.Errorf("answered %s", a.raw)
 	}
 }

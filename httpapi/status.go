@@ -8,18 +8,25 @@ type Status struct {
 	ReadOnly bool
 	// Degraded names what is wrong while accepts go on, in words of the glossary.
 	Degraded []string
-	// IdempotencyWindow is how long a key is known at least, now. 0: not told.
+	// IdempotencyWindow is how long a key is known at least, now.
 	IdempotencyWindow time.Duration
 }
 
 type statusJSON struct {
-	State             string     `json:"state"`
-	Version           string     `json:"version"`
-	BrokerType        string     `json:"broker_type"`
-	Survives          string     `json:"survives"`
-	Degraded          []string   `json:"degraded"`
-	IdempotencyWindow string     `json:"idempotency_window,omitempty"`
-	Limits            limitsJSON `json:"limits"`
+	State             string       `json:"state"`
+	Version           string       `json:"version"`
+	BrokerType        string       `json:"broker_type"`
+	Survives          string       `json:"survives"`
+	Degraded          []string     `json:"degraded"`
+	IdempotencyWindow string       `json:"idempotency_window"`
+	Receipts          receiptsKept `json:"receipts"`
+	Limits            limitsJSON   `json:"limits"`
+}
+
+// receiptsKept says how long receipts are kept, and at most how many.
+type receiptsKept struct {
+	Keep string `json:"keep"`
+	Max  int    `json:"max"`
 }
 
 type limitsJSON struct {
@@ -33,16 +40,15 @@ type limitsJSON struct {
 // status answers GET /v1/status.
 func (s *Server) status(*request, string) (response, error) {
 	now := s.opts.Status(s.work)
+	keep, most := s.spool.Retention()
 	answer := statusJSON{
 		State: s.state(now), Version: s.opts.Version, BrokerType: s.opts.BrokerType, Survives: s.opts.Survives,
-		Degraded: append([]string{}, now.Degraded...),
+		Degraded: append([]string{}, now.Degraded...), IdempotencyWindow: now.IdempotencyWindow.String(),
+		Receipts: receiptsKept{Keep: keep.String(), Max: most},
 		Limits: limitsJSON{
 			MaxMessageBytes: s.opts.MaxMessage, MaxBatchMessages: s.opts.MaxBatchMessages, MaxBatchBytes: s.opts.MaxBatchBytes,
 			MaxHeaderBytes: s.opts.MaxHeader, MaxWait: s.opts.MaxWait.String(),
 		},
-	}
-	if now.IdempotencyWindow > 0 {
-		answer.IdempotencyWindow = now.IdempotencyWindow.String()
 	}
 	return s.jsonResponse(200, answer), nil
 }

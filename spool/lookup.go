@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
@@ -17,6 +18,12 @@ func (s *Spool) Receipt(ctx context.Context, id message.ID) (message.Receipt, er
 		err = ErrNotFound
 	}
 	return r, err
+}
+
+// Retention is how long receipts are kept after their message has settled, and
+// at most how many.
+func (s *Spool) Retention() (keep time.Duration, most int) {
+	return s.opts.ReceiptsKeep, s.opts.ReceiptsMax
 }
 
 // seqOf completes the 32 bits of an ID to the newest sequence that has them.

@@ -37,6 +37,8 @@ func (u *unstored) Wait(context.Context, message.ID) (message.Receipt, error) {
 	return message.Receipt{}, spool.ErrNotFound
 }
 
+func (u *unstored) Retention() (time.Duration, int) { return 0, 1 }
+
 func (u *unstored) commits() Commits { return Commits{} }
 
 func (u *unstored) close(context.Context) (Account, error) {

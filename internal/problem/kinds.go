@@ -86,7 +86,7 @@ var kinds = []Kind{
 	{ForbiddenOrigin, 403, "A web page may not call this listener", "Call it from your application; or add the page's origin to the allowed origins.", false, StoredNo},
 	{PreflightRefused, 403, "OPTIONS is refused", "This listener does no CORS.", false, StoredNo},
 	{PeerRefused, 403, "This user may not use the socket", "Connect as one of the configured user IDs.", false, StoredNo},
-	{NotFound, 404, "There is no such message", "Receipts are kept for a limited time after a message has settled; /v1/status says for how long.", false, StoredNo},
+	{NotFound, 404, "There is no such message", "Receipts are kept for a limited time after a message has settled: see receipts in /v1/status. A message that is held always has one.", false, StoredUnknown},
 	{NoSuchPath, 404, "There is nothing at this path", "See /openapi.yaml for what there is.", false, StoredNo},
 	{MethodNotAllowed, 405, "This method is not allowed here", "Use a method of the Allow header.", false, StoredNo},
 	{RequestTimeout, 408, "The request did not arrive in time", "Send it again, faster.", true, StoredNo},
