@@ -61,8 +61,29 @@ func writeHeaders(h *fasthttp.RequestHeader, call *Call) {
 	set("traceparent", d.TraceParent)
 	set("tracestate", d.TraceState)
 	for _, p := range d.Properties {
-		h.Add("MQ-Property", percent(p.Name)+"="+percent(p.Value))
+		if isEventAttribute(p.Name) {
+			h.Set(p.Name, eventText(p.Value))
+		} else {
+			h.Add("MQ-Property", percent(p.Name)+"="+percent(p.Value))
+		}
 	}
+}
+
+// isEventAttribute reports a property that carries an attribute of a CloudEvent
+// in binary mode, with a name that the HTTP binding allows (3.1.3.1): of what a
+// foreign producer calls so, the rest goes as any property.
+func isEventAttribute(property string) bool {
+	name, ok := strings.CutPrefix(property, message.PropCloudEvent)
+	return ok && name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
+}
+
+// eventText encodes the value of an attribute as the HTTP binding says
+// (3.1.3.2): blanks, double quotes, percent signs, and all but printable ASCII.
+func eventText(s string) string {
+	return escape(s, func(i int) bool {
+		ch := s[i]
+		return ch <= ' ' || ch >= 0x7f || ch == '"' || ch == '%'
+	})
 }
 
 // messageID is the producing sidecar's, else the broker's.
