@@ -73,7 +73,7 @@ func (s *Server) refuse(err error) response {
 	if p.Code == problem.Internal {
 		s.opts.Log.Error("request failed", "error", err.Error())
 	}
-	if p.RetryAfter == 0 && (p.Status == 429 || p.Status == 503 || p.Code == problem.KeyInFlight) {
+	if p.RetryAfter == 0 && p.Status == 503 {
 		p.RetryAfter = s.retryAfter(p.Code)
 	}
 	res := response{status: p.Status, contentType: problem.ContentType, body: p.JSON()}
@@ -94,9 +94,9 @@ func (s *Server) refuse(err error) response {
 func (s *Server) retryAfter(code string) time.Duration {
 	wait := 30 * time.Second
 	switch code {
-	case problem.Busy, problem.KeyInFlight:
+	case problem.Busy:
 		wait = 2 * time.Second // as long as a few requests take
-	case problem.Starting, problem.Draining:
+	case problem.Draining:
 		wait = 5 * time.Second // as long as a restart takes
 	case problem.SpoolFull, problem.TopicFull:
 		if measured := s.opts.RetryAfter(); measured > 0 {

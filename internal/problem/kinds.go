@@ -35,7 +35,6 @@ const (
 	NoSuchPath         = "no-such-path"
 	MethodNotAllowed   = "method-not-allowed"
 	RequestTimeout     = "request-timeout"
-	KeyInFlight        = "idempotency-in-flight"
 	KeySettled         = "idempotency-key-settled"
 	KeyReused          = "idempotency-key-reused"
 	AlreadySent        = "already-sent"
@@ -45,13 +44,11 @@ const (
 	UnsupportedMedia   = "unsupported-media-type"
 	MisdirectedRequest = "misdirected-request"
 	HeadersTooLarge    = "headers-too-large"
-	RateLimited        = "rate-limited"
 	SpoolFull          = "spool-full"
 	TopicFull          = "topic-full"
 	DiskLow            = "disk-low"
 	Busy               = "busy"
 	SpoolReadOnly      = "spool-read-only"
-	Starting           = "starting"
 	Draining           = "draining"
 	Internal           = "internal"
 )
@@ -90,7 +87,6 @@ var kinds = []Kind{
 	{NoSuchPath, 404, "There is nothing at this path", "See /openapi.yaml for what there is.", false, StoredNo},
 	{MethodNotAllowed, 405, "This method is not allowed here", "Use a method of the Allow header.", false, StoredNo},
 	{RequestTimeout, 408, "The request did not arrive in time", "Send it again, faster.", true, StoredNo},
-	{KeyInFlight, 409, "A request with this idempotency key is still being stored", "Wait for its answer, or send again a little later.", true, StoredNo},
 	{KeySettled, 409, "The message of this idempotency key was cancelled or discarded", "Use a new key to publish again.", false, StoredNo},
 	{AlreadySent, 409, "The message is in flight or settled", "It cannot be cancelled any more.", false, StoredYes},
 	{MaybeSent, 409, "The message may have reached the broker", "It cannot be cancelled any more; it is repeated until confirmed.", false, StoredYes},
@@ -99,14 +95,12 @@ var kinds = []Kind{
 	{UnsupportedMedia, 415, "The media type is not understood here", "", false, StoredNo},
 	{MisdirectedRequest, 421, "The Host is not one of this listener's", "Use localhost or 127.0.0.1, or add the name to the allowed hosts.", false, StoredNo},
 	{KeyReused, 422, "The idempotency key was used before with other content", "A retry must send the same topic, body and options; another message needs another key.", false, StoredNo},
-	{RateLimited, 429, "The topic's rate limit is reached", "Send again after Retry-After.", true, StoredNo},
 	{HeadersTooLarge, 431, "The request headers are too large", "Move data into the body, or use POST /v1/messages:batch, whose options stand in JSON.", false, StoredNo},
 	{SpoolFull, 503, "The spool is full", "Send again after Retry-After. The operator: see why the broker takes nothing, free space, or raise spool.limit.", true, StoredNo},
 	{TopicFull, 503, "The topic holds its whole share of the spool", "Send again after Retry-After. The operator: see why the topic is not forwarded, or raise spool.topic_share.", true, StoredNo},
 	{DiskLow, 503, "The volume is low on space", "Send again after Retry-After. The operator: free space on the spool's volume.", true, StoredNo},
 	{Busy, 503, "The sidecar has too much to do", "Send again after Retry-After.", true, StoredNo},
 	{SpoolReadOnly, 503, "The spool takes nothing more", "A sync failed. Send again with the same idempotency key after the sidecar has restarted. The operator: see its log, then the disk.", true, StoredNo},
-	{Starting, 503, "The sidecar is starting", "Send again after Retry-After.", true, StoredNo},
 	{Draining, 503, "The sidecar is stopping", "Send again after Retry-After, to its successor.", true, StoredNo},
 	{Internal, 500, "This is a bug in the sidecar", "Report it with the sidecar's log. Send again with the same idempotency key.", true, StoredUnknown},
 }
