@@ -18,7 +18,11 @@ type body struct {
 	budget  *budget
 	taken   int64
 	drained bool // read to its end
+	offered bool // the client sends it when it is told to continue
+	wanted  bool // somebody wants to read what is offered
 }
+
+var errOffered = errors.New("the body is only offered")
 
 func (s *Server) newBody(ctx *fasthttp.RequestCtx, c *conn) *body {
 	b := &body{stream: ctx.RequestBodyStream(), length: ctx.Request.Header.ContentLength(), conn: c, budget: s.budget}
@@ -27,6 +31,12 @@ func (s *Server) newBody(ctx *fasthttp.RequestCtx, c *conn) *body {
 	}
 	b.drained = b.length == 0
 	return b
+}
+
+// offeredBody is the body of a request with Expect: 100-continue, before that.
+func (s *Server) offeredBody(ctx *fasthttp.RequestCtx, c *conn) *body {
+	length := ctx.Request.Header.ContentLength()
+	return &body{length: length, conn: c, budget: s.budget, offered: true, drained: length == 0}
 }
 
 // chunked bodies end their connection; see doc.go, The door.
@@ -47,6 +57,9 @@ func (b *body) read(limit int, tooLarge func(limit int) error) ([]byte, error) {
 		return nil, nil
 	case b.length > limit:
 		return nil, tooLarge(limit)
+	case b.offered:
+		b.wanted = true
+		return nil, errOffered
 	case b.length < 0:
 		return b.readChunks(limit, tooLarge)
 	}

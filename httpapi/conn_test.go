@@ -282,6 +282,31 @@ func TestRefusalReachesAClientThatStillSends(t *testing.T) {
 	}
 }
 
+// A body that is too large is refused for its Content-Length, however slowly it
+// comes, and one that was not sent yet before it is asked for.
+func TestTooLargeIsSaidAtOnce(t *testing.T) {
+	l := start(t, httpapi.Options{ReadTimeout: time.Minute})
+	for name, sent := range map[string]string{
+		"three bytes": "Content-Length: 9999999\r\n\r\nxxx",
+		"expect 100":  "Expect: 100-continue\r\nContent-Length: 9999999\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, answers := l.dial()
+			if _, err := io.WriteString(c, head+sent); err != nil {
+				t.Fatal(err)
+			}
+			res, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := readAnswer(t, res)
+			if l.refused(a, 413, "message-too-large"); a.json["stored"] != false {
+				t.Errorf("answered %s", a.raw)
+			}
+		})
+	}
+}
+
 func TestPanicIsAnsweredAndLogged(t *testing.T) {
 	l := start(t, httpapi.Options{})
 	l.spool.hold = func(context.Context) error { panic("a bug") }

@@ -13,8 +13,9 @@
 // fasthttp recycles its buffers after a handler returns, so a request is copied
 // at the door (receive, body) and nothing of fasthttp leaves handle.go, door.go
 // and body.go. Its body streaming is on: the handler sees a request when its
-// header is there, and refuses before it has read the body, against the byte
-// budget and the limits.
+// header and one byte of its body are there, and refuses before it has read the
+// body, against the byte budget and the limits. A client that waits for 100
+// Continue is refused before it sends any of it.
 //
 // fasthttp 1.73 serves a request with both Content-Length and chunked framing
 // and takes what follows for another request. parseFields reads the raw header

@@ -23,7 +23,7 @@ type response struct {
 func (r *response) set(name, value string) { r.header = append(r.header, field{name, value}) }
 
 // handle answers one request. fasthttp calls it when the header and the first
-// bytes of the body have come.
+// byte of the body have come.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	c, ok := ctx.Conn().(*conn)
 	if !ok {
@@ -42,6 +42,25 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	write(ctx, res)
 }
 
+// expect answers a request with Expect: 100-continue. What can be said without
+// its body is said at once; 100 means that handle is to be called with it.
+// fasthttp closes the connection after any other status, and sends the response
+// with it, though its documentation says that it must not be changed here.
+func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
+	c, ok := ctx.Conn().(*conn)
+	if !ok {
+		panic("httpapi: a connection that Serve did not accept")
+	}
+	b := s.offeredBody(ctx, c)
+	res := s.answer(ctx, c, b)
+	if b.wanted {
+		return fasthttp.StatusContinue
+	}
+	c.unread = true
+	write(ctx, res)
+	return res.status
+}
+
 func (s *Server) answer(ctx *fasthttp.RequestCtx, c *conn, b *body) (res response) {
 	publish := false
 	defer func() {
@@ -49,7 +68,7 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, c *conn, b *body) (res respons
 			s.opts.Log.Error("handler panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			res = s.refuse(problem.New(problem.Internal, "the request met a bug; the sidecar's log has it"))
 		}
-		if publish {
+		if publish && !b.wanted {
 			s.metrics.requests.WithLabelValues(strconv.Itoa(res.status)).Inc()
 		}
 	}()
@@ -64,7 +83,7 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, c *conn, b *body) (res respons
 	r.began = began
 	rt, arg := findRoute(r.segments)
 	publish = rt != nil && rt.publish
-	if res, err = s.serveRoute(rt, arg, r); err != nil {
+	if res, err = s.serveRoute(rt, arg, r); err != nil && !b.wanted {
 		return s.refuse(err)
 	}
 	return res

@@ -133,7 +133,10 @@ func TestRawRequests(t *testing.T) {
 		{"refused before the chunks", strings.Replace(head, "orders", "a%20b", 1) + "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n" + smuggled, []int{400}, 0},
 		{"no such path, with a body", "POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + smuggledLength + "\r\n\r\n" + smuggled, []int{404}, 0},
 		{"too large, with a body", head + "Content-Length: 999999999\r\n\r\n" + strings.Repeat(smuggled, 100), []int{413}, 0},
-		{"expect 100, too large", head + "Expect: 100-continue\r\nContent-Length: 999999999\r\n\r\n" + strings.Repeat(smuggled, 100), []int{100, 413}, 0},
+		{"expect 100, too large", head + "Expect: 100-continue\r\nContent-Length: 999999999\r\n\r\n" + strings.Repeat(smuggled, 100), []int{413}, 0},
+		{"expect 100, refused before the body", strings.Replace(head, "orders", "a%20b", 1) + "Expect: 100-continue\r\nContent-Length: 1\r\n\r\nx" + smuggled, []int{400}, 0},
+		{"expect 100, chunked", head + "Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", []int{100, 202}, 1},
+		{"expect 100 of a GET", "GET /v1/status HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\r\n", []int{200}, 0},
 		{"expect something else", head + "Expect: 200-ok\r\nContent-Length: 1\r\n\r\nx", []int{202}, 1},
 	}
 	var logged bytes.Buffer

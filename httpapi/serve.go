@@ -29,7 +29,8 @@ func (s *Server) newFasthttp() *fasthttp.Server {
 		ErrorHandler:                 s.handleBadRequest,
 		ConnState:                    connState,
 		StreamRequestBody:            true, // see doc.go, The door
-		MaxRequestBodySize:           s.opts.MaxBatchBytes,
+		MaxRequestBodySize:           1,    // fasthttp waits for as many bytes, up to 8 KiB, before it calls handle; ours are the limits
+		ExpectHandler:                s.expect,
 		DisablePreParseMultipartForm: true, // a body is opaque
 		ReadBufferSize:               s.opts.MaxHeader,
 		ReadTimeout:                  s.opts.ReadTimeout,
