@@ -9,8 +9,11 @@
 // last.
 //
 // Down, at the end of Run's context: see (*Sidecar).steps, which is the list,
-// and a test that reads it. Everything of it but the closing shares one
-// deadline, drain.timeout. What is not forwarded by then waits in the spool.
+// and a test that reads it. Handlers that run get half of drain.timeout, and
+// forwarding what is left of it: a handler that does not return takes nothing
+// from others. Publishes are then refused with 503 draining, and receipts can be
+// read, until the spool is empty or the drain is over. What is not forwarded by
+// then waits in the spool; that is no error, and neither is a cut handler call.
 //
 // # A failed write or sync
 //

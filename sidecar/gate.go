@@ -36,10 +36,11 @@ func (s *Sidecar) gate(c config.Subscription, metrics *ackgate.Metrics) (*ackgat
 	return ackgate.New(opts, consumer, store, handler, metrics, s.log), nil
 }
 
-// gateOptions gives running calls the time of the drain, at most their own.
+// gateOptions gives running calls their share of the drain, at most their own
+// time.
 func (s *Sidecar) gateOptions(c config.Subscription) (ackgate.Options, error) {
 	key, err := ackgate.ParseKeyRule(c.Dedupe.Key)
-	grace := min(c.Timeout, s.cfg.Drain.Timeout).Std()
+	grace := min(c.Timeout.Std(), s.handlerShare())
 	if grace == 0 {
 		grace = -1 // not at all
 	}

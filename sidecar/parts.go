@@ -102,21 +102,44 @@ func (p *parts) report(t *task) {
 	}
 }
 
-// end stops the tasks, waits for all of them, and returns what they returned.
-func end(ctx context.Context, tasks ...*task) error {
+// end stops the tasks and waits for all of them until ctx is done. It returns
+// the names of those that still run, and what the others returned.
+func end(ctx context.Context, tasks ...*task) (running []string, err error) {
 	for _, t := range tasks {
 		t.stop()
 	}
 	var failed []error
 	for _, t := range tasks {
-		select {
-		case <-t.done:
-			if t.err != nil {
-				failed = append(failed, fmt.Errorf("%s: %w", t.name, t.err))
-			}
-		case <-ctx.Done():
-			failed = append(failed, fmt.Errorf("%s: %w", t.name, ctx.Err()))
+		if !t.ended(ctx) {
+			running = append(running, t.name)
+		} else if t.err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", t.name, t.err))
 		}
 	}
-	return errors.Join(failed...)
+	return running, errors.Join(failed...)
+}
+
+// mustEnd is end for tasks that have no reason to go on.
+func mustEnd(ctx context.Context, tasks ...*task) error {
+	running, err := end(ctx, tasks...)
+	for _, name := range running {
+		err = errors.Join(err, fmt.Errorf("%s: %w", name, ctx.Err()))
+	}
+	return err
+}
+
+// ended waits until t has ended. A task that has is not told to be late,
+// however late ctx is.
+func (t *task) ended(ctx context.Context) bool {
+	select {
+	case <-t.done:
+		return true
+	default:
+	}
+	select {
+	case <-t.done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -12,30 +12,27 @@ import (
 // closing is what each of the last steps may take; kv bounds its own Close.
 const closing = 15 * time.Second
 
-// steps is the shutdown. The first four share the drain's deadline, and the
-// forwarder works beside all of them. Each step takes what it finds: a part
-// that was not opened is nil.
+// least is what a step gets however short the drain is: to unwind a call that
+// was cancelled, or to answer a publish that is being stored.
+const least = 2 * time.Second
+
+// steps is the shutdown. Fetching may take half of the drain, forwarding the
+// rest of it, at least the other half; requests are answered until all of that
+// is over. Each step takes what it finds: a part that was not opened is nil.
 func (s *Sidecar) steps() lifecycle.Steps {
-	p := &s.parts
-	drain := s.cfg.Drain.Timeout.Std()
-	if !s.wasReady() {
-		drain = 0 // it accepted nothing; what it found in the spool can wait
-	}
-	deadline := time.Now().Add(drain)
-	bounded := func(name string, do func(context.Context) error) lifecycle.Step {
-		return lifecycle.Step{Name: name, Timeout: drain + time.Second, Do: func(ctx context.Context) error {
-			ctx, cancel := context.WithDeadline(ctx, deadline)
-			defer cancel()
-			return do(ctx)
-		}}
-	}
+	deadline := time.Now().Add(s.cfg.Drain.Timeout.Std())
 	last := func(name string, do func(context.Context) error) lifecycle.Step {
 		return lifecycle.Step{Name: name, Timeout: closing, Do: do}
 	}
 	return lifecycle.Steps{
-		bounded("stop fetching", func(ctx context.Context) error { return end(ctx, p.subscriptions...) }),
-		bounded("stop accepting", s.stopAccepting),
-		bounded("forward what is left", s.forwardRest),
+		{Name: "stop fetching", Timeout: s.handlerShare() + least, Do: s.stopFetching},
+		{Name: "stop accepting", Do: s.stopAccepting},
+		{Name: "forward what is left", Do: func(ctx context.Context) error {
+			deadline = later(deadline, time.Now().Add(s.cfg.Drain.Timeout.Std()/2))
+			_, err := s.forwardRest(ctx, deadline)
+			return err
+		}},
+		{Name: "end requests", Do: func(ctx context.Context) error { return s.endRequests(ctx, deadline) }},
 		last("stop forwarding", s.stopForwarding),
 		last("close broker", func(context.Context) error { return s.closeBroker() }),
 		last("close spool", func(context.Context) error { return s.closeSpool() }),       //nolint:contextcheck // ends by itself: it waits for one commit
@@ -44,33 +41,86 @@ func (s *Sidecar) steps() lifecycle.Steps {
 	}
 }
 
-func (s *Sidecar) stopAccepting(ctx context.Context) error {
+// handlerShare is the part of the drain that running handler calls may use.
+func (s *Sidecar) handlerShare() time.Duration { return s.cfg.Drain.Timeout.Std() / 2 }
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// stopFetching ends the gates, which cancel their calls when their share is
+// over. One that does not return then is left behind: its messages are not
+// acked, so the broker has them.
+func (s *Sidecar) stopFetching(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.handlerShare()+least/2)
+	defer cancel()
+	running, err := end(ctx, s.parts.subscriptions...)
+	if len(running) > 0 {
+		s.log.Warn("subscriptions have not ended; the broker delivers their messages again", "subscriptions", running)
+	}
+	return err
+}
+
+// stopAccepting refuses publishes from now on. Those in flight go on, and
+// receipts can be read until "end requests".
+func (s *Sidecar) stopAccepting(context.Context) error {
+	if s.parts.data != nil {
+		s.parts.data.Drain()
+	}
+	return nil
+}
+
+// forwardRest waits until the broker has everything, or the deadline: what it
+// does not get in time is safe.
+func (s *Sidecar) forwardRest(ctx context.Context, deadline time.Time) (left bool, err error) {
+	if s.parts.spool == nil || s.parts.forwarding == nil || !s.wasReady() {
+		return false, nil // it accepted nothing; what it found in the spool can wait
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	err = s.parts.spool.Drained(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return true, nil
+	}
+	return false, err
+}
+
+// endRequests answers the last ones and forwards what they brought.
+func (s *Sidecar) endRequests(ctx context.Context, deadline time.Time) error {
 	if s.parts.data == nil {
 		return nil
 	}
-	return errors.Join(s.parts.data.Shutdown(ctx), end(ctx, s.parts.serving...))
-}
-
-// forwardRest waits until the broker has everything. What it does not get in
-// time is safe, so running out of time is said and is no error.
-func (s *Sidecar) forwardRest(ctx context.Context) error {
-	if s.parts.spool == nil || s.parts.forwarding == nil || !s.wasReady() {
-		return nil
-	}
-	err := s.parts.spool.Drained(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
+	failed := s.endData(ctx, later(deadline, time.Now().Add(least)))
+	left, err := s.forwardRest(ctx, deadline)
+	if left {
 		s.log.Warn("drain deadline reached; the rest waits in the spool for the next start",
 			"messages", s.parts.spool.Ledger().Total.InSpool.Held(), "drain_timeout", s.cfg.Drain.Timeout.String())
-		return nil
 	}
-	return err
+	return errors.Join(failed, err)
+}
+
+// endData closes the data listeners. A connection that had to be cut was still
+// sending its request: nothing of it is stored.
+func (s *Sidecar) endData(ctx context.Context, deadline time.Time) error {
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	err := s.parts.data.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.log.Warn("not every request was answered", "error", err)
+		err = nil
+	}
+	_, failed := end(ctx, s.parts.serving...)
+	return errors.Join(err, failed)
 }
 
 func (s *Sidecar) stopForwarding(ctx context.Context) error {
 	if s.parts.forwarding == nil {
 		return nil
 	}
-	return end(ctx, s.parts.forwarding, s.parts.noticing)
+	return mustEnd(ctx, s.parts.forwarding, s.parts.noticing)
 }
 
 func (s *Sidecar) closeBroker() error {
@@ -108,7 +158,7 @@ func (s *Sidecar) stopAnswering(ctx context.Context) error {
 	for _, w := range s.parts.watchers {
 		failed = append(failed, w.Shutdown(ctx))
 	}
-	return errors.Join(append(failed, end(ctx, s.parts.watching...))...)
+	return errors.Join(append(failed, mustEnd(ctx, s.parts.watching...))...)
 }
 
 // lastWords is what requests get to be answered after the storage has failed.
