@@ -396,3 +396,12 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// What a file that is no YAML would have said is not known to be missing.
+func TestBrokenYAMLIsTheOnlyComplaint(t *testing.T) {
+	_, err := load(t, "broker:\n  type: embedded\n bad: [\n")
+	var problems config.Problems
+	if !errors.As(err, &problems) || len(problems) != 1 || !strings.Contains(problems[0].Error(), "not YAML") {
+		t.Errorf("want only the syntax:\n%v", err)
+	}
+}

@@ -35,6 +35,9 @@ func Load(src Sources) (*Loaded, error) {
 	l := &Loaded{Config: Default(), origins: map[string]Origin{}}
 	env := newEnvironment(src.Env)
 	problems, err := l.readFile(src, env)
+	if unread := (Problem{}); errors.As(err, &unread) {
+		return l, Problems{unread} // what it would have said is not missing
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +76,7 @@ func (l *Loaded) readFile(src Sources, env environment) (Problems, error) {
 	b := &binder{file: src.File, lines: strings.Split(string(data), "\n"), env: env, origins: l.origins}
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
-		return Problems{b.syntax(err)}, nil
+		return nil, b.syntax(err)
 	}
 	for i, doc := range file.Docs {
 		switch {
