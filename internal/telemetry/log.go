@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 )
 
 // Formats of a log line.
@@ -28,7 +29,9 @@ func NewLogger(w io.Writer, opts LogOptions) (*slog.Logger, error) {
 	if err != nil {
 		return nil, err
 	}
-	handler := slog.HandlerOptions{Level: level, ReplaceAttr: Redact}
+	handler := slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		return withUnit(Redact(groups, a))
+	}}
 	switch opts.Format {
 	case FormatJSON, "":
 		return slog.New(slog.NewJSONHandler(w, &handler)), nil
@@ -50,4 +53,29 @@ func parseLevel(name string) (slog.Level, error) {
 		return slog.LevelError, nil
 	}
 	return 0, fmt.Errorf("log level %q is not known: use debug, info, warn or error", name)
+}
+
+// withUnit writes a duration as it is read, 31.8ms, because slog's JSON has
+// nanoseconds without a unit (log/slog/json_handler.go, appendJSONValue).
+func withUnit(a slog.Attr) slog.Attr {
+	switch v := a.Value.Any().(type) {
+	case time.Duration:
+		return slog.String(a.Key, short(v))
+	case []time.Duration:
+		texts := make([]string, len(v))
+		for i, d := range v {
+			texts[i] = short(d)
+		}
+		return slog.Any(a.Key, texts)
+	}
+	return a
+}
+
+// short keeps about three digits.
+func short(d time.Duration) string {
+	unit := time.Nanosecond
+	for d.Abs() >= 1000*unit {
+		unit *= 10
+	}
+	return d.Round(unit).String()
 }
