@@ -101,6 +101,9 @@ func TestADrainIsSaid(t *testing.T) {
 	c.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{deadAddress(t)}}}
 	c.Drain.Timeout = 2 * config.Second
 	r := start(t, c)
+	if _, body := get(t, "http://"+r.side.Addresses().Health+"/metrics"); !strings.Contains(body, `remora_degraded{reason="broker"}`) || !strings.Contains(body, "remora_spool_commit_batch_messages_count") {
+		t.Error("metrics are missing")
+	}
 	r.post("orders", "waits for a broker", "")
 	r.stop()
 	r.awaitStep("stop accepting")

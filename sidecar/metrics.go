@@ -3,6 +3,7 @@ package sidecar
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
@@ -23,8 +24,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 15),
 		}),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "remora_spool_commit_batch_operations",
-			Help:    "Operations that shared one group commit.",
+			Name:    "remora_spool_commit_batch_messages",
+			Help:    "Messages that were accepted, or changed their state, in one group commit; a batch of a request counts as one.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 		}),
 	}
@@ -90,4 +91,23 @@ func (c *ledgerCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(acceptedDesc, prometheus.CounterValue, float64(total.Accepted))
 	ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.GaugeValue, float64(total.Bytes))
 	ch <- prometheus.MustNewConstMetric(limitDesc, prometheus.GaugeValue, c.limit)
+}
+
+// conditionCollector shows what is the case while accepts go on.
+type conditionCollector struct{ conditions *admin.Conditions }
+
+var degradedDesc = prometheus.NewDesc("remora_degraded", "1 for each reason for which the sidecar is degraded now, else 0.", []string{"reason"}, nil)
+
+// reasons are always shown, so that an alarm has a 0 to begin from.
+var reasons = []admin.Condition{admin.Broker, admin.Handler, admin.SpoolFull, admin.DiskLow}
+
+// Describe implements prometheus.Collector.
+func (conditionCollector) Describe(ch chan<- *prometheus.Desc) { ch <- degradedDesc }
+
+// Collect implements prometheus.Collector.
+func (c conditionCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, reason := range reasons {
+		is := map[bool]float64{true: 1}[c.conditions.Is(reason)]
+		ch <- prometheus.MustNewConstMetric(degradedDesc, prometheus.GaugeValue, is, string(reason))
+	}
 }

@@ -30,10 +30,10 @@ func (s *Sidecar) open(ctx context.Context) error {
 	return nil
 }
 
-// formatVersion is the magic number of the spool's database.
-const formatVersion = 1
-
 func (s *Sidecar) openSpool(ctx context.Context) (err error) {
+	if err := Usable(s.cfg.Spool.Dir); err != nil {
+		return err
+	}
 	volume, err := VolumeOf(s.cfg.Spool.Dir)
 	if err != nil {
 		return err
@@ -44,7 +44,7 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 	p.volume = volume
 	p.db, err = kv.Open(ctx, kv.Options{
 		Dir: filepath.Join(dir, "db"), Logger: s.log.With("component", "kv"), LockWait: s.cfg.Spool.LockWait.Std(),
-		Magic: formatVersion, OnCommit: s.metrics.commit,
+		Magic: spool.FormatVersion, OnCommit: s.metrics.commit,
 	})
 	if err != nil {
 		return err

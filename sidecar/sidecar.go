@@ -35,6 +35,8 @@ type Sidecar struct {
 	mu        sync.Mutex
 	addresses Addresses
 	ready     chan struct{}
+
+	auditing chan struct{} // held by the one count of all records that runs
 }
 
 // Addresses are where the listeners are, which tells the port where port 0 was
@@ -55,11 +57,12 @@ func New(cfg config.Config, version string, log *slog.Logger) (*Sidecar, error) 
 	if err != nil {
 		return nil, err
 	}
-	registry := telemetry.NewRegistry()
+	registry, conditions := telemetry.NewRegistry(), admin.NewConditions()
+	registry.MustRegister(conditionCollector{conditions})
 	return &Sidecar{
-		cfg: cfg, version: version, log: log, secrets: known, conditions: admin.NewConditions(),
+		cfg: cfg, version: version, log: log, secrets: known, conditions: conditions,
 		registry: registry, delivery: prometheus.NewRegistry(), metrics: newMetrics(registry),
-		ready: make(chan struct{}),
+		ready: make(chan struct{}), auditing: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -98,7 +101,11 @@ func (s *Sidecar) wait(ctx context.Context) error {
 func (s *Sidecar) shutDown(ctx context.Context) error {
 	s.conditions.Set(admin.Stopping, true)
 	done := make(chan error, 1)
-	go func() { done <- s.steps().Run(ctx, s.log) }()
+	log := s.log
+	if !s.wasReady() {
+		log = slog.New(slog.DiscardHandler) // the reason for ending is what has to be read
+	}
+	go func() { done <- s.steps().Run(ctx, log) }()
 	select {
 	case err := <-done:
 		return err

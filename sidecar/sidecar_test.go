@@ -384,9 +384,28 @@ func TestATakenPortIsAFailure(t *testing.T) {
 	first := start(t, c)
 	c.Spool.Dir = filepath.Join(t.TempDir(), "other")
 	c.Listen.Data = first.side.Addresses().Data
-	err := <-launch(t, c).done
+	second := launch(t, c)
+	err := <-second.done
 	if sidecar.ExitCode(err) != sidecar.ExitFailed || !strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("error %v", err)
+	}
+	if strings.Contains(err.Error(), "\n") || len(second.log.steps()) > 0 {
+		t.Errorf("the reason is buried: %v\n%s", err, second.log)
+	}
+}
+
+func TestAnUnusableDirectoryIsNamedWithWhatToDo(t *testing.T) {
+	c := embedded(t)
+	inTheWay := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(inTheWay, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{inTheWay, filepath.Join(inTheWay, "sub"), "/proc/x"} {
+		c.Spool.Dir = dir
+		err := <-launch(t, c).done
+		if err == nil || !strings.Contains(err.Error(), "spool.dir "+dir+" cannot be written by uid") || !strings.Contains(err.Error(), "choose another") {
+			t.Errorf("%s: %v", dir, err)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -55,22 +56,41 @@ func VolumeOf(dir string) (Volume, error) {
 // 60 % of the volume of dir.
 func DefaultLimit(dir string) (config.Size, error) {
 	var st unix.Statfs_t
-	err := unix.Statfs(existing(dir), &st)
+	err := unix.Statfs(Existing(dir), &st)
 	if err != nil {
 		return 0, fmt.Errorf("size of the volume of %s: %w", dir, err)
 	}
 	volume := config.Size(st.Blocks) * config.Size(st.Bsize)
+	if volume == 0 { // as /proc: Usable says what is wrong with it
+		return config.GiB, nil
+	}
 	return min(config.GiB, volume/10*6), nil
 }
 
-// existing is dir, or its nearest parent that exists.
-func existing(dir string) string {
+// Existing is dir, or its nearest parent that exists.
+func Existing(dir string) string {
 	for {
 		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
 			return dir
 		}
 		dir = filepath.Dir(dir)
 	}
+}
+
+// Usable tries to write in dir, or in its nearest existing parent. The error
+// says what to do.
+func Usable(dir string) error {
+	file, err := os.CreateTemp(Existing(dir), ".remora-check-*")
+	if err == nil {
+		err = errors.Join(file.Close(), os.Remove(file.Name()))
+	}
+	if at := (*os.PathError)(nil); errors.As(err, &at) {
+		err = at.Err // the path is of a file that nobody knows
+	}
+	if err != nil {
+		return fmt.Errorf("spool.dir %s cannot be written by uid %d: %w; give it to that user, or choose another", dir, os.Geteuid(), err)
+	}
+	return nil
 }
 
 // inEmptyDir reports whether the mount that holds path is a Kubernetes

@@ -67,6 +67,12 @@ func (s *Sidecar) ledger(ctx context.Context) (any, error) {
 	if sp == nil {
 		return nil, spool.ErrClosed // not open yet
 	}
+	select {
+	case s.auditing <- struct{}{}: // each count reads the whole spool: one at a time
+		defer func() { <-s.auditing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	found, err := sp.Audit(ctx)
 	if err != nil {
 		return nil, err

@@ -8,8 +8,9 @@ import (
 	"github.com/remora-mq/remora/message"
 )
 
-// formatVersion is the version of everything in keyspace.go.
-const formatVersion = 1
+// FormatVersion is the version of everything in keyspace.go: the number with
+// which the database is opened.
+const FormatVersion = 1
 
 // ErrFormat reports a spool written by a newer version of this program.
 var ErrFormat = errors.New("the spool has a newer format than this version reads; run the version that wrote it, or a newer one")
@@ -28,7 +29,7 @@ type head struct {
 
 func (h *head) encode() []byte {
 	b := make([]byte, 0, 64)
-	b = append(b, formatVersion)
+	b = append(b, FormatVersion)
 	b = append(b, h.spoolID[:]...)
 	for _, n := range [...]uint64{h.device, h.inode, uint64(h.epoch), h.highWater, h.lowRange, uint64(h.topics), h.keysGone} {
 		b = binary.AppendUvarint(b, n)
@@ -42,7 +43,7 @@ func decodeHead(v []byte) (head, error) {
 		return head{}, fmt.Errorf("read head: %w", err)
 	}
 	f := fields{b: b}
-	if v := f.raw(1)[0]; v != formatVersion {
+	if v := f.raw(1)[0]; v != FormatVersion {
 		return head{}, fmt.Errorf("format %d: %w", v, ErrFormat)
 	}
 	var h head

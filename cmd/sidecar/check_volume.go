@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -17,6 +16,10 @@ import (
 func lookAtVolume(f *findings, l *config.Loaded) {
 	const section = "spool"
 	dir := l.Spool.Dir
+	if err := sidecar.Usable(dir); err != nil {
+		f.badf(section, "", "%v", err)
+		return
+	}
 	volume, err := sidecar.VolumeOf(dir)
 	if err != nil {
 		f.badf(section, "make the directory, or choose another spool.dir", "%v", err)
@@ -55,7 +58,7 @@ func lookAtFilesystem(f *findings, dir string, v sidecar.Volume) {
 
 func lookAtSpace(f *findings, l *config.Loaded) {
 	var st unix.Statfs_t
-	if err := unix.Statfs(nearest(l.Spool.Dir), &st); err != nil {
+	if err := unix.Statfs(sidecar.Existing(l.Spool.Dir), &st); err != nil {
 		f.badf("spool", "make the directory, or choose another spool.dir", "free space is not known: %v", err)
 		return
 	}
@@ -70,19 +73,9 @@ func lookAtSpace(f *findings, l *config.Loaded) {
 
 func inMiB(s config.Size) string { return fmt.Sprintf("%d MiB", s/config.MiB) }
 
-// nearest is dir or its nearest parent that exists.
-func nearest(dir string) string {
-	for {
-		if _, err := os.Stat(dir); err == nil || filepath.Dir(dir) == dir {
-			return dir
-		}
-		dir = filepath.Dir(dir)
-	}
-}
-
 // syncTimes measures appends of 4 KiB with a sync each, sorted.
 func syncTimes(dir string) (took []time.Duration, err error) {
-	file, err := os.CreateTemp(nearest(dir), ".remora-check-*")
+	file, err := os.CreateTemp(sidecar.Existing(dir), ".remora-check-*")
 	if err != nil {
 		return nil, err
 	}
