@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"syscall"
@@ -16,6 +17,29 @@ import (
 func lookAtListeners(ctx context.Context, f *findings, l *config.Loaded) {
 	for _, addr := range l.Listen.Data {
 		lookAtListener(ctx, f, addr)
+	}
+	lookAtWatcher(ctx, f, "listen.admin", l.Listen.Admin)
+	lookAtWatcher(ctx, f, "listen.health", l.Listen.Health)
+}
+
+// lookAtWatcher looks at a listener for operators, by its key.
+func lookAtWatcher(ctx context.Context, f *findings, key, addr string) {
+	const section = "listeners"
+	side, err := newClient("http://"+addr, "")
+	if err != nil {
+		f.badf(section, "correct "+key, "%v", err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	r, err := side.do(ctx, http.MethodHead, "/", nil, nil)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		f.okf(section, "%s is free for %s", addr, key)
+	case err == nil && r.header.Get("X-Content-Type-Options") == "nosniff":
+		f.okf(section, "a sidecar runs at %s (%s)", addr, key)
+	default:
+		f.badf(section, "stop what listens there, or change "+key, "something else answers at %s (%s)", addr, key)
 	}
 }
 
@@ -37,12 +61,13 @@ func lookAtListener(ctx context.Context, f *findings, addr string) {
 		Version string `json:"version"`
 	}
 	err = side.get(ctx, "/v1/status", &status)
+	refused := refusal{}
 	switch {
 	case err == nil && status.State != "":
 		f.okf(section, "a sidecar runs at %s: %s, version %s", addr, status.State, status.Version)
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
 		f.okf(section, "%s is free", addr)
-	case err != nil && strings.Contains(err.Error(), "401"):
+	case errors.As(err, &refused) && refused.status == http.StatusUnauthorized:
 		f.okf(section, "a sidecar that asks for a token runs at %s", addr)
 	default:
 		f.badf(section, "stop what listens there, or change listen.data", "something else answers at %s", addr)

@@ -90,6 +90,15 @@ func (c *client) get(ctx context.Context, path string, into any) error {
 	return json.Unmarshal(r.body, into)
 }
 
+// refusal is a problem document. stored is as it came: true, false or "unknown".
+type refusal struct { //nolint:errname // what it is to the one who reads the code
+	status int
+	stored string
+	text   string
+}
+
+func (r refusal) Error() string { return r.text }
+
 // problem reads a problem document, and says it in a line.
 func (r reply) problem() error {
 	var p struct {
@@ -97,9 +106,11 @@ func (r reply) problem() error {
 		Detail string `json:"detail"`
 		Hint   string `json:"hint"`
 		Code   string `json:"code"`
+
+		Stored json.RawMessage `json:"stored"`
 	}
 	if json.Unmarshal(r.body, &p) != nil || p.Code == "" {
-		return fmt.Errorf("the sidecar answered %d: %.200q", r.status, r.body)
+		return refusal{r.status, "", fmt.Sprintf("the sidecar answered %d: %.200q", r.status, r.body)}
 	}
 	text := fmt.Sprintf("%d %s: %s", r.status, p.Code, p.Title)
 	if p.Detail != "" {
@@ -108,5 +119,5 @@ func (r reply) problem() error {
 	if p.Hint != "" {
 		text += "\n" + p.Hint
 	}
-	return fmt.Errorf("%s", text)
+	return refusal{r.status, string(p.Stored), text}
 }

@@ -46,6 +46,9 @@ func (s *settings) dev(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	for _, w := range cfg.Warnings {
+		log.Warn(w)
+	}
 	side, err := sidecar.New(cfg.Config, version, log)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -97,9 +98,24 @@ func (p *publish) run(c *cobra.Command, topic string, texts []string) error {
 		return nil
 	})
 	if err != nil && taken > 0 {
-		return fail(exitPartly, "%d messages are stored; the next one is not known to be: %w", taken, err)
+		return fail(exitPartly, "%d messages are stored; the next one %s: %w", taken, fateOf(err), err)
 	}
 	return err
+}
+
+// fateOf says what became of the message whose sending ended so.
+func fateOf(err error) string {
+	refused := refusal{}
+	if !errors.As(err, &refused) {
+		return "is not known to be"
+	}
+	switch refused.stored {
+	case "false":
+		return "is not"
+	case "true":
+		return "is, too"
+	}
+	return "is not known to be"
 }
 
 // path carries the options as query parameters, which may be any text.
