@@ -83,7 +83,7 @@ func TestPublishesInFlightAreSettled(t *testing.T) {
 		t.Fatalf("a publish in flight was cut: %v", err)
 	}
 	res.Body.Close()
-	if res.StatusCode != 202 {
+	if res.StatusCode != http.StatusAccepted {
 		t.Errorf("the publish in flight gets %d", res.StatusCode)
 	}
 	if err := r.end(); err != nil {

@@ -91,7 +91,7 @@ func (c *client) get(ctx context.Context, path string, into any) error {
 }
 
 // refusal is a problem document. stored is as it came: true, false or "unknown".
-type refusal struct { //nolint:errname // what it is to the one who reads the code
+type refusal struct {
 	status int
 	stored string
 	text   string
