@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"strings"
 	"time"
 )
 
@@ -66,7 +65,14 @@ func ParseID(s string) (ID, error) {
 }
 
 // String returns 32 upper-case hex digits.
-func (id ID) String() string { return strings.ToUpper(hex.EncodeToString(id[:])) }
+func (id ID) String() string {
+	const digits = "0123456789ABCDEF"
+	var text [2 * len(id)]byte
+	for i, b := range id {
+		text[2*i], text[2*i+1] = digits[b>>4], digits[b&0xf]
+	}
+	return string(text[:])
+}
 
 // MarshalText is String, so that JSON and logs carry the same form.
 func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
