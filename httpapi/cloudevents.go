@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"mime"
 	"net/url"
 	"slices"
 	"strings"
@@ -22,11 +21,8 @@ const (
 
 // mediaType returns the type without its parameters, in lower case.
 func mediaType(contentType string) string {
-	media, _, err := mime.ParseMediaType(contentType)
-	if err != nil {
-		media, _, _ = strings.Cut(strings.ToLower(contentType), ";")
-	}
-	return strings.TrimSpace(media)
+	media, _, _ := strings.Cut(contentType, ";")
+	return strings.ToLower(strings.TrimSpace(media))
 }
 
 // readCloudEvent reads the attributes of binary mode: headers named ce-…,

@@ -81,6 +81,9 @@ func parseTarget(target string) (authority, path string, query url.Values, err e
 	if strings.Contains(target, "#") {
 		return "", "", nil, malformed("the request target has a fragment")
 	}
+	if raw == "" {
+		return authority, path, nil, nil
+	}
 	if query, err = url.ParseQuery(raw); err != nil {
 		return "", "", nil, invalidOption("the query string is not percent-encoded correctly: %s", reason(err))
 	}

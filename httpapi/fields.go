@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/remora-mq/remora/internal/problem"
@@ -21,6 +22,10 @@ func (f fields) get(name string) string {
 		}
 	}
 	return ""
+}
+
+func (f fields) has(name string) bool {
+	return slices.ContainsFunc(f, func(h field) bool { return h.name == name })
 }
 
 // all returns every value of a name.
@@ -46,7 +51,8 @@ var atMostOnce = []string{"host", "content-length", "transfer-encoding", "conten
 func parseFields(raw []byte, http10 bool) (fields, error) {
 	lower := bytes.Clone(raw)
 	f := make(fields, 0, bytes.Count(raw, []byte("\n")))
-	spans, err := scanLines(lower)
+	var room [16]span // of most requests
+	spans, err := scanLines(room[:0], lower)
 	if err != nil {
 		return nil, err
 	}
@@ -60,9 +66,8 @@ func parseFields(raw []byte, http10 bool) (fields, error) {
 // span is where a field stands in its block.
 type span struct{ start, colon, end int }
 
-// scanLines finds the fields and puts their names into lower case.
-func scanLines(block []byte) ([]span, error) {
-	spans := make([]span, 0, 16)
+// scanLines appends where the fields are, and puts their names into lower case.
+func scanLines(spans []span, block []byte) ([]span, error) {
 	for at := 0; at < len(block); {
 		n := bytes.IndexByte(block[at:], '\n')
 		if n < 1 || block[at+n-1] != '\r' {
@@ -105,9 +110,9 @@ func scanField(line []byte) (colon int, err error) {
 
 // checkFraming makes sure that the body's end is where everyone sees it.
 func checkFraming(f fields, http10 bool) error {
-	for _, name := range atMostOnce {
-		if len(f.all(name)) > 1 {
-			return malformed("the header %q is given more than once", name)
+	for i, h := range f {
+		if slices.Contains(atMostOnce, h.name) && f[:i].has(h.name) {
+			return malformed("the header %q is given more than once", h.name)
 		}
 	}
 	lengths, codings := f.all("content-length"), f.all("transfer-encoding")

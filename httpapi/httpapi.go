@@ -48,6 +48,7 @@ type Server struct {
 	endWaits context.CancelFunc
 	work     context.Context // ended when Shutdown runs out of time
 	endWork  context.CancelFunc
+	patience patience // of requests, with the disk
 
 	mu        sync.Mutex
 	stopping  bool
@@ -70,6 +71,7 @@ func New(opts Options, sp Spool) *Server {
 	s.budget = newBudget(s.opts.IngestBudget)
 	s.waits, s.endWaits = context.WithCancel(context.Background())
 	s.work, s.endWork = context.WithCancel(context.Background())
+	s.patience = patience{parent: s.work, most: s.opts.AppendTimeout}
 	s.http = s.newFasthttp()
 	return s
 }

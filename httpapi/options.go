@@ -34,7 +34,8 @@ type Options struct {
 	// IdleTimeout is how long a connection may wait for a request. Default: 60 s.
 	IdleTimeout time.Duration
 	// AppendTimeout is how long a request waits for the disk before it is
-	// answered 503 with stored unknown. Default: 30 s.
+	// answered 503 with stored unknown, or up to an eighth of it less.
+	// Default: 30 s.
 	AppendTimeout time.Duration
 	// MaxWait bounds Prefer: wait; longer wishes are shortened. Default: 60 s.
 	MaxWait time.Duration

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/message"
@@ -84,9 +85,7 @@ func orKey(given, derived string) string {
 // store makes drafts durable. The bytes of the body stop counting against the
 // budget, because from here the spool bounds them.
 func (s *Server) store(r *request, drafts []spool.Draft) ([]message.Receipt, error) {
-	ctx, cancel := context.WithTimeout(s.work, s.opts.AppendTimeout)
-	defer cancel()
-	receipts, err := s.spool.Append(ctx, drafts)
+	receipts, err := s.spool.Append(s.patience.context(time.Now()), drafts)
 	r.body.release()
 	if err != nil {
 		return nil, err

@@ -46,7 +46,7 @@ type eventJSON struct {
 type timestamp time.Time
 
 func (t timestamp) MarshalText() ([]byte, error) {
-	return time.Time(t).UTC().AppendFormat(nil, "2006-01-02T15:04:05.000Z"), nil
+	return time.Time(t).UTC().AppendFormat(make([]byte, 0, 32), "2006-01-02T15:04:05.000Z"), nil
 }
 
 // optionalTime returns nil for the zero time, which JSON leaves out.
