@@ -296,6 +296,7 @@ func (s *Spool) receiptsOf(ctx context.Context, op *appendMessages) ([]message.R
 
 func acceptedReceipt(m *message.Message) message.Receipt {
 	r := message.Receipt{ID: m.ID, Topic: m.Topic, State: message.StatePending, AcceptedAt: m.AcceptedAt}
+	r.History.First = make([]message.Event, 0, 2) // most have two
 	r.History.Add(message.Event{At: m.AcceptedAt, Name: "accepted"})
 	return r
 }

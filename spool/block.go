@@ -18,9 +18,9 @@ type block struct {
 
 const blockHeader = 2
 
-// newBlock returns an empty block with room for size bytes of records.
-func newBlock(topic uint32, firstSeq uint64, size int) *block {
-	return &block{topic: topic, firstSeq: firstSeq, value: make([]byte, blockHeader, blockHeader+size)}
+// newBlock returns an empty block whose records go into room.
+func newBlock(topic uint32, firstSeq uint64, room []byte) *block {
+	return &block{topic: topic, firstSeq: firstSeq, value: append(room, make([]byte, blockHeader)...)}
 }
 
 // add appends m; external is its payload when that is stored apart.

@@ -112,7 +112,7 @@ func FuzzBlock(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again := newBlock(1, 1, len(b))
+		again := newBlock(1, 1, nil)
 		for i := range all {
 			if all[i].PayloadSize > 0 {
 				return
@@ -183,7 +183,7 @@ func TestCodecsCarryEverything(t *testing.T) {
 	d, err := decodeDead(encodeDead(&ending{receipt: r}, "REFUSED", m))
 	carried(t, "dead letter", d, deadLetter{reason: "REFUSED", receipt: r, record: message.Record{Message: *m}}, err)
 
-	bl := newBlock(1, 7, 10)
+	bl := newBlock(1, 7, nil)
 	bl.add(m, nil)
 	bl.add(m, message.AppendPayload(nil, m))
 	var all []message.Record

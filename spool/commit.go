@@ -35,18 +35,49 @@ type commit struct {
 	keys     []keyEntry
 	sets     []pair
 	deletes  [][]byte
+	room     []byte // of the blocks' records
 
 	bytes, entries int // written
 }
 
 type pair struct{ key, value []byte }
 
-func newCommit(s *Spool, tx *kv.Tx) *commit {
+func newCommit(s *Spool) *commit {
 	return &commit{
-		s: s, tx: tx, now: s.now(),
-		drafts: map[*lane][]*newMessage{}, lanes: map[*lane]bool{}, ranges: map[uint64]bool{},
+		s: s, drafts: map[*lane][]*newMessage{}, lanes: map[*lane]bool{}, ranges: map[uint64]bool{},
 		receipts: map[uint64][]*receipt{}, reserved: map[keyHash]*newMessage{},
 	}
+}
+
+// begin empties c for the next transaction and keeps its memory: Badger keeps
+// what it was given only until it is synced (kv.Tx).
+func (c *commit) begin(tx *kv.Tx) {
+	clear(c.drafts)
+	clear(c.lanes)
+	clear(c.ranges)
+	clear(c.receipts)
+	clear(c.reserved)
+	*c = commit{
+		s: c.s, tx: tx, now: c.s.now(),
+		drafts: c.drafts, lanes: c.lanes, ranges: c.ranges, receipts: c.receipts, reserved: c.reserved,
+		order: emptied(c.order), blocks: emptied(c.blocks), keys: emptied(c.keys), sets: emptied(c.sets), deletes: emptied(c.deletes),
+		room: c.room[:0],
+	}
+}
+
+func emptied[T any](s []T) []T {
+	clear(s)
+	return s[:0]
+}
+
+// take returns an empty slice with room for size bytes, for this commit only.
+func (c *commit) take(size int) []byte {
+	at := len(c.room)
+	if cap(c.room)-at < size {
+		c.room, at = make([]byte, 0, size+at), 0
+	}
+	c.room = c.room[:at+size]
+	return c.room[at:at:len(c.room)]
 }
 
 // touch makes the lane's entry be written.
@@ -78,7 +109,7 @@ func (c *commit) accept(l *lane, added []*newMessage) {
 	for _, n := range added {
 		n.msg.Seq, n.msg.ID, n.msg.AcceptedAt = c.nextSeq(), c.nextID(), c.now
 		if b == nil || b.full(n.recordSize(), c.s.sizes.block) {
-			b = newBlock(l.id, n.msg.Seq, min(size, c.s.sizes.block))
+			b = newBlock(l.id, n.msg.Seq, c.take(blockHeader+min(size, c.s.sizes.block)))
 			c.blocks = append(c.blocks, b)
 		}
 		b.add(n.msg, n.external)
@@ -143,7 +174,7 @@ func (c *commit) end(e *ending) {
 	bucket := e.seq >> receiptBucketShift
 	c.receipts[bucket] = append(c.receipts[bucket], &e.receipt)
 	c.drop(e.seq, e.payload)
-	if s.keys.seqs[e.seq] && (e.State == message.StateCancelled || e.State == message.StateDiscarded) {
+	if (e.State == message.StateCancelled || e.State == message.StateDiscarded) && s.keys.seqs[e.seq] {
 		s.ended[e.seq] = true
 		c.sets = append(c.sets, pair{endedKey(e.seq), []byte{byte(e.State)}})
 	}

@@ -15,7 +15,7 @@ import (
 type keyHash [16]byte
 
 func hashKey(topic, key string) keyHash {
-	sum := sha256.Sum256(append(appendText(nil, topic), key...))
+	sum := sha256.Sum256(append(appendText(make([]byte, 0, 512), topic), key...))
 	return keyHash(sum[:16])
 }
 

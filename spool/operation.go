@@ -15,8 +15,8 @@ type operation interface {
 
 // writer is the spool's participant in the group commit.
 type writer struct {
-	s    *Spool
-	last *commit // written, and not yet seen as synced
+	s *Spool
+	c *commit // from Write until Synced
 
 	// wrote is a seam for tests, nil else: it compares what was declared and written.
 	wrote func(ops []operation, c *commit)
@@ -26,14 +26,14 @@ var _ kv.Participant[operation] = (*writer)(nil)
 
 // Write applies the operations in order and writes what they changed.
 func (w *writer) Write(tx *kv.Tx, ops []operation) error {
-	c := newCommit(w.s, tx)
+	c := w.c
+	c.begin(tx)
 	w.s.mu.Lock()
 	for _, op := range ops {
 		op.apply(c)
 	}
 	c.seal()
 	w.s.mu.Unlock()
-	w.last = c
 	c.write()
 	if w.wrote != nil {
 		w.wrote(ops, c)
@@ -44,14 +44,13 @@ func (w *writer) Write(tx *kv.Tx, ops []operation) error {
 // Synced lets the effects be seen.
 func (w *writer) Synced(ops []operation) {
 	w.s.mu.Lock()
-	for l := range w.last.lanes {
+	for l := range w.c.lanes {
 		l.attemptedSynced = l.attempted
 	}
 	for _, op := range ops {
 		op.synced(w.s)
 	}
 	w.s.mu.Unlock()
-	w.last = nil
 }
 
 // beginEpoch and flush write the head, and nothing else.

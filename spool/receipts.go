@@ -72,6 +72,9 @@ func (s *Spool) loadReceipts() error {
 // history is some KiB.
 const partRoom = 64 << 10
 
+// usualReceipt is what most receipts do not exceed, in bytes.
+const usualReceipt = 256
+
 // sealReceipts encodes the receipts of this commit, bucket by bucket.
 func (c *commit) sealReceipts() {
 	x := &c.s.receipts
@@ -88,6 +91,9 @@ func (c *commit) sealReceipts() {
 			part, count = nil, 0
 		}
 		for _, r := range c.receipts[b] {
+			if part == nil {
+				part = make([]byte, 0, min(len(c.receipts[b])*usualReceipt, partRoom)+usualReceipt)
+			}
 			part = appendReceipt(part, r)
 			if count++; len(part) >= partRoom {
 				flush()

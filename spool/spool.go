@@ -65,7 +65,7 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
 	s.sizes = sizesFor(db)
-	s.writer = &writer{s: s}
+	s.writer = &writer{s: s, c: newCommit(s)}
 	s.queue = kv.Attach(db, s.writer)
 	if err := s.commit(ctx, &beginEpoch{}); err != nil {
 		return nil, fmt.Errorf("open spool: begin epoch: %w", err)
