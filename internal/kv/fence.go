@@ -32,6 +32,7 @@ func (db *DB) fence(cause error) {
 	db.wakeCommitter(nil)
 	db.mu.Unlock()
 
+	close(db.failed) // before anyone hears of it: who does must find the rest refused
 	if current != nil {
 		db.answer(current, db.outcome(cause))
 	}
@@ -39,7 +40,6 @@ func (db *DB) fence(cause error) {
 	for _, b := range pending {
 		db.answer(b, refused)
 	}
-	close(db.failed)
 	db.dir.noteFence(cause)
 	db.log.Error("database fenced: exit and start again", "dir", db.opts.Dir, "error", cause)
 }
