@@ -172,9 +172,9 @@ func TestDiedInTheCall(t *testing.T) {
 // it answers 200.
 func TestFailingHandlerOverHTTP(t *testing.T) {
 	bad := []http.HandlerFunc{
-		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
-		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202) },
-		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) },
+		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) },
+		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
 		func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
 		func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		func(w http.ResponseWriter, _ *http.Request) {

@@ -54,7 +54,7 @@ type fakeMark struct {
 	until    time.Time
 	token    uint64
 	attempts int
-	print    dedupe.Fingerprint
+	effect   dedupe.Fingerprint
 }
 
 func newScene(t *testing.T) *scene {
@@ -66,7 +66,7 @@ func options() Options {
 }
 
 func (s *scene) start(o Options) *scene {
-	var store dedupe.Store = s.store()
+	store := s.store()
 	if s.noStore {
 		store = nil
 	}
@@ -225,7 +225,7 @@ func (s *fakeStore) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprin
 		return dedupe.Mark{Verdict: dedupe.InProgress, Until: m.until}, nil
 	}
 	s.token++
-	m.held, m.until, m.token, m.print = true, time.Now().Add(lease), s.token, f
+	m.held, m.until, m.token, m.effect = true, time.Now().Add(lease), s.token, f
 	m.attempts++
 	return dedupe.Mark{Verdict: dedupe.Begun, Conflict: conflict, Attempt: m.attempts, Until: m.until, Token: m.token}, nil
 }
@@ -252,7 +252,7 @@ func (s *fakeStore) Done(ctx context.Context, k dedupe.Key, mark dedupe.Mark) er
 		return errFake
 	}
 	return s.settle(ctx, k, mark, func(m *fakeMark) {
-		m.done, m.held = append(m.done, m.print), false
+		m.done, m.held = append(m.done, m.effect), false
 		(*scene)(s).note("done %s", k.Key)
 	})
 }

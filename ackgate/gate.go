@@ -95,7 +95,7 @@ func (g *Gate) receive(ctx context.Context, d *message.Delivery) error {
 }
 
 func (g *Gate) hold(d *message.Delivery) *held {
-	return &held{g: g, d: d, key: g.o.Key.of(g.o.Scope, d), print: fingerprint(d)}
+	return &held{g: g, d: d, key: g.o.Key.of(g.o.Scope, d), effect: fingerprint(d)}
 }
 
 // brokerDoor is the door of the broker that d came from; there are as many as

@@ -316,7 +316,7 @@ func TestMessageThatKillsTheSidecarIsFoundOut(t *testing.T) {
 	bubble(t, func(s *scene) {
 		s.start(options())
 		k := KeyRule{}.of("c/orders/billing", delivery("a"))
-		s.marks[k] = &fakeMark{attempts: 16, print: fingerprint(delivery("a"))}
+		s.marks[k] = &fakeMark{attempts: 16, effect: fingerprint(delivery("a"))}
 		s.run(time.Hour, delivery("a"))
 		s.wantEvents("dead a", "ack a")
 	})

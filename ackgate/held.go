@@ -16,10 +16,10 @@ import (
 
 // held is one delivery in the gate's hands. It belongs to one goroutine.
 type held struct {
-	g     *Gate
-	d     *message.Delivery
-	key   dedupe.Key
-	print dedupe.Fingerprint
+	g      *Gate
+	d      *message.Delivery
+	key    dedupe.Key
+	effect dedupe.Fingerprint
 
 	mark    dedupe.Mark // the last one begun
 	holding bool        // mark is in progress: to be finished or released
@@ -111,7 +111,7 @@ func (h *held) attempt(ctx context.Context) (answer *push.Answer, why reason, wa
 func (h *held) begin(ctx context.Context) (why reason, wait time.Duration, begun bool) {
 	h.mark = dedupe.Mark{Verdict: dedupe.Begun}
 	if h.g.store != nil {
-		m, err := h.g.store.Begin(ctx, h.key, h.print, h.g.o.Timeout+leaseMargin)
+		m, err := h.g.store.Begin(ctx, h.key, h.effect, h.g.o.Timeout+leaseMargin)
 		h.g.countCheck(m, err)
 		if err != nil {
 			return notYet, h.storeFailed(ctx, err), false

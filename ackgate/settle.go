@@ -12,7 +12,8 @@ import (
 func (h *held) settle(ctx context.Context, a push.Answer) (reason, time.Duration) {
 	switch a.Disposition {
 	case push.Done:
-		return h.finish(ctx), 0
+		h.finish(ctx)
+		return handled, 0
 	case push.DeadLetter:
 		h.release(ctx, true)
 		h.doom("rejected by the handler")
@@ -33,9 +34,9 @@ func (h *held) settle(ctx context.Context, a push.Answer) (reason, time.Duration
 
 // finish writes done, and acks also when it cannot: the handler did answer
 // 200, and holding the message would call it again.
-func (h *held) finish(ctx context.Context) reason {
+func (h *held) finish(ctx context.Context) {
 	if h.g.store == nil {
-		return handled
+		return
 	}
 	err := h.insist(ctx, func(ctx context.Context) error { return h.g.store.Done(ctx, h.key, h.mark) })
 	if err != nil {
@@ -44,7 +45,6 @@ func (h *held) finish(ctx context.Context) reason {
 			h.g.log.Error("handled, but not marked done: a repeat would reach the handler", "message_id", h.d.Identity, "error", err)
 		}
 	}
-	return handled
 }
 
 // failed plans what follows a failed attempt: a short wait here, or a longer

@@ -101,7 +101,7 @@ func ended(err error) error {
 // something to send.
 func (f *Forwarder) Failing() (n int) {
 	f.failing.Range(func(topic, _ any) bool {
-		if f.spool.Waiting(topic.(string)) > 0 { //nolint:forcetypeassert // only topics are stored
+		if f.spool.Waiting(topic.(string)) > 0 { //nolint:errcheck // only topics are stored
 			n++
 		}
 		return true

@@ -91,7 +91,7 @@ func start(t *testing.T, p *producer, drafts ...spool.Draft) *rig {
 	r.accept(drafts...)
 	opts := forwarder.Options{AttemptTimeout: time.Second, Retry: backoff.Policy{Initial: time.Millisecond, Max: 4 * time.Millisecond}}
 	f := forwarder.New(opts, s, p, slog.New(slog.DiscardHandler))
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context())) // ends in the cleanup
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := f.Run(ctx); err != nil {

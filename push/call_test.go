@@ -76,7 +76,7 @@ func TestCallCarriesTheMessage(t *testing.T) {
 	if len(got.Header) != len(want)+1 {
 		t.Errorf("other headers than the contract's: %v", got.Header)
 	}
-	if got.Method != "POST" || got.RequestURI != "/a%2Fb/../c?x=%20y" {
+	if got.Method != http.MethodPost || got.RequestURI != "/a%2Fb/../c?x=%20y" {
 		t.Errorf("called %s %s", got.Method, got.RequestURI)
 	}
 }

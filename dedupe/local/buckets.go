@@ -3,6 +3,7 @@ package local
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -79,11 +80,11 @@ func (b *buckets) live(now, window time.Duration) []time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var live []time.Duration
-	for i := len(b.starts) - 1; i >= 0; i-- {
+	for i, start := range slices.Backward(b.starts) {
 		if i+1 < len(b.starts) && b.starts[i+1]+window <= now {
 			break
 		}
-		live = append(live, b.starts[i])
+		live = append(live, start)
 	}
 	return live
 }

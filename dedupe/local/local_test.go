@@ -264,15 +264,15 @@ func TestWindowMayChange(t *testing.T) {
 
 func TestRecordRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		print := rapid.Custom(func(t *rapid.T) (f dedupe.Fingerprint) {
+		effect := rapid.Custom(func(t *rapid.T) (f dedupe.Fingerprint) {
 			copy(f[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "bytes"))
 			return f
 		})
 		r := record{
 			held: rapid.Bool().Draw(t, "held"), run: rapid.Uint64().Draw(t, "run"), token: rapid.Uint64().Draw(t, "token"),
 			until:    time.Duration(rapid.Int64Range(0, 1<<40).Draw(t, "ms")) * time.Millisecond,
-			attempts: rapid.Uint32().Draw(t, "attempts"), print: print.Draw(t, "print"),
-			done: rapid.SliceOfN(print, 0, maxDone).Draw(t, "done"),
+			attempts: rapid.Uint32().Draw(t, "attempts"), effect: effect.Draw(t, "effect"),
+			done: rapid.SliceOfN(effect, 0, maxDone).Draw(t, "done"),
 		}
 		b := r.encode()
 		got, err := decode(b)

@@ -16,8 +16,8 @@ type record struct {
 	run      uint64        // the opening of the store that began it
 	token    uint64        // of the last Begin
 	until    time.Duration // end of the lease, on the store's clock
-	attempts uint32        // of print
-	print    dedupe.Fingerprint
+	attempts uint32        // of effect
+	effect   dedupe.Fingerprint
 	done     []dedupe.Fingerprint // latest last
 }
 
@@ -35,7 +35,7 @@ var (
 	errDamaged = errors.New("dedupe mark is damaged")
 )
 
-// encode: version, held, run, token, until in ms, attempts, print, count of
+// encode: version, held, run, token, until in ms, attempts, effect, count of
 // done, done…, CRC32C of all before; numbers are big endian.
 func (r *record) encode() []byte {
 	b := make([]byte, 0, maxRecord)
@@ -44,7 +44,7 @@ func (r *record) encode() []byte {
 	b = binary.BigEndian.AppendUint64(b, r.token)
 	b = binary.BigEndian.AppendUint64(b, uint64(r.until.Milliseconds()))
 	b = binary.BigEndian.AppendUint32(b, r.attempts)
-	b = append(b, r.print[:]...)
+	b = append(b, r.effect[:]...)
 	b = append(b, byte(len(r.done)))
 	for _, f := range r.done {
 		b = append(b, f[:]...)
@@ -63,7 +63,7 @@ func decode(b []byte) (record, error) {
 		token:    binary.BigEndian.Uint64(b[10:]),
 		until:    time.Duration(binary.BigEndian.Uint64(b[18:])) * time.Millisecond,
 		attempts: binary.BigEndian.Uint32(b[26:]),
-		print:    dedupe.Fingerprint(b[30:46]),
+		effect:   dedupe.Fingerprint(b[30:46]),
 	}
 	rest := b[recordHead:n]
 	if len(rest) != int(b[46])*16 {
@@ -93,8 +93,8 @@ func (r *record) begin(f dedupe.Fingerprint, now, lease time.Duration, run, toke
 	case r.held && r.run == run && now < r.until:
 		return dedupe.InProgress, conflict
 	}
-	if r.print != f {
-		r.print, r.attempts = f, 0
+	if r.effect != f {
+		r.effect, r.attempts = f, 0
 	}
 	r.attempts++
 	r.held, r.run, r.token, r.until = true, run, token, now+lease
@@ -103,13 +103,13 @@ func (r *record) begin(f dedupe.Fingerprint, now, lease time.Duration, run, toke
 
 // finish marks the fingerprint that was begun as done.
 func (r *record) finish() {
-	if r.isDone(r.print) {
+	if r.isDone(r.effect) {
 		return
 	}
 	if len(r.done) == maxDone {
 		r.done = r.done[1:]
 	}
-	r.done = append(slices.Clip(r.done), r.print)
+	r.done = append(slices.Clip(r.done), r.effect)
 	r.held, r.attempts = false, 0
 }
 

@@ -58,7 +58,7 @@ func (h *history) note(change func()) {
 	h.changed = make(chan struct{})
 }
 
-// await returns when is is the case. is is called under the lock.
+// await returns when the condition holds; it is asked under the lock.
 func (h *history) await(ctx context.Context, what string, is func() bool) error {
 	for {
 		h.mu.Lock()
