@@ -188,12 +188,29 @@ func (e *examination) drain() {
 		case <-e.app.news:
 		case <-time.After(50 * time.Millisecond): // a settle tells nobody
 		case <-deadline.C:
-			if e.find(lost, "messages %v were not handled within %s", missing, patience); len(missing) == 0 {
-				l, err := e.ledger()
-				e.find(ledgers, "%d messages were handled, and it says %+v, %v", e.app.ids(), l, err)
-			}
+			e.tooLate(missing)
 			return
 		}
+	}
+}
+
+func (e *examination) tooLate(missing []int) {
+	if len(missing) > 0 {
+		e.find(lost, "messages %v were not handled within %s", missing, patience)
+		return
+	}
+	l, err := e.ledger()
+	switch {
+	case err != nil:
+		e.find(unusable, "ledger: %v", err)
+	case l.held() > 0:
+		e.find(lost, "%d messages were not forwarded within %s", l.held(), patience)
+	case l.Total.Confirmed > e.app.ids():
+		e.find(lost, "%d messages were confirmed, and %d handled", l.Total.Confirmed, e.app.ids())
+	case l.Total.Confirmed < e.app.ids():
+		e.find(phantom, "%d messages were confirmed, and %d handled", l.Total.Confirmed, e.app.ids())
+	default:
+		e.find(untrue, "all is forwarded and handled, and what the test waits for did not come")
 	}
 }
 

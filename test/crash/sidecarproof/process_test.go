@@ -150,7 +150,9 @@ func (p *process) exitCode(t *testing.T) int {
 	select {
 	case <-p.ended:
 	case <-time.After(patience):
-		t.Fatalf("the sidecar does not end\n%s", p.log.tail())
+		_ = p.cmd.Process.Signal(syscall.SIGQUIT) // says where it hangs
+		<-p.ended
+		t.Fatalf("the sidecar does not end\n%s", p.log)
 	}
 	return p.cmd.ProcessState.ExitCode()
 }
