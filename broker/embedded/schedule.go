@@ -20,6 +20,7 @@ type delayed struct {
 // schedule holds what is delayed. The entries are on disk.
 type schedule struct {
 	waiting []delayed     // the next one last
+	moving  int           // taken out of waiting, and not yet in its topic
 	wake    chan struct{} // capacity 1: there may be a new next one
 }
 
@@ -53,6 +54,7 @@ func (s *schedule) due(now int64, most int) (ds []delayed, wait time.Duration) {
 			return ds, time.Duration(next.due-now) * time.Millisecond
 		}
 		ds, s.waiting = append(ds, next), s.waiting[:last]
+		s.moving++
 	}
 	return ds, time.Hour
 }
@@ -138,6 +140,9 @@ func (b *Broker) moveDue(ctx context.Context) (time.Duration, error) {
 		if err := b.move(ctx, due); err != nil {
 			return 0, err
 		}
+		b.mu.Lock()
+		b.catalog.schedule.moving -= len(due)
+		b.mu.Unlock()
 	}
 }
 

@@ -60,7 +60,11 @@ func TestIdentityWithoutAnIDIsTheFirstAppearance(t *testing.T) {
 	m.ID = message.ID{}
 	first := send(t, b, m)[0]
 	r := givingBack(t, b, broker.SendBack{}, 1)
-	if a, c := r.next(), r.next(); a.Identity != first.OffsetMessageID || c.Identity != a.Identity || c.Attempt != 2 {
+	a, c := r.next(), r.next()
+	if a.Attempt > c.Attempt { // the copy may be told of before the first call has ended
+		a, c = c, a
+	}
+	if a.Identity != first.OffsetMessageID || c.Identity != a.Identity || c.Attempt != 2 {
 		t.Errorf("identities %s and %s, want %s", a.Identity, c.Identity, first.OffsetMessageID)
 	}
 	r.stop()

@@ -45,7 +45,7 @@ func (b *Broker) Stats() Stats {
 	defer b.mu.Unlock()
 	s := Stats{
 		Topics: map[string]TopicStats{}, Groups: map[string]GroupStats{},
-		Delayed: len(b.catalog.schedule.waiting), Unreadable: len(b.unreadable),
+		Delayed: len(b.catalog.schedule.waiting) + b.catalog.schedule.moving, Unreadable: len(b.unreadable),
 	}
 	for name, t := range b.catalog.topics {
 		s.Topics[name] = TopicStats{
