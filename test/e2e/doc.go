@@ -14,8 +14,9 @@
 //     broke off in the middle, and what was posted again because no answer came,
 //     would show up here;
 //   - repeat: after a 200 within the timeout the handler is not called again for
-//     that message, unless the consuming sidecar was killed before it can have
-//     recorded the 200 (5 s, generous for a busy machine);
+//     that message by the same life of the sidecar, and by a later one only if
+//     the earlier was killed before it can have recorded the 200 (5 s, generous
+//     for a busy machine);
 //   - order: of each ordering key, first appearances at the broker come in the
 //     order of the accepts. This is read with mqadmin, which shares no code with
 //     the sidecar. The order of calls is not promised and not checked;
@@ -33,7 +34,8 @@
 //
 // Messages, the handler's moods and the plan of kills follow from a seed, which
 // each test prints; REMORA_SEED=n repeats it. Scheduling does not follow from it:
-// a rare failure may need several runs.
+// a rare failure may need several runs. A failed test keeps the sidecars' logs,
+// with the stacks of all goroutines, and says where.
 //
 //	REMORA_SEED=7 go test -count=1 -v -run TestMainJob ./test/e2e
 //	REMORA_TEST_LONG=1 go test -count=1 -v -timeout 30m ./test/e2e

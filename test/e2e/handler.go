@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -75,8 +76,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/"+c.topic {
 		h.facts.complain("%s of topic %s was delivered to %s", v.id, c.topic, r.URL.Path)
 	}
-	v.call, v.nth = h.facts.begin(v.id, c)
+	v.call, v.nth = h.facts.begin(v.id, lifeOf(r.Header.Get("Mq-Delivery-Id")), c)
 	h.choose(v)(v)
+}
+
+// lifeOf is what the IDs of all calls have in common that one subscription of
+// one process makes; a number follows.
+func lifeOf(delivery string) string {
+	return delivery[:max(strings.LastIndexByte(delivery, '-'), 0)]
 }
 
 // draw is a number below n that follows from the seed, the message's content

@@ -32,6 +32,7 @@ type counts struct {
 type call struct {
 	digest       digest
 	shown        string    // its content without the body
+	life         string    // of the sidecar that called
 	began, ended time.Time // ended is zero while it runs
 	answered     bool      // with a whole 200
 }
@@ -117,8 +118,8 @@ func (h *history) addAccepted(s *spec, id string) {
 }
 
 // begin notes a call, and tells which one of its message it is, from 1.
-func (h *history) begin(id string, got content) (c *call, nth int) {
-	c = &call{digest: got.digest(), shown: got.String(), began: time.Now()}
+func (h *history) begin(id, life string, got content) (c *call, nth int) {
+	c = &call{digest: got.digest(), shown: got.String(), life: life, began: time.Now()}
 	h.note(func() {
 		h.n.calls++
 		h.calls[id] = append(h.calls[id], c)

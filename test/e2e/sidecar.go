@@ -72,7 +72,7 @@ forwarder: {retry: {initial: 100ms, max: 2s}}
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("end of the log of %s:\n%s", s.name, s.tail())
+			t.Logf("end of the log of the %s:\n%s\nall of it, with the stacks of all goroutines: %s", s.name, s.tail(), s.autopsy())
 		}
 		if err := s.Kill(); err != nil {
 			t.Error(err)
@@ -182,6 +182,26 @@ func (s *sidecar) repeats(ctx context.Context) (n int) {
 		n += int(value)
 	}
 	return n
+}
+
+// autopsy ends the sidecar so that it tells where each goroutine was, and keeps
+// its log in a folder that outlives the test.
+func (s *sidecar) autopsy() string {
+	s.mu.Lock()
+	p := s.process
+	s.mu.Unlock()
+	if p == nil {
+		return "it was not started"
+	}
+	err := p.cmd.Process.Signal(syscall.SIGQUIT)
+	if err == nil {
+		<-p.ended
+	}
+	dir, makeErr := os.MkdirTemp("", "remora-e2e-")
+	kept := filepath.Join(dir, strings.ReplaceAll(s.name, " ", "-")+".log")
+	content, readErr := os.ReadFile(s.log)
+	writeErr := os.WriteFile(kept, content, 0o600)
+	return fmt.Sprintf("%s (%v)", kept, errors.Join(err, makeErr, readErr, writeErr))
 }
 
 func (s *sidecar) tail() string {

@@ -47,11 +47,25 @@ func (h *history) verdict(consumer string) []string {
 func (h *history) repeats(consumer, id string) (wrong []string) {
 	for earlier, later := range h.repeated(id) {
 		if !h.explained(consumer, earlier, later) {
-			wrong = append(wrong, fmt.Sprintf("repeat: %s (%s) was called for %v after its 200, and no kill explains it",
-				id, h.accepted[id], later.began.Sub(earlier.ended).Round(time.Millisecond)))
+			wrong = append(wrong, fmt.Sprintf("repeat: %s (%s) was called for %v after its 200, and no kill explains it: %s",
+				id, h.accepted[id], later.began.Sub(earlier.ended).Round(time.Millisecond), h.timeline(id)))
 		}
 	}
 	return wrong
+}
+
+// timeline tells when a message was called for, and when something was killed.
+func (h *history) timeline(id string) string {
+	var text strings.Builder
+	first := h.calls[id][0].began
+	since := func(t time.Time) time.Duration { return t.Sub(first).Round(time.Millisecond) }
+	for _, c := range h.calls[id] {
+		fmt.Fprintf(&text, "call of %s %v to %v (200: %v); ", c.life, since(c.began), since(c.ended), c.answered)
+	}
+	for _, k := range h.kills {
+		fmt.Fprintf(&text, "%s killed %v to %v; ", k.name, since(k.from), since(k.till))
+	}
+	return strings.TrimSuffix(text.String(), "; ")
 }
 
 // repeated yields each call that began after another one of the same message
@@ -70,10 +84,13 @@ func (h *history) repeated(id string) func(yield func(earlier, later *call) bool
 	}
 }
 
+// explained: another life of the consumer called again, and the earlier one was
+// killed about when its call was answered. That may be after the kill: what it
+// had sent was still to be read.
 func (h *history) explained(consumer string, earlier, later *call) bool {
-	return slices.ContainsFunc(h.kills, func(k kill) bool {
-		return k.name == consumer && earlier.began.Before(k.till) && k.from.Before(earlier.ended.Add(unrecorded)) &&
-			k.from.Before(later.began)
+	return earlier.life != later.life && slices.ContainsFunc(h.kills, func(k kill) bool {
+		return k.name == consumer && k.from.Before(earlier.ended.Add(unrecorded)) &&
+			k.till.After(earlier.began.Add(-unrecorded)) && k.from.Before(later.began)
 	})
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,11 +15,12 @@ func TestVerdict(t *testing.T) {
 	message.orderingKey = "k"
 	sent, start := message.full(), time.Now()
 	deliver := func(h *history, at time.Duration, body string, answered bool) {
+		life := strconv.Itoa(len(h.kills))
 		got := sent
 		if body != "" {
 			got.body = []byte(body)
 		}
-		c, _ := h.begin(id, got)
+		c, _ := h.begin(id, life, got)
 		h.end(id, c, answered)
 		c.began, c.ended = start.Add(at), start.Add(at)
 	}
@@ -40,6 +42,16 @@ func TestVerdict(t *testing.T) {
 			kill(h, consumer, time.Second)
 			deliver(h, time.Minute, "", true)
 		}, ""},
+		"the call was read after the kill": {func(h *history) {
+			deliver(h, 0, "", true)
+			kill(h, consumer, -time.Second)
+			deliver(h, time.Minute, "", true)
+		}, ""},
+		"twice in the life after a kill": {func(h *history) {
+			kill(h, consumer, -time.Second)
+			deliver(h, 0, "", true)
+			deliver(h, time.Minute, "", true)
+		}, "repeat"},
 		"again after a late kill": {func(h *history) {
 			deliver(h, 0, "", true)
 			kill(h, consumer, time.Minute)
@@ -50,7 +62,7 @@ func TestVerdict(t *testing.T) {
 			kill(h, "broker", time.Second)
 			deliver(h, time.Minute, "", true)
 		}, "repeat"},
-		"phantom": {func(h *history) { deliver(h, 0, "", true); h.begin("stranger", sent) }, "phantom"},
+		"phantom": {func(h *history) { deliver(h, 0, "", true); h.begin("stranger", "0", sent) }, "phantom"},
 		"two IDs": {func(h *history) { deliver(h, 0, "", true); h.accept(message, "ID2") }, "was accepted as"},
 		"refusal accepted": {func(h *history) {
 			deliver(h, 0, "", true)
