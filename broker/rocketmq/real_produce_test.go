@@ -63,11 +63,22 @@ func (s *sending) try(m *message.Message) error {
 
 func (s *sending) broker() *rmq.Broker { return s.Brokers[0] }
 
-func (s *sending) stored() int64 {
+func (s *sending) stored(want int64) int64 {
 	s.t.Helper()
-	n, err := s.broker().MaxOffset(s.topic, 0)
-	must(s.t, err)
-	return n
+	return s.queued(s.topic, want)
+}
+
+// queued counts the messages of a topic's first queue. The broker builds it
+// from its log a moment after it has answered, so fewer than want are given time.
+func (s *sending) queued(topic string, want int64) int64 {
+	s.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		n, err := s.broker().MaxOffset(topic, 0)
+		must(s.t, err)
+		if n >= want || time.Now().After(deadline) {
+			return n
+		}
+	}
 }
 
 // until tries again and again, as the forwarder would, and returns the errors.
@@ -99,7 +110,7 @@ func TestSystemErrorMayHaveStored(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	must(t, s.try(wireTestMessage(s.topic, "good")))
-	if n := s.stored(); n != 3 {
+	if n := s.stored(3); n != 3 {
 		t.Errorf("%d messages are stored, want 3: the one answered with an error among them", n)
 	}
 }
@@ -156,7 +167,7 @@ func TestPausedBroker(t *testing.T) {
 // consumeAll wants exactly n messages, the first of them sent first.
 func consumeAll(t *testing.T, s *sending, n int) []*message.Delivery {
 	t.Helper()
-	if got := s.stored(); got != int64(n) {
+	if got := s.stored(int64(n)); got != int64(n) {
 		t.Fatalf("%d messages are stored, want %d", got, n)
 	}
 	all := make([]*message.Delivery, n)
