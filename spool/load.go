@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
 )
 
 // load reads what has to be in memory. Messages are read when a lane asks.
@@ -24,6 +25,11 @@ func (s *Spool) load() error {
 		}
 	}
 	s.head.nextLife(device, inode)
+	// A database that lost its tail may have lost the last epoch with it; its own
+	// count of openings lies outside and is never behind.
+	if n := s.db.Epoch(); n <= message.MaxEpoch {
+		s.head.epoch = max(s.head.epoch, uint32(n))
+	}
 	s.settled.low = s.head.lowRange
 	for _, step := range []func() error{s.loadLanes, s.loadBitmaps, s.loadDead, s.loadEnded, s.loadKeys, s.loadReceipts} {
 		if err := step(); err != nil {
