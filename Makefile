@@ -52,7 +52,8 @@ test-broker: ## our side of the client under the race detector, then the suite o
 
 .PHONY: test-system
 test-system: ## test/...: real RocketMQ, the built binary, kills, power loss (short)
-	go test -count=1 -p 1 -timeout 20m ./test/...
+	go test -count=1 -p 1 -timeout 20m $$(go list ./test/... | grep -v /test/e2e)
+	$(MAKE) --no-print-directory test-e2e
 
 .PHONY: test-e2e
 test-e2e: ## only the end-to-end run, printing its counts
