@@ -103,7 +103,7 @@ func (db *DB) attempt(ctx context.Context, deep bool) (unclean bool, err error) 
 		return unclean, err
 	}
 	log := &badgerLog{log: db.log, fail: db.fence}
-	db.badger, err = openBadger(db.opts.badgerOptions(log), db.dir)
+	db.badger, err = openBadger(db.opts.badgerOptions(log), db.dir, db.failed, db.Err)
 	return unclean, err
 }
 
@@ -169,11 +169,32 @@ func warnFilesystem(opts Options) {
 	}
 }
 
+// openBadger opens Badger, or gives up when Badger reports a failed write: with
+// more logs than memtables its Open waits (db.go:372) for a flush that is retried
+// without end (db.go:1151). What was begun then stays until the process exits.
+func openBadger(opts badger.Options, dir *directory, failed <-chan struct{}, cause func() error) (*badger.DB, error) {
+	type opened struct {
+		db  *badger.DB
+		err error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		db, err := openAgain(opts, dir)
+		done <- opened{db, err}
+	}()
+	select {
+	case o := <-done:
+		return o.db, o.err
+	case <-failed:
+		return nil, cause()
+	}
+}
+
 // openAttempts bounds how often a file that a power loss left empty may make
 // Badger's Open fail: each failure sizes one of them (badger#2207).
 const openAttempts = 5
 
-func openBadger(opts badger.Options, dir *directory) (db *badger.DB, err error) {
+func openAgain(opts badger.Options, dir *directory) (db *badger.DB, err error) {
 	for range openAttempts {
 		db, err = openOnce(opts)
 		if err == nil || !strings.Contains(err.Error(), "Create a new file") {

@@ -117,7 +117,7 @@ func (db *DB) rewrite(ctx context.Context) error {
 	opts := db.opts
 	opts.MemTableSize = max(opts.MemTableSize, size)
 	fault := newAlarm(db.dir.noteFence)
-	recovered, err := openBadger(opts.badgerOptions(&badgerLog{log: db.log, fail: fault.raise}), db.dir)
+	recovered, err := openBadger(opts.badgerOptions(&badgerLog{log: db.log, fail: fault.raise}), db.dir, fault.raised, fault.cause)
 	if err != nil {
 		return err
 	}

@@ -145,7 +145,7 @@ func (db *DB) restore(ctx context.Context, fresh *directory, found *inspection, 
 	opts.Dir = fresh.path
 	opts.MemTableSize = max(opts.MemTableSize, size)
 	fault := newAlarm(fresh.noteFence)
-	b, err := openBadger(opts.badgerOptions(&badgerLog{log: db.log, fail: fault.raise}), fresh)
+	b, err := openBadger(opts.badgerOptions(&badgerLog{log: db.log, fail: fault.raise}), fresh, fault.raised, fault.cause)
 	if err != nil {
 		return 0, 0, err
 	}
