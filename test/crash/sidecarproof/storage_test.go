@@ -76,6 +76,25 @@ func TestStorageFailureEndsTheProcess(t *testing.T) {
 	}
 }
 
+// TestStorageFailureEndsARecovery takes the disk away from a sidecar that
+// recovers what an unclean stop left. It must not wait for a disk that is gone.
+// The code is not compared: a page that cannot be read may end it by SIGBUS.
+func TestStorageFailureEndsARecovery(t *testing.T) {
+	s := newScene(t, true)
+	s.post()
+	s.accepted()
+	for at := 1; at <= 41; at += inLong(4, 1) {
+		t.Run(fmt.Sprintf("operation %d", at), func(t *testing.T) {
+			fs := powerfs.Mount(t, powerfs.Options{From: s.fs.Survive(disk.None)[0]})
+			fs.CutAt(at)
+			p := launch(t, setup{program: shipped, dir: filepath.Join(fs.Dir(), "data"), unreachable: true}, fs.Start)
+			if code := p.exitCode(t); code == 0 {
+				t.Errorf("the sidecar ended with 0\n%s", p.log.tail())
+			}
+		})
+	}
+}
+
 // TestALostTailReusesNoID gives a spool of a moment ago to a broker of now, as
 // a restored volume does: the spool has forgotten a message that the broker
 // has. If the next one got its ID, consumers would drop it as a repeat.
