@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -132,11 +133,11 @@ func TestTagsFilter(t *testing.T) {
 }
 
 func TestWhereANewGroupStarts(t *testing.T) {
-	b := open(t, Options{Queues: 2})
-	clock := time.UnixMilli(1_000_000)
-	b.now = func() time.Time { return clock }
+	// The broker's own goroutines read the clock too, from Open on.
+	var clock atomic.Int64
+	b := open(t, Options{Queues: 2, now: func() time.Time { return time.UnixMilli(clock.Load()) }})
 	for n := range 10 {
-		clock = time.UnixMilli(1_000_000 + int64(n))
+		clock.Store(1_000_000 + int64(n))
 		send(t, b, msg(n))
 	}
 	tests := []struct {

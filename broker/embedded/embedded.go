@@ -56,7 +56,7 @@ func Open(ctx context.Context, opts Options) (*Broker, error) {
 		return nil, fmt.Errorf("open embedded broker: %w", err)
 	}
 	b := &Broker{
-		opts: opts, log: opts.Logger, db: db, now: time.Now,
+		opts: opts, log: opts.Logger, db: db, now: opts.now,
 		catalog: newCatalog(), unreadable: map[string]struct{}{},
 	}
 	b.close = sync.OnceValue(b.shut)

@@ -22,6 +22,8 @@ type Options struct {
 	FixedTopics bool
 	// Logger gets what no caller can be told; nil: discarded.
 	Logger *slog.Logger
+
+	now func() time.Time // nil: time.Now
 }
 
 // Retention bounds what is kept of messages that every group has passed.
@@ -40,6 +42,9 @@ const (
 var errNoDir = errors.New("no directory given")
 
 func (o Options) withDefaults() Options {
+	if o.now == nil {
+		o.now = time.Now
+	}
 	if o.Queues == 0 {
 		o.Queues = defaultQueues
 	}
