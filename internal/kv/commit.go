@@ -90,11 +90,11 @@ func (db *DB) commit(b *batch) {
 	if err := db.sync(txn); err != nil {
 		return
 	}
-	if tx.bytes > 0 {
-		db.keeper.committed(txn.ReadTs() + 1)
-	}
 	stats := CommitStats{Ops: b.ops, Bytes: tx.bytes, Duration: time.Since(started)}
 	b.synced()
+	if tx.bytes > 0 {
+		db.keeper.committed(txn.ReadTs() + 1) // after the participants' notes
+	}
 	db.record(stats)
 	db.answer(b, nil)
 	b.release()

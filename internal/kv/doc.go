@@ -39,6 +39,10 @@
 // for an operator. A start that dies is followed by one that reads every block
 // of every table, and that by one which takes a fresh directory in any case.
 //
+// Beside it HEAD holds a note of the owner ([DB.Note]), for what has to be known
+// when the entry that says it is gone. A read that meets a damaged block fails
+// with ErrDamaged, and has the next Open look at all of them.
+//
 // What is not seen at Open: damage inside a table's blocks, other than its
 // last, after a start that did not die. And the blind spot: what was
 // acknowledged after the last write of HEAD, at most a second before the end

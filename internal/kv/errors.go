@@ -1,6 +1,9 @@
 package kv
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Errors of reads and commits.
 var (
@@ -26,6 +29,18 @@ var (
 	// ErrFormat: the directory was written with another Options.Magic.
 	ErrFormat = errors.New("directory has another format")
 	// ErrDamaged: opening the directory would discard data, and it could not be
-	// salvaged; nothing was changed.
+	// salvaged; nothing was changed. Of a read: it met a damaged table.
 	ErrDamaged = errors.New("directory is damaged")
+	// ErrStorage: the disk did not do what it was asked, whoever asks; trying
+	// again in the same way is of no use. See StorageError.
+	ErrStorage = errors.New("the storage failed")
 )
+
+// StorageError returns err, as ErrStorage too if it came of a disk that fails
+// and not of what was asked of it, such as a missing right or file.
+func StorageError(err error) error {
+	if err == nil || errors.Is(err, ErrStorage) || !storageFailed(err.Error()) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrStorage, err)
+}

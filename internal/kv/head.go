@@ -24,11 +24,15 @@ type head struct {
 	offset     int64  // where that commit, or the newest in that log, ends
 	magic      uint16
 	secret     [32]byte
+	note       string // of the owner; see DB.Note
 }
 
+// MaxNote is the largest note in bytes.
+const MaxNote = 256
+
 const (
-	headMagic = "RMRHEAD1"
-	headSize  = 8 + 5*8 + 2 + 32 + crcSize
+	headMagic = "RMRHEAD2"
+	headSize  = 8 + 5*8 + 2 + 32 + 2 + MaxNote + crcSize
 	// headSlot keeps the two slots on pages of their own: a torn write of one
 	// leaves the other.
 	headSlot = 4096
@@ -41,6 +45,8 @@ func (h head) encode() []byte {
 	}
 	b = binary.BigEndian.AppendUint16(b, h.magic)
 	b = append(b, h.secret[:]...)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(h.note)))
+	b = append(append(b, h.note...), make([]byte, MaxNote-len(h.note))...)
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
@@ -56,6 +62,8 @@ func decodeHead(b []byte) (h head, ok bool) {
 	h = head{generation: u(0), epoch: u(1), highWater: u(2), log: u(3), offset: int64(u(4))}
 	h.magic = binary.BigEndian.Uint16(b[48:])
 	copy(h.secret[:], b[50:])
+	n := int(binary.BigEndian.Uint16(b[82:]))
+	h.note = string(b[84:][:min(n, MaxNote)])
 	return h, true
 }
 

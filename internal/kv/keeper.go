@@ -25,7 +25,8 @@ type keeper struct {
 	dir     *directory
 	fence   func(error)
 	reached atomic.Uint64 // the last durable commit
-	place   logPlace      // what the head last said
+	noted   atomic.Pointer[string]
+	place   logPlace // what the head last said
 
 	wake  chan struct{} // capacity 1: reached has moved
 	stop  chan struct{}
@@ -117,6 +118,9 @@ func (k *keeper) note() error {
 func (k *keeper) write() error {
 	next := k.dir.head.head
 	next.highWater, next.log, next.offset = k.reached.Load(), k.place.log, k.place.offset
+	if note := k.noted.Load(); note != nil {
+		next.note = *note
+	}
 	return k.dir.head.write(next)
 }
 

@@ -22,6 +22,7 @@ type DB struct {
 	dir        *directory
 	sealed     *seals
 	epoch      uint64
+	noted      string // the note that was found
 	keeper     *keeper
 	maxEntries int // of one batch
 
@@ -36,11 +37,12 @@ type DB struct {
 	cause   error // why the database is fenced
 	stats   Stats
 
-	damage atomic.Pointer[Damage]
-	fenced atomic.Bool   // cause != nil, for readers
-	failed chan struct{} // closed by fence
-	wake   chan struct{} // capacity 1: something may be ready
-	idle   chan struct{} // closed when the committer has ended
+	damage     atomic.Pointer[Damage]
+	fenced     atomic.Bool // cause != nil, for readers
+	distrusted atomic.Bool
+	failed     chan struct{} // closed by fence
+	wake       chan struct{} // capacity 1: something may be ready
+	idle       chan struct{} // closed when the committer has ended
 
 	gate       sync.RWMutex
 	readsEnded bool // guarded by gate

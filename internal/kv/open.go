@@ -14,7 +14,8 @@ import (
 // Open opens or creates the database in opts.Dir and starts its committer.
 //
 // When it returns, everything it recovered is in synced files, also what was
-// never answered. Errors: ErrLocked after opts.LockWait, ErrFormat, ErrDamaged.
+// never answered. Errors: ErrLocked after opts.LockWait, ErrFormat, ErrDamaged,
+// ErrStorage.
 // ctx bounds the wait for the lock and the recovery.
 func Open(ctx context.Context, opts Options) (*DB, error) {
 	opts = opts.withDefaults()
@@ -23,7 +24,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	}
 	db, err := open(ctx, opts)
 	if err != nil {
-		return nil, fmt.Errorf("open database in %s: %w", opts.Dir, err)
+		return nil, fmt.Errorf("open database in %s: %w", opts.Dir, StorageError(err))
 	}
 	return db, nil
 }
@@ -155,7 +156,7 @@ func (db *DB) openEpoch() error {
 		return fmt.Errorf("%w: it ends at commit %d and had come to %d", ErrDamaged, reached, next.highWater)
 	}
 	next.highWater = reached
-	db.epoch = next.epoch
+	db.epoch, db.noted = next.epoch, next.note
 	return db.dir.head.write(next)
 }
 

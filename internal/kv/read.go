@@ -77,16 +77,38 @@ type reader struct {
 	txn *badger.Txn
 }
 
-func (r *reader) Get(key []byte) ([]byte, error) {
+func (r *reader) Get(key []byte) (value []byte, err error) {
 	if err := r.db.unreadable(); err != nil {
 		return nil, err
 	}
+	defer r.contain(new(bool), &err)
 	return get(r.txn, key)
 }
 
-func (r *reader) Scan(s Scan, fn func(key, value []byte) (more bool, err error)) error {
+// contain makes an error of the panic with which Badger meets a damaged block
+// (its offsets: index out of range), unless it is the caller's own. The next
+// Open then reads every block.
+func (r *reader) contain(callers *bool, err *error) {
+	if *callers {
+		return
+	}
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%w: badger panicked: %v", ErrDamaged, p)
+		r.db.Distrust(*err)
+	}
+}
+
+func (r *reader) Scan(s Scan, fn func(key, value []byte) (more bool, err error)) (err error) {
 	if err := r.db.unreadable(); err != nil {
 		return err
+	}
+	callers := false // it runs
+	defer r.contain(&callers, &err)
+	guarded := func(key, value []byte) (bool, error) {
+		callers = true
+		more, err := fn(key, value)
+		callers = false
+		return more, err
 	}
 	opts := badger.IteratorOptions{Reverse: s.Reverse} // prefetching is a goroutine an item
 	if !s.Reverse {
@@ -101,7 +123,7 @@ func (r *reader) Scan(s Scan, fn func(key, value []byte) (more bool, err error))
 		if bytes.Equal(it.Item().Key(), sealKey) {
 			continue
 		}
-		more, err := s.visit(it.Item(), fn)
+		more, err := s.visit(it.Item(), guarded)
 		if err != nil || !more {
 			return err
 		}

@@ -79,7 +79,7 @@ func (db *DB) refill(ctx context.Context, fresh *directory, found *inspection) (
 	report.Lost = append(report.Lost, lost...)
 	report.Restored += restored
 	h, err := fresh.createHead(head{
-		epoch: found.head.epoch, highWater: reached, magic: db.opts.Magic, secret: sealed.secret,
+		epoch: found.head.epoch, highWater: reached, magic: db.opts.Magic, secret: sealed.secret, note: found.head.note,
 	})
 	if err != nil {
 		return nil, err

@@ -1,0 +1,24 @@
+package kv
+
+import "path/filepath"
+
+// Distrust makes the next Open read every block of every table, and salvage
+// what is damaged: something was found while the database is in use. It serves
+// on meanwhile.
+func (db *DB) Distrust(why error) {
+	if db.distrusted.Swap(true) {
+		return
+	}
+	db.log.Error("something in the database cannot be read: the next start reads all of it", "dir", db.dir.path, "error", why)
+	if err := db.dir.distrust(); err != nil {
+		db.log.Error("cannot leave word for the next start", "dir", db.dir.path, "error", err)
+	}
+}
+
+// distrust looks to the next start as if one had died.
+func (d *directory) distrust() error {
+	if err := writeFile(filepath.Join(d.path, startsName), []byte("1")); err != nil {
+		return err
+	}
+	return d.file.Sync()
+}
