@@ -29,8 +29,9 @@
 //	0   ended by request; what was not forwarded waits in the spool
 //	1   failed: a port is taken, a directory cannot be used, a part ended by itself
 //	2   the configuration is wrong (the command line's own code for usage)
-//	74  a write or a sync failed: restart; what was accepted is safe, and what
-//	    was being accepted was answered as unknown (EX_IOERR)
+//	74  a read, a write or a sync failed, at start or later: restart; what was
+//	    accepted is safe, and what was being accepted was answered as unknown
+//	    (EX_IOERR)
 //	75  another process holds the spool's directory: try again (EX_TEMPFAIL)
 //
 // # Concurrency

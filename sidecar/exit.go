@@ -7,8 +7,8 @@ import (
 	"github.com/remora-mq/remora/internal/kv"
 )
 
-// ErrStorage reports that a write or a sync failed.
-var ErrStorage = errors.New("the storage failed")
+// ErrStorage reports that a read, a write or a sync failed.
+var ErrStorage = kv.ErrStorage
 
 // Exit codes; doc.go says what they mean.
 const (

@@ -31,6 +31,7 @@ func (s *Sidecar) open(ctx context.Context) error {
 }
 
 func (s *Sidecar) openSpool(ctx context.Context) (err error) {
+	defer func() { err = kv.StorageError(err) }()
 	if err := Usable(s.cfg.Spool.Dir); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -420,6 +421,8 @@ func TestExitCodes(t *testing.T) {
 		{invalid, 2},
 		{fmt.Errorf("run: %w", sidecar.ErrStorage), 74},
 		{fmt.Errorf("open: %w", kv.ErrLocked), 75},
+		{fmt.Errorf("open: %w", kv.StorageError(syscall.EIO)), 74},
+		{fmt.Errorf("open: %w", kv.StorageError(os.ErrPermission)), 1},
 	} {
 		if got := sidecar.ExitCode(tt.err); got != tt.code {
 			t.Errorf("%v: %d, want %d", tt.err, got, tt.code)

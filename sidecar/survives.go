@@ -87,6 +87,9 @@ func Usable(dir string) error {
 	if at := (*os.PathError)(nil); errors.As(err, &at) {
 		err = at.Err // the path is of a file that nobody knows
 	}
+	if failed := kv.StorageError(err); errors.Is(failed, kv.ErrStorage) {
+		return fmt.Errorf("spool.dir %s: %w; look at the disk that holds it", dir, failed)
+	}
 	if err != nil {
 		return fmt.Errorf("spool.dir %s cannot be written by uid %d: %w; give it to that user, or choose another", dir, os.Geteuid(), err)
 	}
