@@ -231,11 +231,14 @@ func TestEachAnswerFollowsASyncOfTheLog(t *testing.T) {
 }
 
 // witness follows a trace and expects before each answer a sync of the live
-// log, and of the directory if a log was created since the last.
+// log, and of the directory if a log was taken into use since the last. The
+// entry of a log that is only prepared may wait for that.
 type witness struct {
 	t       *testing.T
 	dir     string
 	logs    map[string]bool   // addresses of mapped logs
+	ahead   bool              // there is a prepared log
+	unsafe  bool              // and its directory entry is not synced
 	pending map[string]string // unfinished calls by thread
 	synced  bool
 	entry   bool // a log's directory entry is not synced
@@ -245,8 +248,11 @@ type witness struct {
 
 func (w *witness) see(call string) {
 	switch {
+	case strings.HasPrefix(call, "openat(") && strings.Contains(call, `.mem"`) && strings.Contains(call, "O_EXCL"):
+		w.ahead, w.unsafe = true, true
 	case strings.HasPrefix(call, "openat(") && strings.Contains(call, `.mem"`) && strings.Contains(call, "O_CREAT"):
-		w.entry = true
+		w.entry = !w.ahead || w.unsafe
+		w.ahead = false
 		w.created++
 	case strings.HasPrefix(call, "mmap(") && strings.Contains(call, ".mem>"):
 		w.logs[result(call)] = true
@@ -255,7 +261,7 @@ func (w *witness) see(call string) {
 	case strings.HasPrefix(call, "msync(") && result(call) == "0":
 		w.synced = w.synced || w.logs[firstArg(call)]
 	case strings.HasPrefix(call, "fsync(") && strings.Contains(call, "<"+w.dir+">)") && result(call) == "0":
-		w.entry = false
+		w.entry, w.unsafe = false, false
 	case strings.HasPrefix(call, "write(1<") && strings.Contains(call, `"ack `):
 		if !w.synced || w.entry {
 			w.t.Errorf("answer %d: log synced %t, directory to be synced %t", w.acks, w.synced, w.entry)

@@ -78,6 +78,9 @@ func (db *DB) closeStore(ctx context.Context) error {
 	if err := db.keeper.closed(); err != nil {
 		return err
 	}
+	if err := db.nextLog.remove(); err != nil {
+		return fmt.Errorf("remove the next log: %w", err)
+	}
 	return db.dir.markClean()
 }
 

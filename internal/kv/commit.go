@@ -98,6 +98,7 @@ func (db *DB) commit(b *batch) {
 	db.record(stats)
 	db.answer(b, nil)
 	b.release()
+	db.nextLog.committed()
 }
 
 // seal adds the commit's seal. The timestamp follows from the read timestamp,

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,11 +48,17 @@ func (d damaged) found(t *testing.T) damaged {
 	t.Helper()
 	logs, err := filepath.Glob(d.file("*.mem"))
 	must(t, err)
+	logs = slices.DeleteFunc(logs, isEmpty) // the next one, which holds nothing
 	if len(logs) != 1 {
 		t.Fatal(logs)
 	}
 	d.log = logs[0]
 	return d
+}
+
+func isEmpty(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Size() == 0
 }
 
 func (d damaged) file(name string) string { return filepath.Join(d.opts.Dir, name) }

@@ -24,7 +24,8 @@ type DB struct {
 	epoch      uint64
 	noted      string // the note that was found
 	keeper     *keeper
-	maxEntries int // of one batch
+	nextLog    *nextLog // the committer's
+	maxEntries int      // of one batch
 
 	// commitTxn is a seam for tests: it commits and syncs one transaction.
 	commitTxn func(*badger.Txn) error

@@ -21,7 +21,9 @@ type walFile struct {
 	scan logScan
 }
 
-// logs lists the logs, oldest first. Badger refuses a name that is no number.
+// logs lists the logs, oldest first, without empty ones: those are prepared
+// (nextlog.go), or what a power loss left of one. Badger refuses a name that is
+// no number.
 func (d *directory) logs() ([]walFile, error) {
 	names, err := d.names(".mem")
 	if err != nil {
@@ -32,6 +34,9 @@ func (d *directory) logs() ([]walFile, error) {
 		id, err := strconv.ParseUint(strings.TrimSuffix(name, ".mem"), 10, 32)
 		if err != nil {
 			return nil, fmt.Errorf("%w: log %s has no number: move it elsewhere", ErrDamaged, name)
+		}
+		if st, err := os.Stat(filepath.Join(d.path, name)); err == nil && st.Size() == 0 {
+			continue
 		}
 		logs = append(logs, walFile{name: name, id: id})
 	}

@@ -72,6 +72,7 @@ func (db *DB) start(ctx context.Context) error {
 	if err := db.settle(); err != nil {
 		return err // a failed sync: Badger is left alone, still locked
 	}
+	db.nextLog = newNextLog(db.dir, db.opts)
 	db.keeper = newKeeper(db.dir, db.fence)
 	go db.keeper.run(db.failed)
 	go db.run()
