@@ -10,6 +10,9 @@
 // byte, once; no cancelled one does; a retry with the same key gets the same
 // message ID; nothing arrives that was not sent; the ledger balances.
 //
+// The same is done on ext4 and XFS in a file (loopfs): there the ordering is the
+// kernel's own, and a cut comes at a number of answers, not at an operation.
+//
 // Both sides of the crash table have a test a row, in crashtable_test.go.
 //
 // # Small memtables
@@ -23,8 +26,9 @@
 //
 // # Red
 //
-// TestPowerLossWithoutSyncs runs the same search on a sidecar built with
-// remora_nosync, and fails unless it finds accepted messages lost. kill -9
+// TestPowerLossWithoutSyncs and TestRealFilesystemsLoseWhatWasNotSynced run the
+// same searches on a sidecar built with remora_nosync, and fail unless they
+// find accepted messages lost. kill -9
 // proves nothing about syncs, only about what is done before an answer.
 //
 // REMORA_TEST_LONG=1 runs the long form; REMORA_TEST_KEEP=DIR keeps the states
