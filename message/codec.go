@@ -22,9 +22,10 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Record is a message as the spool stores it:
 //
 //	version  1 byte
-//	flags    1 byte: bit 0, the payload is stored elsewhere
+//	flags    1 byte: bit 0, the payload is stored elsewhere; bit 1, it has a topic sequence
 //	length   uvarint: of everything between it and the CRC
 //	seq      uvarint
+//	topicseq uvarint, with bit 1
 //	id       16 bytes
 //	accepted uvarint: milliseconds since 1970
 //	topic    uvarint length, bytes
@@ -41,7 +42,12 @@ type Record struct {
 	PayloadCRC  uint32 // CRC32C of the payload stored elsewhere
 }
 
-const flagExternal = 1
+const (
+	flagExternal = 1 << iota
+	flagTopicSeq
+
+	knownFlags = flagExternal | flagTopicSeq
+)
 
 // maxPayload is far above what Validate lets in; a larger size is damage.
 const maxPayload = 1 << 28
@@ -64,7 +70,7 @@ func AppendExternalRecord(dst []byte, m *Message, payload []byte) []byte {
 // elsewhere.
 func ExternalRecord(m *Message, payload []byte) Record {
 	return Record{
-		Message:     Message{ID: m.ID, Seq: m.Seq, AcceptedAt: m.AcceptedAt, Topic: m.Topic, OrderingKey: m.OrderingKey},
+		Message:     Message{ID: m.ID, Seq: m.Seq, TopicSeq: m.TopicSeq, AcceptedAt: m.AcceptedAt, Topic: m.Topic, OrderingKey: m.OrderingKey},
 		PayloadSize: len(payload), PayloadCRC: crc32.Checksum(payload, castagnoli),
 	}
 }
@@ -75,10 +81,16 @@ const lengthBytes = 4
 
 func appendRecord(dst []byte, m *Message, flags byte, tail func([]byte) []byte) []byte {
 	start := len(dst)
+	if m.TopicSeq > 0 {
+		flags |= flagTopicSeq
+	}
 	dst = append(dst, recordVersion, flags)
 	lengthAt := len(dst)
 	dst = append(dst, make([]byte, lengthBytes)...)
 	dst = binary.AppendUvarint(dst, m.Seq)
+	if m.TopicSeq > 0 {
+		dst = binary.AppendUvarint(dst, m.TopicSeq)
+	}
 	dst = append(dst, m.ID[:]...)
 	dst = binary.AppendUvarint(dst, uint64(m.AcceptedAt.UnixMilli()))
 	dst = appendString(dst, m.Topic)
@@ -107,6 +119,9 @@ func DecodeRecord(b []byte) (Record, int, error) {
 	d := decoder{b: body}
 	var r Record
 	r.Seq = d.uvarint()
+	if flags&flagTopicSeq != 0 {
+		r.TopicSeq = d.uvarint()
+	}
 	copy(r.ID[:], d.bytes(len(r.ID)))
 	r.AcceptedAt = time.UnixMilli(int64(d.uvarint()))
 	r.Topic, r.OrderingKey = d.string(), d.string()
@@ -151,7 +166,7 @@ func frame(b []byte) (body []byte, n int, flags byte, err error) {
 	if b[0] != recordVersion { // after the CRC: a flipped bit here is damage, not a newer format
 		return nil, 0, 0, fmt.Errorf("%w: version %d", ErrVersion, b[0])
 	}
-	if b[1]&^flagExternal != 0 {
+	if b[1]&^knownFlags != 0 {
 		return nil, 0, 0, fmt.Errorf("%w: flags %#x", ErrVersion, b[1])
 	}
 	return b[2+lengthBytes : end], end + 4, b[1], nil

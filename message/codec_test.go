@@ -18,7 +18,7 @@ import (
 func fullMessage() message.Message {
 	at := time.UnixMilli(1_767_323_045_678)
 	return message.Message{
-		ID: message.NewID(spoolID, 7, 99, at), Seq: 99, AcceptedAt: at,
+		ID: message.NewID(spoolID, 7, 99, at), Seq: 99, TopicSeq: 55, AcceptedAt: at,
 		Topic: "orders", Tag: "created", Keys: []string{"a", "b"}, OrderingKey: "customer 7",
 		ContentType: "application/json", ContentEncoding: "gzip", TraceParent: "00-x-01", TraceState: "a=b",
 		Properties: []message.Property{{Name: "A", Value: "ü"}, {Name: "b", Value: "\t\n"}}, Body: []byte("\x00\x01\xff"),
@@ -28,7 +28,7 @@ func fullMessage() message.Message {
 func messages() map[string]message.Message {
 	least := message.Message{AcceptedAt: time.UnixMilli(0)}
 	large := fullMessage()
-	large.Seq, large.Body = math.MaxUint64, bytes.Repeat([]byte{0xab}, 1<<20)
+	large.TopicSeq, large.Seq, large.Body = math.MaxUint64, math.MaxUint64, bytes.Repeat([]byte{0xab}, 1<<20)
 	far := fullMessage()
 	far.AcceptedAt = time.UnixMilli(math.MaxInt64 / 1_000_000)
 	return map[string]message.Message{"full": fullMessage(), "nothing": least, "large": large, "far future": far}
@@ -109,10 +109,10 @@ func content(record []byte) []byte { return record[6 : len(record)-4] }
 func TestNewerFormatIsRefused(t *testing.T) {
 	m := fullMessage()
 	inside := content(message.AppendRecord(nil, &m))
-	if _, _, err := message.DecodeRecord(seal(1, 0, inside)); err != nil {
+	if _, _, err := message.DecodeRecord(seal(1, 2, inside)); err != nil {
 		t.Fatalf("seal makes no record: %v", err)
 	}
-	for _, b := range [][]byte{seal(2, 0, inside), seal(0, 0, inside), seal(1, 2, inside), seal(1, 0x80, inside)} {
+	for _, b := range [][]byte{seal(2, 0, inside), seal(0, 0, inside), seal(1, 4, inside), seal(1, 0x80, inside)} {
 		if _, _, err := message.DecodeRecord(b); !errors.Is(err, message.ErrVersion) {
 			t.Errorf("version %d, flags %#x: %v, want ErrVersion", b[0], b[1], err)
 		}
@@ -129,6 +129,11 @@ func TestFormatIsPinned(t *testing.T) {
 	const want = "0100b6808000ac020102030405060708090a0b0c0d0e0f10ae9ea6e5b733066f7264657273016f017403612f6200000001016b0101700176626f647967c5f01d"
 	if got := fmt.Sprintf("%x", message.AppendRecord(nil, &m)); got != want {
 		t.Errorf("the format has changed without a new version:\n got %s\nwant %s", got, want)
+	}
+	m.TopicSeq = 300
+	const numbered = "0102b8808000ac02ac020102030405060708090a0b0c0d0e0f10ae9ea6e5b733066f7264657273016f017403612f6200000001016b0101700176626f6479c74224c2"
+	if got := fmt.Sprintf("%x", message.AppendRecord(nil, &m)); got != numbered {
+		t.Errorf("the format has changed without a new version:\n got %s\nwant %s", got, numbered)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 type Message struct {
 	ID         ID
 	Seq        uint64    // accept sequence in its spool: contiguous, from 1; 0 before accept
+	TopicSeq   uint64    // number within its spool ID and topic: contiguous, from 1; 0 before it is pending
 	AcceptedAt time.Time // wall clock, millisecond precision
 
 	Topic       string

@@ -12,6 +12,9 @@ const (
 	// PropOrigin carries the spool ID of the sidecar that accepted the message.
 	// Only with it is UNIQ_KEY trusted as identity on the consuming side.
 	PropOrigin = "remora-origin"
+	// PropTopicSeq carries the number that the message has within its origin and
+	// topic: what is missing in between was lost, or is an exception of the ledger.
+	PropTopicSeq = "remora-topic-sequence"
 	// PropOrderingKey carries the ordering key; SHARDING_KEY is RocketMQ's own.
 	PropOrderingKey = "SHARDING_KEY"
 )

@@ -45,6 +45,10 @@ func writeHeaders(h *fasthttp.RequestHeader, call *Call) {
 	set("MQ-Delivery-Id", call.ID)
 	set("MQ-Message-Id", messageID(d))
 	set("MQ-Broker-Message-Id", d.BrokerMessageID)
+	if d.TopicSeq > 0 {
+		set("MQ-Origin", d.ID.Spool().String())
+		set("MQ-Topic-Sequence", strconv.FormatUint(d.TopicSeq, 10))
+	}
 	set("MQ-Topic", d.Topic)
 	set("MQ-Group", d.Group)
 	set("MQ-Tag", d.Tag)

@@ -47,7 +47,7 @@ func TestCallCarriesTheMessage(t *testing.T) {
 	id := message.NewID(message.SpoolID{1, 2, 3, 4, 5}, 6, 7, time.Now())
 	d := &message.Delivery{
 		Message: message.Message{
-			ID: id, Topic: "orders", Tag: "created", Keys: []string{"o-1", "a,b"}, OrderingKey: "customer 7",
+			ID: id, TopicSeq: 42, Topic: "orders", Tag: "created", Keys: []string{"o-1", "a,b"}, OrderingKey: "customer 7",
 			ContentType: "application/json", ContentEncoding: "gzip",
 			TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", TraceState: "a=b",
 			Properties: []message.Property{{Name: "Amount", Value: "12,5 €"}, {Name: "x", Value: "a=b\r\nc"}},
@@ -60,6 +60,7 @@ func TestCallCarriesTheMessage(t *testing.T) {
 	want := map[string]string{
 		"Content-Type": "application/json", "Content-Encoding": "gzip", "Content-Length": "2",
 		"Mq-Delivery-Id": "call-9", "Mq-Message-Id": id.String(), "Mq-Broker-Message-Id": "7F000001",
+		"Mq-Origin": "0102030405", "Mq-Topic-Sequence": "42",
 		"Mq-Topic": "orders", "Mq-Group": "billing", "Mq-Tag": "created", "Mq-Key": "o-1,a%2Cb",
 		"Mq-Ordering-Key": "customer 7", "Mq-Attempt": "3", "Mq-Max-Attempts": "16",
 		"Mq-Born-At": "2026-01-02T02:04:05.678Z", "Idempotency-Key": `"` + id.String() + `"`,
@@ -119,7 +120,7 @@ func TestCallOfABareForeignMessage(t *testing.T) {
 	if got.Header.Get("MQ-Message-Id") != d.Identity {
 		t.Errorf("MQ-Message-Id: %q, want the broker's", got.Header.Get("MQ-Message-Id"))
 	}
-	for _, name := range []string{"Content-Type", "MQ-Tag", "MQ-Key", "MQ-Born-At", "MQ-Max-Attempts", "traceparent"} {
+	for _, name := range []string{"Content-Type", "MQ-Tag", "MQ-Key", "MQ-Born-At", "MQ-Max-Attempts", "MQ-Origin", "MQ-Topic-Sequence", "traceparent"} {
 		if v, there := got.Header[http.CanonicalHeaderKey(name)]; there {
 			t.Errorf("%s: %q was made up", name, v)
 		}

@@ -40,6 +40,7 @@ func (s *Spool) Audit(ctx context.Context) (Audit, error) {
 type auditTopic struct {
 	*lane
 	held, dead, bytes uint64
+	numbers           map[message.SpoolID]*auditNumbers
 }
 
 type auditor struct {
@@ -93,7 +94,7 @@ func (a *auditor) topic(k, v []byte) error {
 	if err != nil {
 		return err
 	}
-	a.topics[l.id] = &auditTopic{lane: l}
+	a.topics[l.id] = &auditTopic{lane: l, numbers: map[message.SpoolID]*auditNumbers{}}
 	return nil
 }
 
@@ -126,8 +127,15 @@ func (a *auditor) block(k, v []byte) error {
 	}
 	first := tail64(k, len(blockPrefix)+4)
 	next := first
+	want := index{topic: t.lane.id}
 	var found []error
 	err := records(v, func(r message.Record) {
+		if next == first && r.TopicSeq > 0 {
+			want.origin, want.number = r.ID.Spool(), r.TopicSeq
+		}
+		if err := t.follow(r, want, first); err != nil {
+			found = append(found, err)
+		}
 		if r.Seq != next || r.Topic != t.lane.topic {
 			found = append(found, fmt.Errorf("sequence %d of topic %q stands where %d belongs", r.Seq, r.Topic, next))
 		}
@@ -140,7 +148,8 @@ func (a *auditor) block(k, v []byte) error {
 		}
 	})
 	if err == nil {
-		err = a.indexed(index{topic: t.lane.id, count: int(next - first)}, first)
+		want.count = int(next - first)
+		err = a.indexed(want, first)
 	}
 	return errors.Join(append(found, err)...)
 }
@@ -179,7 +188,7 @@ func (a *auditor) hold(t *auditTopic, r message.Record) error {
 	a.held.set(r.Seq)
 	t.held++
 	t.bytes += uint64(heldSize(r))
-	return nil
+	return t.number(r)
 }
 
 func (a *auditor) payload(r message.Record) error {
@@ -223,6 +232,9 @@ func (a *auditor) result() Audit {
 		}
 		if t.held != t.counts.held() || t.dead != t.counts.dead {
 			a.notef("topic %q: the ledger holds %d (%d dead), %d (%d dead) were read", t.lane.topic, t.counts.held(), t.counts.dead, t.held, t.dead)
+		}
+		if n := t.lane.numbers.given(); n != t.counts.accepted {
+			a.notef("topic %q: the ledger accepted %d, %d numbers were given", t.lane.topic, t.counts.accepted, n)
 		}
 		c := t.ledger()
 		out.Ledger.Topics[t.lane.topic] = c

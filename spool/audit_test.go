@@ -61,6 +61,19 @@ func TestAuditNamesWhatIsWrong(t *testing.T) {
 		{"confirmed counter", change("st", flip(counter+1)), nil, "the ledger holds"},
 		{"dead counter", change("st", flip(counter+6)), nil, "dead"},
 		{"byte counter", change("st", flip(counter+7)), nil, "bytes"},
+		{"number counter", change("st", func(v []byte) { v[len(v)-5]++; reseal(v) }), nil, "numbers were given"},
+		{"a number that was not given", func(r *rig) {
+			r.behind(r.rewrite(0, func(m *message.Message) { m.TopicSeq = 7 }))
+		}, nil, "the last that was given is 6"},
+		{"a number is given twice", func(r *rig) {
+			r.behind(r.rewrite(1, func(m *message.Message) { m.TopicSeq = 2 }))
+		}, nil, "has number 2 in its topic"},
+		{"a number is the dead letter's", func(r *rig) {
+			r.behind(r.rewrite(1, func(m *message.Message) { m.TopicSeq = 5 }))
+		}, nil, "as another message"},
+		{"a record of another origin", func(r *rig) {
+			r.behind(r.rewrite(0, func(m *message.Message) { m.ID[0] ^= 1 }))
+		}, nil, "the index says"},
 		{"a topic is damaged", change("st", damage), []uint64{2, 3, 5, 6}, "damaged"},
 		{"a dead letter is deleted", remove("sd"), []uint64{5}, "dead"},
 		{"a dead letter is damaged", change("sd", damage), []uint64{5}, "damaged"},
@@ -90,6 +103,33 @@ func TestAuditNamesWhatIsWrong(t *testing.T) {
 			}
 		})
 	}
+}
+
+// rewrite changes the n-th message of all blocks and gives it a right CRC.
+func (r *rig) rewrite(n int, do func(*message.Message)) func(*kv.Tx) {
+	r.t.Helper()
+	for _, e := range r.find("sm") {
+		out, rest := bytes.Clone(e.value[:2]), e.value[2:]
+		found := false
+		for len(rest) > 0 {
+			rec, size, err := message.DecodeRecord(rest)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			if n--; n == -1 && rec.PayloadSize == 0 {
+				do(&rec.Message)
+				out, found = message.AppendRecord(out, &rec.Message), true
+			} else {
+				out = append(out, rest[:size]...)
+			}
+			rest = rest[size:]
+		}
+		if found {
+			return func(tx *kv.Tx) { tx.Set(e.key, out) }
+		}
+	}
+	r.t.Fatal("no such message")
+	return nil
 }
 
 // booked is a spool in whose books everything stands once: 1 confirmed, 2 and 3

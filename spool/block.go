@@ -13,14 +13,20 @@ type block struct {
 	topic    uint32
 	firstSeq uint64
 	count    int
-	value    []byte // from the third byte: the first two hold the count
+	origin   message.SpoolID // of all of them
+	number   uint64          // of the first in its topic
+	value    []byte          // from the third byte: the first two hold the count
 }
 
 const blockHeader = 2
 
-// newBlock returns an empty block whose records go into room.
-func newBlock(topic uint32, firstSeq uint64, room []byte) *block {
-	return &block{topic: topic, firstSeq: firstSeq, value: append(room, make([]byte, blockHeader)...)}
+// newBlock returns an empty block, which first will begin and whose records go
+// into room.
+func newBlock(topic uint32, first *message.Message, room []byte) *block {
+	return &block{
+		topic: topic, firstSeq: first.Seq, origin: first.ID.Spool(), number: first.TopicSeq,
+		value: append(room, make([]byte, blockHeader)...),
+	}
 }
 
 // add appends m; external is its payload when that is stored apart.
@@ -61,15 +67,24 @@ func records(value []byte, fn func(message.Record)) error {
 	return nil
 }
 
-// index is what the entry si tells of a block.
+// index is what the entry si tells of a block, also when the block is gone:
+// whose messages it had, and which numbers.
 type index struct {
-	topic uint32
-	count int
+	topic  uint32
+	count  int
+	origin message.SpoolID
+	number uint64 // of the first
 }
 
+func (b *block) index() index { return index{b.topic, b.count, b.origin, b.number} }
+
 func (x index) encode() []byte {
-	b := binary.AppendUvarint(make([]byte, 0, 16), uint64(x.topic))
-	return seal(binary.AppendUvarint(b, uint64(x.count)))
+	b := binary.AppendUvarint(make([]byte, 0, 32), uint64(x.topic))
+	b = binary.AppendUvarint(b, uint64(x.count))
+	if x.number > 0 {
+		b = binary.AppendUvarint(append(b, x.origin[:]...), x.number)
+	}
+	return seal(b)
 }
 
 func decodeIndex(v []byte) (index, error) {
@@ -79,5 +94,9 @@ func decodeIndex(v []byte) (index, error) {
 	}
 	f := fields{b: b}
 	x := index{topic: uint32(f.uint()), count: int(f.uint())}
+	if len(f.b) > 0 { // else its messages have no numbers
+		copy(x.origin[:], f.raw(len(x.origin)))
+		x.number = f.uint()
+	}
 	return x, f.err("read index")
 }

@@ -42,6 +42,7 @@ func FuzzLane(f *testing.F) {
 		topic             string
 		counts            counts
 		cursor, attempted uint64
+		numbers           numbering
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		decode := func(b []byte) (durable, error) {
@@ -49,10 +50,10 @@ func FuzzLane(f *testing.F) {
 			if err != nil {
 				return durable{}, err
 			}
-			return durable{l.topic, l.counts, l.cursor, l.attempted}, nil
+			return durable{l.topic, l.counts, l.cursor, l.attempted, l.numbers}, nil
 		}
 		stable(t, b, decode, func(d durable) []byte {
-			return (&lane{topic: d.topic, counts: d.counts, cursor: d.cursor, attempted: d.attempted}).encode()
+			return (&lane{topic: d.topic, counts: d.counts, cursor: d.cursor, attempted: d.attempted, numbers: d.numbers}).encode()
 		})
 	})
 }
@@ -112,7 +113,7 @@ func FuzzBlock(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again := newBlock(1, 1, nil)
+		again := newBlock(1, &message.Message{Seq: 1}, nil)
 		for i := range all {
 			if all[i].PayloadSize > 0 {
 				return
@@ -136,7 +137,7 @@ func TestCodecsCarryEverything(t *testing.T) {
 	at := time.UnixMilli(1_760_000_000_123)
 	id := message.NewID(message.SpoolID{1, 2, 3, 4, 5}, 6, 7, at)
 	m := &message.Message{
-		ID: id, Seq: 7, AcceptedAt: at, Topic: "t", Tag: "tag", Keys: []string{"k"}, OrderingKey: "o",
+		ID: id, Seq: 7, TopicSeq: 1 << 40, AcceptedAt: at, Topic: "t", Tag: "tag", Keys: []string{"k"}, OrderingKey: "o",
 		ContentType: "text/plain", TraceParent: "00-0", Properties: []message.Property{{Name: "p", Value: "ü"}}, Body: []byte{0, 255},
 	}
 	r := receipt{seq: 7, Receipt: message.Receipt{
@@ -149,16 +150,16 @@ func TestCodecsCarryEverything(t *testing.T) {
 	own := r
 	own.Confirmation = &message.Confirmation{MessageID: id.String(), OffsetMessageID: "o", Queue: "b/0", Offset: 1 << 40}
 
-	h := head{spoolID: message.SpoolID{1, 2, 3, 4, 5}, device: 1 << 63, inode: 2, epoch: message.MaxEpoch, highWater: 1 << 40, lowRange: 4, topics: 5, keysGone: 6}
+	h := head{spoolID: message.SpoolID{1, 2, 3, 4, 5}, device: 1 << 63, inode: 2, epoch: message.MaxEpoch, highWater: 1 << 40, lowRange: 4, topics: 5, keysGone: 6, damage: 7}
 	got, err := decodeHead(h.encode())
 	carried(t, "head", got, h, err)
 
-	l := &lane{id: 9, topic: "t", counts: counts{1, 2, 3, 4, 5, 6, 7, 8}, cursor: 9, attempted: 10}
+	l := &lane{id: 9, topic: "t", counts: counts{1, 2, 3, 4, 5, 6, 7, 8}, cursor: 9, attempted: 10, numbers: numbering{[]Origin{{message.SpoolID{1}, 11}, {message.SpoolID{2}, 1 << 40}}, 12}}
 	l2, err := decodeLane(9, l.encode())
-	carried(t, "lane", []any{l2.id, l2.topic, l2.counts, l2.cursor, l2.attempted, l2.attemptedAtOpen}, []any{l.id, l.topic, l.counts, l.cursor, l.attempted, l.attempted}, err)
+	carried(t, "lane", []any{l2.id, l2.topic, l2.counts, l2.cursor, l2.attempted, l2.numbers, l2.attemptedAtOpen}, []any{l.id, l.topic, l.counts, l.cursor, l.attempted, l.numbers, l.attempted}, err)
 
-	x, err := decodeIndex(index{topic: 1 << 31, count: 65535}.encode())
-	carried(t, "index", x, index{topic: 1 << 31, count: 65535}, err)
+	x, err := decodeIndex(index{1 << 31, 65535, message.SpoolID{1, 2, 3, 4, 5}, 1 << 40}.encode())
+	carried(t, "index", x, index{1 << 31, 65535, message.SpoolID{1, 2, 3, 4, 5}, 1 << 40}, err)
 
 	keys := []keyEntry{{keyHash{1}, keyRef{2, 3, id, 4}}, {keyHash{5}, keyRef{6, 7, id, 8}}}
 	k2, err := decodeKeys(encodeKeys(keys))
@@ -183,7 +184,7 @@ func TestCodecsCarryEverything(t *testing.T) {
 	d, err := decodeDead(encodeDead(&ending{receipt: r}, "REFUSED", m))
 	carried(t, "dead letter", d, deadLetter{reason: "REFUSED", receipt: r, record: message.Record{Message: *m}}, err)
 
-	bl := newBlock(1, 7, nil)
+	bl := newBlock(1, m, nil)
 	bl.add(m, nil)
 	bl.add(m, message.AppendPayload(nil, m))
 	var all []message.Record

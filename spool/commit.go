@@ -108,15 +108,17 @@ func (c *commit) accept(l *lane, added []*newMessage) {
 	}
 	for _, n := range added {
 		n.msg.Seq, n.msg.ID, n.msg.AcceptedAt = c.nextSeq(), c.nextID(), c.now
-		if b == nil || b.full(n.recordSize(), c.s.sizes.block) {
-			b = newBlock(l.id, n.msg.Seq, c.take(blockHeader+min(size, c.s.sizes.block)))
+		n.msg.TopicSeq = l.numbers.next(n.msg.ID.Spool())
+		if b == nil || b.origin != n.msg.ID.Spool() || b.full(n.recordSize(), c.s.sizes.block) {
+			b = newBlock(l.id, n.msg, c.take(blockHeader+min(size, c.s.sizes.block)))
 			c.blocks = append(c.blocks, b)
 		}
 		b.add(n.msg, n.external)
 		size -= n.recordSize()
 		n.block = b
 		if n.payload != nil {
-			n.payload.rec.Seq, n.payload.rec.ID, n.payload.rec.AcceptedAt = n.msg.Seq, n.msg.ID, n.msg.AcceptedAt
+			rec := &n.payload.rec
+			rec.Seq, rec.TopicSeq, rec.ID, rec.AcceptedAt = n.msg.Seq, n.msg.TopicSeq, n.msg.ID, n.msg.AcceptedAt
 			c.sets = append(c.sets, pair{chunkSetKey(n.msg.Seq), n.payload.encode()})
 		}
 		if n.key != (keyHash{}) {
@@ -228,7 +230,7 @@ func (c *commit) settle() {
 func (c *commit) write() {
 	for _, b := range c.blocks {
 		c.set(blockKey(b.topic, b.firstSeq), b.value)
-		c.set(indexKey(b.firstSeq), index{topic: b.topic, count: b.count}.encode())
+		c.set(indexKey(b.firstSeq), b.index().encode())
 	}
 	for _, p := range c.sets {
 		c.set(p.key, p.value)

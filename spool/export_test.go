@@ -108,7 +108,7 @@ func (a *age) size() int { return 2 * fixedSize }
 func (a *age) apply(c *commit) {
 	s := c.s
 	l := s.laneFor("old")
-	l.counts.accepted, l.counts.confirmed = a.upTo, a.upTo
+	l.counts.accepted, l.counts.confirmed, l.numbers.earlier = a.upTo, a.upTo, a.upTo
 	c.touch(l)
 	s.head.highWater = a.upTo
 	s.settled.low = a.upTo >> bitmapShift

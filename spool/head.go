@@ -25,13 +25,14 @@ type head struct {
 	lowRange  uint64 // settledSet.low
 	topics    uint32 // number of topics ever seen
 	keysGone  uint64 // last hour of which dedupe keys were dropped
+	damage    uint64 // the database's last damage that was answered with a new spool ID
 }
 
 func (h *head) encode() []byte {
 	b := make([]byte, 0, 64)
 	b = append(b, FormatVersion)
 	b = append(b, h.spoolID[:]...)
-	for _, n := range [...]uint64{h.device, h.inode, uint64(h.epoch), h.highWater, h.lowRange, uint64(h.topics), h.keysGone} {
+	for _, n := range [...]uint64{h.device, h.inode, uint64(h.epoch), h.highWater, h.lowRange, uint64(h.topics), h.keysGone, h.damage} {
 		b = binary.AppendUvarint(b, n)
 	}
 	return seal(b)
@@ -50,5 +51,8 @@ func decodeHead(v []byte) (head, error) {
 	copy(h.spoolID[:], f.raw(len(h.spoolID)))
 	h.device, h.inode, h.epoch = f.uint(), f.uint(), uint32(f.uint())
 	h.highWater, h.lowRange, h.topics, h.keysGone = f.uint(), f.uint(), uint32(f.uint()), f.uint()
+	if len(f.b) > 0 { // else it was written before there was such a field
+		h.damage = f.uint()
+	}
 	return h, f.err("read head")
 }

@@ -4,11 +4,13 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -56,6 +58,21 @@ func (h *head) nextLife(device, inode uint64) {
 	h.device, h.inode = device, inode
 	h.epoch++
 	if fresh {
+		h.newIdentity()
+	}
+}
+
+// afterDamage takes a new spool ID, once for each damage of the database: its
+// end may be lost, or an older version of an entry have come back, and with that
+// go the numbers that messages were given.
+func (h *head) afterDamage(found *kv.Damage) {
+	if found == nil {
+		return
+	}
+	sum := fnv.New64a()
+	fmt.Fprint(sum, found.At, found.Quarantine)
+	if h.damage != sum.Sum64() {
+		h.damage = sum.Sum64()
 		h.newIdentity()
 	}
 }

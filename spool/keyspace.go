@@ -12,9 +12,9 @@ import (
 // (seal); blocks and chunks are covered by the CRC of each record and payload.
 //
 //	sh                        head: format, spool ID, epoch, high water, low water
-//	st topic                  topic: name, ledger counters, cursor, attempted high water
+//	st topic                  topic: name, ledger counters, cursor, attempted high water, numbers given
 //	sm topic firstSeq         block: the records of one commit and topic
-//	si firstSeq               index: topic and count of the block that begins there
+//	si firstSeq               index: topic, count and first number of the block that begins there
 //	sb range                  bitmap: which of 4,096 sequences are settled
 //	sc set n                  chunk n of a payload stored apart
 //	sx seq                    the chunk set of a record's payload; makes the set exist

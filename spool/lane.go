@@ -20,6 +20,7 @@ type lane struct {
 	counts    counts
 	cursor    uint64 // no block of this topic begins before it
 	attempted uint64 // no attempt was ever made for a sequence above it
+	numbers   numbering
 
 	// attemptedAtOpen is attempted as it was found: at or below it, a former
 	// process may have sent what is still held.
@@ -80,7 +81,8 @@ func (l *lane) encode() []byte {
 		b = binary.AppendUvarint(b, *n)
 	}
 	b = binary.AppendUvarint(b, l.cursor)
-	return seal(binary.AppendUvarint(b, l.attempted))
+	b = binary.AppendUvarint(b, l.attempted)
+	return seal(l.numbers.append(b))
 }
 
 func decodeLane(id uint32, v []byte) (*lane, error) {
@@ -95,6 +97,11 @@ func decodeLane(id uint32, v []byte) (*lane, error) {
 	}
 	l.cursor, l.attempted = f.uint(), f.uint()
 	l.attemptedAtOpen, l.attemptedSynced = l.attempted, l.attempted
+	if len(f.b) == 0 && !f.failed { // written before messages were numbered
+		l.numbers.earlier = l.counts.accepted
+	} else {
+		l.numbers = decodeNumbering(&f)
+	}
 	return l, f.err("read topic")
 }
 

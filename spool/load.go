@@ -25,6 +25,7 @@ func (s *Spool) load() error {
 		}
 	}
 	s.head.nextLife(device, inode)
+	s.head.afterDamage(s.db.Damage())
 	// A database that lost its tail may have lost the last epoch with it; its own
 	// count of openings lies outside and is never behind.
 	if n := s.db.Epoch(); n <= message.MaxEpoch {

@@ -51,6 +51,7 @@ var models = map[string]struct {
 // held is what the model knows of a message.
 type held struct {
 	id        message.ID
+	topicSeq  uint64
 	draft     spool.Draft
 	state     message.State
 	unsynced  bool // confirmed, and no commit has followed
@@ -106,7 +107,12 @@ func (m *model) draw(t *rapid.T) spool.Draft {
 }
 
 func (m *model) add(d spool.Draft, r message.Receipt) *held {
-	h := &held{id: r.ID, draft: d, state: message.StatePending}
+	h := &held{id: r.ID, topicSeq: 1, draft: d, state: message.StatePending}
+	for _, earlier := range m.all {
+		if earlier.draft.Topic == d.Topic {
+			h.topicSeq++
+		}
+	}
 	m.all = append(m.all, h)
 	if d.DedupeKey != "" {
 		m.keys[d.DedupeKey] = h
@@ -251,6 +257,9 @@ func (m *model) lease(t *rapid.T) {
 }
 
 func (m *model) leased(t *rapid.T, h *held, l *spool.Lease) {
+	if l.TopicSeq != h.topicSeq {
+		t.Fatalf("leased %s as number %d of its topic, which is %d", l.Body, l.TopicSeq, h.topicSeq)
+	}
 	if !slices.Equal(l.Body, h.draft.Body) || l.Topic != h.draft.Topic || l.Attempt != h.attempts+1 {
 		t.Fatalf("leased %.20q, attempt %d, want %.20q after %d", l.Body, l.Attempt, h.draft.Body, h.attempts)
 	}

@@ -137,6 +137,7 @@ func checkBodies(t *testing.T, deliveries []*message.Delivery, want map[message.
 // fullMessage uses every field that travels.
 func fullMessage(topic string) *message.Message {
 	m := newMessage(topic, "body")
+	m.TopicSeq = 1 << 40
 	m.Tag = "größe"
 	m.Keys = []string{"order-17", "κλειδί"}
 	m.ContentType = "application/json; charset=utf-8"

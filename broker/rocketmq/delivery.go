@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,6 +40,9 @@ func delivery(m *primitive.MessageExt, queue primitive.MessageQueue, sub broker.
 		Handle:          origin{queue.BrokerName, m.StoreHost, m.CommitLogOffset, m.MsgId},
 	}
 	d.ID, d.Identity = identity(m, queue.Topic)
+	if !d.ID.IsZero() { // else it is another producer's property of that name
+		d.TopicSeq, _ = strconv.ParseUint(m.GetProperty(message.PropTopicSeq), 10, 64)
+	}
 	return d, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/apache/rocketmq-client-go/v2/primitive"
@@ -58,6 +59,9 @@ func wireMessage(m *message.Message) *primitive.Message {
 	// WithProperty ignores an empty value.
 	w.WithProperty(primitive.PropertyUniqueClientMessageIdKeyIndex, m.ID.String())
 	w.WithProperty(message.PropOrigin, m.ID.Spool().String())
+	if m.TopicSeq > 0 {
+		w.WithProperty(message.PropTopicSeq, strconv.FormatUint(m.TopicSeq, 10))
+	}
 	w.WithProperty(primitive.PropertyTags, m.Tag)
 	w.WithProperty(primitive.PropertyKeys, strings.Join(m.Keys, primitive.PropertyKeySeparator))
 	w.WithProperty(message.PropOrderingKey, m.OrderingKey)
