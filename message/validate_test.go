@@ -130,7 +130,7 @@ func TestReservedNames(t *testing.T) {
 	for _, name := range []string{
 		"KEYS", "TAGS", "WAIT", "DELAY", "RETRY_TOPIC", "REAL_TOPIC", "REAL_QID", "TRAN_MSG", "PGROUP", "UNIQ_KEY", "CONSUME_START_TIME",
 		"INSTANCE_ID", "SHARDING_KEY", "TIMER_DELAY_SEC", "TIMER_DELIVER_MS", "TIMER_DEL_UNIQKEY", "__MESSAGE_KEY", "__STARTDELIVERTIME",
-		"INNER_MULTI_DISPATCH", "INNER_BASE", "POP_CK", "CLUSTER", "TTL", "content-type", "traceparent", "remora-origin", "ce-id",
+		"INNER_MULTI_DISPATCH", "INNER_BASE", "POP_CK", "CLUSTER", "TTL", "content-type", "traceparent", "remora-origin", "remora-topic-sequence", "ce-id",
 	} {
 		for _, spelled := range []string{name, strings.ToLower(name), strings.ToUpper(name)} {
 			if !message.Reserved(spelled) {
