@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -235,10 +236,13 @@ func (r *rig) post(do func(*kv.Tx)) { r.attach().Post(do, 1<<10) }
 func (r *rig) logFile() string {
 	r.t.Helper()
 	names, err := filepath.Glob(filepath.Join(r.dbDir(), "*.mem"))
-	if err != nil || len(names) == 0 {
-		r.t.Fatal("no log", err)
+	for _, name := range slices.Backward(names) {
+		if info, err := os.Stat(name); err == nil && info.Size() > 0 { // else it is prepared for later
+			return name
+		}
 	}
-	return names[len(names)-1]
+	r.t.Fatal("no log", err)
+	return ""
 }
 
 func (r *rig) log() []byte {
