@@ -32,7 +32,7 @@ var floors = [][]string{
 }
 
 var apart = []string{
-	"internal/archtest", "deploy", "docs", "bench/...", "examples/...", "test/...",
+	"internal/archtest", "internal/testscale", "deploy", "docs", "bench/...", "examples/...", "test/...",
 	"broker/brokertest", "dedupe/dedupetest",
 }
 

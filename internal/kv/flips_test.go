@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/remora-mq/remora/internal/testscale"
 )
 
 // stratum is a kind of place in a directory where a bit can flip.
@@ -75,7 +77,7 @@ func TestFlipsAreReportedOrHarmless(t *testing.T) {
 	original := newDamaged(t)
 	rng := rand.New(rand.NewPCG(11, 11))
 	for _, s := range strata() {
-		reported, harmless, cut, n := 0, 0, 0, pick(8, 500)
+		reported, harmless, cut, n := 0, 0, 0, testscale.Between(8, 500)
 		for range n {
 			d := original.copy(t)
 			path, at := s.at(t, rng, d)

@@ -9,17 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/remora-mq/remora/internal/testscale"
 )
-
-// long runs all of a test's work, not a sample of it.
-func long() bool { return os.Getenv("REMORA_TEST_LONG") != "" }
-
-func pick(short, all int) int {
-	if long() {
-		return all
-	}
-	return short
-}
 
 // trace is a database whose log is looked at between commits.
 type trace struct {
@@ -128,10 +120,10 @@ func judged(sealed *seals, highWater uint64, logs ...[]byte) *inspection {
 // pages of the last one survive, all before it is there and nothing is reported.
 func TestATornTailIsNoDamage(t *testing.T) {
 	dumps, torn, whole := 0, 0, 0
-	for seed := range uint64(pick(2, 8)) {
+	for seed := range uint64(testscale.Between(2, 8)) {
 		tr := newTrace(t, seed)
 		tr.commit()
-		for range pick(10, 20) {
+		for range testscale.Between(10, 20) {
 			before, reached := tr.log(), tr.reached()
 			tr.commit()
 			after := tr.log()
@@ -164,7 +156,7 @@ func TestATornTailAfterARotation(t *testing.T) {
 	}
 	old, reached := tr.log(), tr.reached()
 	fresh := rotated(t, tr.db.sealed, reached+1, 40)
-	for n := range pick(100, 1000) {
+	for n := range testscale.Between(100, 1000) {
 		i := judged(tr.db.sealed, reached, old, survivors(tr.rng, nil, fresh))
 		if len(i.found) > 0 || i.last < reached {
 			t.Errorf("dump %d: ends at %d, %s", n, i.last, describe(i.found))
@@ -201,7 +193,7 @@ func TestFlipsInALogAreReported(t *testing.T) {
 	newer := append(bytes.Clone(all[:next]), all[scan.end:]...) // as if it had been rotated
 	last := lastTransaction(t, newer)
 	flips, blind := 0, 0
-	for range pick(300, 4000) {
+	for range testscale.Between(300, 4000) {
 		logs := [][]byte{old[:scan.end:scan.end], bytes.Clone(newer)}
 		n := tr.rng.IntN(2)
 		logs[n] = bytes.Clone(logs[n])

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/remora-mq/remora/internal/testscale"
 	"github.com/remora-mq/remora/test/crash/crashfs/disk"
 	"github.com/remora-mq/remora/test/crash/powerfs"
 )
@@ -43,10 +44,7 @@ func TestAPowerLossIsNoDamage(t *testing.T) {
 	cmd := exec.Command(program, filepath.Join(fs.Dir(), "db"), "1", "240") // three rotations and more
 	cmd.Stdout, cmd.Stderr = &said, t.Output()
 	fs.Start(cmd)
-	rng, one, states := rand.New(rand.NewPCG(4, 4)), 60, 0
-	if long() {
-		one = 2
-	}
+	rng, one, states := rand.New(rand.NewPCG(4, 4)), testscale.Between(60, 2), 0
 	for !said.outcome().done {
 		select {
 		case held := <-fs.Held():

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/internal/testscale"
 	"github.com/remora-mq/remora/test/crash/crashfs/disk"
 	"github.com/remora-mq/remora/test/crash/powerfs"
 )
@@ -24,8 +24,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const lastRecord = 150 // some three rotations
 
 // long runs all of the tests' work, not a sample of it.
-func long() bool { return os.Getenv("REMORA_TEST_LONG") != "" }
-
 // build compiles the writer, with build tags.
 func build(t *testing.T, tags string) string {
 	t.Helper()
@@ -147,10 +145,10 @@ func check(t *testing.T, dir string, answered []int) (lost int) {
 // moments are the syncs to fail: of the directory's birth, of commits, and of
 // the flushes and new logs of rotations. The long form fails every one.
 func moments() []int {
-	if long() {
-		all := make([]int, 1000)
+	if testscale.Long() {
+		all := make([]int, testscale.Between(10, 1000))
 		for i := range all {
-			all[i] = i + 1
+			all[i] = 1 + i*1000/len(all)
 		}
 		return all
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/internal/testscale"
 	"github.com/remora-mq/remora/test/crash/crashfs/disk"
 	"github.com/remora-mq/remora/test/crash/powerfs"
 )
@@ -84,10 +85,7 @@ func TestPowerLossDuringASalvage(t *testing.T) {
 	go func() { done <- listen(r) }()
 	go func() { <-ended; _ = w.Close() }()
 
-	rng, one, states := rand.New(rand.NewPCG(2, 2)), 10, 0
-	if long() {
-		one = 1
-	}
+	rng, one, states := rand.New(rand.NewPCG(2, 2)), testscale.Between(10, 1), 0
 	for {
 		select {
 		case held := <-fs.Held():
