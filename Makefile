@@ -59,9 +59,11 @@ test-system: ## test/...: real RocketMQ, the built binary, kills, power loss (sh
 test-e2e: ## only the end-to-end run, printing its counts
 	go test -count=1 -v -timeout 20m ./test/e2e/...
 
+LONG ?= 1
+
 .PHONY: crash
-crash: ## power loss and kills, the long form
-	REMORA_TEST_LONG=1 go test -count=1 -p 1 -v -timeout 120m ./test/crash/...
+crash: ## power loss, kills and damage, the long form: hours; LONG=0.1 is a tenth of the way to it
+	REMORA_TEST_LONG=$(LONG) go test -count=1 -p 1 -v -timeout 24h ./internal/kv ./spool ./test/crash/...
 
 .PHONY: bench
 bench: ## durable ingest against a bare disk and a bare server, as ratios

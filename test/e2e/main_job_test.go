@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/remora-mq/remora/internal/testscale"
 )
 
 // TestMainJob: everything that a killed and started pair of sidecars accepted,
@@ -14,10 +16,8 @@ import (
 // sent, and nothing else.
 func TestMainJob(t *testing.T) {
 	seed := seedOf(t)
-	messages, laps, limit := 10_000, 1, 4*time.Minute
-	if long() {
-		messages, laps, limit = 40_000, 5, 15*time.Minute
-	}
+	messages, laps := testscale.Between(10_000, 40_000), testscale.Between(1, 5)
+	limit := time.Duration(testscale.Between(4, 15)) * time.Minute
 	ctx, began := within(t, limit), time.Now()
 	on := topics{plain: "job-plain", keyed: "job-keyed", large: "job-large", sentBack: "job-sent-back"}
 	createTopics(t, on.all()...)

@@ -51,8 +51,6 @@ func seedOf(t *testing.T) uint64 {
 	return seed
 }
 
-func long() bool { return os.Getenv("REMORA_TEST_LONG") != "" }
-
 func within(t *testing.T, limit time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), limit, fmt.Errorf("not done after %v", limit))

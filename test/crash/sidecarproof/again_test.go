@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/remora-mq/remora/internal/testscale"
 	"github.com/remora-mq/remora/test/crash/crashfs/disk"
 	"github.com/remora-mq/remora/test/crash/powerfs"
 )
@@ -16,7 +17,7 @@ func TestPowerLossAgainAndAgain(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 11))
 	j, from := &journal{}, ""
 	x := examineAll(t)
-	for round := range inLong(6, 100) {
+	for round := range testscale.Between(6, 100) {
 		at := 1 + rng.IntN(300)
 		if round%2 == 1 {
 			at = 1 + rng.IntN(60) // a recovery takes about as many

@@ -31,6 +31,7 @@
 // find accepted messages lost. kill -9
 // proves nothing about syncs, only about what is done before an answer.
 //
-// REMORA_TEST_LONG=1 runs the long form; REMORA_TEST_KEEP=DIR keeps the states
+// REMORA_TEST_LONG=1 runs the long form, a fraction something between (see
+// testscale); REMORA_TEST_KEEP=DIR keeps the states
 // in which something was found.
 package sidecarproof

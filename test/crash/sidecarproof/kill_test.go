@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/remora-mq/remora/internal/testscale"
 )
 
 // littleSizes keep what thousands of messages take small.
@@ -44,7 +46,7 @@ func (s *succession) follow(c *client) {
 // TestKills kills a sidecar at random, while it accepts, forwards to the
 // embedded broker and delivers.
 func TestKills(t *testing.T) {
-	kills := inLong(20, 2000)
+	kills := testscale.Between(200, 10_000)
 	dir, app := t.TempDir(), newApplication(t, littleSizes)
 	rng := rand.New(rand.NewPCG(1, 5))
 	how := setup{program: shipped, dir: filepath.Join(dir, "data"), subscriptions: subscribe(app)}

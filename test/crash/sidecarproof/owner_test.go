@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/remora-mq/remora/internal/testscale"
 )
 
 // exitLocked is the documented exit code for a directory that is taken.
@@ -19,7 +21,7 @@ func TestSecondSidecarIsRefused(t *testing.T) {
 	w := &traffic{journal: &journal{}, sizes: littleSizes, until: 1 << 30, side: func() *client { return first.client }}
 	w.start(1)
 	how.set = []string{"spool.lock_wait=200ms"}
-	for range inLong(4, 100) {
+	for range testscale.Between(4, 100) {
 		second := launch(t, how, spawn(t))
 		if code := second.exitCode(t); code != exitLocked {
 			t.Errorf("the second sidecar ended with %d, want %d", code, exitLocked)

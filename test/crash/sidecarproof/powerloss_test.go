@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/remora-mq/remora/internal/testscale"
 	"github.com/remora-mq/remora/test/crash/crashfs/disk"
 	"github.com/remora-mq/remora/test/crash/powerfs"
 )
@@ -124,7 +125,7 @@ func (s *session) wanted(held disk.Event) bool {
 	if held.Ops < s.next {
 		return false
 	}
-	s.next = held.Ops + 1 + s.rng.IntN(2*s.every)
+	s.next = held.Ops + 1 + s.rng.IntN(2*s.every-1)
 	return true
 }
 
@@ -217,13 +218,13 @@ func (x *examiners) foundLoss() bool {
 func TestPowerLoss(t *testing.T) {
 	forms := map[string]form{
 		"waiting in the spool": {
-			program: small, sizes: smallSizes, unreachable: true, messages: inLong(420, 2000), every: inLong(150, 10), least: inLong(20, 200), seed: 1,
+			program: small, sizes: smallSizes, unreachable: true, messages: testscale.Between(420, 2000), every: testscale.Between(34, 1), least: testscale.Between(150, 10_000), seed: 1,
 		},
 		"on the way to the broker": {
-			program: small, sizes: smallSizes, messages: inLong(420, 2000), every: inLong(150, 20), least: inLong(20, 200), seed: 2,
+			program: small, sizes: smallSizes, messages: testscale.Between(420, 2000), every: testscale.Between(34, 1), least: testscale.Between(150, 10_000), seed: 2,
 		},
 	}
-	if long() {
+	if testscale.Long() {
 		forms["the memtable as it is"] = form{program: shipped, sizes: fullSizes, unreachable: true, messages: 900, every: 400, least: 20, seed: 3}
 	}
 	for name, f := range forms {

@@ -28,17 +28,6 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// long runs the long form.
-func long() bool { return os.Getenv("REMORA_TEST_LONG") != "" }
-
-// inLong chooses between the short and the long form's number.
-func inLong(short, long_ int) int {
-	if long() {
-		return long_
-	}
-	return short
-}
-
 // program is a build of the sidecar, made once.
 type program func() (string, error)
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/remora-mq/remora/internal/testscale"
 	"github.com/remora-mq/remora/test/crash/loopfs"
 )
 
@@ -23,9 +24,9 @@ var realFilesystems = map[string]loopfs.Options{
 // number of answers. Unlike crashfs they have the kernel's own ordering.
 func TestPowerLossOnRealFilesystems(t *testing.T) {
 	for name, o := range realFilesystems {
-		cuts := inLong(5, 170) // of each ext4
+		cuts := testscale.Between(5, 170) // of each ext4
 		if o.Type == "xfs" {
-			cuts = inLong(5, 500)
+			cuts = testscale.Between(5, 500)
 		}
 		t.Run(name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, 17))

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/remora-mq/remora/internal/testscale"
 	"github.com/remora-mq/remora/test/crash/crashfs/disk"
 	"github.com/remora-mq/remora/test/crash/powerfs"
 )
@@ -18,7 +19,7 @@ const exitStorage = 74
 // repeats the message, and cuts the power. The pages of the failed sync look
 // written and are not, so whoever answers the repeat from them is found out.
 func TestFailedSync(t *testing.T) {
-	for n := 1; n <= inLong(3, 12); n++ {
+	for n := 1; n <= testscale.Between(3, 12); n++ {
 		t.Run(fmt.Sprintf("number %d", n), func(t *testing.T) {
 			s := newScene(t, true)
 			s.fs.FailSync(n)
@@ -84,7 +85,7 @@ func TestStorageFailureEndsARecovery(t *testing.T) {
 	s := newScene(t, true)
 	s.post()
 	s.accepted()
-	for at := 1; at <= 41; at += inLong(4, 1) {
+	for at := 1; at <= 41; at += testscale.Between(4, 1) {
 		t.Run(fmt.Sprintf("operation %d", at), func(t *testing.T) {
 			fs := powerfs.Mount(t, powerfs.Options{From: s.fs.Survive(disk.None)[0]})
 			fs.CutAt(at)
