@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/remora-mq/remora/internal/httpguard"
 	"github.com/remora-mq/remora/internal/problem"
@@ -25,18 +26,27 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Ledger returns the ledger, as JSON will show it.
-type Ledger func(context.Context) (any, error)
+// Sources are where the answers come from.
+type Sources struct {
+	// Ledger returns the ledger, as JSON will show it.
+	Ledger func(context.Context) (any, error)
+	// Status returns the state of all parts, as JSON will show it.
+	Status func() any
+	// Spool returns the spool; nil while it is not open.
+	Spool func() Spool
+}
 
 // New returns the admin listener.
-func New(opts Options, ledger Ledger) *Server {
+func New(opts Options, from Sources) *Server {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &api{ledger: ledger, log: opts.Log}
+	tokens := httpguard.NewTokens(opts.Tokens)
+	a := &api{Sources: from, tokens: tokens, log: opts.Log, now: time.Now}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/ledger", a.getLedger)
-	tokens := httpguard.NewTokens(opts.Tokens)
+	mux.HandleFunc("GET /v1/status", a.getStatus)
+	a.routeMessages(mux)
 	guarded := guard(withProblems(mux), httpguard.NewRules(opts.AllowedHosts, opts.AllowedOrigins), tokens)
 	s := newServer(guarded, opts.Log)
 	s.loopbackOnly = !tokens.Required()
@@ -62,13 +72,21 @@ func guard(next http.Handler, rules *httpguard.Rules, tokens *httpguard.Tokens) 
 }
 
 type api struct {
-	ledger Ledger
+	Sources
+
+	tokens *httpguard.Tokens
 	log    *slog.Logger
+	now    func() time.Time
+}
+
+// getStatus answers GET /v1/status.
+func (a *api) getStatus(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, a.Status())
 }
 
 // getLedger answers GET /v1/ledger.
 func (a *api) getLedger(w http.ResponseWriter, r *http.Request) {
-	ledger, err := a.ledger(r.Context())
+	ledger, err := a.Ledger(r.Context())
 	switch {
 	case err == nil:
 		writeJSON(w, http.StatusOK, ledger)

@@ -172,9 +172,9 @@ func TestHealthAnswersProblems(t *testing.T) {
 
 func TestLedger(t *testing.T) {
 	var fail error
-	addr := serve(t, New(Options{}, func(context.Context) (any, error) {
+	addr := serve(t, New(Options{}, Sources{Ledger: func(context.Context) (any, error) {
 		return map[string]any{"balanced": true, "total": map[string]int{"accepted": 7}}, fail
-	}))
+	}}))
 	res := get(t, "GET", addr, "/v1/ledger")
 	if res.status != 200 || res.body != `{"balanced":true,"total":{"accepted":7}}`+"\n" || res.header.Get("Content-Type") != "application/json" {
 		t.Errorf("%d %s", res.status, res.body)
@@ -195,10 +195,10 @@ func TestLedger(t *testing.T) {
 
 func TestAdminIsGuarded(t *testing.T) {
 	calls := 0
-	addr := serve(t, New(Options{Tokens: []string{"t"}, AllowedOrigins: []string{"http://localhost:3000"}}, func(context.Context) (any, error) {
+	addr := serve(t, New(Options{Tokens: []string{"t"}, AllowedOrigins: []string{"http://localhost:3000"}}, Sources{Ledger: func(context.Context) (any, error) {
 		calls++
 		return nil, nil
-	}))
+	}}))
 	for _, c := range []struct {
 		name   string
 		method string
@@ -231,7 +231,7 @@ func TestExposedAdminNeedsAToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := New(Options{}, nil).Serve(ln); !errors.Is(err, ErrExposed) {
+	if err := New(Options{}, Sources{}).Serve(ln); !errors.Is(err, ErrExposed) {
 		t.Errorf("Serve on 0.0.0.0 without a token: %v", err)
 	}
 	if _, err := ln.Accept(); err == nil {
@@ -241,11 +241,11 @@ func TestExposedAdminNeedsAToken(t *testing.T) {
 
 func TestShutdownWaitsForRunningRequests(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
-	s := New(Options{Log: slog.New(slog.DiscardHandler)}, func(context.Context) (any, error) {
+	s := New(Options{Log: slog.New(slog.DiscardHandler)}, Sources{Ledger: func(context.Context) (any, error) {
 		close(entered)
 		<-leave
 		return "done", nil
-	})
+	}})
 	addr := serve(t, s)
 	answered := make(chan string, 1)
 	go func() {

@@ -27,6 +27,7 @@ type storyJSON struct {
 	receiptJSON
 
 	SettledAt      *timestamp  `json:"settled_at,omitempty"`
+	Held           bool        `json:"held,omitempty"` // by an operator
 	Attempts       int         `json:"attempts"`
 	LastError      string      `json:"last_error,omitempty"`
 	NextAttemptAt  *timestamp  `json:"next_attempt_at,omitempty"`
@@ -72,7 +73,7 @@ func holds(state message.State) bool { return !state.Settled() || state == messa
 
 func (s *Server) storyOf(r message.Receipt) storyJSON {
 	story := storyJSON{
-		receiptJSON: s.receiptOf(r), SettledAt: optionalTime(r.SettledAt),
+		receiptJSON: s.receiptOf(r), SettledAt: optionalTime(r.SettledAt), Held: r.OnHold,
 		Attempts: r.Attempts, LastError: r.LastError, NextAttemptAt: optionalTime(r.NextAttemptAt),
 		MaybeDelivered: r.MaybeSent && r.State == message.StateDead,
 		History:        []eventJSON{}, HistorySkipped: r.History.Skipped,

@@ -8,6 +8,7 @@ type Receipt struct {
 	ID         ID
 	Topic      string
 	State      State
+	OnHold     bool // an operator keeps it from being forwarded
 	Duplicate  bool // this call found it accepted before, under its dedupe key
 	AcceptedAt time.Time
 	SettledAt  time.Time // zero while held

@@ -450,3 +450,24 @@ func TestSecretsComeFromFiles(t *testing.T) {
 		t.Errorf("without a token: %d", status)
 	}
 }
+
+func TestAdminTellsTheStatus(t *testing.T) {
+	c := embedded(t)
+	r := start(t, c)
+	r.post("t", "x", "wait=10")
+	res, err := client.Get("http://" + r.side.Addresses().Admin + "/v1/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var got sidecar.Status
+	if err := json.NewDecoder(res.Body).Decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	if !got.Ready || got.Version != "test" || got.Broker != "embedded" || got.Spool == nil || got.Spool.Dir != c.Spool.Dir || len(got.Spool.ID) != 10 || got.Spool.LimitBytes == 0 {
+		t.Errorf("%+v %+v", got, got.Spool)
+	}
+	if err := r.end(); err != nil {
+		t.Error(err)
+	}
+}

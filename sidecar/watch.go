@@ -24,7 +24,7 @@ func (s *Sidecar) openWatchers(ctx context.Context) error {
 	operators := admin.New(admin.Options{
 		Tokens: s.secrets.adminTokens, AllowedHosts: s.cfg.Listen.Hosts, AllowedOrigins: s.cfg.Listen.Origins,
 		Log: s.log.With("component", "admin"),
-	}, s.ledger)
+	}, admin.Sources{Ledger: s.ledger, Status: s.status, Spool: s.operated})
 	if addr, err = s.watch(ctx, "admin listener", s.cfg.Listen.Admin, operators); err != nil {
 		return err
 	}

@@ -251,7 +251,11 @@ func (s *Spool) enter(n *newMessage) {
 			s.addBlock(l, n.block.firstSeq, n.block.count, n.block.count)
 		}
 	}
-	if w.atTail {
+	switch {
+	case !w.atTail:
+	case s.passes(n.msg): // a read has shown it before, to somebody who acted on it
+		w.loadedTo = n.msg.Seq
+	default:
 		s.addEntry(l, n.msg, n.payload)
 	}
 }

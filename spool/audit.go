@@ -68,7 +68,7 @@ func (a *auditor) run(r kv.Reader) error {
 		prefix []byte
 		visit  func(k, v []byte) error
 	}{
-		{topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {deadPrefix, a.dead}, {blockPrefix, a.block}, {indexPrefix, a.index},
+		{topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {deadPrefix, a.dead}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index},
 	} {
 		err := r.Scan(kv.Scan{Prefix: walk.prefix}, func(k, v []byte) (bool, error) {
 			if err := walk.visit(k, v); err != nil {
@@ -118,6 +118,14 @@ func (a *auditor) dead(k, v []byte) error {
 	}
 	t.dead++
 	return a.hold(t, d.record)
+}
+
+func (a *auditor) onHold(k, v []byte) error {
+	_, err := decodeHold(v)
+	if t := a.topics[tail32(k, len(holdPrefix))]; t != nil && err == nil && !a.settled.has(tail64(k, len(holdPrefix)+4)) {
+		t.onHold++
+	}
+	return err
 }
 
 func (a *auditor) block(k, v []byte) error {

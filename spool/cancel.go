@@ -123,10 +123,16 @@ func (s *Spool) cancelOnDisk(seq uint64) (*ending, error) {
 		return nil, fmt.Errorf("cancel: %w", err)
 	}
 	e.lane = s.lanes[e.msg.Topic]
-	if seq <= e.lane.attemptedAtOpen {
+	h := s.holds[seq]
+	if seq <= e.lane.attemptedAtOpen || h != nil && h.maybeSent {
 		return nil, ErrMaybeSent
 	}
+	if h != nil {
+		e.attempts, e.lastError, e.history = h.attempts, h.lastError, h.history
+		s.dropHold(seq, h)
+	}
 	end := newEnding(e, message.StateCancelled, s.now())
+	end.wasOnHold = h != nil
 	s.announceEnd(end)
 	return end, nil
 }

@@ -176,6 +176,9 @@ func (c *commit) end(e *ending) {
 	bucket := e.seq >> receiptBucketShift
 	c.receipts[bucket] = append(c.receipts[bucket], &e.receipt)
 	c.drop(e.seq, e.payload)
+	if e.wasOnHold {
+		c.deletes = append(c.deletes, holdKey(e.lane.id, e.seq))
+	}
 	if (e.State == message.StateCancelled || e.State == message.StateDiscarded) && s.keys.seqs[e.seq] {
 		s.ended[e.seq] = true
 		c.sets = append(c.sets, pair{endedKey(e.seq), []byte{byte(e.State)}})

@@ -31,6 +31,8 @@ var (
 var (
 	// ErrNotFound: no message of that ID is held, nor its receipt kept.
 	ErrNotFound = errors.New("no such message")
+	// ErrWrongState: what was asked for does not fit the state it is in.
+	ErrWrongState = errors.New("the message's state does not allow this")
 	// ErrAlreadySent: it is in flight or settled.
 	ErrAlreadySent = errors.New("message is in flight or settled")
 	// ErrMaybeSent: an attempt may have reached the broker.

@@ -134,7 +134,7 @@ func NextLife(epoch uint32, sameVolume bool) (next uint32, sameID bool) {
 // Prefixes are the kinds of entries in the database.
 func Prefixes() (all []string) {
 	for _, p := range [][]byte{
-		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, endedPrefix, receiptPrefix, keyPrefix,
+		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, holdPrefix, endedPrefix, receiptPrefix, keyPrefix,
 	} {
 		all = append(all, string(p))
 	}

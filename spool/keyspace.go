@@ -19,6 +19,7 @@ import (
 //	sc set n                  chunk n of a payload stored apart
 //	sx seq                    the chunk set of a record's payload; makes the set exist
 //	sd topic seq              dead letter: reason, history, record
+//	sw topic seq              hold: when an operator put the message on hold
 //	se seq                    cancelled or discarded under a dedupe key, which stays taken
 //	sr bucket part count      receipts of up to 256 neighbouring sequences
 //	sk hour part              dedupe keys of one commit
@@ -31,6 +32,7 @@ var (
 	chunkPrefix    = []byte("sc")
 	chunkSetPrefix = []byte("sx")
 	deadPrefix     = []byte("sd")
+	holdPrefix     = []byte("sw")
 	endedPrefix    = []byte("se")
 	receiptPrefix  = []byte("sr")
 	keyPrefix      = []byte("sk")
@@ -54,6 +56,10 @@ func chunkSetKey(seq uint64) []byte { return key64(chunkSetPrefix, seq) }
 
 func deadKey(topic uint32, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(key32(deadPrefix, topic), seq)
+}
+
+func holdKey(topic uint32, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(key32(holdPrefix, topic), seq)
 }
 
 func endedKey(seq uint64) []byte { return key64(endedPrefix, seq) }

@@ -35,6 +35,7 @@ type lane struct {
 	flowing bool          // attempts succeed: what is accepted will be sent at once
 
 	announced bool // NextTopic has told of it, or will
+	onHold    int  // messages that an operator keeps back
 	leaving   int  // messages with an ending that no commit has applied yet
 }
 

@@ -159,7 +159,7 @@ func (w *window) pick(opts LeaseOptions, limit uint64) (picked []*entry, blocked
 	key, bytes, passed := "", 0, 0
 	for e := w.head; e != nil && passed < maxPassed; e = e.next {
 		k := e.msg.OrderingKey
-		if len(picked) == 0 && w.busy[k] > 0 {
+		if len(picked) == 0 && w.busy[k] > 0 || w.onHold.before(e.msg) {
 			continue
 		}
 		if len(picked) > 0 && k != key {

@@ -16,6 +16,7 @@ type Counts struct { //nolint:recvcheck // add is what sums, all else reads
 	Lost       uint64  `json:"lost"`
 	InSpool    InSpool `json:"in_spool"`
 	Bytes      uint64  `json:"bytes"` // of all that is held
+	OnHold     uint64  `json:"held"`  // of those pending: kept from being forwarded by an operator
 }
 
 // InSpool counts held messages by state.
@@ -41,6 +42,7 @@ func (c *Counts) add(d Counts) {
 	c.Discarded += d.Discarded
 	c.Lost += d.Lost
 	c.Bytes += d.Bytes
+	c.OnHold += d.OnHold
 	c.InSpool.Pending += d.InSpool.Pending
 	c.InSpool.InFlight += d.InSpool.InFlight
 	c.InSpool.Retrying += d.InSpool.Retrying
@@ -73,6 +75,7 @@ func (l *lane) ledger() Counts {
 	c := Counts{
 		Accepted: n.accepted, Confirmed: n.confirmed, Cancelled: n.cancelled, RolledBack: n.rolledBack,
 		Discarded: n.discarded, Lost: n.lost, Bytes: n.bytes,
+		OnHold: uint64(l.onHold),
 	}
 	c.InSpool.Dead = n.dead
 	c.InSpool.Retrying = uint64(len(l.window.waiting))

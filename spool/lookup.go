@@ -77,7 +77,7 @@ func (s *Spool) receiptInMemory(seq uint64) (message.Receipt, func(uint64) (mess
 	case s.settled.has(seq):
 		return message.Receipt{}, s.readReceipt
 	default:
-		return message.Receipt{}, s.readHeld
+		return message.Receipt{}, s.readHeld(s.holds[seq])
 	}
 }
 
@@ -119,13 +119,19 @@ func (s *Spool) readReceipt(seq uint64) (found message.Receipt, err error) {
 }
 
 // readHeld finds a held message that is not in memory, by the block whose first
-// sequence is the last one not above its own.
-func (s *Spool) readHeld(seq uint64) (message.Receipt, error) {
-	r, err := s.readRecord(seq)
-	if err != nil {
-		return message.Receipt{}, err
+// sequence is the last one not above its own; h is its hold, if there is one.
+func (s *Spool) readHeld(h *hold) func(uint64) (message.Receipt, error) {
+	return func(seq uint64) (message.Receipt, error) {
+		r, err := s.readRecord(seq)
+		if err != nil {
+			return message.Receipt{}, err
+		}
+		receipt := acceptedReceipt(&r.Message)
+		if h != nil {
+			h.tell(&receipt)
+		}
+		return receipt, nil
 	}
-	return acceptedReceipt(&r.Message), nil
 }
 
 // readRecord returns the record of a sequence in its block.

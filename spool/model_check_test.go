@@ -48,15 +48,18 @@ func (m *model) audit(t *rapid.T) {
 func (m *model) check(t *rapid.T) { m.compare(t, m.Ledger().Total) }
 
 func (m *model) compare(t *rapid.T, got spool.Counts) {
-	want, unsynced := map[message.State]uint64{}, uint64(0)
+	want, unsynced, onHold := map[message.State]uint64{}, uint64(0), uint64(0)
 	for _, h := range m.all {
 		want[h.state]++
+		if h.onHold {
+			onHold++
+		}
 		if h.unsynced {
 			unsynced++
 		}
 	}
 	lazy := want[message.StateConfirmed] - got.Confirmed // not recorded yet
-	if got.Accepted != uint64(len(m.all)) || lazy > unsynced {
+	if got.Accepted != uint64(len(m.all)) || lazy > unsynced || got.OnHold != onHold {
 		t.Fatalf("ledger %+v, want %v of %d, %d of them not synced", got, want, len(m.all), unsynced)
 	}
 	want[message.StateConfirmed] -= lazy
@@ -69,7 +72,7 @@ func (m *model) compare(t *rapid.T, got spool.Counts) {
 }
 
 func (m *model) same(t *rapid.T, h *held, got message.Receipt) {
-	if got.ID != h.id || got.Topic != h.draft.Topic || got.State != h.state || got.State == message.StateConfirmed && got.Confirmation == nil {
+	if got.ID != h.id || got.Topic != h.draft.Topic || got.State != h.state || got.OnHold != h.onHold || got.State == message.StateConfirmed && got.Confirmation == nil {
 		t.Fatalf("%.20s is %+v, want %s", h.draft.Body, got, h.state)
 	}
 	if !h.state.Settled() && h.state != message.StateDead && got.Attempts != h.attempts {

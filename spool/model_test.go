@@ -30,6 +30,7 @@ func TestModel(t *testing.T) {
 					"accept": m.accept, "accept again": m.acceptAgain, "accept and die": m.acceptAndDie,
 					"lease": m.lease, "lease nothing": m.leaseNothing,
 					"confirm": m.confirm, "retry": m.retry, "release": m.release, "bury": m.bury,
+					"put on hold": m.putOnHold, "release from hold": m.releaseFromHold, "retry now": m.retryNow, "list": m.list,
 					"cancel": m.cancel, "wait": m.wait, "advance": m.advance,
 					"kill": m.kill, "reopen": m.reopen,
 				})
@@ -59,6 +60,7 @@ type held struct {
 	attempts  int
 	former    bool // accepted by a former process
 	leased    bool // ever, in any process
+	onHold    bool
 	due       time.Time
 }
 
@@ -204,8 +206,14 @@ func (m *model) leasable(topic string) (free []*held) {
 		}
 	}
 	for _, h := range m.all {
-		if h.state == message.StatePending && h.draft.Topic == topic && !busy[h.draft.OrderingKey] {
+		if h.draft.Topic != topic {
+			continue
+		}
+		if h.state == message.StatePending && !h.onHold && !busy[h.draft.OrderingKey] {
 			free = append(free, h)
+		}
+		if k := h.draft.OrderingKey; h.onHold && k != "" { // what was accepted later waits
+			busy[k] = true
 		}
 	}
 	return free
@@ -218,7 +226,7 @@ func (m *model) reachable(topic string) bool {
 		return false
 	}
 	for _, h := range m.all {
-		if h.draft.Topic == topic && (h.state == message.StateInFlight || h.state == message.StateRetrying) && m.opts.Window > 0 {
+		if h.draft.Topic == topic && (h.state.Volatile() || h.onHold) && m.opts.Window > 0 {
 			return false
 		}
 	}
@@ -362,7 +370,7 @@ func (m *model) cancel(t *rapid.T) {
 		t.Fatalf("cancel of %s %.20s: %v, want %v", h.state, h.draft.Body, err, want)
 	}
 	if err == nil {
-		h.state = message.StateCancelled
+		h.state, h.onHold = message.StateCancelled, false
 		m.synced()
 		if got.State != message.StateCancelled {
 			t.Fatalf("cancelled: %+v", got)

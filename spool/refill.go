@@ -72,7 +72,7 @@ func (s *Spool) enterBlock(l *lane, b diskBlock) bool {
 		s.addBlock(l, b.firstSeq, b.count, live)
 	}
 	for _, r := range b.records {
-		if s.settled.has(r.Seq) || s.dead[r.Seq] != nil || s.settling[r.Seq] != nil {
+		if s.passes(&r.Message) {
 			continue
 		}
 		if p := b.payloads[r.Seq]; r.PayloadSize == 0 || p != nil {

@@ -12,12 +12,13 @@ import (
 // ending settles one message, or makes it a dead letter.
 type ending struct {
 	receipt
-	lane    *lane
-	size    int
-	payload *payload // stored apart; nil: inline
-	wasDead bool
-	dead    []byte // value of its entry sd, when it becomes a dead letter
-	done    bool   // set by apply: false when it had ended before
+	lane      *lane
+	size      int
+	payload   *payload // stored apart; nil: inline
+	wasDead   bool
+	wasOnHold bool
+	dead      []byte // value of its entry sd, when it becomes a dead letter
+	done      bool   // set by apply: false when it had ended before
 }
 
 func newEnding(e *entry, state message.State, now time.Time) *ending {

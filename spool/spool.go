@@ -27,6 +27,7 @@ type Spool struct {
 	settled  settledSet
 	entries  map[uint64]*entry   // held messages in memory, by sequence
 	dead     map[uint64]*lane    // dead letters, by sequence
+	holds    map[uint64]*hold    // pending messages that an operator keeps back, by sequence
 	settling map[uint64]*receipt // being settled: not synced yet
 	ended    map[uint64]bool     // cancelled or discarded: their dedupe keys stay taken
 	keys     keyIndex
@@ -56,7 +57,7 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 		opts: opts.withDefaults(), db: db,
 		lanes: map[string]*lane{}, byID: map[uint32]*lane{},
 		settled: settledSet{ranges: map[uint64]*bitmap{}},
-		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{},
+		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, holds: map[uint64]*hold{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{},
 		watchers: map[uint64][]chan struct{}{}, topics: newSignal(), left: newSignal(), closing: make(chan struct{}),
 	}
 	s.keys, s.receipts = newKeyIndex(), newReceiptIndex(nanos(s.opts.Now()))

@@ -68,8 +68,8 @@ func (s *Spool) Drained(ctx context.Context) error {
 	}
 }
 
-// forwardable counts what is held, not dead, and not about to be recorded as
-// settled. s.mu is held.
+// forwardable counts what is held, not dead, not on hold, and not about to be
+// recorded as settled. s.mu is held.
 func (s *Spool) forwardable() (n int) {
 	for _, l := range s.lanes {
 		n += l.forwardable()
@@ -77,7 +77,7 @@ func (s *Spool) forwardable() (n int) {
 	return n
 }
 
-func (l *lane) forwardable() int { return int(l.counts.held()-l.counts.dead) - l.leaving }
+func (l *lane) forwardable() int { return int(l.counts.held()-l.counts.dead) - l.leaving - l.onHold }
 
 // Waiting counts the messages of a topic that wait for the forwarder or are in
 // flight.

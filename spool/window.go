@@ -18,6 +18,7 @@ type window struct {
 	waiting  dueHeap           // retrying, by due time
 	leased   map[uint64]*entry // by sequence
 	busy     map[string]int    // ordering keys that a lease or a retry holds back
+	onHold   heldKeys          // ordering keys that an operator holds back
 	bytes    int64             // cost of all entries
 	loadedTo uint64
 	atTail   bool
@@ -25,7 +26,7 @@ type window struct {
 }
 
 func newWindow() window {
-	return window{leased: map[uint64]*entry{}, busy: map[string]int{}}
+	return window{leased: map[uint64]*entry{}, busy: map[string]int{}, onHold: heldKeys{}}
 }
 
 // add brings e in as ready.

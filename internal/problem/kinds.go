@@ -39,6 +39,7 @@ const (
 	KeyReused          = "idempotency-key-reused"
 	AlreadySent        = "already-sent"
 	MaybeSent          = "maybe-sent"
+	WrongState         = "wrong-state"
 	MessageTooLarge    = "message-too-large"
 	BatchTooLarge      = "batch-too-large"
 	UnsupportedMedia   = "unsupported-media-type"
@@ -90,6 +91,7 @@ var kinds = []Kind{
 	{KeySettled, 409, "The message of this idempotency key was cancelled or discarded", "Use a new key to publish again.", false, StoredNo},
 	{AlreadySent, 409, "The message is in flight or settled", "It cannot be cancelled any more.", false, StoredYes},
 	{MaybeSent, 409, "The message may have reached the broker", "It cannot be cancelled any more; it is repeated until confirmed.", false, StoredYes},
+	{WrongState, 409, "The message's state does not allow this", "The detail says what it is. While an attempt is being made, ask again when it has ended.", false, StoredYes},
 	{MessageTooLarge, 413, "The message is too large", "Send a smaller body, or put it elsewhere and send a reference.", false, StoredNo},
 	{BatchTooLarge, 413, "The batch is too large", "Split it into several batches.", false, StoredNo},
 	{UnsupportedMedia, 415, "The media type is not understood here", "", false, StoredNo},

@@ -1,0 +1,92 @@
+package admin
+
+import (
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// onHold is what stands for a state where an operator asks for held messages.
+const onHold = "held"
+
+// query reads the filters of a list. A filter that is not known is refused: one
+// that is left out in silence would list, and then change, too much.
+func (a *api) query(values url.Values) (q spool.Query, p *problem.Problem) {
+	for name := range values {
+		if !slices.Contains([]string{"state", "topic", "key", "tag", "error", "older_than", "cursor", "limit"}, name) {
+			return q, problem.New(problem.InvalidOption, "%.40q is no filter; there are state, topic, key, tag, error, older_than, cursor and limit", name)
+		}
+	}
+	q = spool.Query{
+		Topic: values.Get("topic"), Key: values.Get("key"), Tag: values.Get("tag"), Error: values.Get("error"), Cursor: values.Get("cursor"),
+	}
+	if p := readStates(values.Get("state"), &q); p != nil {
+		return q, p
+	}
+	if text := values.Get("older_than"); text != "" {
+		age, err := time.ParseDuration(text)
+		if err != nil || age < 0 {
+			return q, problem.New(problem.InvalidOption, "older_than is %.40q; write an age as 90s, 15m or 24h", text)
+		}
+		q.Before = a.now().Add(-age)
+	}
+	if text := values.Get("limit"); text != "" {
+		limit, err := strconv.Atoi(text)
+		if err != nil || limit < 1 || limit > 1000 {
+			return q, problem.New(problem.InvalidOption, "limit is %.40q; it is a number from 1 to 1000", text)
+		}
+		q.Limit = limit
+	}
+	return q, nil
+}
+
+func readStates(text string, q *spool.Query) *problem.Problem {
+	for name := range strings.SplitSeq(text, ",") {
+		switch state, err := message.ParseState(name); {
+		case text == "":
+			return nil
+		case name == onHold:
+			q.OnHold = true
+		case err != nil:
+			return problem.New(problem.InvalidOption, "%.40q is no state; there are %s, and held", name, heldStates())
+		case state.Settled():
+			return problem.New(problem.NotSupported, "settled messages are not listed; ask for one by its ID: /v1/messages/{id}")
+		default:
+			q.States = append(q.States, state)
+		}
+	}
+	return nil
+}
+
+func heldStates() string {
+	var names []string
+	for _, s := range message.States() {
+		if !s.Settled() {
+			names = append(names, s.String())
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// onlyFlag reads the one flag that a request may have.
+func onlyFlag(values url.Values, name string) (is bool, p *problem.Problem) {
+	for other := range values {
+		if other != name {
+			return false, problem.New(problem.InvalidOption, "%.40q is not known here; there is %s=true", other, name)
+		}
+	}
+	if !values.Has(name) {
+		return false, nil
+	}
+	is, err := strconv.ParseBool(values.Get(name))
+	if err != nil {
+		return false, problem.New(problem.InvalidOption, "%s is %.40q; it is true or false", name, values.Get(name))
+	}
+	return is, nil
+}

@@ -1,0 +1,64 @@
+package sidecar
+
+import (
+	"time"
+
+	"github.com/remora-mq/remora/admin"
+	"github.com/remora-mq/remora/spool"
+)
+
+// Status is the answer of GET /v1/status of the admin listener.
+type Status struct {
+	Version  string       `json:"version"`
+	Ready    bool         `json:"ready"`
+	Unready  []string     `json:"unready"`  // what keeps it from being ready
+	Degraded []string     `json:"degraded"` // what is wrong while accepts go on
+	Broker   string       `json:"broker_type"`
+	Survives string       `json:"survives,omitempty"`
+	Spool    *SpoolStatus `json:"spool"` // null while it is not open
+}
+
+// SpoolStatus is what is held, and how far from full that is.
+type SpoolStatus struct {
+	ID                string        `json:"id"`
+	Dir               string        `json:"dir"`
+	Messages          spool.InSpool `json:"messages"`
+	OnHold            uint64        `json:"held"` // of those pending, by an operator
+	Bytes             uint64        `json:"bytes"`
+	LimitBytes        uint64        `json:"limit_bytes"`
+	OldestUnconfirmed *time.Time    `json:"oldest_unconfirmed_at,omitempty"`
+}
+
+func (s *Sidecar) status() any {
+	out := Status{
+		Version: s.version, Unready: []string{}, Degraded: s.conditions.Degraded(), Broker: s.cfg.Broker.Type,
+	}
+	for _, c := range s.conditions.Unready() {
+		out.Unready = append(out.Unready, string(c))
+	}
+	out.Ready = len(out.Unready) == 0
+	if sp := s.spool.Load(); sp != nil { // set after the volume is known
+		out.Survives, out.Spool = s.parts.volume.Survives, s.spoolStatus(sp)
+	}
+	return out
+}
+
+func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
+	total := sp.Ledger().Total
+	out := &SpoolStatus{
+		ID: sp.ID().String(), Dir: s.cfg.Spool.Dir, Messages: total.InSpool, OnHold: total.OnHold,
+		Bytes: total.Bytes, LimitBytes: uint64(s.cfg.Spool.Limit),
+	}
+	if at, ok := sp.Oldest(); ok {
+		out.OldestUnconfirmed = new(at.UTC())
+	}
+	return out
+}
+
+// operated is the spool as the admin listener works on it.
+func (s *Sidecar) operated() admin.Spool {
+	if sp := s.spool.Load(); sp != nil {
+		return sp
+	}
+	return nil
+}

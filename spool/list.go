@@ -1,0 +1,424 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
+)
+
+// Query says which held messages List returns. A zero field asks for all.
+type Query struct {
+	States  []message.State
+	OnHold  bool // only those that an operator keeps back
+	Topic   string
+	Key     string // one of its keys
+	Tag     string
+	Error   string    // part of its last error
+	Before  time.Time // accepted before
+	Cursor  string    // Page.Next of the page before; empty: the first page
+	Limit   int       // items a page; default 100, at most 1,000
+	Content bool      // with body and properties
+}
+
+// Page is some of what a Query asks for.
+type Page struct {
+	Items []Item
+	// Next is the cursor of the next page; empty: there is none. A page may be
+	// short, or empty, and not the last: a call does a bounded amount of work.
+	Next string
+	// Unreadable counts blocks and dead letters that were passed over, all or in
+	// part, because they are damaged: Audit names what is missing.
+	Unreadable int
+}
+
+// Item is a held message.
+type Item struct {
+	message.Receipt
+	Message *message.Message // its Body and Properties are nil without Query.Content
+	Size    int              // what it counts for in the ledger, in bytes
+	Reason  string           // why it is a dead letter
+}
+
+// ErrCursor reports a cursor that no page gave.
+var ErrCursor = errors.New("no page has given this cursor; begin without one")
+
+const (
+	defaultPage = 100
+	maxPage     = 1000
+	// pageBytes bounds what one call of List reads, beyond its last message.
+	pageBytes = 8 << 20
+	// stepBytes is what a step over an entry of the index counts for.
+	stepBytes = 64
+)
+
+// List returns held messages: first those that wait or are in flight, in the
+// order in which they were accepted, then the dead letters by topic. It reads a
+// bounded amount and holds no lock while it does, so a message that changes its
+// state between two pages may be on both; none that stays held is on neither.
+func (s *Spool) List(ctx context.Context, q Query) (Page, error) {
+	at, err := parsePosition(q.Cursor)
+	if err != nil {
+		return Page{}, err
+	}
+	if q.Limit <= 0 {
+		q.Limit = defaultPage
+	}
+	q.Limit = min(q.Limit, maxPage)
+	l := &lister{ctx: ctx, s: s, q: q, at: at, left: pageBytes, page: Page{Items: []Item{}}}
+	if err := l.run(); err != nil {
+		return Page{}, fmt.Errorf("list messages: %w", err)
+	}
+	return l.page, nil
+}
+
+// position is how far a listing has come: everything up to seq has been seen; of
+// the dead letters, everything up to topic and seq.
+type position struct {
+	dead  bool
+	topic uint32
+	seq   uint64
+}
+
+func (p position) String() string {
+	if p.dead {
+		return fmt.Sprintf("d%d.%d", p.topic, p.seq)
+	}
+	return fmt.Sprintf("q%d", p.seq)
+}
+
+func parsePosition(text string) (p position, err error) {
+	switch {
+	case text == "":
+		return position{}, nil
+	case strings.HasPrefix(text, "d"):
+		p.dead = true
+		_, err = fmt.Sscanf(text, "d%d.%d", &p.topic, &p.seq)
+	default:
+		_, err = fmt.Sscanf(text, "q%d", &p.seq)
+	}
+	if err != nil || p.String() != text {
+		return position{}, fmt.Errorf("cursor %.40q: %w", text, ErrCursor)
+	}
+	return p, nil
+}
+
+type lister struct {
+	ctx  context.Context
+	s    *Spool
+	q    Query
+	r    kv.Reader
+	at   position
+	left int // bytes that may still be read
+	page Page
+}
+
+// run walks on from at until the page is full, the work is done, or all is seen.
+// The dead letters are looked at in a later view than the others: what dies
+// between is in the second.
+func (l *lister) run() error {
+	for _, part := range []struct {
+		dead bool
+		walk func() (bool, error)
+	}{{false, l.walkBlocks}, {true, l.walkDead}} {
+		if l.at.dead && !part.dead || !l.wants(part.dead) {
+			continue
+		}
+		if l.at.dead != part.dead {
+			l.at = position{dead: part.dead}
+		}
+		done := false
+		err := l.s.db.Snapshot(func(r kv.Reader) (err error) {
+			l.r = r
+			done, err = part.walk()
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if !done {
+			l.page.Next = l.at.String()
+			return nil
+		}
+	}
+	return nil
+}
+
+// wants reports whether one part of the walk can have what is asked for.
+func (l *lister) wants(dead bool) bool {
+	if dead && l.q.OnHold {
+		return false
+	}
+	if len(l.q.States) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(l.q.States, func(s message.State) bool { return (s == message.StateDead) == dead })
+}
+
+// full reports whether the page is to end here.
+func (l *lister) full() bool { return len(l.page.Items) >= l.q.Limit || l.left <= 0 }
+
+// walkBlocks reads on behind at.seq; done: it came to the end.
+func (l *lister) walkBlocks() (done bool, err error) {
+	if l.q.Topic == "" {
+		return l.walkIndex()
+	}
+	t := l.s.laneOf(l.q.Topic)
+	if t == nil {
+		return true, nil
+	}
+	prefix := key32(blockPrefix, t.id)
+	first, err := l.lastUpTo(prefix, blockKey(t.id, l.at.seq+1))
+	if err != nil {
+		return false, err
+	}
+	return l.scan(kv.Scan{Prefix: prefix, From: blockKey(t.id, first)}, func(k, v []byte) error {
+		return l.block(tail64(k, len(prefix)), v)
+	})
+}
+
+// walkIndex reads the blocks of all topics, in the order of their sequences.
+func (l *lister) walkIndex() (done bool, err error) {
+	first, err := l.lastUpTo(indexPrefix, indexKey(l.at.seq+1))
+	if err != nil {
+		return false, err
+	}
+	return l.scan(kv.Scan{Prefix: indexPrefix, From: indexKey(first)}, func(k, v []byte) error {
+		firstSeq := tail64(k, len(indexPrefix))
+		l.left -= stepBytes
+		x, err := decodeIndex(v)
+		if err != nil {
+			l.page.Unreadable++
+			return nil //nolint:nilerr // what cannot be read is counted, and hides nothing else
+		}
+		if firstSeq+uint64(x.count) <= l.at.seq+1 {
+			return nil
+		}
+		v, err = l.r.Get(blockKey(x.topic, firstSeq))
+		if errors.Is(err, kv.ErrNotFound) {
+			l.page.Unreadable++
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return l.block(firstSeq, v)
+	})
+}
+
+// scan visits entries until the page is full; done: it came to the end.
+func (l *lister) scan(over kv.Scan, visit func(k, v []byte) error) (done bool, err error) {
+	done = true
+	err = l.r.Scan(over, func(k, v []byte) (bool, error) {
+		if l.full() {
+			done = false
+			return false, nil
+		}
+		if err := l.ctx.Err(); err != nil {
+			return false, err
+		}
+		err := visit(k, v)
+		if errors.Is(err, errPageFull) {
+			done = false
+			return false, nil
+		}
+		return true, err
+	})
+	return done, err
+}
+
+// errPageFull: the page ended within an entry.
+var errPageFull = errors.New("page is full")
+
+// lastUpTo returns the sequence of the last entry not above key, or 0.
+func (l *lister) lastUpTo(prefix, key []byte) (seq uint64, err error) {
+	err = l.r.Scan(kv.Scan{Prefix: prefix, From: key, Reverse: true, KeysOnly: true}, func(k, _ []byte) (bool, error) {
+		seq = tail64(k, len(prefix))
+		return false, nil
+	})
+	return seq, err
+}
+
+// block lists what is held of a block, behind at.seq.
+func (l *lister) block(firstSeq uint64, v []byte) error {
+	l.left -= len(v)
+	var found []message.Record
+	last := firstSeq
+	err := records(v, func(r message.Record) {
+		if last = r.Seq; r.Seq > l.at.seq && l.q.fitsHead(&r.Message) {
+			found = append(found, r)
+		}
+	})
+	if err != nil {
+		l.page.Unreadable++
+	}
+	for some := range slices.Chunk(found, 256) {
+		receipts := l.s.standing(some)
+		for i := range some {
+			if l.full() {
+				return errPageFull
+			}
+			if r := receipts[i]; r != nil {
+				l.take(&some[i], *r, "")
+			}
+			l.at.seq = some[i].Seq
+		}
+	}
+	l.at.seq = max(l.at.seq, last)
+	return nil
+}
+
+// standing tells of held records where they stand; nil: settled, or a dead
+// letter.
+func (s *Spool) standing(found []message.Record) []*message.Receipt {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*message.Receipt, len(found))
+	for i := range found {
+		m := &found[i].Message
+		r := message.Receipt{}
+		switch e, end, h := s.entries[m.Seq], s.settling[m.Seq], s.holds[m.Seq]; {
+		case end != nil && end.State == message.StateDead: // its entry may not be there yet
+			r = end.Receipt
+		case end != nil || s.settled.has(m.Seq) || s.dead[m.Seq] != nil:
+			continue
+		case e != nil:
+			r = e.receipt()
+		case h != nil:
+			r = acceptedReceipt(m)
+			h.tell(&r)
+		default:
+			r = acceptedReceipt(m)
+		}
+		out[i] = &r
+	}
+	return out
+}
+
+// walkDead reads the dead letters behind at.
+func (l *lister) walkDead() (done bool, err error) {
+	prefix, from := deadPrefix, deadKey(l.at.topic, l.at.seq+1)
+	if l.q.Topic != "" {
+		t := l.s.laneOf(l.q.Topic)
+		if t == nil {
+			return true, nil
+		}
+		prefix = key32(deadPrefix, t.id)
+	}
+	return l.scan(kv.Scan{Prefix: prefix, From: from}, func(k, v []byte) error {
+		l.left -= len(v)
+		l.at = position{dead: true, topic: tail32(k, len(deadPrefix)), seq: tail64(k, len(deadPrefix)+4)}
+		d, err := decodeDead(v)
+		switch {
+		case err != nil:
+			l.page.Unreadable++
+		case l.q.fitsHead(&d.record.Message) && !l.s.isSettled(l.at.seq):
+			l.take(&d.record, d.Receipt, d.reason)
+		}
+		return nil
+	})
+}
+
+// take adds a message to the page, if it is asked for.
+func (l *lister) take(r *message.Record, receipt message.Receipt, reason string) {
+	if !l.q.fitsReceipt(&receipt) {
+		return
+	}
+	size := heldSize(*r)
+	if r.PayloadSize > 0 {
+		l.left -= r.PayloadSize
+		if err := l.s.fillPayload(l.ctx, r); err != nil {
+			l.page.Unreadable++
+			return
+		}
+	}
+	if !l.q.fitsPayload(&r.Message) {
+		return
+	}
+	m := r.Message
+	if !l.q.Content {
+		m.Body, m.Properties = nil, nil
+	}
+	l.page.Items = append(l.page.Items, Item{Receipt: receipt, Message: &m, Size: size, Reason: reason})
+}
+
+// fillPayload reads a payload that is stored apart.
+func (s *Spool) fillPayload(ctx context.Context, r *message.Record) error {
+	p, err := s.findPayload(*r)
+	if err != nil {
+		return err
+	}
+	m, err := s.readPayload(ctx, p)
+	if err == nil {
+		r.Message = *m
+	}
+	return err
+}
+
+func (q *Query) fitsHead(m *message.Message) bool {
+	return (q.Topic == "" || q.Topic == m.Topic) && (q.Before.IsZero() || m.AcceptedAt.Before(q.Before))
+}
+
+func (q *Query) fitsReceipt(r *message.Receipt) bool {
+	return (len(q.States) == 0 || slices.Contains(q.States, r.State)) && (!q.OnHold || r.OnHold) && strings.Contains(r.LastError, q.Error)
+}
+
+func (q *Query) fitsPayload(m *message.Message) bool {
+	return (q.Tag == "" || q.Tag == m.Tag) && (q.Key == "" || slices.Contains(m.Keys, q.Key))
+}
+
+func (s *Spool) laneOf(topic string) *lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lanes[topic]
+}
+
+// Find returns a message by its ID: all of it while it is held, else its receipt
+// alone. Errors as those of Receipt.
+func (s *Spool) Find(ctx context.Context, id message.ID) (Item, error) {
+	const tries = 5
+	for range tries {
+		r, err := s.Receipt(ctx, id)
+		if err != nil || r.State.Settled() {
+			return Item{Receipt: r}, err
+		}
+		item, err := s.findHeld(ctx, s.seqOf(id), r)
+		if !errors.Is(err, kv.ErrNotFound) { // else it moved while we read
+			return item, err
+		}
+	}
+	return Item{}, ErrNotFound
+}
+
+func (s *Spool) findHeld(ctx context.Context, seq uint64, r message.Receipt) (item Item, err error) {
+	var rec message.Record
+	item.Receipt = r
+	if r.State == message.StateDead {
+		rec, item.Reason, err = s.deadRecord(seq, r.Topic)
+	} else {
+		rec, err = s.readRecord(seq)
+	}
+	if err != nil {
+		return item, err
+	}
+	item.Size = heldSize(rec)
+	if rec.PayloadSize > 0 {
+		err = s.fillPayload(ctx, &rec)
+	}
+	item.Message = &rec.Message
+	return item, err
+}
+
+func (s *Spool) deadRecord(seq uint64, topic string) (message.Record, string, error) {
+	v, err := s.db.Get(deadKey(s.laneOf(topic).id, seq))
+	if err != nil {
+		return message.Record{}, "", fmt.Errorf("read dead letter: %w", err)
+	}
+	d, err := decodeDead(v)
+	return d.record, d.reason, err
+}
