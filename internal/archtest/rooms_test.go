@@ -21,7 +21,7 @@ type room struct {
 // everything below. apart is asked first.
 var floors = [][]string{
 	{"message", "config", "api", "internal/kv", "internal/lifecycle", "internal/telemetry", "internal/backoff",
-		"internal/problem"},
+		"internal/problem", "internal/keyring"},
 	// httpguard refuses with a problem, so it stands above it.
 	{"broker", "dedupe", "push", "internal/httpguard"},
 	{"spool", "broker/*", "dedupe/*"},
@@ -48,6 +48,8 @@ var confined = map[string][]string{
 	"github.com/jackc/pgx":                    {"dedupe/sql"},
 	"github.com/go-sql-driver/mysql":          {"dedupe/sql"},
 	module + "/config":                        {"sidecar", "cmd/sidecar"},
+	"crypto/aes":                              {"internal/keyring"},
+	"crypto/cipher":                           {"internal/keyring"},
 	"github.com/rogpeppe/go-internal":         {},
 	"pgregory.net/rapid":                      {},
 	"go.uber.org/goleak":                      {},
