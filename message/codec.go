@@ -100,6 +100,29 @@ func appendRecord(dst []byte, m *Message, flags byte, tail func([]byte) []byte) 
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
+// minRecord is the size of a record without anything between length and CRC.
+const minRecord = 2 + lengthBytes + 4
+
+// RecordSize is how long the record at the start of b says that it is. Only
+// DecodeRecord tells whether that is true.
+func RecordSize(b []byte) int {
+	if len(b) < minRecord {
+		return minRecord
+	}
+	length, _ := binary.Uvarint(b[2 : 2+lengthBytes])
+	return minRecord + int(length)
+}
+
+// AppendUnreadable appends what stands for a record that is lost: it has a size,
+// and DecodeRecord calls it corrupt.
+func AppendUnreadable(dst []byte) []byte {
+	start := len(dst)
+	dst = append(dst, recordVersion, 0)
+	dst = append(dst, make([]byte, lengthBytes)...)
+	putPaddedUvarint(dst[start+2:], 0)
+	return binary.LittleEndian.AppendUint32(dst, ^crc32.Checksum(dst[start:], castagnoli))
+}
+
 func putPaddedUvarint(b []byte, v uint32) {
 	for i := range lengthBytes {
 		b[i] = byte(v>>(7*i)) & 0x7f
@@ -152,7 +175,7 @@ func (r *Record) readExternal(d *decoder) {
 // frame checks version, length and CRC; it returns what lies between length
 // and CRC, and the length of the whole.
 func frame(b []byte) (body []byte, n int, flags byte, err error) {
-	if len(b) < 2+lengthBytes+4 {
+	if len(b) < minRecord {
 		return nil, 0, 0, ErrCorrupt
 	}
 	length, c := binary.Uvarint(b[2 : 2+lengthBytes])

@@ -53,7 +53,7 @@ type newMessage struct {
 
 // recordSize is an upper bound of the bytes of its record.
 func (n *newMessage) recordSize() int {
-	const fixed = 64 // header, sequence, ID, time, CRC, lengths
+	const fixed = 64 + recordOverhead // header, sequence, ID, time, CRC, lengths
 	size := fixed + len(n.msg.Topic) + len(n.msg.OrderingKey)
 	if n.external == nil { // lengths take up to 3 bytes; Size counts 1 a key and 2 a property
 		size += n.size + 3*7 + len(n.msg.Keys) + 3*len(n.msg.Properties)
@@ -127,14 +127,14 @@ type appendMessages struct {
 // size is an upper bound: for each message its record, its dedupe key and where
 // its payload is, which may have to go again; for each topic block, index, topic.
 func (op *appendMessages) size() int {
-	const each = 128
+	const each = 128 + valueOverhead
 	size, topic := fixedSize, ""
 	for _, n := range op.added {
 		if size += n.recordSize() + each; n.payload != nil {
 			size += int(n.payload.chunks) * deleteSize
 		}
 		if n.msg.Topic != topic {
-			size, topic = size+fixedSize, n.msg.Topic
+			size, topic = size+topicSize, n.msg.Topic
 		}
 	}
 	return size

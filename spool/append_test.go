@@ -179,30 +179,37 @@ func TestEveryOperationFitsWhatItDeclares(t *testing.T) {
 		{"a thousand stored apart", kv.Options{}, repeat(1000, draft("t", strings.Repeat("x", 2000)))},
 		{"the largest body", kv.Options{}, []spool.Draft{draft("t", strings.Repeat("x", message.MaxBody))}},
 		{"many settled at once", kv.Options{}, repeat(1000, draft("t", "x"))},
+		{"many of the smallest", kv.Options{}, repeat(3000, draft("t", ""))},
 		{"the largest body, small memtable", small, []spool.Draft{draft("t", strings.Repeat("x", message.MaxBody))}},
 		{"half inline, small memtable", small, repeat(4, draft("t", strings.Repeat("x", 60<<10)))},
 	}
 	for _, tc := range tests {
-		t.Run(tc.name, func(t *testing.T) {
-			r := newRigOn(t, spool.Options{MaxTopics: 2000}, tc.db)
-			r.accept(tc.drafts...)
-			for topic := range r.Ledger().Topics {
-				leases := r.lease(topic, 0)
-				for i, l := range leases {
-					if !bytes.Equal(l.Body, tc.drafts[len(tc.drafts)-len(leases)+i].Body) && len(leases) == len(tc.drafts) {
-						t.Fatalf("body %d is not what it was", i)
-					}
-				}
-				r.confirm(leases)
-			}
-			r.reopen()
-			if n := r.balanced().Ledger.Total; n.Confirmed != uint64(len(tc.drafts)) {
-				t.Fatalf("%+v", n)
-			}
-			if left := len(r.find("sc")) + len(r.find("sx")) + len(r.find("sm")) + len(r.find("si")); left != 0 {
-				t.Fatalf("%d entries are left of what is settled", left)
-			}
+		t.Run(tc.name, func(t *testing.T) { fits(t, spool.Options{MaxTopics: 2000}, tc.db, tc.drafts) })
+		t.Run(tc.name+", encrypted", func(t *testing.T) {
+			fits(t, spool.Options{MaxTopics: 2000, Keys: ring(1)}, tc.db, tc.drafts)
 		})
+	}
+}
+
+// fits settles all drafts; the rig compares each commit with what was declared.
+func fits(t *testing.T, opts spool.Options, db kv.Options, drafts []spool.Draft) {
+	r := newRigOn(t, opts, db)
+	r.accept(drafts...)
+	for topic := range r.Ledger().Topics {
+		leases := r.lease(topic, 0)
+		for i, l := range leases {
+			if !bytes.Equal(l.Body, drafts[len(drafts)-len(leases)+i].Body) && len(leases) == len(drafts) {
+				t.Fatalf("body %d is not what it was", i)
+			}
+		}
+		r.confirm(leases)
+	}
+	r.reopen()
+	if n := r.balanced().Ledger.Total; n.Confirmed != uint64(len(drafts)) {
+		t.Fatalf("%+v", n)
+	}
+	if left := len(r.find("sc")) + len(r.find("sx")) + len(r.find("sm")) + len(r.find("si")); left != 0 {
+		t.Fatalf("%d entries are left of what is settled", left)
 	}
 }
 

@@ -147,7 +147,7 @@ func (a *auditor) block(k, v []byte) error {
 		if r.Seq != next || r.Topic != t.lane.topic {
 			found = append(found, fmt.Errorf("sequence %d of topic %q stands where %d belongs", r.Seq, r.Topic, next))
 		}
-		next++
+		next = r.Seq + 1
 		if a.settled.has(r.Seq) || a.held.has(r.Seq) { // settled, or moved to a dead letter
 			return
 		}
@@ -211,6 +211,9 @@ func (a *auditor) payload(r message.Record) error {
 	var b bytes.Buffer
 	for n := range chunks {
 		part, err := a.r.Get(chunkKey(set, n))
+		if err == nil {
+			part, err = unseal(part)
+		}
 		if err != nil {
 			return fmt.Errorf("read payload: %w", err)
 		}

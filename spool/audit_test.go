@@ -61,7 +61,7 @@ func TestAuditNamesWhatIsWrong(t *testing.T) {
 		{"confirmed counter", change("st", flip(counter+1)), nil, "the ledger holds"},
 		{"dead counter", change("st", flip(counter+6)), nil, "dead"},
 		{"byte counter", change("st", flip(counter+7)), nil, "bytes"},
-		{"number counter", change("st", func(v []byte) { v[len(v)-5]++; reseal(v) }), nil, "numbers were given"},
+		{"number counter", change("st", func(v []byte) { v[len(v)-6]++; reseal(v) }), nil, "numbers were given"},
 		{"a number that was not given", func(r *rig) {
 			r.behind(r.rewrite(0, func(m *message.Message) { m.TopicSeq = 7 }))
 		}, nil, "the last that was given is 6"},
@@ -79,7 +79,7 @@ func TestAuditNamesWhatIsWrong(t *testing.T) {
 		{"a dead letter is damaged", change("sd", damage), []uint64{5}, "damaged"},
 		{"a chunk set is deleted", remove("sx"), []uint64{6}, "find payload"},
 		{"a chunk is deleted", remove("sc"), []uint64{6}, "read payload"},
-		{"a chunk is damaged", change("sc", damage), []uint64{6}, "corrupt"},
+		{"a chunk is damaged", change("sc", damage), []uint64{6}, "damaged"},
 		{"the high water is lower", func(r *rig) {
 			e := r.find("sh")[0]
 			i := bytes.LastIndexByte(e.value[:len(e.value)-4], 6)

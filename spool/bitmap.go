@@ -47,7 +47,7 @@ func (b *bitmap) encode() []byte {
 	if b.full() {
 		return seal(nil)
 	}
-	out := make([]byte, 0, len(b.words)*8+4)
+	out := make([]byte, 0, len(b.words)*8+trailer)
 	for _, w := range b.words {
 		for s := 0; s < 64; s += 8 {
 			out = append(out, byte(w>>s))

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/remora-mq/remora/message"
@@ -45,18 +46,29 @@ func (b *block) full(size, limit int) bool {
 	return b.count > 0 && (len(b.value)+size > limit || b.count == 1<<16-1)
 }
 
-// records decodes the records of a block's value in order. The one that cannot
-// be decoded ends the walk: the length of what follows it is not known.
+// errRecords reports that some records of a block cannot be read, and that all
+// others were: the count is right.
+var errRecords = errors.New("damaged records")
+
+// records decodes the records of a block's value in order. One that cannot be
+// decoded is left out if the others follow where its length says; else it ends the
+// walk.
 func records(value []byte, fn func(message.Record)) error {
 	if len(value) < blockHeader {
 		return errDamaged
 	}
 	count := int(binary.BigEndian.Uint16(value))
 	rest := value[blockHeader:]
+	var damaged []error
 	for i := range count {
 		r, n, err := message.DecodeRecord(rest)
 		if err != nil {
-			return fmt.Errorf("record %d of %d: %w", i+1, count, err)
+			err = fmt.Errorf("record %d of %d: %w", i+1, count, err)
+			if n = message.RecordSize(rest); !endsWhole(rest, n, count-i-1) {
+				return err
+			}
+			damaged, rest = append(damaged, err), rest[n:]
+			continue
 		}
 		fn(r)
 		rest = rest[n:]
@@ -64,7 +76,24 @@ func records(value []byte, fn func(message.Record)) error {
 	if len(rest) > 0 { // no CRC covers the count
 		return fmt.Errorf("%d bytes after %d records: %w", len(rest), count, errDamaged)
 	}
+	if len(damaged) > 0 {
+		return fmt.Errorf("%w: %w", errRecords, errors.Join(damaged...))
+	}
 	return nil
+}
+
+// endsWhole reports whether behind records follow the first n bytes of b, up to
+// its end, with one that is whole among them, if any is to follow.
+func endsWhole(b []byte, n, behind int) bool {
+	whole := behind == 0
+	for ; n < len(b) && behind > 0; behind-- {
+		if !whole {
+			_, _, err := message.DecodeRecord(b[n:])
+			whole = err == nil
+		}
+		n += message.RecordSize(b[n:])
+	}
+	return whole && n == len(b) && behind == 0
 }
 
 // index is what the entry si tells of a block, also when the block is gone:

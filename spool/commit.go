@@ -181,7 +181,7 @@ func (c *commit) end(e *ending) {
 	}
 	if (e.State == message.StateCancelled || e.State == message.StateDiscarded) && s.keys.seqs[e.seq] {
 		s.ended[e.seq] = true
-		c.sets = append(c.sets, pair{endedKey(e.seq), []byte{byte(e.State)}})
+		c.sets = append(c.sets, pair{endedKey(e.seq), seal([]byte{byte(e.State)})})
 	}
 	if e.wasDead {
 		delete(s.dead, e.seq)
@@ -252,6 +252,7 @@ func (c *commit) write() {
 }
 
 func (c *commit) set(key, value []byte) {
+	value = c.s.db.encrypt(key, value, c.take)
 	c.bytes += len(key) + len(value)
 	c.entries++
 	c.tx.Set(key, value)

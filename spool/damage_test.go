@@ -18,7 +18,9 @@ func TestDamagedBlockIsKeptAndNamed(t *testing.T) {
 		do   func(block []byte)
 		want string // what can still be forwarded
 	}{
-		{"second record", func(b []byte) { b[len(b)/2] ^= 1 }, "[0 behind]"},
+		{"second record", func(b []byte) { b[len(b)/2] ^= 1 }, "[0 2 behind]"},
+		{"length of the second record", func(b []byte) { b[2+(len(b)-2)/3+2] ^= 1 }, "[0 behind]"},
+		{"last record", func(b []byte) { b[len(b)-1] ^= 1 }, "[0 1 behind]"},
 		{"count too small", func(b []byte) { b[1] = 1 }, "[0 behind]"},
 		{"count too large", func(b []byte) { b[0] = 0xff }, "[0 1 2 behind]"},
 	}

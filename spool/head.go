@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/remora-mq/remora/internal/keyring"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -20,12 +21,13 @@ type head struct {
 	spoolID   message.SpoolID
 	device    uint64 // of the identity file: a copied volume has another
 	inode     uint64
-	epoch     uint32 // +1 at each open, and when the 32 bits of an ID's sequence wrap
-	highWater uint64 // last sequence given
-	lowRange  uint64 // settledSet.low
-	topics    uint32 // number of topics ever seen
-	keysGone  uint64 // last hour of which dedupe keys were dropped
-	damage    uint64 // the database's last damage that was answered with a new spool ID
+	epoch     uint32       // +1 at each open, and when the 32 bits of an ID's sequence wrap
+	highWater uint64       // last sequence given
+	lowRange  uint64       // settledSet.low
+	topics    uint32       // number of topics ever seen
+	keysGone  uint64       // last hour of which dedupe keys were dropped
+	damage    uint64       // the database's last damage that was answered with a new spool ID
+	keys      []keyring.ID // of all that is encrypted, the current one first; zero: something is plain
 }
 
 func (h *head) encode() []byte {
@@ -34,6 +36,10 @@ func (h *head) encode() []byte {
 	b = append(b, h.spoolID[:]...)
 	for _, n := range [...]uint64{h.device, h.inode, uint64(h.epoch), h.highWater, h.lowRange, uint64(h.topics), h.keysGone, h.damage} {
 		b = binary.AppendUvarint(b, n)
+	}
+	b = binary.AppendUvarint(b, uint64(len(h.keys)))
+	for _, id := range h.keys {
+		b = append(b, id[:]...)
 	}
 	return seal(b)
 }
@@ -50,9 +56,9 @@ func decodeHead(v []byte) (head, error) {
 	var h head
 	copy(h.spoolID[:], f.raw(len(h.spoolID)))
 	h.device, h.inode, h.epoch = f.uint(), f.uint(), uint32(f.uint())
-	h.highWater, h.lowRange, h.topics, h.keysGone = f.uint(), f.uint(), uint32(f.uint()), f.uint()
-	if len(f.b) > 0 { // else it was written before there was such a field
-		h.damage = f.uint()
+	h.highWater, h.lowRange, h.topics, h.keysGone, h.damage = f.uint(), f.uint(), uint32(f.uint()), f.uint(), f.uint()
+	for n := f.uint(); n > 0 && !f.failed; n-- {
+		h.keys = append(h.keys, keyring.ID(f.raw(len(keyring.ID{}))))
 	}
 	return h, f.err("read head")
 }

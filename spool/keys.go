@@ -96,7 +96,7 @@ func (c *commit) writeKeys() {
 const keyBytes = 16 + 8 + 8 + 16 + 8
 
 func encodeKeys(keys []keyEntry) []byte {
-	b := make([]byte, 0, len(keys)*keyBytes+4)
+	b := make([]byte, 0, len(keys)*keyBytes+trailer)
 	for _, k := range keys {
 		b = append(b, k.hash[:]...)
 		b = binary.BigEndian.AppendUint64(b, k.ref.seq)

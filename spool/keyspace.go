@@ -8,8 +8,9 @@ import (
 )
 
 // The entries of the spool in the database. Numbers are big endian, so that
-// they sort. Every value but a chunk and a block ends with a CRC32C of itself
-// (seal); blocks and chunks are covered by the CRC of each record and payload.
+// they sort. Every value ends with the format's version and a CRC32C of itself
+// (seal), but a block: its records have their own. With a key ring all values but
+// the head are encrypted as well (store.go).
 //
 //	sh                        head: format, spool ID, epoch, high water, low water
 //	st topic                  topic: name, ledger counters, cursor, attempted high water, numbers given
@@ -24,6 +25,7 @@ import (
 //	sr bucket part count      receipts of up to 256 neighbouring sequences
 //	sk hour part              dedupe keys of one commit
 var (
+	everyPrefix    = []byte("s")
 	headKey        = []byte("sh")
 	topicPrefix    = []byte("st")
 	blockPrefix    = []byte("sm")
@@ -94,18 +96,35 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // errDamaged reports a value whose bytes are not what was written.
 var errDamaged = errors.New("damaged entry")
 
-// seal appends the CRC32C of b to b.
-func seal(b []byte) []byte {
+// seal appends the version of the format, and the CRC32C of b and that, to b.
+func seal(b []byte) []byte { return sealAs(b, FormatVersion) }
+
+// trailer is how many bytes seal appends.
+const trailer = 1 + 4
+
+func sealAs(b []byte, version byte) []byte {
+	b = append(b, version)
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
 // unseal checks what seal appended and takes it off.
 func unseal(b []byte) ([]byte, error) {
-	n := len(b) - 4
-	if n < 0 || crc32.Checksum(b[:n], castagnoli) != binary.LittleEndian.Uint32(b[n:]) {
+	b, version, ok := unsealAny(b)
+	switch {
+	case !ok:
 		return nil, errDamaged
+	case version != FormatVersion: // after the CRC: a flipped bit here is damage
+		return nil, fmt.Errorf("format %d: %w", version, ErrFormat)
 	}
-	return b[:n], nil
+	return b, nil
+}
+
+func unsealAny(b []byte) (body []byte, version byte, ok bool) {
+	n := len(b) - trailer
+	if n < 0 || crc32.Checksum(b[:n+1], castagnoli) != binary.LittleEndian.Uint32(b[n+1:]) {
+		return nil, 0, false
+	}
+	return b[:n], b[n], true
 }
 
 // fields reads a sequence of uvarints and strings; after a short read it is

@@ -24,6 +24,9 @@ func (s *Spool) load() error {
 			return err
 		}
 	}
+	if err := s.findKeys(); err != nil {
+		return err
+	}
 	s.head.nextLife(device, inode)
 	s.head.afterDamage(s.db.Damage())
 	// A database that lost its tail may have lost the last epoch with it; its own

@@ -46,6 +46,7 @@ var models = map[string]struct {
 }{
 	"defaults": {kv: kv.Options{MemTableSize: 2 << 20}},
 	"smallest": {spool.Options{Window: 1, MaxTopics: 2}, kv.Options{MemTableSize: 1 << 20}},
+	"secret":   {spool.Options{Keys: ring(1), Window: 2 << 10}, kv.Options{MemTableSize: 1 << 20}},
 	"laziest":  {spool.Options{Window: 2 << 10}, kv.Options{MemTableSize: 1 << 20, LazyDelay: time.Hour}},
 }
 

@@ -3,6 +3,8 @@ package spool
 import (
 	"log/slog"
 	"time"
+
+	"github.com/remora-mq/remora/internal/keyring"
 )
 
 // Options of a spool. Sizes are in bytes; zero means the default.
@@ -28,6 +30,9 @@ type Options struct {
 	Window int64
 	// LeaseFor is how long a lease lasts unless it is settled. Default 5 min.
 	LeaseFor time.Duration
+	// Keys encrypt what is written, and decrypt what was; nil: what is written is
+	// plain. Default nil.
+	Keys *keyring.Ring
 	// Now is the wall clock. Default time.Now.
 	Now func() time.Time
 	// Logger may be nil.

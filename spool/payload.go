@@ -53,12 +53,14 @@ func (s *Spool) storePayload(m *message.Message, b []byte) *payload {
 	p := &payload{set: rand.Uint64(), rec: message.ExternalRecord(m, b)}
 	for len(b) > 0 {
 		n := min(s.sizes.chunk, len(b))
-		s.post(&chunkWrite{chunkKey(p.set, p.chunks), b[:n]})
+		s.post(&chunkWrite{chunkKey(p.set, p.chunks), encodeChunk(b[:n])})
 		p.chunks++
 		b = b[n:]
 	}
 	return p
 }
+
+func encodeChunk(b []byte) []byte { return seal(append(make([]byte, 0, len(b)+trailer), b...)) }
 
 // dropPayloads deletes the chunks of what did not come to a commit.
 func (s *Spool) dropPayloads(op *appendMessages) {
@@ -96,6 +98,9 @@ func (s *Spool) readPayload(ctx context.Context, p *payload) (*message.Message, 
 		}
 		v, err := s.db.Get(key)
 		if err != nil {
+			return nil, fmt.Errorf("read payload of message %s: %w", p.rec.ID, err)
+		}
+		if v, err = unseal(v); err != nil {
 			return nil, fmt.Errorf("read payload of message %s: %w", p.rec.ID, err)
 		}
 		b = append(b, v...)

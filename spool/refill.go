@@ -2,6 +2,7 @@ package spool
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/remora-mq/remora/internal/kv"
@@ -119,7 +120,8 @@ func (s *Spool) readBlocks(l *lane, from uint64) (blocks []diskBlock, end bool, 
 }
 
 // decodeBlock reads what can be read: a damaged record is said, hides the rest
-// of its block, and stops nothing else. Audit names what is missing.
+// of its block only if its end is damaged too, and stops nothing else. Audit names
+// what is missing.
 func (s *Spool) decodeBlock(l *lane, firstSeq uint64, v []byte) diskBlock {
 	b := diskBlock{firstSeq: firstSeq, count: 1, payloads: map[uint64]*payload{}}
 	if len(v) >= blockHeader {
@@ -129,10 +131,24 @@ func (s *Spool) decodeBlock(l *lane, firstSeq uint64, v []byte) diskBlock {
 	if err := records(v, func(r message.Record) { b.records = append(b.records, &r) }); err != nil {
 		b.damaged = true
 		s.opts.Logger.Error("damaged messages are kept on disk and not forwarded", "topic", l.topic,
-			"first_sequence", firstSeq+uint64(len(b.records)), "last_sequence", firstSeq+uint64(b.count)-1, "error", err)
-		b.count = max(1, len(b.records)) // nothing vouches for the number: a larger one would hide the blocks behind
+			"first_sequence", b.firstMissing(), "last_sequence", firstSeq+uint64(b.count)-1, "error", err)
+		if !errors.Is(err, errRecords) {
+			b.count = max(1, len(b.records)) // nothing vouches for the number: a larger one would hide the blocks behind
+		}
 	}
 	return b
+}
+
+// firstMissing is the first sequence that was not read.
+func (b *diskBlock) firstMissing() uint64 {
+	next := b.firstSeq
+	for _, r := range b.records {
+		if r.Seq != next {
+			break
+		}
+		next++
+	}
+	return next
 }
 
 func (s *Spool) findPayloads(b diskBlock) {

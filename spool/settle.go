@@ -66,11 +66,11 @@ func (op *endMessages) size() int {
 }
 
 // bitmapBytes bounds the entry of a bitmap.
-const bitmapBytes = 1<<bitmapShift/8 + 64
+const bitmapBytes = 1<<bitmapShift/8 + 64 + valueOverhead
 
 // bytes bounds what e writes, without its bitmap.
 func (e *ending) bytes() int {
-	const each = 320 // numbers, IDs and texts of a receipt and a confirmation; keys that are deleted
+	const each = 320 + 3*valueOverhead // numbers, IDs and texts of a receipt and a confirmation; keys that are deleted
 	size := each + len(e.dead) + len(e.Topic) + len(e.LastError) + (len(e.History.First)+len(e.History.Last))*(maxDetail+32)
 	if c := e.Confirmation; c != nil {
 		size += len(c.MessageID) + len(c.OffsetMessageID) + len(c.Queue)

@@ -1,7 +1,5 @@
 package spool
 
-import "github.com/remora-mq/remora/internal/kv"
-
 // sizes are the bounds in bytes that follow from those of the database: what is
 // declared for an operation (kv.Queue.Commit) has to be an upper bound of what
 // it writes, and fit into one commit.
@@ -15,20 +13,26 @@ type sizes struct {
 
 // sizesFor stays far below Badger's value threshold of 1 MiB: above it a value
 // goes to the value log, whose failed syncs are only logged (badger/v4 value.go).
-func sizesFor(db *kv.DB) sizes {
-	return sizes{
+func sizesFor(db *store) sizes {
+	s := sizes{
 		block:  min(512<<10, db.MaxValue()/2),
 		chunk:  min(128<<10, db.MaxCommit()/2),
 		inline: min(64<<10, db.MaxCommit()/4),
 		unit:   min(256<<10, db.MaxCommit()/4),
 		op:     db.MaxCommit() / 4,
 	}
+	if db.ring != nil { // the smallest records more than double
+		s.block = min(s.block, db.MaxValue()/3)
+	}
+	return s
 }
 
 const (
 	// fixedSize bounds what any operation may cause besides its own: the head,
-	// and the entry, block and index of one topic.
-	fixedSize = 512
+	// and the entry, block and index of one topic, encrypted.
+	fixedSize = 768
+	// topicSize bounds entry, block and index of one more topic.
+	topicSize = 512
 	// deleteSize is what the deletion of an entry counts for: its key, and its
 	// share of the entries that a commit may have.
 	deleteSize = 48

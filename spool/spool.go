@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/remora-mq/remora/internal/keyring"
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 )
@@ -14,7 +15,7 @@ import (
 // Spool holds accepted messages until they are settled.
 type Spool struct {
 	opts  Options
-	db    *kv.DB
+	db    *store
 	queue *kv.Queue[operation]
 	sizes sizes
 
@@ -38,7 +39,8 @@ type Spool struct {
 	watchers map[uint64][]chan struct{}
 	fresh    []string // topics that NextTopic has not told of yet
 	topics   signal
-	left     signal // a message left its window
+	left     signal             // a message left its window
+	older    map[keyring.ID]int // entries by key, other than the current one, as they were found
 	closing  chan struct{}
 	running  sync.WaitGroup
 	stop     sync.Once
@@ -51,10 +53,12 @@ type Spool struct {
 // no message ID can be issued twice.
 //
 // Open costs a scan of the dedupe keys and the keys of dead letters and
-// receipts; not of the messages.
+// receipts; not of the messages, unless some of them lie under another key than
+// the current one. A *keyring.MissingError says that opts.Keys lacks one that is
+// needed: then nothing was changed.
 func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 	s := &Spool{
-		opts: opts.withDefaults(), db: db,
+		opts: opts.withDefaults(), db: &store{db, opts.Keys},
 		lanes: map[string]*lane{}, byID: map[uint32]*lane{},
 		settled: settledSet{ranges: map[uint64]*bitmap{}},
 		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, holds: map[uint64]*hold{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{},
@@ -65,13 +69,16 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
-	s.sizes = sizesFor(db)
+	s.sizes = sizesFor(s.db)
 	s.writer = &writer{s: s, c: newCommit(s)}
 	s.queue = kv.Attach(db, s.writer)
 	if err := s.commit(ctx, &beginEpoch{}); err != nil {
 		return nil, fmt.Errorf("open spool: begin epoch: %w", err)
 	}
 	if err := s.sweepChunks(ctx); err != nil {
+		return nil, fmt.Errorf("open spool: %w", err)
+	}
+	if err := s.renewEntries(ctx); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
 	s.running.Go(s.maintain)
