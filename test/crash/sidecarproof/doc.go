@@ -28,7 +28,8 @@
 //
 // TestPowerLossWithoutSyncs and TestRealFilesystemsLoseWhatWasNotSynced run the
 // same searches on a sidecar built with remora_nosync, and fail unless they
-// find accepted messages lost. kill -9
+// find accepted messages lost. defects_test.go does so with other defects, each
+// a text replaced by go build -overlay. kill -9
 // proves nothing about syncs, only about what is done before an answer.
 //
 // REMORA_TEST_LONG=1 runs the long form, a fraction something between (see

@@ -32,10 +32,13 @@ func TestMain(m *testing.M) {
 type program func() (string, error)
 
 var (
-	shipped    program = sync.OnceValues(func() (string, error) { return build("shipped", false) })
-	small      program = sync.OnceValues(func() (string, error) { return build("small", true) })
-	smallLossy program = sync.OnceValues(func() (string, error) { return build("lossy", true, "-tags", "remora_nosync") })
+	shipped    = built("shipped")
+	small      = built("small", smallMemtable)
+	smallLossy = built("lossy", smallMemtable, tagged("remora_nosync"))
 )
+
+// smallMemtable makes few messages rotate, flush and compact.
+var smallMemtable = replaced("internal/kv/options.go", "defaultMemTableSize = 16 << 20", "defaultMemTableSize = 1 << 20")
 
 func (p program) path(t *testing.T) string {
 	t.Helper()
@@ -46,47 +49,68 @@ func (p program) path(t *testing.T) string {
 	return path
 }
 
-func build(name string, smallMemtable bool, flags ...string) (string, error) {
+// change is how a build differs from what ships.
+type change struct {
+	file, was, is string // text that the file has once
+	tag           string
+}
+
+func replaced(file, was, is string) change { return change{file: file, was: was, is: is} }
+func tagged(tag string) change             { return change{tag: tag} }
+
+// built is the program with changes, built when it is first needed.
+func built(name string, changes ...change) program {
+	return sync.OnceValues(func() (string, error) {
+		path, err := build(name, changes)
+		if err != nil {
+			return "", fmt.Errorf("build %s: %w", name, err)
+		}
+		return path, nil
+	})
+}
+
+func build(name string, changes []change) (path string, err error) {
 	root, err := filepath.Abs("../../..")
 	if err != nil {
 		return "", err
 	}
-	if smallMemtable {
-		overlay, err := shrinkMemtable(root)
-		if err != nil {
-			return "", fmt.Errorf("build %s: %w", name, err)
+	path = filepath.Join(folder, name)
+	args := []string{"build", "-buildvcs=false", "-o", path}
+	overlay := map[string]string{}
+	for n, c := range changes {
+		if c.tag != "" {
+			args = append(args, "-tags", c.tag)
+			continue
 		}
-		flags = append(flags, "-overlay", overlay)
+		with := filepath.Join(folder, fmt.Sprintf("%s-%d.go", name, n))
+		if err := c.write(root, with); err != nil {
+			return "", err
+		}
+		overlay[filepath.Join(root, c.file)] = with
 	}
-	path := filepath.Join(folder, name)
-	cmd := exec.Command("go", append(append([]string{"build", "-buildvcs=false", "-o", path}, flags...), "./cmd/sidecar")...)
+	text, err := json.Marshal(map[string]any{"Replace": overlay})
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(path+".json", text, 0o600); err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", append(args, "-overlay", path+".json", "./cmd/sidecar")...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
+		return "", fmt.Errorf("%w\n%s", err, out)
 	}
 	return path, nil
 }
 
-// shrinkMemtable returns an overlay for go build in which the database's
-// memtables have the smallest size.
-func shrinkMemtable(root string) (overlay string, err error) {
-	name := filepath.Join(root, "internal", "kv", "options.go")
-	source, err := os.ReadFile(name)
+// write makes the changed copy of a file.
+func (c change) write(root, path string) error {
+	source, err := os.ReadFile(filepath.Join(root, c.file))
 	if err != nil {
-		return "", err
+		return err
 	}
-	was, is := []byte("defaultMemTableSize = 16 << 20"), []byte("defaultMemTableSize = 1 << 20")
-	if bytes.Count(source, was) != 1 {
-		return "", fmt.Errorf("%s does not have %q once: say how the memtable is made small now", name, was)
+	if bytes.Count(source, []byte(c.was)) != 1 {
+		return fmt.Errorf("%s does not have %q once: say how it is changed now", c.file, c.was)
 	}
-	changed := filepath.Join(folder, "options.go")
-	if err := os.WriteFile(changed, bytes.Replace(source, was, is, 1), 0o600); err != nil {
-		return "", err
-	}
-	overlay = filepath.Join(folder, "overlay.json")
-	text, err := json.Marshal(map[string]any{"Replace": map[string]string{name: changed}})
-	if err != nil {
-		return "", err
-	}
-	return overlay, os.WriteFile(overlay, text, 0o600)
+	return os.WriteFile(path, bytes.Replace(source, []byte(c.was), []byte(c.is), 1), 0o600)
 }

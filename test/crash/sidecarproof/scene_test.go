@@ -25,9 +25,14 @@ type scene struct {
 
 func newScene(t *testing.T, unreachable bool, subscriptions ...string) *scene {
 	t.Helper()
+	return newSceneOf(t, shipped, unreachable, subscriptions...)
+}
+
+func newSceneOf(t *testing.T, p program, unreachable bool, subscriptions ...string) *scene {
+	t.Helper()
 	s := &scene{t: t, fs: powerfs.Mount(t, powerfs.Options{}), answer: make(chan receipt, 1), number: numberWithKey()}
 	s.side = run(t, setup{
-		program: shipped, dir: filepath.Join(s.fs.Dir(), "data"), unreachable: unreachable, subscriptions: subscriptions,
+		program: p, dir: filepath.Join(s.fs.Dir(), "data"), unreachable: unreachable, subscriptions: subscriptions,
 	}, s.fs.Start)
 	return s
 }
