@@ -72,6 +72,9 @@ func (db *DB) await(ctx context.Context, done <-chan struct{}) error {
 }
 
 func (db *DB) closeStore(ctx context.Context) error {
+	if err := db.live.close(); err != nil {
+		return err
+	}
 	if err := closeBadger(ctx, db.badger, db.failed, db.Err); err != nil {
 		return err
 	}

@@ -68,8 +68,8 @@ func (db *DB) wakeCommitter(b *batch) {
 
 // commit takes b through its life:
 //  1. each participant writes into one transaction; an error: nothing happened.
-//  2. Badger logs it and msyncs the log; the directory is fsynced if it changed.
-//     An error from here on: unknown, because Badger keeps what it could not sync.
+//  2. Badger logs it; the log is synced, and the directory if it changed. An
+//     error from here on: unknown, because Badger keeps what it could not sync.
 //  3. each participant learns of it,
 //  4. and only then those who wait.
 //
@@ -87,7 +87,7 @@ func (db *DB) commit(b *batch) {
 		return
 	}
 	started := time.Now()
-	if err := db.sync(txn); err != nil {
+	if err := db.sync(txn, tx.bytes > 0); err != nil {
 		return
 	}
 	stats := CommitStats{Ops: b.ops, Bytes: tx.bytes, Duration: time.Since(started)}
@@ -114,17 +114,20 @@ func (db *DB) seal(tx *Tx) error {
 // sync makes txn durable. The gate keeps new readers out until it is known
 // whether it is: Badger shows a commit as soon as it has ended, also one whose
 // sync failed (txn.go, commitAndSend calls doneCommit in any case).
-func (db *DB) sync(txn *badger.Txn) error {
+func (db *DB) sync(txn *badger.Txn, wrote bool) error {
 	db.gate.Lock()
 	defer db.gate.Unlock()
 	err := db.commitTxn(txn)
+	if err == nil && wrote && syncWrites {
+		err = db.live.sync()
+	}
 	if err == nil {
 		err = db.dir.syncIfChanged()
 	}
 	if err != nil {
 		db.fence(fmt.Errorf("commit: %w", err))
 	}
-	// A failed sync of the value log, or of a flush, is only logged by Badger
-	// (value.go:834, db.go:1162): the logger has fenced before Commit returned.
+	// A flush that failed is only logged by Badger (db.go:1162): the logger has
+	// fenced before.
 	return db.Err()
 }

@@ -3,7 +3,7 @@
 // # Promise
 //
 // When [Queue.Commit] returns nil, everything its operation wrote is on stable
-// storage: Badger's write-ahead log was msynced, and the directory was fsynced
+// storage: Badger's write-ahead log was synced (livelog.go), and the directory
 // if an entry in it had changed. Operations that wait at the same time share
 // one Badger transaction and one sync (group commit). A read never shows what
 // is not yet durable: it waits for the commit that is being synced, as Badger's

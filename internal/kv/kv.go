@@ -25,6 +25,7 @@ type DB struct {
 	noted      string // the note that was found
 	keeper     *keeper
 	nextLog    *nextLog // the committer's
+	live       *liveLog // the committer's
 	maxEntries int      // of one batch
 
 	// commitTxn is a seam for tests: it commits and syncs one transaction.

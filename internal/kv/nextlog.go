@@ -80,7 +80,7 @@ func allocate(f *os.File, size int64) error {
 }
 
 func (n *nextLog) prepare() error {
-	path := filepath.Join(n.dir.path, fmt.Sprintf("%05d.mem", n.id)) // as db.go mtFilePath
+	path := filepath.Join(n.dir.path, logName(n.id))
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err

@@ -132,7 +132,14 @@ func (db *DB) settle() error {
 	if err := db.dir.restrict(); err != nil {
 		db.log.Warn("cannot make the database's files private", "dir", db.dir.path, "error", err)
 	}
+	if err := db.dir.syncLogs(); err != nil {
+		return err
+	}
 	if err := db.dir.syncIfChanged(); err != nil {
+		return err
+	}
+	var err error
+	if db.live, err = openLiveLog(db.dir); err != nil {
 		return err
 	}
 	if err := db.openEpoch(); err != nil {

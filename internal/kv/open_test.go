@@ -229,7 +229,7 @@ func TestBadgerOptions(t *testing.T) {
 	for _, size := range []int64{1 << 20, 16 << 20, 64 << 20} {
 		o := Options{Dir: "x", MemTableSize: size, Magic: 3}.withDefaults()
 		b := o.badgerOptions(nil)
-		if b.SyncWrites != syncWrites || b.DetectConflicts || b.NumVersionsToKeep != 1 || b.Compression != options.None ||
+		if b.DetectConflicts || b.NumVersionsToKeep != 1 || b.Compression != options.None ||
 			b.ChecksumVerificationMode != options.NoVerification || b.BypassLockGuard || b.ExternalMagicVersion != 3 {
 			t.Errorf("%+v", b)
 		}

@@ -53,7 +53,7 @@ const (
 	// maxValueThreshold); a value below the threshold stays in the LSM.
 	maxInline = 1 << 20
 	// valueLogSize is the smallest that Badger takes (db.go, checkAndSetOptions).
-	// Nothing is written to the value log, but each commit msyncs its mapping.
+	// Nothing is written to the value log.
 	valueLogSize = 1 << 20
 	// Badger refuses a transaction of maxBatch or more (db.go:146, txn.go:339).
 	maxBatchPercent = 15
@@ -105,11 +105,11 @@ func (o Options) maxBatchEntries() int { return int(o.maxBatchBytes()) / skl.Max
 func (o Options) inlineLimit() int64 { return min(maxInline, o.maxBatchBytes()) }
 
 // badgerOptions are explained in docs/adr and below. Everything stays inline,
-// so that one msync of one file makes a commit durable.
+// so that one sync of one file makes a commit durable.
 func (o Options) badgerOptions(log badger.Logger) badger.Options {
 	b := badger.DefaultOptions(o.Dir)
 	b.Logger = log
-	b.SyncWrites = syncWrites
+	b.SyncWrites = false // the committer syncs: see liveLog
 	b.MemTableSize = o.MemTableSize
 	b.NumMemtables = 3
 	b.NumCompactors = 2

@@ -34,44 +34,95 @@ func (a *answers) outcome() outcome {
 	return listen(strings.NewReader(text[:strings.LastIndexByte(text, '\n')+1]))
 }
 
-// TestAPowerLossIsNoDamage takes states of a writer that rotates its log, torn
-// pages included: all it answered is in each, and no damage is reported.
-func TestAPowerLossIsNoDamage(t *testing.T) {
-	program := build(t, "")
+// cuts is what a run of the writer showed whose power went at many operations.
+type cuts struct {
+	points, lossy, states int // lossy: points at which something was lost or blamed
+	ops, logs             int
+}
+
+// cutPower runs a writer that rotates its log, and takes states, torn pages
+// included, at the operations that at picks. since counts the operations from
+// the creation of the newest log.
+func cutPower(t *testing.T, program string, at func(since int) bool) (c cuts) {
+	t.Helper()
 	fs := powerfs.Mount(t, powerfs.Options{})
 	fs.HoldAt(1)
 	var said answers
 	cmd := exec.Command(program, filepath.Join(fs.Dir(), "db"), "1", "240") // three rotations and more
 	cmd.Stdout, cmd.Stderr = &said, t.Output()
 	fs.Start(cmd)
-	rng, one, states := rand.New(rand.NewPCG(4, 4)), testscale.Between(60, 2), 0
-	for !said.outcome().done {
+	for since := 0; !said.outcome().done; since++ {
 		select {
 		case held := <-fs.Held():
-			if rng.IntN(one) == 0 {
+			if held.Held.Kind == "create" && strings.HasSuffix(held.Held.Path, ".mem") {
+				since = 0
+				c.logs++
+			}
+			if at(since) {
 				accepted := said.outcome().accepted // before: an operation that was resumed may end only now
-				for i, dir := range fs.Survive(survivors(held)...) {
-					states++
-					if lost := check(t, dir, accepted); lost > 0 {
-						t.Errorf("operation %d (%s %s), %s: %d lost or blamed", held.Ops, held.Held.Kind, held.Held.Path, survivors(held)[i], lost)
-					}
-					if err := os.RemoveAll(dir); err != nil {
-						t.Error(err)
-					}
-				}
+				c.point(t, fs, held, accepted)
 			}
 			fs.Resume(1)
 		case <-time.After(time.Second): // it may be done
+			since--
 		}
 	}
-	logs := 0
-	for _, op := range fs.History() {
-		if op.Kind == "create" && strings.HasSuffix(op.Path, ".mem") {
-			logs++
+	c.ops = fs.Ops()
+	return c
+}
+
+// point takes the states that a power loss at the held operation may leave.
+func (c *cuts) point(t *testing.T, fs *powerfs.FS, held disk.Event, accepted []int) {
+	t.Helper()
+	c.points++
+	before := c.lossy
+	for i, dir := range fs.Survive(survivors(held)...) {
+		c.states++
+		if lost := check(t, dir, accepted); lost > 0 {
+			c.lossy = before + 1
+			t.Logf("operation %d (%s %s), %s: %d lost or blamed", held.Ops, held.Held.Kind, held.Held.Path, survivors(held)[i], lost)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
 		}
 	}
-	if t.Logf("%d states, %d operations, %d logs", states, fs.Ops(), logs); states < 20 || logs < 4 {
+}
+
+// TestAPowerLossIsNoDamage takes states of a writer that rotates its log: all
+// it answered is in each, and no damage is reported.
+func TestAPowerLossIsNoDamage(t *testing.T) {
+	rng, one := rand.New(rand.NewPCG(4, 4)), testscale.Between(60, 2)
+	c := cutPower(t, build(t, ""), func(int) bool { return rng.IntN(one) == 0 })
+	if c.lossy > 0 {
+		t.Errorf("%d of %d points lost something", c.lossy, c.points)
+	}
+	if t.Logf("%+v", c); c.states < 20 || c.logs < 4 {
 		t.Errorf("too few prove nothing")
+	}
+}
+
+// rotation is how many operations after the creation of a log still belong to
+// it: the first commits into it, the flush of the one before, its removal.
+const rotation = 20
+
+// TestPowerLossAroundARotation cuts at each operation after the creation of a
+// log, while the one before is flushed and removed.
+func TestPowerLossAroundARotation(t *testing.T) {
+	c := cutPower(t, build(t, ""), func(since int) bool { return since <= rotation })
+	if c.lossy > 0 {
+		t.Errorf("%d of %d points lost something", c.lossy, c.points)
+	}
+	if t.Logf("%+v", c); c.points < 50 || c.logs < 4 {
+		t.Errorf("too few prove nothing")
+	}
+}
+
+// TestWithoutTheSyncARotationLoses is the same with a writer that answers
+// before its log is synced.
+func TestWithoutTheSyncARotationLoses(t *testing.T) {
+	c := cutPower(t, build(t, "remora_nosync"), func(since int) bool { return since == rotation })
+	if t.Logf("%+v", c); c.lossy == 0 {
+		t.Errorf("nothing was lost: the same cuts prove nothing about the sync")
 	}
 }
 
