@@ -58,10 +58,10 @@ func damaged(t *testing.T) (root string) {
 func flipLog(t *testing.T, dir string) {
 	t.Helper()
 	logs, err := filepath.Glob(filepath.Join(dir, "*.mem"))
-	if err != nil || len(logs) != 1 {
+	if err != nil || len(logs) == 0 {
 		t.Fatal(logs, err)
 	}
-	data, err := os.ReadFile(logs[0])
+	data, err := os.ReadFile(logs[0]) // what follows is prepared, and empty
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,9 +47,9 @@ func (s *scene) failed(r receipt) {
 	if s.fate.id = r.ID; !r.accepted() && (r.Code != "spool-read-only" || r.Stored != "unknown") {
 		s.t.Errorf("the message was answered %+v, want 503 spool-read-only that does not know", r)
 	}
-	// What was accepted may have been the last operation: then another finds it.
+	// It may have been accepted just before that sync: then a repeat meets it.
 	for range 100 {
-		if _, err := s.side.publish(smallSizes.message(s.number + 1)); err != nil {
+		if _, err := s.side.publish(s.message()); err != nil {
 			break
 		}
 	}
