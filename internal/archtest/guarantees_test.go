@@ -20,18 +20,20 @@ type proof struct{ folder, test string }
 
 var proofForm = regexp.MustCompile("`([a-z0-9_/]+)\\.((?:Test|Fuzz)\\w+)(?:/[^`]*)?`")
 
-// TestGuaranteesAreProved checks that each line of docs/guarantees.md names a
+// TestGuaranteesAreProved checks that each line of the pages below names a
 // test, and that each named test exists.
 func TestGuaranteesAreProved(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(root, "docs", "guarantees.md"))
-	if err != nil {
-		t.Fatal(err)
+	for _, page := range []string{"docs/guarantees.md", "docs/reliability.md"} {
+		text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(page)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		owed := guarantees(string(text))
+		if len(owed) < 20 {
+			t.Fatalf("%s: only %d lines were found, the check would prove nothing", page, len(owed))
+		}
+		requireNone(t, unproved(page, owed, func(p proof) bool { return exists(t, p) }))
 	}
-	owed := guarantees(string(text))
-	if len(owed) < 20 {
-		t.Fatalf("only %d guarantees were found, the check would prove nothing", len(owed))
-	}
-	requireNone(t, unproved(owed, func(p proof) bool { return exists(t, p) }))
 }
 
 func exists(t *testing.T, p proof) bool {
@@ -71,16 +73,16 @@ func proofs(cell string) []proof {
 	return found
 }
 
-func unproved(owed []guarantee, exists func(proof) bool) []string {
+func unproved(page string, owed []guarantee, exists func(proof) bool) []string {
 	var wrong []string
 	for _, g := range owed {
 		if len(g.proofs) == 0 {
-			wrong = append(wrong, fmt.Sprintf("docs/guarantees.md: %q names no test", g.owed))
+			wrong = append(wrong, fmt.Sprintf("%s: %q names no test", page, g.owed))
 		}
 		for _, p := range g.proofs {
 			if !exists(p) {
-				wrong = append(wrong, fmt.Sprintf("docs/guarantees.md: %q is to be proved by %s.%s, which does not exist",
-					g.owed, p.folder, p.test))
+				wrong = append(wrong, fmt.Sprintf("%s: %q is to be proved by %s.%s, which does not exist",
+					page, g.owed, p.folder, p.test))
 			}
 		}
 	}
@@ -91,7 +93,7 @@ func TestRuleSeesUnprovedGuarantees(t *testing.T) {
 	text := "| owed | proved by |\n|---|---|\n" +
 		"| kept | `spool.TestKept` `spool.TestKept/row` |\n| half kept | `spool.TestKept` `spool.TestGone` |\n| not kept | later |\n" +
 		"\n| not | a promise |\n|---|---|\n| x | y |\n"
-	got := unproved(guarantees(text), func(p proof) bool { return p == proof{"spool", "TestKept"} })
+	got := unproved("page", guarantees(text), func(p proof) bool { return p == proof{"spool", "TestKept"} })
 	if len(got) != 2 || !strings.Contains(got[0], "spool.TestGone, which does not exist") || !strings.Contains(got[1], `"not kept" names no test`) {
 		t.Errorf("found %q, want the missing test and the line without one", got)
 	}
