@@ -84,10 +84,13 @@ func lockedBy(f *os.File) error {
 	return fmt.Errorf("%w: %s is held by another process; stop it or choose another directory", ErrLocked, dir)
 }
 
+// writePID overwrites what is there, which needs no room on the volume. A full
+// one leaves a new file empty: then nobody is named, and the lock is held all the
+// same.
 func writePID(f *os.File) error {
-	if err := f.Truncate(0); err != nil {
-		return err
+	_, err := f.WriteAt(fmt.Appendf(nil, "%-10d\n", os.Getpid()), 0)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return nil
 	}
-	_, err := f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
 	return err
 }

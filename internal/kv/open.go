@@ -35,6 +35,9 @@ func open(ctx context.Context, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := dir.beforeOpen(ctx, opts.BeforeOpen); err != nil {
+		return nil, errors.Join(err, dir.close())
+	}
 	db := newDB(opts, dir)
 	if err := db.start(ctx); err != nil {
 		return nil, errors.Join(err, db.dir.close())
@@ -55,6 +58,18 @@ func openDirectory(ctx context.Context, opts Options) (*directory, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return &directory{path: opts.Dir, file: file, lock: lock}, nil
+}
+
+// beforeOpen lets the owner wait while the directory is locked.
+func (d *directory) beforeOpen(ctx context.Context, hook func(context.Context) (bool, error)) error {
+	if hook == nil {
+		return nil
+	}
+	starved, err := hook(ctx)
+	if err == nil && starved {
+		err = d.endStart()
+	}
+	return err
 }
 
 // start brings Badger up and starts the committer.

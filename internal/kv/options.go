@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -38,6 +39,11 @@ type Options struct {
 	MaxCommit int
 	// Magic is the format number of the directory's owner.
 	Magic uint16
+	// BeforeOpen is called with the directory locked and before anything in it is
+	// read or written; an error ends Open. It may wait until the volume has room.
+	// starved says that starts which died did so of a full volume, and not of what
+	// they read: they are not counted. nil: not called.
+	BeforeOpen func(ctx context.Context) (starved bool, err error)
 	// OnCommit is called on the committer's goroutine after each sync and
 	// before its waiters are answered; nil: not called. It must not block.
 	OnCommit func(CommitStats)

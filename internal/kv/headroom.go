@@ -1,0 +1,20 @@
+package kv
+
+// Headroom is the free space, in bytes, that a database may take after the last
+// message was accepted: for the flush of what is in memory, the compactions that
+// are under way or follow, the deletions and receipts of a drain, and for
+// opening it again. Its logs have their blocks already (nextlog.go). Below it a
+// volume must not be given more, because Badger meets a full disk in a mapping,
+// which ends the process.
+//
+// docs/adr/0009 has the measurements: at most 4.5 memtables and 96 MiB. Zero is the
+// default size of a memtable.
+func Headroom(memTableSize int64) int64 {
+	o := Options{MemTableSize: memTableSize}.withDefaults()
+	return 4*o.MemTableSize + 128<<20
+}
+
+// LogRoom is what the log in use and the prepared one take on the volume.
+func LogRoom(memTableSize int64) int64 {
+	return 2 * Options{MemTableSize: memTableSize}.withDefaults().logRoom()
+}
