@@ -46,6 +46,9 @@ type DB struct {
 	wake       chan struct{} // capacity 1: something may be ready
 	idle       chan struct{} // closed when the committer has ended
 
+	fill   *Queue[filling]
+	giving sync.Mutex // held by the one GiveBack that runs
+
 	gate       sync.RWMutex
 	readsEnded bool // guarded by gate
 	readers    sync.WaitGroup
@@ -74,6 +77,7 @@ func newDB(opts Options, dir *directory) *DB {
 		idle:       make(chan struct{}),
 	}
 	db.commitTxn = commitTxn
+	db.fill = Attach(db, filler{})
 	return db
 }
 

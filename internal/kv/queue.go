@@ -53,7 +53,9 @@ func Attach[T any](db *DB, p Participant[T]) *Queue[T] {
 // ErrUnknown (with ErrFenced, or with the context's error when the caller gave
 // up waiting): op may be durable, and may still be in use by the participant.
 // A crash before Commit returns leaves all of op or nothing of it.
-func (q *Queue[T]) Commit(ctx context.Context, op T, size int) error {
+func (q *Queue[T]) Commit(ctx context.Context, op T, size int) error { return q.durable(ctx, op, size) }
+
+func (q *Queue[T]) durable(ctx context.Context, op T, size int) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}

@@ -120,7 +120,7 @@ func (r *reader) Scan(s Scan, fn func(key, value []byte) (more bool, err error))
 		if err := r.db.unreadable(); err != nil {
 			return err
 		}
-		if bytes.Equal(it.Item().Key(), sealKey) {
+		if key := it.Item().Key(); bytes.Equal(key, sealKey) || bytes.Equal(key, fillKey) {
 			continue
 		}
 		more, err := s.visit(it.Item(), guarded)
