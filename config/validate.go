@@ -118,6 +118,12 @@ func (c *Config) spool(p *Problems) {
 		p.addf("spool.dir", "there is no directory")
 	}
 	p.atLeast("spool.limit", s.Limit, MiB)
+	if _, err := s.Share(); err != nil {
+		p.addf("spool.topic_share", "%v", err)
+	}
+	if _, _, err := s.ReserveSize(); err != nil {
+		p.addf("spool.reserve", "%v", err)
+	}
 	p.within("spool.max_message", s.MaxMessage, Size(1), 4032*KiB)
 	p.within("spool.max_batch.messages", s.MaxBatch.Messages, 1, 10_000)
 	p.within("spool.max_batch.bytes", s.MaxBatch.Bytes, KiB, 256*MiB)
