@@ -16,7 +16,7 @@ import (
 // nothing; its receipt is the first one's, as it stands now, with Duplicate set.
 //
 // Errors: a *DraftError for ErrKeyReused and ErrKeySettled; ErrFull,
-// ErrTooManyTopics, ErrTooLarge, ErrClosed, ErrReadOnly: nothing was stored. ErrUnknown: it
+// ErrTopicFull, ErrDiskLow, ErrTooManyTopics, ErrTooLarge, ErrClosed, ErrReadOnly: nothing was stored. ErrUnknown: it
 // may be; a retry under the same key decides.
 func (s *Spool) Append(ctx context.Context, drafts []Draft) ([]message.Receipt, error) {
 	if s.closed() {
@@ -101,23 +101,6 @@ func (s *Spool) storeApart(n *newMessage) {
 	n.size = heldSize(n.payload.rec)
 }
 
-// admit refuses what goes over the high-water mark. What is stored already needs
-// no room: its caller has to hear of it.
-func (s *Spool) admit(op *appendMessages) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	size := int64(0)
-	for _, n := range op.added {
-		if _, known := s.keys.refs[n.key]; !known {
-			size += int64(n.size)
-		}
-	}
-	if size > 0 && s.held+size > s.opts.Limit {
-		return fmt.Errorf("%w: %d of %d bytes are held; raise spool.limit, or wait until the broker has taken some", ErrFull, s.held, s.opts.Limit)
-	}
-	return nil
-}
-
 // appendMessages accepts the messages of one Append.
 type appendMessages struct {
 	added []*newMessage
@@ -168,6 +151,11 @@ func (n *newMessage) claim(c *commit) bool {
 
 // check finds what makes the whole unit impossible, before anything is changed.
 func (op *appendMessages) check(c *commit) error {
+	if size := c.s.sizeOfNew(op); size > 0 { // since admit the volume may have been filled
+		if err := c.s.opts.Space.Refuse(size); err != nil {
+			return err
+		}
+	}
 	unknown, own := map[string]bool{}, map[keyHash]uint64{}
 	for i, n := range op.added {
 		if c.s.lanes[n.msg.Topic] == nil {

@@ -10,6 +10,10 @@ import (
 var (
 	// ErrFull: the high-water mark is reached; retry when the broker has taken some.
 	ErrFull = errors.New("spool is full")
+	// ErrTopicFull: the topic holds its share; retry when the broker has taken some of it.
+	ErrTopicFull = errors.New("topic holds its share of the spool")
+	// ErrDiskLow: the volume has less than the reserve; retry when it has more.
+	ErrDiskLow = errors.New("volume is low on space")
 	// ErrTooManyTopics: the limit of topics is reached.
 	ErrTooManyTopics = errors.New("too many topics")
 	// ErrTooLarge: the unit does not fit into one commit; send it in parts.
@@ -47,3 +51,14 @@ type DraftError struct {
 
 func (e *DraftError) Error() string { return fmt.Sprintf("message %d: %v", e.Index, e.Err) }
 func (e *DraftError) Unwrap() error { return e.Err }
+
+// TopicFullError says which topic of an Append holds its share.
+type TopicFullError struct {
+	Topic       string
+	Held, Share int64 // bytes
+}
+
+func (e *TopicFullError) Error() string {
+	return fmt.Sprintf("%v: %s holds %d of %d bytes; raise spool.topic_share, or wait until the broker has taken some", ErrTopicFull, e.Topic, e.Held, e.Share)
+}
+func (e *TopicFullError) Unwrap() error { return ErrTopicFull }

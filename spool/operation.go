@@ -1,6 +1,10 @@
 package spool
 
-import "github.com/remora-mq/remora/internal/kv"
+import (
+	"slices"
+
+	"github.com/remora-mq/remora/internal/kv"
+)
 
 // operation is one change of the durable state. size is an upper bound in bytes
 // of what it makes the commit write: more than that would fence the database.
@@ -28,6 +32,9 @@ var _ kv.Participant[operation] = (*writer)(nil)
 func (w *writer) Write(tx *kv.Tx, ops []operation) error {
 	c := w.c
 	c.begin(tx)
+	if slices.ContainsFunc(ops, accepts) {
+		w.s.opts.Space.Look()
+	}
 	w.s.mu.Lock()
 	for _, op := range ops {
 		op.apply(c)
@@ -35,10 +42,20 @@ func (w *writer) Write(tx *kv.Tx, ops []operation) error {
 	c.seal()
 	w.s.mu.Unlock()
 	c.write()
+	w.s.opts.Space.Wrote(c.bytes)
 	if w.wrote != nil {
 		w.wrote(ops, c)
 	}
 	return nil
+}
+
+// accepts reports whether op stores messages, or parts of them.
+func accepts(op operation) bool {
+	switch op.(type) {
+	case *appendMessages, *chunkWrite:
+		return true
+	}
+	return false
 }
 
 // Synced lets the effects be seen.

@@ -12,8 +12,12 @@ type Options struct {
 	// Dir holds the identity file; the database may lie in it or below it.
 	Dir string
 	// Limit is the high-water mark: bytes of held messages above which Append
-	// answers ErrFull. Default 1 GiB.
+	// answers ErrFull, until they are at 90 % of it. Default 1 GiB.
 	Limit int64
+	// TopicShare is the part of Limit that one topic may hold. Default 1, all.
+	TopicShare float64
+	// Space watches the volume. nil: it has room.
+	Space Space
 	// MaxTopics bounds how many topics may ever appear. Default 10,000.
 	MaxTopics int
 	// Receipts are kept for ReceiptsKeep (default 24 h), at most ReceiptsMax of
@@ -41,6 +45,7 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	setDefault(&o.Limit, 1<<30)
+	setDefault(&o.TopicShare, 1)
 	setDefault(&o.MaxTopics, 10_000)
 	setDefault(&o.ReceiptsKeep, 24*time.Hour)
 	setDefault(&o.ReceiptsMax, 1_000_000)
@@ -48,6 +53,9 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.DedupeLimit, 64<<20)
 	setDefault(&o.Window, 16<<20)
 	setDefault(&o.LeaseFor, 5*time.Minute)
+	if o.Space == nil {
+		o.Space = unbounded{}
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -57,7 +65,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-func setDefault[T int | int64 | time.Duration](v *T, def T) {
+func setDefault[T int | int64 | float64 | time.Duration](v *T, def T) {
 	if *v == 0 {
 		*v = def
 	}

@@ -34,6 +34,7 @@ type Spool struct {
 	keys     keyIndex
 	receipts receiptIndex
 	held     int64 // bytes of held messages, over all lanes
+	full     bool  // the high-water mark was reached, and the low one not since
 	windows  int64 // bytes of all windows
 	leases   uint64
 	watchers map[uint64][]chan struct{}

@@ -1,0 +1,99 @@
+package spool
+
+import "fmt"
+
+// Space watches the volume that the spool lies on. Its methods do not block on
+// anything but the file system's own counters.
+type Space interface {
+	// Look asks the volume anew. The committer calls it before each commit that
+	// accepts messages.
+	Look()
+	// Refuse returns ErrDiskLow or ErrFull, wrapped with what an operator has to
+	// know, when the volume or the directory has no room for more bytes of
+	// messages; nil: they may come. It is called with the spool's lock held.
+	Refuse(bytes int64) error
+	// Wrote tells how many bytes a commit has written.
+	Wrote(bytes int)
+}
+
+type unbounded struct{}
+
+func (unbounded) Look()              {}
+func (unbounded) Refuse(int64) error { return nil }
+func (unbounded) Wrote(int)          {}
+
+// lowWater is the part of the limit down to which a full spool has to go before
+// it takes messages again. Else it would take one for each that leaves.
+const lowWater = 0.9
+
+// admit refuses what the spool has no room for. What is stored already needs no
+// room: its caller has to hear of it.
+func (s *Spool) admit(op *appendMessages) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	size := s.sizeOfNew(op)
+	if size == 0 {
+		return nil
+	}
+	if err := s.opts.Space.Refuse(size); err != nil {
+		return err
+	}
+	if err := s.refuseFull(size); err != nil {
+		return err
+	}
+	return s.refuseTopics(op)
+}
+
+// sizeOfNew is how many bytes of op are not known by their dedupe key. s.mu is held.
+func (s *Spool) sizeOfNew(op *appendMessages) (size int64) {
+	for _, n := range op.added {
+		if _, known := s.keys.refs[n.key]; !known {
+			size += int64(n.size)
+		}
+	}
+	return size
+}
+
+// refuseFull holds the high-water mark, and the low one after it was reached. A
+// message that would fit, were it smaller, does not close the spool for others.
+func (s *Spool) refuseFull(size int64) error {
+	low := int64(lowWater * float64(s.opts.Limit))
+	s.full = s.full && s.held > low
+	over := s.held+size > s.opts.Limit
+	if !s.full && !over {
+		return nil
+	}
+	s.full = s.held > low
+	return fmt.Errorf("%w: %d of %d bytes are held; raise spool.limit, or wait until the broker has taken some", ErrFull, s.held, s.opts.Limit)
+}
+
+// refuseTopics holds each topic of op to its share.
+func (s *Spool) refuseTopics(op *appendMessages) error {
+	if s.opts.TopicShare >= 1 {
+		return nil
+	}
+	share := int64(s.opts.TopicShare * float64(s.opts.Limit))
+	sizes := map[string]int64{}
+	for _, n := range op.added {
+		if _, known := s.keys.refs[n.key]; known {
+			continue
+		}
+		topic := n.msg.Topic
+		sizes[topic] += int64(n.size)
+		held := int64(0)
+		if l := s.lanes[topic]; l != nil {
+			held = int64(l.counts.bytes)
+		}
+		if held+sizes[topic] > share {
+			return &TopicFullError{Topic: topic, Held: held, Share: share}
+		}
+	}
+	return nil
+}
+
+// Full reports whether messages are refused because of what is held.
+func (s *Spool) Full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.full && s.held > int64(lowWater*float64(s.opts.Limit))
+}
