@@ -87,7 +87,10 @@ func (a *api) getStatus(w http.ResponseWriter, _ *http.Request) {
 // getLedger answers GET /v1/ledger.
 func (a *api) getLedger(w http.ResponseWriter, r *http.Request) {
 	ledger, err := a.Ledger(r.Context())
+	refused, ok := errors.AsType[*problem.Problem](err)
 	switch {
+	case ok:
+		writeProblem(w, refused)
 	case err == nil:
 		writeJSON(w, http.StatusOK, ledger)
 	case errors.Is(err, spool.ErrClosed), errors.Is(err, context.Canceled):

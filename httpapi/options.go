@@ -58,8 +58,9 @@ type Options struct {
 	Survives string
 
 	// RetryAfter tells how long the spool needs to have room again, from the
-	// measured drain. nil, or an answer of 0: unknown, 30 s.
-	RetryAfter func() time.Duration
+	// measured drain: for a problem's code (spool-full, topic-full, disk-low) and
+	// the topic that is full. nil, or an answer of 0: unknown, 30 s.
+	RetryAfter func(code, topic string) time.Duration
 	// Status tells what GET /v1/status cannot know by itself. nil: nothing.
 	Status func(context.Context) Status
 	// Log receives what an operator has to know; requests are not logged.
@@ -81,7 +82,7 @@ func (o Options) withDefaults() Options {
 	o.MaxWait = cmp.Or(max(o.MaxWait, 0), 60*time.Second)
 	o.Survives = cmp.Or(o.Survives, "process")
 	if o.RetryAfter == nil {
-		o.RetryAfter = func() time.Duration { return 0 }
+		o.RetryAfter = func(string, string) time.Duration { return 0 }
 	}
 	if o.Status == nil {
 		o.Status = func(context.Context) Status { return Status{} }

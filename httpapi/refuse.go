@@ -20,6 +20,8 @@ var spoolProblems = []struct {
 }{
 	{spool.ErrReadOnly, problem.SpoolReadOnly, "an earlier sync failed; the spool takes nothing more until the sidecar is restarted"},
 	{spool.ErrFull, problem.SpoolFull, "the spool has reached its high-water mark"},
+	{spool.ErrTopicFull, problem.TopicFull, "the topic holds as much as one may (spool.topic_share)"},
+	{spool.ErrDiskLow, problem.DiskLow, "the volume has less free space than has to stay free (spool.reserve)"},
 	{spool.ErrTooLarge, problem.BatchTooLarge, "the messages do not fit into one commit of the spool; send them in several batches"},
 	{spool.ErrTooManyTopics, problem.TooManyTopics, "the limit of topics is reached (topics.max)"},
 	{spool.ErrClosed, problem.Draining, "the spool is closing"},
@@ -74,7 +76,7 @@ func (s *Server) refuse(err error) response {
 		s.opts.Log.Error("request failed", "error", err.Error())
 	}
 	if p.RetryAfter == 0 && p.Status == 503 {
-		p.RetryAfter = s.retryAfter(p.Code)
+		p.RetryAfter = s.retryAfter(p.Code, fullTopic(err))
 	}
 	res := response{status: p.Status, contentType: problem.ContentType, body: p.JSON()}
 	if p.RetryAfter > 0 {
@@ -89,17 +91,25 @@ func (s *Server) refuse(err error) response {
 	return res
 }
 
+// fullTopic is the topic that is full, if that is why.
+func fullTopic(err error) string {
+	if full, ok := errors.AsType[*spool.TopicFullError](err); ok {
+		return full.Topic
+	}
+	return ""
+}
+
 // retryAfter is 1 to 60 s, jittered by half, so that clients refused together
 // do not come back together.
-func (s *Server) retryAfter(code string) time.Duration {
+func (s *Server) retryAfter(code, topic string) time.Duration {
 	wait := 30 * time.Second
 	switch code {
 	case problem.Busy:
 		wait = 2 * time.Second // as long as a few requests take
-	case problem.Draining:
+	case problem.Draining, problem.Starting:
 		wait = 5 * time.Second // as long as a restart takes
-	case problem.SpoolFull, problem.TopicFull:
-		if measured := s.opts.RetryAfter(); measured > 0 {
+	case problem.SpoolFull, problem.TopicFull, problem.DiskLow:
+		if measured := s.opts.RetryAfter(code, topic); measured > 0 {
 			wait = min(measured, time.Minute)
 		}
 	}

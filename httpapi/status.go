@@ -4,6 +4,8 @@ import "time"
 
 // Status is what GET /v1/status tells beyond the listener's own options.
 type Status struct {
+	// Starting: the spool is not open yet.
+	Starting bool
 	// ReadOnly: a sync failed, the spool takes nothing more.
 	ReadOnly bool
 	// Degraded names what is wrong while accepts go on, in words of the glossary.
@@ -59,6 +61,8 @@ func (s *Server) state(now Status) string {
 		return "draining"
 	case now.ReadOnly:
 		return "read_only"
+	case now.Starting:
+		return "starting"
 	}
 	return "accepting"
 }

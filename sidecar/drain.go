@@ -4,46 +4,103 @@ import (
 	"sync"
 	"time"
 
+	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/spool"
 )
 
 // drainMeter tells a refused application when there is room again, from how
-// fast the spool has emptied. Its methods may be called from any goroutine.
+// fast the spool, or its topic, has emptied. Its methods may be called from any
+// goroutine.
 type drainMeter struct {
-	mu      sync.Mutex
-	at      time.Time
-	settled uint64  // messages, then
-	rate    float64 // messages a second, of the last few seconds
-	excess  float64 // messages above the low-water mark, at their mean size
+	mu     sync.Mutex
+	at     time.Time
+	all    emptying
+	topics map[string]*emptying // those that are near their share
+	share  float64              // bytes that a topic may hold
+	excess float64              // bytes above the low-water mark
+	lack   float64              // bytes of free space that are missing
 }
 
 // lowWater is the part of the limit down to which a full spool has to go before
 // it makes sense to send again.
 const lowWater = 0.9
 
-// observe is called about once a second with the ledger's totals.
-func (d *drainMeter) observe(now time.Time, total spool.Counts, limit uint64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	held := total.InSpool.Held()
-	settled := total.Accepted - held
-	if took := now.Sub(d.at).Seconds(); !d.at.IsZero() && took > 0 {
-		d.rate += (float64(settled-d.settled)/took - d.rate) / 5
-	}
-	d.at, d.settled, d.excess = now, settled, 0
-	if total.Bytes > 0 {
-		over := float64(total.Bytes) - lowWater*float64(limit)
-		d.excess = max(over, 0) * float64(held) / float64(total.Bytes)
-	}
+// emptying is how fast messages leave.
+type emptying struct {
+	settled uint64 // messages, when observed
+	held    float64
+	rate    float64 // bytes a second, of the last few seconds
 }
 
-// untilRoom estimates the time; 0 is unknown.
-func (d *drainMeter) untilRoom() time.Duration {
+// levels are the marks of the moment, in bytes.
+type levels struct {
+	share  float64 // of a topic
+	excess float64
+	lack   float64
+}
+
+// observe is called about once a second with the ledger.
+func (d *drainMeter) observe(now time.Time, led spool.Ledger, l levels) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	const stalled = 0.01 // messages a second: no estimate is worth more than "unknown"
-	if d.rate < stalled {
+	took := 0.0
+	if !d.at.IsZero() {
+		took = now.Sub(d.at).Seconds()
+	}
+	d.at, d.share, d.excess, d.lack = now, l.share, l.excess, l.lack
+	d.all.observe(took, led.Total)
+	near := make(map[string]*emptying)
+	for topic, counts := range led.Topics {
+		if float64(counts.Bytes) < lowWater*l.share {
+			continue
+		}
+		e, known := d.topics[topic]
+		if !known {
+			e = &emptying{settled: settledOf(counts)}
+		}
+		e.observe(took, counts)
+		near[topic] = e
+	}
+	d.topics = near
+}
+
+func settledOf(c spool.Counts) uint64 { return c.Accepted - c.InSpool.Held() }
+
+// observe takes what was held to be of mean size.
+func (e *emptying) observe(took float64, c spool.Counts) {
+	settled, size := settledOf(c), 0.0
+	if held := c.InSpool.Held(); held > 0 {
+		size = float64(c.Bytes) / float64(held)
+	}
+	if took > 0 {
+		e.rate += (float64(settled-e.settled)*size/took - e.rate) / 5
+	}
+	e.settled, e.held = settled, float64(c.Bytes)
+}
+
+// until estimates when bytes have left; 0 is unknown.
+func (e *emptying) until(bytes float64) time.Duration {
+	const stalled = 1.0 // bytes a second: no estimate is worth more than "unknown"
+	if e.rate < stalled || bytes > e.held {
 		return 0
 	}
-	return max(time.Duration(min(d.excess/d.rate, 3600)*float64(time.Second)), time.Second)
+	return max(time.Duration(min(max(bytes, 0)/e.rate, 3600)*float64(time.Second)), time.Second)
+}
+
+// untilRoom estimates when a request that was refused with a code, for a topic,
+// would be taken; 0 is unknown: nothing leaves, or others fill the volume.
+func (d *drainMeter) untilRoom(code, topic string) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch code {
+	case problem.SpoolFull:
+		return d.all.until(d.excess)
+	case problem.DiskLow:
+		return d.all.until(d.lack)
+	case problem.TopicFull:
+		if e := d.topics[topic]; e != nil {
+			return e.until(e.held - lowWater*d.share)
+		}
+	}
+	return 0
 }

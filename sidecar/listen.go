@@ -8,10 +8,23 @@ import (
 	"github.com/remora-mq/remora/httpapi"
 )
 
-// openData starts the data listeners, all of them or none.
+// openDoor lets messages in. The listeners may be there already.
+func (s *Sidecar) openDoor(ctx context.Context) error {
+	if err := s.openData(ctx); err != nil {
+		return err
+	}
+	s.parts.door.spool.Store(s.parts.spool)
+	return nil
+}
+
+// openData starts the data listeners, all of them or none, unless they are there.
 func (s *Sidecar) openData(ctx context.Context) error {
 	p := &s.parts
-	p.data = httpapi.New(s.dataOptions(), p.spool)
+	if p.data != nil {
+		return nil
+	}
+	p.door = &door{keep: s.cfg.Spool.Receipts.Keep.Std(), most: s.cfg.Spool.Receipts.Max}
+	p.data = httpapi.New(s.dataOptions(), p.door)
 	if err := p.data.Register(s.registry); err != nil {
 		return err
 	}
@@ -52,9 +65,14 @@ func (s *Sidecar) dataOptions() httpapi.Options {
 }
 
 func (s *Sidecar) dataStatus(context.Context) httpapi.Status {
-	return httpapi.Status{
-		ReadOnly: s.storageFailed(), Degraded: s.conditions.Degraded(), IdempotencyWindow: s.parts.spool.DedupeWindow(),
+	now := httpapi.Status{
+		Starting: s.parts.door.spool.Load() == nil, ReadOnly: s.storageFailed(), Degraded: s.conditions.Degraded(),
+		IdempotencyWindow: s.cfg.Spool.Idempotency.Window.Std(),
 	}
+	if sp := s.spool.Load(); sp != nil {
+		now.IdempotencyWindow = sp.DedupeWindow()
+	}
+	return now
 }
 
 func (s *Sidecar) storageFailed() bool {

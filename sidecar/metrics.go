@@ -49,19 +49,15 @@ func (m *metrics) commit(c kv.CommitStats) {
 }
 
 // watchSpool registers gauges that are read from the ledger when asked for.
-func (m *metrics) watchSpool(r prometheus.Registerer, s *spool.Spool, limit int64) {
-	r.MustRegister(&ledgerCollector{spool: s, limit: float64(limit)})
+func (m *metrics) watchSpool(r prometheus.Registerer, s *spool.Spool, room *room) {
+	r.MustRegister(&ledgerCollector{spool: s}, roomCollector{room})
 }
 
-type ledgerCollector struct {
-	spool *spool.Spool
-	limit float64
-}
+type ledgerCollector struct{ spool *spool.Spool }
 
 var (
 	messagesDesc = prometheus.NewDesc("remora_spool_messages", "Messages held, by state.", []string{"state"}, nil)
-	bytesDesc    = prometheus.NewDesc("remora_spool_bytes", "Bytes of held messages.", nil, nil)
-	limitDesc    = prometheus.NewDesc("remora_spool_limit_bytes", "Bytes of held messages above which new ones are refused.", nil, nil)
+	heldDesc     = prometheus.NewDesc("remora_spool_held_bytes", "Bytes of held messages.", nil, nil)
 	acceptedDesc = prometheus.NewDesc("remora_spool_accepted_total", "Messages accepted since the spool was made.", nil, nil)
 	oldestDesc   = prometheus.NewDesc("remora_spool_oldest_unconfirmed_timestamp_seconds", "When the oldest message that waits for its confirmation was accepted, in seconds since 1970; absent when none waits. The alarm: time() minus this.", nil, nil)
 	settledDesc  = prometheus.NewDesc("remora_spool_settled_total", "Messages settled since the spool was made, by how they ended.", []string{"state"}, nil)
@@ -69,7 +65,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (*ledgerCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{messagesDesc, bytesDesc, limitDesc, oldestDesc, acceptedDesc, settledDesc} {
+	for _, d := range []*prometheus.Desc{messagesDesc, heldDesc, oldestDesc, acceptedDesc, settledDesc} {
 		ch <- d
 	}
 }
@@ -89,8 +85,7 @@ func (c *ledgerCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, float64(oldest.UnixMilli())/1000)
 	}
 	ch <- prometheus.MustNewConstMetric(acceptedDesc, prometheus.CounterValue, float64(total.Accepted))
-	ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.GaugeValue, float64(total.Bytes))
-	ch <- prometheus.MustNewConstMetric(limitDesc, prometheus.GaugeValue, c.limit)
+	ch <- prometheus.MustNewConstMetric(heldDesc, prometheus.GaugeValue, float64(total.Bytes))
 }
 
 // conditionCollector shows what is the case while accepts go on.

@@ -2,7 +2,10 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -11,6 +14,7 @@ import (
 	"github.com/remora-mq/remora/forwarder"
 	"github.com/remora-mq/remora/internal/backoff"
 	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/internal/volume"
 	"github.com/remora-mq/remora/spool"
 )
 
@@ -18,7 +22,7 @@ import (
 // the steps close what is open.
 func (s *Sidecar) open(ctx context.Context) error {
 	for _, bring := range []func(context.Context) error{
-		s.openWatchers, s.openSpool, s.openBroker, s.startForwarder, s.startSubscriptions, s.openData,
+		s.openWatchers, s.openSpool, s.openBroker, s.startForwarder, s.startSubscriptions, s.openDoor,
 	} {
 		if err := bring(ctx); err != nil {
 			return err
@@ -35,19 +39,22 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 	if err := Usable(s.cfg.Spool.Dir); err != nil {
 		return err
 	}
-	volume, err := VolumeOf(s.cfg.Spool.Dir)
+	found, err := VolumeOf(s.cfg.Spool.Dir)
 	if err != nil {
 		return err
 	}
 	dir := filepath.Join(s.cfg.Spool.Dir, "spool")
-	s.log.Info("opening spool", "dir", dir, "filesystem", volume.Filesystem, "survives", volume.Survives, "durability_tested", volume.Durable)
+	s.log.Info("opening spool", "dir", dir, "filesystem", found.Filesystem, "survives", found.Survives, "durability_tested", found.Durable)
 	p := &s.parts
-	p.volume = volume
-	p.db, err = kv.Open(ctx, kv.Options{
+	p.volume = found
+	if err := s.planRoom(dir); err != nil {
+		return err
+	}
+	opts := kv.Options{
 		Dir: filepath.Join(dir, "db"), Logger: s.log.With("component", "kv"), LockWait: s.cfg.Spool.LockWait.Std(),
-		Magic: spool.FormatVersion, OnCommit: s.metrics.commit,
-	})
-	if err != nil {
+		Magic: spool.FormatVersion, OnCommit: s.metrics.commit, MemTableSize: p.room.cap.memTable, BeforeOpen: s.awaitRoom,
+	}
+	if err := s.openDatabase(ctx, opts); err != nil {
 		return err
 	}
 	p.storage.watch(p.db.Failed())
@@ -56,7 +63,9 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 		return err
 	}
 	s.spool.Store(p.spool)
-	s.metrics.watchSpool(s.registry, p.spool, int64(s.cfg.Spool.Limit))
+	p.room.restore()
+	p.room.measure()
+	s.metrics.watchSpool(s.registry, p.spool, p.room)
 	marks, err := local.Open(p.db, local.Options{Window: s.cfg.Dedupe.Window.Std()}) //nolint:contextcheck // lives until Close
 	if err != nil {
 		return err
@@ -65,10 +74,40 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 	return nil
 }
 
+// planRoom divides the volume, or says why it is too small.
+func (s *Sidecar) planRoom(dir string) error {
+	space, err := volume.SpaceOf(volume.Existing(dir))
+	if err != nil {
+		return err
+	}
+	plan, err := CapacityOf(s.cfg.Spool, space)
+	if err != nil {
+		return fmt.Errorf("spool.dir %s: %w", s.cfg.Spool.Dir, err)
+	}
+	s.parts.room = newRoom(dir, plan, s.log.With("component", "room"))
+	s.log.Info("dividing the volume", "volume_bytes", plan.Volume, "free_bytes", space.Free, "limit_bytes", plan.Limit,
+		"messages_bytes", plan.Messages, "reserve_bytes", plan.Reserve, "ballast_bytes", plan.Ballast)
+	return nil
+}
+
+// openDatabase waits for room before it opens the database, which does so with
+// its directory locked; on a full volume the directory could not even be made.
+func (s *Sidecar) openDatabase(ctx context.Context, opts kv.Options) error {
+	if _, err := os.Stat(opts.Dir); errors.Is(err, fs.ErrNotExist) {
+		if _, err := s.awaitRoom(ctx); err != nil {
+			return err
+		}
+	}
+	db, err := kv.Open(ctx, opts)
+	s.parts.db = db
+	return err
+}
+
 func (s *Sidecar) spoolOptions(dir string) spool.Options {
 	c := s.cfg.Spool
+	share, _ := c.Share() // validated
 	return spool.Options{
-		Dir: dir, Limit: int64(c.Limit), MaxTopics: s.cfg.Topics.Max,
+		Dir: dir, Limit: s.parts.room.cap.Messages, TopicShare: share, Space: s.parts.room, MaxTopics: s.cfg.Topics.Max,
 		ReceiptsKeep: c.Receipts.Keep.Std(), ReceiptsMax: c.Receipts.Max,
 		DedupeWindow: c.Idempotency.Window.Std(), DedupeLimit: int64(c.Idempotency.Limit),
 		LeaseFor: s.leaseFor(), Logger: s.log.With("component", "spool"),
@@ -104,6 +143,7 @@ func (s *Sidecar) startForwarder(ctx context.Context) error {
 	p.forward.Register(s.registry)
 	p.forwarding = p.start(ctx, "forwarder", p.forward.Run)
 	p.noticing = p.start(ctx, "conditions", s.keepConditions)
+	p.roomKeeping = p.start(ctx, "room", func(ctx context.Context) error { return p.room.keep(ctx, p.spool, p.db) })
 	return nil
 }
 

@@ -17,16 +17,19 @@ import (
 // parts are what is open. open sets them one after the other, so a nil one was
 // not reached.
 type parts struct {
+	room     *room
 	db       *kv.DB
 	spool    *spool.Spool
 	marks    dedupe.Store
 	backend  backend
 	producer broker.Producer
 	data     *httpapi.Server
+	door     *door // to the spool, for data
 	forward  *forwarder.Forwarder
 
 	forwarding    *task
 	noticing      *task // keepConditions
+	roomKeeping   *task
 	subscriptions []*task
 	serving       []*task // data listeners
 	watching      []*task // admin and health listeners

@@ -120,7 +120,7 @@ func (s *Sidecar) stopForwarding(ctx context.Context) error {
 	if s.parts.forwarding == nil {
 		return nil
 	}
-	return mustEnd(ctx, s.parts.forwarding, s.parts.noticing)
+	return mustEnd(ctx, s.parts.forwarding, s.parts.noticing, s.parts.roomKeeping)
 }
 
 func (s *Sidecar) closeBroker() error {

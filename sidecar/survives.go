@@ -13,6 +13,7 @@ import (
 
 	"github.com/remora-mq/remora/config"
 	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/internal/volume"
 )
 
 // What a volume survives, as receipts say it.
@@ -55,32 +56,20 @@ func VolumeOf(dir string) (Volume, error) {
 // DefaultLimit is spool.limit where it is not configured: 1 GiB, but at most
 // 60 % of the volume of dir.
 func DefaultLimit(dir string) (config.Size, error) {
-	var st unix.Statfs_t
-	err := unix.Statfs(Existing(dir), &st)
+	space, err := volume.SpaceOf(volume.Existing(dir))
 	if err != nil {
-		return 0, fmt.Errorf("size of the volume of %s: %w", dir, err)
+		return 0, err
 	}
-	volume := config.Size(st.Blocks) * config.Size(st.Bsize)
-	if volume == 0 { // as /proc: Usable says what is wrong with it
+	if space.Total == 0 { // as /proc: Usable says what is wrong with it
 		return config.GiB, nil
 	}
-	return min(config.GiB, volume/10*6), nil
-}
-
-// Existing is dir, or its nearest parent that exists.
-func Existing(dir string) string {
-	for {
-		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
-			return dir
-		}
-		dir = filepath.Dir(dir)
-	}
+	return min(config.GiB, config.Size(space.Total)/10*6), nil
 }
 
 // Usable tries to write in dir, or in its nearest existing parent. The error
 // says what to do.
 func Usable(dir string) error {
-	file, err := os.CreateTemp(Existing(dir), ".remora-check-*")
+	file, err := os.CreateTemp(volume.Existing(dir), ".remora-check-*")
 	if err == nil {
 		err = errors.Join(file.Close(), os.Remove(file.Name()))
 	}
@@ -89,6 +78,9 @@ func Usable(dir string) error {
 	}
 	if failed := kv.StorageError(err); errors.Is(failed, kv.ErrStorage) {
 		return fmt.Errorf("spool.dir %s: %w; look at the disk that holds it", dir, failed)
+	}
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return nil // it can be, when there is room
 	}
 	if err != nil {
 		return fmt.Errorf("spool.dir %s cannot be written by uid %d: %w; give it to that user, or choose another", dir, os.Geteuid(), err)

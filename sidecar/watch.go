@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/remora-mq/remora/admin"
+	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/spool"
 )
 
@@ -65,7 +66,7 @@ type Audit struct {
 func (s *Sidecar) ledger(ctx context.Context) (any, error) {
 	sp := s.spool.Load()
 	if sp == nil {
-		return nil, spool.ErrClosed // not open yet
+		return nil, problem.New(problem.Starting, "the spool is not open yet")
 	}
 	select {
 	case s.auditing <- struct{}{}: // each count reads the whole spool: one at a time
@@ -99,16 +100,28 @@ func (s *Sidecar) keepConditions(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		total := s.parts.spool.Ledger().Total
-		s.drain.observe(time.Now(), total, uint64(s.cfg.Spool.Limit))
+		led := s.parts.spool.Ledger()
+		s.drain.observe(time.Now(), led, s.levels(led.Total.Bytes))
 		s.conditions.Set(admin.Broker, s.parts.forward.Failing() > 0)
-		s.conditions.Set(admin.SpoolFull, total.Bytes >= uint64(s.cfg.Spool.Limit))
+		s.conditions.Set(admin.SpoolFull, s.parts.room.full.Load() || s.parts.spool.Full())
+		s.conditions.Set(admin.DiskLow, s.parts.room.isLow())
 		s.conditions.Set(admin.Handler, unreachable(s.delivery))
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// levels is how far the spool is from where messages are taken again.
+func (s *Sidecar) levels(held uint64) levels {
+	r := s.parts.room
+	share, _ := s.cfg.Spool.Share() // validated
+	return levels{
+		share:  share * float64(r.cap.Messages),
+		excess: max(float64(held)-lowWater*float64(r.cap.Messages), float64(r.taken())-lowWater*float64(r.cap.Limit), 0),
+		lack:   max(float64(r.resumesAt()-r.free.Load()), 0),
 	}
 }
 

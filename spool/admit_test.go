@@ -1,7 +1,6 @@
 package spool_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -106,7 +105,7 @@ func TestLowVolumeRefusesAndForwards(t *testing.T) {
 	}
 	looks := v.looks.Load()
 	r.confirm(r.lease("t", 0))
-	if err := r.Drained(context.Background()); err != nil {
+	if err := r.Drained(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if v.looks.Load() != looks {

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/internal/volume"
 	"github.com/remora-mq/remora/sidecar"
 )
 
@@ -57,25 +57,36 @@ func lookAtFilesystem(f *findings, dir string, v sidecar.Volume) {
 }
 
 func lookAtSpace(f *findings, l *config.Loaded) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(sidecar.Existing(l.Spool.Dir), &st); err != nil {
+	space, err := volume.SpaceOf(volume.Existing(l.Spool.Dir))
+	if err != nil {
 		f.badf("spool", "make the directory, or choose another spool.dir", "free space is not known: %v", err)
 		return
 	}
-	free := config.Size(st.Bavail) * config.Size(st.Bsize)
-	want := l.Spool.Limit + l.Spool.Limit/2
-	if free < want {
-		f.warnf("spool", "free space, or lower spool.limit; the volume wants 1.5 times of it", "%s are free, and spool.limit is %s", inMiB(free), inMiB(l.Spool.Limit))
+	c, err := sidecar.CapacityOf(l.Spool, space)
+	if err != nil {
+		f.badf("spool", "give the spool a larger volume", "%v", err)
 		return
 	}
-	f.okf("spool", "%s are free for a spool.limit of %s", inMiB(free), inMiB(l.Spool.Limit))
+	text := fmt.Sprintf("the volume has %s, %s free; the limit is %s, of which %s are for messages and %s ballast; %s of the volume stay free",
+		inMiB(c.Volume), inMiB(space.Free), inMiB(c.Limit), inMiB(c.Messages), inMiB(c.Ballast), inMiB(c.Reserve))
+	taken, err := volume.Allocated(filepath.Join(l.Spool.Dir, "spool"))
+	switch lacks := c.Limit + c.Reserve - taken - space.Free; {
+	case err != nil:
+		f.badf("spool", "give the directory to the user that runs the sidecar", "%v", err)
+	case space.Free < c.Reserve:
+		f.warnf("spool", "free space: nothing is accepted until then (503 disk-low)", "%s", text)
+	case lacks > 0:
+		f.warnf("spool", fmt.Sprintf("free %s, or lower spool.limit by as much: others fill the volume, and nothing is accepted when less than the reserve is free (503 disk-low)", inMiB(lacks)), "%s", text)
+	default:
+		f.okf("spool", "%s", text)
+	}
 }
 
-func inMiB(s config.Size) string { return fmt.Sprintf("%d MiB", s/config.MiB) }
+func inMiB(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) }
 
 // syncTimes measures appends of 4 KiB with a sync each, sorted.
 func syncTimes(dir string) (took []time.Duration, err error) {
-	file, err := os.CreateTemp(sidecar.Existing(dir), ".remora-check-*")
+	file, err := os.CreateTemp(volume.Existing(dir), ".remora-check-*")
 	if err != nil {
 		return nil, err
 	}

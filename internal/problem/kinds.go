@@ -50,6 +50,7 @@ const (
 	DiskLow            = "disk-low"
 	Busy               = "busy"
 	SpoolReadOnly      = "spool-read-only"
+	Starting           = "starting"
 	Draining           = "draining"
 	Internal           = "internal"
 )
@@ -103,6 +104,7 @@ var kinds = []Kind{
 	{DiskLow, 503, "The volume is low on space", "Send again after Retry-After. The operator: free space on the spool's volume.", true, StoredNo},
 	{Busy, 503, "The sidecar has too much to do", "Send again after Retry-After.", true, StoredNo},
 	{SpoolReadOnly, 503, "The spool takes nothing more", "A sync failed. Send again with the same idempotency key after the sidecar has restarted. The operator: see its log, then the disk.", true, StoredNo},
+	{Starting, 503, "The sidecar is starting", "Send again after Retry-After. What was accepted before is known when the spool is open.", true, StoredUnknown},
 	{Draining, 503, "The sidecar is stopping", "Send again after Retry-After, to its successor.", true, StoredNo},
 	{Internal, 500, "This is a bug in the sidecar", "Report it with the sidecar's log. Send again with the same idempotency key.", true, StoredUnknown},
 }

@@ -1,0 +1,87 @@
+package sidecar
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/internal/volume"
+)
+
+// Capacity is how a spool shares its volume with everybody else; in bytes.
+type Capacity struct {
+	Volume   int64 // its size; 0: the file system does not say
+	Limit    int64 // high-water mark of the blocks of the spool's directory
+	Messages int64 // of these for held messages at most: without ballast and logs
+	Reserve  int64 // free space below which nothing is accepted, nor the spool opened
+	Ballast  int64 // and this file besides
+
+	memTable int64 // of the database; 0: its default
+}
+
+// memTables are tried in order, the database's default first: a small volume has
+// no room for what a large one flushes.
+var memTables = []int64{0, 8 << 20, 4 << 20}
+
+// leastMessages is what has to be left for messages.
+const leastMessages = 16 << 20
+
+// errSmall is why a memtable of some size does not do.
+var errSmall = errors.New("not enough room")
+
+// CapacityOf divides the volume: the reserve stays free, the directory takes at
+// most the limit, and a ballast of a quarter of it, at most the reserve, and the
+// logs are part of that. The error says with which numbers it would do.
+func CapacityOf(c config.Spool, space volume.Space) (Capacity, error) {
+	var found Capacity
+	var err error
+	for _, size := range memTables {
+		if size > 0 && kv.Headroom(size) >= kv.Headroom(0) {
+			continue
+		}
+		one, unfit := capacityWith(c, space, size)
+		if unfit == nil && (err != nil || found.Limit == 0 || one.Messages > found.Messages) {
+			found, err = one, nil
+		} else if found.Limit == 0 {
+			err = unfit
+		}
+		if unfit == nil && one.Messages >= one.Limit/2 {
+			return one, nil
+		}
+	}
+	return found, err
+}
+
+func capacityWith(c config.Spool, space volume.Space, memTable int64) (Capacity, error) {
+	reserve, auto, err := c.ReserveSize()
+	if err != nil {
+		return Capacity{}, err
+	}
+	one := Capacity{Volume: space.Total, Limit: int64(c.Limit), Reserve: kv.Headroom(memTable), memTable: memTable}
+	if !auto {
+		if int64(reserve) < one.Reserve {
+			return one, fmt.Errorf("%w: spool.reserve is %s, and flush and compaction take up to %s of free space; raise it, or write auto",
+				errSmall, reserve, mib(one.Reserve))
+		}
+		one.Reserve = max(one.Reserve, int64(reserve)/2)
+	}
+	if space.Total > 0 {
+		one.Limit = max(min(one.Limit, space.Total-one.Reserve), 0)
+	}
+	one.Ballast = min(one.Reserve, one.Limit/4)
+	if !auto {
+		one.Ballast = int64(reserve) - one.Reserve
+	}
+	logs := kv.LogRoom(memTable)
+	one.Messages = one.Limit - one.Ballast - logs
+	if one.Messages < leastMessages {
+		need := leastMessages + logs + one.Ballast
+		return one, fmt.Errorf("%w for a spool: its volume has %s, of which %s have to stay free; ballast (%s) and logs (%s) leave %s of its limit (%s) for messages, and %s are the least; set spool.limit to %s or more, on a volume of %s or more",
+			errSmall, mib(space.Total), mib(one.Reserve), mib(one.Ballast), mib(logs), mib(max(one.Messages, 0)), mib(one.Limit),
+			mib(leastMessages), mib(need*4/3), mib(need*4/3+one.Reserve))
+	}
+	return one, nil
+}
+
+func mib(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) }

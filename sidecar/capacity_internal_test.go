@@ -1,0 +1,103 @@
+package sidecar
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/internal/volume"
+	"github.com/remora-mq/remora/spool"
+)
+
+func TestVolumesAreDivided(t *testing.T) {
+	auto := func(limit config.Size) config.Spool { return config.Spool{Limit: limit, Reserve: config.ReserveAuto} }
+	for _, tt := range []struct {
+		name   string
+		spool  config.Spool
+		volume config.Size
+		want   string // the refusal
+	}{
+		{"large", auto(config.GiB), 100 * config.GiB, ""},
+		{"of one gigabyte", auto(614 * config.MiB), config.GiB, ""},
+		{"small", auto(300 * config.MiB), 500 * config.MiB, ""},
+		{"very small", auto(153 * config.MiB), 256 * config.MiB, ""},
+		{"limit above the volume", auto(config.TiB), 2 * config.GiB, ""},
+		{"unknown", auto(config.GiB), 0, ""},
+		{"own reserve", config.Spool{Limit: config.GiB, Reserve: "1GiB"}, 10 * config.GiB, ""},
+		{"own reserve without ballast", config.Spool{Limit: config.GiB, Reserve: "192MiB"}, 10 * config.GiB, ""},
+		{"too small", auto(60 * config.MiB), 100 * config.MiB, "on a volume of"},
+		{"small limit", auto(20 * config.MiB), 100 * config.GiB, "set spool.limit to"},
+		{"reserve above the volume", config.Spool{Limit: config.GiB, Reserve: "30GiB"}, 10 * config.GiB, "have to stay free"},
+		{"reserve too small", config.Spool{Limit: config.GiB, Reserve: "1MiB"}, 10 * config.GiB, "spool.reserve is 1MiB"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := CapacityOf(tt.spool, volume.Space{Total: int64(tt.volume), Free: int64(tt.volume)})
+			if tt.want != "" {
+				if !errors.Is(err, errSmall) || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "MiB") {
+					t.Errorf("%+v, %v", c, err)
+				}
+				return
+			}
+			switch {
+			case err != nil:
+				t.Fatal(err)
+			case tt.volume > 0 && c.Limit+c.Reserve > int64(tt.volume):
+				t.Errorf("limit and reserve are more than the volume: %+v", c)
+			case c.Reserve < kv.Headroom(c.memTable):
+				t.Errorf("the reserve does not cover the database: %+v", c)
+			case c.Messages < leastMessages || c.Messages+c.Ballast+kv.LogRoom(c.memTable) > c.Limit:
+				t.Errorf("ballast, logs and messages are not within the limit: %+v", c)
+			}
+			if reserve, auto, _ := tt.spool.ReserveSize(); !auto && c.Reserve+c.Ballast != int64(reserve) {
+				t.Errorf("kept are %d, want %d", c.Reserve+c.Ballast, reserve)
+			}
+		})
+	}
+}
+
+// TestRoom follows the two marks of the directory, and what is written between
+// two measurements.
+func TestRoom(t *testing.T) {
+	r := newRoom(t.TempDir(), Capacity{Limit: 1000, Reserve: 1}, nil)
+	full := func(want bool, bytes int64) {
+		t.Helper()
+		if err := r.Refuse(bytes); errors.Is(err, spool.ErrFull) != want {
+			t.Errorf("with %d, %d more: %v", r.taken(), bytes, err)
+		}
+	}
+	r.used.Store(800)
+	full(false, 200)
+	full(true, 201) // it alone
+	full(false, 200)
+	r.Wrote(150)
+	full(false, 50)
+	full(true, 51)
+	full(true, 1) // the high-water mark was reached
+	r.used.Store(750)
+	full(false, 1)
+	r.low.Store(true)
+	if err := r.Refuse(1); !errors.Is(err, spool.ErrDiskLow) {
+		t.Error(err)
+	}
+}
+
+// TestRoomLooksAtTheVolume: a reserve that no volume has is missed, and the
+// ballast is not made of it.
+func TestRoomLooksAtTheVolume(t *testing.T) {
+	r := newRoom(t.TempDir(), Capacity{Limit: 1 << 40, Reserve: 1 << 60, Ballast: 1 << 20}, nil)
+	r.Look()
+	r.restore()
+	if err := r.Refuse(1); !errors.Is(err, spool.ErrDiskLow) {
+		t.Error(err)
+	}
+	r.cap.Reserve = 1
+	r.restore()
+	if err := r.Refuse(1); err != nil {
+		t.Error(err)
+	}
+	if held, err := r.ballast.Held(); err != nil || held < 1<<20 {
+		t.Errorf("ballast %d, %v", held, err)
+	}
+}

@@ -1,0 +1,93 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/remora-mq/remora/internal/kv"
+)
+
+const (
+	// wasteShort and wasteMuch are how much can be given back, about, that makes
+	// it worth reading the database: when messages are refused, and else.
+	wasteShort = 32 << 20
+	wasteMuch  = 64 << 20
+	// giveEvery is the least time from the end of one call to the next.
+	giveEvery = 15 * time.Second
+)
+
+// giving has the database give back the space of what was deleted, when it is
+// missed or when it is much. It belongs to the goroutine of room.keep.
+type giving struct {
+	room *room
+	db   *kv.DB
+	kept int64 // waste that the last call has left: receipts, keys, half-empty tables
+	next time.Time
+	done chan struct{} // of the call that was made last; nil: its end was seen
+}
+
+func newGiving(r *room, db *kv.DB) *giving { return &giving{room: r, db: db} }
+
+// consider makes a call if it is worth it. The call needs room itself: on a
+// volume that others have filled, it would meet the full disk that it is to avoid.
+//
+// The end of ctx ends a call that fills the memtable. One that compacts cannot be
+// ended: the database's Close waits for it.
+func (g *giving) consider(ctx context.Context, held int64) {
+	waste := max(g.room.used.Load()-held-g.room.cap.Ballast-kv.LogRoom(g.room.cap.memTable), 0)
+	switch {
+	case g.runs():
+		return
+	case g.done != nil: // it has ended since
+		g.done, g.kept, g.next = nil, waste, time.Now().Add(giveEvery)
+	}
+	g.kept = min(g.kept, waste)
+	if waste-g.kept >= g.worth(held) && time.Now().After(g.next) && g.room.free.Load() >= g.room.cap.Reserve/2 {
+		g.start(ctx, held)
+	}
+}
+
+// worth is the waste that makes a call worth it: what is held is read, and some
+// of it is written again.
+func (g *giving) worth(held int64) int64 {
+	switch {
+	case g.room.isLow() || g.room.full.Load():
+		return max(wasteShort, held/4)
+	case held < wasteMuch:
+		return wasteMuch
+	}
+	return math.MaxInt64 // compactions of the normal course will do
+}
+
+func (g *giving) runs() bool {
+	if g.done == nil {
+		return false
+	}
+	select {
+	case <-g.done:
+		return false
+	default:
+		return true
+	}
+}
+
+func (g *giving) start(ctx context.Context, held int64) {
+	done := make(chan struct{})
+	g.done = done
+	go func() {
+		defer close(done)
+		began, before := time.Now(), g.room.used.Load()
+		err := g.db.GiveBack(ctx)
+		g.room.measure()
+		if err != nil {
+			if !errors.Is(err, context.Canceled) && !errors.Is(err, kv.ErrClosed) {
+				g.room.log.Warn("space of settled messages could not be given back; it is tried again", "error", err)
+			}
+			return
+		}
+		g.room.log.Info("gave the space of settled messages back", "before_bytes", before, "after_bytes", g.room.used.Load(),
+			"held_bytes", held, "took_ms", time.Since(began).Milliseconds())
+	}()
+}

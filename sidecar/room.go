@@ -1,0 +1,154 @@
+package sidecar
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/internal/volume"
+	"github.com/remora-mq/remora/spool"
+)
+
+// quarantineName is the entry of the spool's directory that the limit leaves
+// out: damaged files wait there for an operator, and must not keep messages from
+// being accepted. The reserve counts them, as it counts everything.
+const quarantineName = "quarantine"
+
+// room watches the volume and the directory of the spool, and says whether there
+// is room for messages. It is the spool's Space.
+//
+// Free space is asked of the file system before each commit that accepts. The
+// directory is measured once a second; what was written since counts on top, so
+// that the limit is not overrun in between.
+type room struct {
+	dir     string
+	cap     Capacity
+	ballast volume.Ballast
+	log     *slog.Logger
+
+	free    atomic.Int64
+	used    atomic.Int64 // blocks of dir, when measured
+	wrote   atomic.Int64 // bytes written since
+	low     atomic.Bool  // below the reserve, and not above it by an eighth since
+	full    atomic.Bool  // at the limit, and not below 90 % of it since
+	waiting atomic.Bool  // for the ballast to be restored
+
+	measuring sync.Mutex // held by the one measure that runs
+}
+
+func newRoom(dir string, c Capacity, log *slog.Logger) *room {
+	return &room{dir: dir, cap: c, ballast: volume.Ballast{Path: ballastIn(dir), Size: c.Ballast}, log: log}
+}
+
+// Look asks the volume for its free space. When it does not answer, what was
+// known stays: the write that follows meets the same storage.
+func (r *room) Look() {
+	space, err := volume.SpaceOf(r.dir)
+	if err != nil || space.Total == 0 {
+		return
+	}
+	r.free.Store(space.Free)
+	switch {
+	case space.Free < r.cap.Reserve:
+		r.low.Store(true)
+	case space.Free >= r.resumesAt():
+		r.low.Store(false)
+	}
+}
+
+// resumesAt is the free space at which a low volume is no longer low.
+func (r *room) resumesAt() int64 {
+	if r.waiting.Load() {
+		return r.cap.Reserve + r.cap.Ballast
+	}
+	return r.cap.Reserve + r.cap.Reserve/8
+}
+
+// Refuse says why there is no room for more bytes of messages.
+func (r *room) Refuse(bytes int64) error {
+	if r.isLow() {
+		return fmt.Errorf("%w: %s are free, and messages are taken from %s on; free space on the volume of %s",
+			spool.ErrDiskLow, mib(r.free.Load()), mib(r.resumesAt()), r.dir)
+	}
+	if used := r.taken(); r.isFull(used, bytes) {
+		return fmt.Errorf("%w: %s take %s of %s (spool.limit); raise it, or wait until the broker has taken some",
+			spool.ErrFull, r.dir, mib(used), mib(r.cap.Limit))
+	}
+	return nil
+}
+
+// Wrote counts what a commit has written.
+func (r *room) Wrote(bytes int) { r.wrote.Add(int64(bytes)) }
+
+func (r *room) isLow() bool { return r.low.Load() || r.waiting.Load() }
+
+func (r *room) taken() int64 { return r.used.Load() + r.wrote.Load() }
+
+func (r *room) isFull(used, more int64) bool {
+	low := int64(lowWater * float64(r.cap.Limit))
+	if used <= low {
+		r.full.Store(false)
+	}
+	if used+more > r.cap.Limit && used > low {
+		r.full.Store(true)
+	}
+	return r.full.Load() || used+more > r.cap.Limit
+}
+
+// measure walks the directory. What is written meanwhile counts twice, until the
+// next time.
+func (r *room) measure() {
+	r.measuring.Lock()
+	defer r.measuring.Unlock()
+	wrote := r.wrote.Load()
+	used, err := volume.Allocated(r.dir, quarantineName)
+	if err != nil {
+		r.log.Warn("cannot measure the spool's directory; its limit holds by what is written since", "error", err)
+		return
+	}
+	r.used.Store(used)
+	r.wrote.Add(-wrote)
+	r.isFull(r.taken(), 0)
+}
+
+// restore brings the ballast back as soon as the reserve stays free besides.
+// Until then nothing is accepted.
+func (r *room) restore() {
+	held, err := r.ballast.Held()
+	if err == nil && r.free.Load()+held < r.cap.Reserve+r.cap.Ballast && held < r.cap.Ballast {
+		r.waiting.Store(true)
+		return
+	}
+	if err == nil {
+		err = r.ballast.Restore()
+	}
+	if err != nil {
+		r.log.Warn("cannot restore the ballast; nothing is accepted until it is there", "error", err)
+	}
+	r.waiting.Store(err != nil)
+	r.Look()
+}
+
+// keep looks once a second, until ctx ends.
+func (r *room) keep(ctx context.Context, s *spool.Spool, db *kv.DB) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	giving := newGiving(r, db)
+	for {
+		r.Look()
+		r.measure()
+		if r.waiting.Load() {
+			r.restore()
+		}
+		giving.consider(ctx, int64(s.Ledger().Total.Bytes))
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
