@@ -69,6 +69,12 @@ crash: ## power loss, kills and damage, the long form: hours; LONG=0.1 is a tent
 bench: ## durable ingest against a bare disk and a bare server, as ratios
 	go run ./bench
 
+WAITING ?= 5000000
+
+.PHONY: bench-backlog
+bench-backlog: ## what WAITING=5000000 messages cost that wait for a broker: rate, memory, disk, opening, drain
+	go run ./bench/backlog -messages $(WAITING)
+
 .PHONY: vet
 vet: ## go vet
 	go vet ./...
@@ -105,4 +111,4 @@ clean: ## remove what was built (spools are never touched)
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## "; print "Remora: a sidecar that holds on to every message.\n\nmake TARGET" } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z][a-z0-9-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z][a-z0-9-]*:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"crypto/rand"
+
+	"github.com/remora-mq/remora/bench/load"
 )
 
 // keyBytes of an idempotency key: eight random ones a connection, and a count.
@@ -31,6 +33,11 @@ type publisher struct {
 
 // tally is what all connections of a server saw.
 type tally struct{ sent, taken atomic.Uint64 }
+
+// DialServer opens a connection to one of our servers that somebody else runs.
+func DialServer(ctx context.Context, addr string, size int) (load.Client, error) {
+	return dialHTTP(ctx, addr, size, &tally{})
+}
 
 func dialHTTP(ctx context.Context, addr string, size int, t *tally) (*publisher, error) {
 	var d net.Dialer

@@ -21,6 +21,7 @@ type Kind string
 const (
 	Remora  Kind = "remora"
 	NoStore Kind = "nostore"
+	Held    Kind = "held" // remora, with a broker that refuses until POST /open
 )
 
 // String is how the report calls it.
@@ -70,6 +71,8 @@ func open(ctx context.Context, kind Kind, dir string) (storage, error) {
 		return openSpooled(ctx, dir)
 	case NoStore:
 		return &unstored{}, nil
+	case Held:
+		return openHeld(ctx, dir)
 	}
 	return nil, fmt.Errorf("there is no such kind of server: %q", string(kind))
 }
@@ -103,10 +106,15 @@ func listen(ctx context.Context, api *httpapi.Server, store storage, out io.Writ
 // insideOf lets the parent look at the server while it works.
 func insideOf(store storage) *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/commits", func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(store.commits()) // the parent may be gone
-	})
+	mux.HandleFunc("/commits", func(w http.ResponseWriter, _ *http.Request) { answer(w, store.commits()) })
+	if h, ok := store.(*held); ok {
+		h.handle(mux)
+	}
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	return mux
+}
+
+func answer(w io.Writer, v any) {
+	_ = json.NewEncoder(w).Encode(v) // the parent may be gone
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/forwarder"
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/spool"
@@ -24,19 +25,23 @@ type spooled struct {
 }
 
 func openSpooled(ctx context.Context, dir string) (*spooled, error) {
+	return openSpool(ctx, dir, 0, nullBroker{})
+}
+
+func openSpool(ctx context.Context, dir string, limit int64, to broker.Producer) (*spooled, error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	db, err := kv.Open(ctx, kv.Options{Dir: filepath.Join(dir, "db"), Logger: log})
 	if err != nil {
 		return nil, err
 	}
-	sp, err := spool.Open(ctx, db, spool.Options{Dir: dir, Logger: log})
+	sp, err := spool.Open(ctx, db, spool.Options{Dir: dir, Limit: limit, Logger: log})
 	if err != nil {
 		return nil, errors.Join(err, db.Close()) //nolint:contextcheck // it bounds itself
 	}
 	s := &spooled{Spool: sp, db: db, forwarded: make(chan error, 1)}
 	fctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
-	f := forwarder.New(forwarder.Options{}, sp, nullBroker{}, log)
+	f := forwarder.New(forwarder.Options{}, sp, to, log)
 	go func() { s.forwarded <- f.Run(fctx) }()
 	return s, nil
 }
@@ -48,10 +53,16 @@ func (s *spooled) commits() Commits {
 
 func (s *spooled) close(ctx context.Context) (Account, error) {
 	drainErr := s.drain(ctx)
+	account, err := s.end() //nolint:contextcheck // it bounds itself
+	return account, errors.Join(drainErr, err)
+}
+
+// end stops forwarding and closes.
+func (s *spooled) end() (Account, error) {
 	s.stop()
-	err := errors.Join(drainErr, <-s.forwarded)
+	err := <-s.forwarded
 	total := s.Ledger().Total
-	err = errors.Join(err, s.Spool.Close(), s.db.Close()) //nolint:contextcheck // they bound themselves
+	err = errors.Join(err, s.Spool.Close(), s.db.Close())
 	return Account{Accepted: total.Accepted, Confirmed: total.Confirmed}, err
 }
 
