@@ -32,6 +32,8 @@ type Sources struct {
 	Ledger func(context.Context) (any, error)
 	// Status returns the state of all parts, as JSON will show it.
 	Status func() any
+	// Stats returns what the spool's directory holds, as JSON will show it.
+	Stats func(context.Context) (any, error)
 	// Spool returns the spool; nil while it is not open.
 	Spool func() Spool
 }
@@ -44,7 +46,8 @@ func New(opts Options, from Sources) *Server {
 	tokens := httpguard.NewTokens(opts.Tokens)
 	a := &api{Sources: from, tokens: tokens, log: opts.Log, now: time.Now}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/ledger", a.getLedger)
+	mux.HandleFunc("GET /v1/ledger", a.answer(a.Ledger, "the ledger"))
+	mux.HandleFunc("GET /v1/spool", a.answer(a.Stats, "the spool's directory"))
 	mux.HandleFunc("GET /v1/status", a.getStatus)
 	a.routeMessages(mux)
 	guarded := guard(withProblems(mux), httpguard.NewRules(opts.AllowedHosts, opts.AllowedOrigins), tokens)
@@ -84,22 +87,24 @@ func (a *api) getStatus(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, a.Status())
 }
 
-// getLedger answers GET /v1/ledger.
-func (a *api) getLedger(w http.ResponseWriter, r *http.Request) {
-	ledger, err := a.Ledger(r.Context())
-	refused, ok := errors.AsType[*problem.Problem](err)
-	switch {
-	case ok:
-		writeProblem(w, refused)
-	case err == nil:
-		writeJSON(w, http.StatusOK, ledger)
-	case errors.Is(err, spool.ErrClosed), errors.Is(err, context.Canceled):
-		writeProblem(w, problem.New(problem.Draining, "the spool is closing"))
-	case errors.Is(err, context.DeadlineExceeded):
-		writeProblem(w, problem.New(problem.Busy, "the count of the records did not end in time"))
-	default:
-		a.log.Error("read the ledger", "error", err.Error())
-		writeProblem(w, problem.New(problem.Internal, "the ledger could not be read; the sidecar's log says why"))
+// answer serves what ask returns.
+func (a *api) answer(ask func(context.Context) (any, error), what string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		answer, err := ask(r.Context())
+		refused, ok := errors.AsType[*problem.Problem](err)
+		switch {
+		case ok:
+			writeProblem(w, refused)
+		case err == nil:
+			writeJSON(w, http.StatusOK, answer)
+		case errors.Is(err, spool.ErrClosed), errors.Is(err, context.Canceled):
+			writeProblem(w, problem.New(problem.Draining, "the spool is closing"))
+		case errors.Is(err, context.DeadlineExceeded):
+			writeProblem(w, problem.New(problem.Busy, "the count of the records did not end in time"))
+		default:
+			a.log.Error("read "+what, "error", err.Error())
+			writeProblem(w, problem.New(problem.Internal, "%s could not be read; the sidecar's log says why", what))
+		}
 	}
 }
 

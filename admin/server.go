@@ -37,6 +37,9 @@ func newServer(handler http.Handler, log *slog.Logger) *Server {
 	}}
 }
 
+// Handler answers requests, for those who need no listener.
+func (s *Server) Handler() http.Handler { return s.http.Handler }
+
 // Serve answers requests from ln until Shutdown, then returns nil. It closes ln.
 func (s *Server) Serve(ln net.Listener) error {
 	if s.loopbackOnly && httpguard.Exposed(ln.Addr()) {

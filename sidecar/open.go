@@ -66,6 +66,9 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 	p.room.restore()
 	p.room.measure()
 	s.metrics.watchSpool(s.registry, p.spool, p.room)
+	if s.offline {
+		return nil // no handler is called
+	}
 	marks, err := local.Open(p.db, local.Options{Window: s.cfg.Dedupe.Window.Std()}) //nolint:contextcheck // lives until Close
 	if err != nil {
 		return err
@@ -106,12 +109,16 @@ func (s *Sidecar) openDatabase(ctx context.Context, opts kv.Options) error {
 func (s *Sidecar) spoolOptions(dir string) spool.Options {
 	c := s.cfg.Spool
 	share, _ := c.Share() // validated
-	return spool.Options{
+	opts := spool.Options{
 		Dir: dir, Limit: s.parts.room.cap.Messages, TopicShare: share, Space: s.parts.room, MaxTopics: s.cfg.Topics.Max,
 		ReceiptsKeep: c.Receipts.Keep.Std(), ReceiptsMax: c.Receipts.Max,
 		DedupeWindow: c.Idempotency.Window.Std(), DedupeLimit: int64(c.Idempotency.Limit),
 		LeaseFor: s.leaseFor(), Logger: s.log.With("component", "spool"),
 	}
+	if s.offline {
+		return keepAll(opts)
+	}
+	return opts
 }
 
 // leaseFor outlasts an attempt whose batch is then resent one by one.

@@ -36,6 +36,8 @@ type Sidecar struct {
 	addresses Addresses
 	ready     chan struct{}
 
+	offline bool // a tool has the spool open: see OpenOffline
+
 	auditing chan struct{} // held by the one count of all records that runs
 }
 

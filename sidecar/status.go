@@ -55,6 +55,11 @@ func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
 	return out
 }
 
+// sources are what the admin listener tells, and works on.
+func (s *Sidecar) sources() admin.Sources {
+	return admin.Sources{Ledger: s.ledger, Status: s.status, Stats: s.stats, Spool: s.operated}
+}
+
 // operated is the spool as the admin listener works on it.
 func (s *Sidecar) operated() admin.Spool {
 	if sp := s.spool.Load(); sp != nil {

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -39,10 +40,23 @@ func (s *Sidecar) awaitRoom(ctx context.Context) (waited bool, err error) {
 	if err := r.ballast.GiveUp(); err != nil {
 		return true, err
 	}
+	if s.offline {
+		return true, s.roomForATool()
+	}
 	if err := s.openData(ctx); err != nil {
 		return true, err
 	}
 	return true, s.lookUntilRoom(ctx)
+}
+
+// roomForATool does not wait: an operator is there to make room.
+func (s *Sidecar) roomForATool() error {
+	if s.roomToOpen() {
+		return nil
+	}
+	r := s.parts.room
+	return fmt.Errorf("%w: %s are free, and opening the spool may take %s; free space on the volume of %s, and do it again",
+		spool.ErrDiskLow, mib(r.free.Load()), mib(r.cap.Reserve), r.dir)
 }
 
 func (s *Sidecar) lookUntilRoom(ctx context.Context) error {

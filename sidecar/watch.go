@@ -25,7 +25,7 @@ func (s *Sidecar) openWatchers(ctx context.Context) error {
 	operators := admin.New(admin.Options{
 		Tokens: s.secrets.adminTokens, AllowedHosts: s.cfg.Listen.Hosts, AllowedOrigins: s.cfg.Listen.Origins,
 		Log: s.log.With("component", "admin"),
-	}, admin.Sources{Ledger: s.ledger, Status: s.status, Spool: s.operated})
+	}, s.sources())
 	if addr, err = s.watch(ctx, "admin listener", s.cfg.Listen.Admin, operators); err != nil {
 		return err
 	}

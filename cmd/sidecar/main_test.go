@@ -22,7 +22,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "freeport": freePort, "ready": ready, "listen": listen,
+			"exits": exits, "freeport": freePort, "ready": ready, "listen": listen, "read": read, "untilok": untilok,
 		},
 	})
 }
@@ -86,4 +86,27 @@ func ready(ts *testscript.TestScript, _ bool, args []string) {
 		<-tick.C
 	}
 	ts.Fatalf("no sidecar is ready at %s", args[0])
+}
+
+// read NAME FILE sets a variable to the first word of a file.
+func read(ts *testscript.TestScript, _ bool, args []string) {
+	words := strings.Fields(ts.ReadFile(args[1]))
+	if len(words) == 0 {
+		ts.Fatalf("%s is empty", args[1])
+	}
+	ts.Setenv(args[0], words[0])
+}
+
+// untilok PROGRAM ARG... runs a program until it ends with 0: what it asks for
+// may have to wait for something.
+func untilok(ts *testscript.TestScript, _ bool, args []string) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for range 400 {
+		if ts.Exec(args[0], args[1:]...) == nil {
+			return
+		}
+		<-tick.C
+	}
+	ts.Fatalf("%s never ends with 0", strings.Join(args, " "))
 }

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// docs/operating.md lists the commands that work on a spool, and no other.
+func TestOperatingPageListsTheCommands(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z ]+)` \\|").FindAllStringSubmatch(string(text), -1) {
+		documented = append(documented, row[1])
+	}
+	var want []string
+	var walk func(c *cobra.Command, path string)
+	walk = func(c *cobra.Command, path string) {
+		if path += c.Name(); c.Flags().Lookup("dir") != nil {
+			want = append(want, path)
+		}
+		for _, sub := range c.Commands() {
+			walk(sub, path+" ")
+		}
+	}
+	for _, c := range newRoot().Commands() {
+		walk(c, "")
+	}
+	slices.Sort(documented)
+	slices.Sort(want)
+	if !slices.Equal(documented, want) {
+		t.Errorf("the page lists %v, there are %v", documented, want)
+	}
+}

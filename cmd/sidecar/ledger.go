@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/remora-mq/remora/sidecar"
+	"github.com/remora-mq/remora/spool"
+)
+
+func newLedger() *cobra.Command {
+	var o operate
+	c := &cobra.Command{
+		Use:   "ledger",
+		Short: "Count every record, and compare with what was accepted",
+		Long: "Prints for each topic what was accepted and what became of it, after all records of the\n" +
+			"spool were read. Ends with 1 when the books do not balance, and names what is missing.",
+		Example: "  sidecar ledger\n  sidecar ledger --dir /var/lib/remora -o json",
+		Args:    usageArgs(cobra.NoArgs),
+	}
+	out := newOutput(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		return o.use(c, func(s *spooler) error { return printLedger(c, s, out) })
+	}
+	o.register(c)
+	return c
+}
+
+func printLedger(c *cobra.Command, s *spooler, out *format) error {
+	counting := newCounter(c.ErrOrStderr(), "counting the records")
+	var l sidecar.Ledger
+	raw, err := s.read(c.Context(), "/v1/ledger", &l)
+	if counting.end(); err != nil {
+		return err
+	}
+	if err := out.print(c.OutOrStdout(), raw, func(w io.Writer) { ledgerTable(w, &l) }); err != nil {
+		return err
+	}
+	if !l.Balanced {
+		return fail(exitFailed, "the ledger does not balance: %d sequences are missing, %d places are damaged; keep a copy of the directory, its folder quarantine included, and see: sidecar ledger -o json",
+			len(l.Audit.Missing), len(l.Audit.Damage))
+	}
+	return nil
+}
+
+// some bounds the lists that a table names; -o json has all.
+const some = 10
+
+func ledgerTable(w io.Writer, l *sidecar.Ledger) {
+	fmt.Fprintln(w, "TOPIC\tACCEPTED\tCONFIRMED\tCANCELLED\tROLLED BACK\tDISCARDED\tLOST\tPENDING\tHELD\tIN FLIGHT\tRETRYING\tDEAD\tBYTES")
+	row := func(name string, c spool.Counts) {
+		n := c.InSpool
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", name, c.Accepted, c.Confirmed, c.Cancelled, c.RolledBack,
+			c.Discarded, c.Lost, n.Pending-min(c.OnHold, n.Pending), c.OnHold, n.InFlight, n.Retrying, n.Dead, c.Bytes)
+	}
+	for _, topic := range slices.Sorted(maps.Keys(l.Topics)) {
+		row(topic, l.Topics[topic])
+	}
+	row("TOTAL", l.Total)
+	fmt.Fprintf(w, "\n%d records are held and %d sequences are settled: ", l.Audit.Held, l.Audit.Settled)
+	if l.Balanced {
+		fmt.Fprintln(w, "balanced")
+		return
+	}
+	fmt.Fprintln(w, "NOT balanced")
+	for i, seq := range l.Audit.Missing {
+		if i == some {
+			fmt.Fprintf(w, "and %d more\n", len(l.Audit.Missing)-some)
+			break
+		}
+		fmt.Fprintf(w, "missing: sequence %d\n", seq)
+	}
+	for i, damage := range l.Audit.Damage {
+		if i == some {
+			fmt.Fprintf(w, "and %d more\n", len(l.Audit.Damage)-some)
+			break
+		}
+		fmt.Fprintf(w, "damaged: %s\n", printable(damage))
+	}
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/sidecar"
+)
+
+// A command for a directory must not work on that of another sidecar, whatever
+// the address says.
+func TestAnotherSidecarsSpoolIsNotTouched(t *testing.T) {
+	dir := t.TempDir()
+	db, err := kv.Open(t.Context(), kv.Options{Dir: sidecar.DatabaseDir(dir)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	its, asked := "/elsewhere", []string{}
+	owner := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked = append(asked, r.URL.Path); r.URL.Path == "/v1/status" {
+			_ = json.NewEncoder(w).Encode(sidecar.Status{Spool: &sidecar.SpoolStatus{Dir: its}})
+			return
+		}
+		_, _ = w.Write([]byte(`{"items":[]}`))
+	}))
+	defer owner.Close()
+	try := func() (code int, said string) {
+		var out, errOut bytes.Buffer
+		code = execute([]string{"queue", "list", "--dir", dir, "--url", owner.URL}, strings.NewReader(""), &out, &errOut)
+		return code, out.String() + errOut.String()
+	}
+	if code, said := try(); code != sidecar.ExitLocked || !strings.Contains(said, "has another directory") || len(asked) != 1 {
+		t.Errorf("ended with %d, asked for %v, said %s", code, asked, said)
+	}
+	its = dir
+	if code, said := try(); code != 0 || !strings.Contains(said, "no messages") {
+		t.Errorf("its own sidecar: ended with %d, said %s", code, said)
+	}
+}
+
+func TestAgesAndSizesAreReadable(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 59 * time.Second: "59s", 61 * time.Second: "1m1s", 90 * time.Minute: "1h30m", 47 * time.Hour: "47h0m", 72 * time.Hour: "3d",
+	} {
+		if got := age(time.Now().Add(-d)); got != want {
+			t.Errorf("%s: %s, want %s", d, got, want)
+		}
+	}
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 5 << 30: "5.0 GiB"} {
+		if got := size(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+	if got := printable("a\x1b[31mb\n"); got != "a?[31mb?" {
+		t.Errorf("printable: %q", got)
+	}
+	for d, want := range map[time.Duration]string{0: "1m", time.Minute: "5m", 59 * time.Second: "1m", 8 * 24 * time.Hour: "7d+"} {
+		if got := column(d); got != want {
+			t.Errorf("column of %s: %s, want %s", d, got, want)
+		}
+	}
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+)
+
+// newOutput is -o of the commands that print what the admin API answers.
+func newOutput(c *cobra.Command) *format {
+	f := &format{value: "table", known: []string{"table", "json", "jsonl", "yaml"}}
+	c.Flags().VarP(f, "output", "o", "table, json, jsonl or yaml")
+	return f
+}
+
+// print writes a document as it came, in the form asked for; table writes it for
+// people, with columns parted by tabs.
+func (f *format) print(w io.Writer, raw json.RawMessage, table func(io.Writer)) error {
+	switch f.value {
+	case "json":
+		var b bytes.Buffer
+		if err := json.Indent(&b, bytes.TrimSpace(raw), "", "  "); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(w, b.String())
+		return err
+	case "jsonl":
+		_, err := fmt.Fprintf(w, "%s\n", bytes.TrimSpace(raw))
+		return err
+	case "yaml":
+		text, err := yaml.JSONToYAML(raw)
+		if err != nil {
+			return fmt.Errorf("write YAML: %w", err)
+		}
+		_, err = w.Write(text)
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	table(t)
+	return t.Flush()
+}
+
+// each writes the items of a list: jsonl one a line, all else as one document.
+func (f *format) each(w io.Writer, items []json.RawMessage, table func(io.Writer)) error {
+	if f.value == "jsonl" {
+		for _, item := range items {
+			if _, err := fmt.Fprintf(w, "%s\n", item); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if items == nil {
+		items = []json.RawMessage{}
+	}
+	raw, err := json.Marshal(items)
+	if err != nil {
+		return err
+	}
+	return f.print(w, raw, table)
+}
+
+// size writes bytes for people.
+func size(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, at := float64(n)/unit, 0
+	for value >= unit && at < 4 {
+		value, at = value/unit, at+1
+	}
+	return fmt.Sprintf("%.1f %ciB", value, "KMGTP"[at])
+}

@@ -1,0 +1,94 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/remora-mq/remora/admin"
+	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/spool"
+)
+
+// ErrNoSpool reports a directory in which no sidecar has ever run.
+var ErrNoSpool = errors.New("there is no spool")
+
+// Offline is the spool of a sidecar that does not run, open for an operator. It
+// listens to nothing and forwards nothing; the admin API is served within the
+// process, by Handler, so that a tool works the same way on both.
+type Offline struct {
+	side    *Sidecar
+	handler http.Handler
+}
+
+// OpenOffline opens the spool in cfg.Spool.Dir. Nothing is made where there is
+// none (ErrNoSpool); kv.ErrLocked: a sidecar has it. Like every opening it
+// recovers what a crash left, and begins a new epoch. No receipt and no
+// idempotency key is dropped for its age or number meanwhile.
+func OpenOffline(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (*Offline, error) {
+	if err := exists(cfg.Spool.Dir); err != nil {
+		return nil, err
+	}
+	if cfg.Broker.Type == "" {
+		cfg.Broker.Type = config.BrokerEmbedded // it is not opened
+	}
+	cfg.Spool.LockWait = 0
+	side, err := New(cfg, version, log)
+	if err != nil {
+		return nil, err
+	}
+	side.offline = true
+	side.parts.init()
+	if err := side.openSpool(ctx); err != nil {
+		return nil, errors.Join(err, side.closeSpool(), side.closeDatabase()) //nolint:contextcheck // they bound themselves
+	}
+	return &Offline{side: side, handler: admin.New(admin.Options{Log: log}, side.sources()).Handler()}, nil
+}
+
+// exists looks for the database without making anything.
+func exists(dir string) error {
+	_, err := os.Stat(DatabaseDir(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w in %s: name the directory of spool.dir, which has a folder \"spool\" in it", ErrNoSpool, dir)
+	}
+	return err
+}
+
+// DatabaseDir is where the database of a spool.dir lies.
+func DatabaseDir(spoolDir string) string { return filepath.Join(spoolDir, "spool", "db") }
+
+// Handler serves the admin API.
+func (o *Offline) Handler() http.Handler { return o.handler }
+
+// Close returns when everything is on disk and the directory is free.
+func (o *Offline) Close() error {
+	return errors.Join(o.side.closeSpool(), o.side.closeDatabase())
+}
+
+// keepAll is what retention keeps while a tool looks: everything.
+func keepAll(o spool.Options) spool.Options {
+	const ever = 100 * 365 * 24 * time.Hour
+	o.ReceiptsKeep, o.ReceiptsMax, o.DedupeWindow, o.DedupeLimit = ever, math.MaxInt32, ever, math.MaxInt64/2
+	return o
+}
+
+// Verify reads every file of the database in spoolDir, which no sidecar may have
+// (kv.ErrLocked), and returns what is damaged. It changes nothing.
+func Verify(ctx context.Context, spoolDir string) ([]kv.Finding, error) {
+	if err := exists(spoolDir); err != nil {
+		return nil, err
+	}
+	return kv.Verify(ctx, kv.Options{Dir: DatabaseDir(spoolDir), Magic: spool.FormatVersion})
+}
+
+// Damage is what the opening, or one before it, found broken and saved; nil:
+// nothing that was not acknowledged.
+func (o *Offline) Damage() *kv.Damage { return o.side.parts.db.Damage() }

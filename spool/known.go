@@ -1,0 +1,20 @@
+package spool
+
+// Known counts what a spool remembers besides the messages that it holds.
+type Known struct {
+	Receipts       int   `json:"receipts"` // of settled messages
+	ReceiptsMax    int   `json:"receipts_max"`
+	DedupeKeys     int   `json:"idempotency_keys"`
+	DedupeBytes    int64 `json:"idempotency_bytes"` // in memory and on disk together
+	DedupeMaxBytes int64 `json:"idempotency_limit_bytes"`
+}
+
+// Known returns the counts of receipts and dedupe keys, and their budgets.
+func (s *Spool) Known() Known {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Known{
+		Receipts: s.receipts.total, ReceiptsMax: s.opts.ReceiptsMax,
+		DedupeKeys: len(s.keys.refs), DedupeBytes: s.keys.bytes(), DedupeMaxBytes: s.opts.DedupeLimit,
+	}
+}
