@@ -40,6 +40,7 @@ func (s *Spool) Audit(ctx context.Context) (Audit, error) {
 type auditTopic struct {
 	*lane
 	held, dead, bytes uint64
+	exceptions        uint64
 	numbers           map[message.SpoolID]*auditNumbers
 }
 
@@ -68,7 +69,7 @@ func (a *auditor) run(r kv.Reader) error {
 		prefix []byte
 		visit  func(k, v []byte) error
 	}{
-		{topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {deadPrefix, a.dead}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index},
+		{topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {deadPrefix, a.dead}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index}, {exceptPrefix, a.exceptions},
 	} {
 		err := r.Scan(kv.Scan{Prefix: walk.prefix}, func(k, v []byte) (bool, error) {
 			if err := walk.visit(k, v); err != nil {
@@ -246,6 +247,9 @@ func (a *auditor) result() Audit {
 		}
 		if n := t.lane.numbers.given(); n != t.counts.accepted {
 			a.notef("topic %q: the ledger accepted %d, %d numbers were given", t.lane.topic, t.counts.accepted, n)
+		}
+		if t.exceptions != t.lane.exceptions {
+			a.notef("topic %q: the ledger keeps %d exceptions, %d were read", t.lane.topic, t.lane.exceptions, t.exceptions)
 		}
 		c := t.ledger()
 		out.Ledger.Topics[t.lane.topic] = c

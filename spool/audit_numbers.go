@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/remora-mq/remora/message"
@@ -19,6 +20,28 @@ func (t *auditTopic) of(id message.SpoolID) *auditNumbers {
 		t.numbers[id] = n
 	}
 	return n
+}
+
+// exceptions counts what ended otherwise than confirmed.
+func (a *auditor) exceptions(k, v []byte) error {
+	all, err := decodeExceptions(v)
+	if err != nil {
+		return err
+	}
+	t := a.topics[tail32(k, len(exceptPrefix)+8)]
+	if t == nil || len(all) != exceptionCount(k) {
+		return errors.New("exceptions are filed under a wrong topic or number")
+	}
+	t.exceptions += uint64(len(all))
+	for _, e := range all {
+		if !a.settled.has(e.seq) {
+			return fmt.Errorf("sequence %d is an exception, %s, and not settled", e.seq, e.State)
+		}
+		if last, known := t.lane.numbers.last(e.Origin); known && e.TopicSeq > last {
+			return fmt.Errorf("number %d is an exception, the last that was given is %d", e.TopicSeq, last)
+		}
+	}
+	return nil
 }
 
 // number checks what is true of each held message: its number was given, and

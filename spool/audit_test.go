@@ -61,7 +61,11 @@ func TestAuditNamesWhatIsWrong(t *testing.T) {
 		{"confirmed counter", change("st", flip(counter+1)), nil, "the ledger holds"},
 		{"dead counter", change("st", flip(counter+6)), nil, "dead"},
 		{"byte counter", change("st", flip(counter+7)), nil, "bytes"},
-		{"number counter", change("st", func(v []byte) { v[len(v)-6]++; reseal(v) }), nil, "numbers were given"},
+		{"number counter", change("st", func(v []byte) { v[len(v)-7]++; reseal(v) }), nil, "numbers were given"},
+		{"exception counter", change("st", func(v []byte) { v[len(v)-6]++; reseal(v) }), nil, "exceptions"},
+		{"an exception is deleted", remove("so"), nil, "exceptions, 0 were read"},
+		{"an exception is damaged", change("so", damage), nil, "damaged"},
+		{"an exception that is held", change("so", func(v []byte) { v[17] = 2; reseal(v) }), nil, "not settled"},
 		{"a number that was not given", func(r *rig) {
 			r.behind(r.rewrite(0, func(m *message.Message) { m.TopicSeq = 7 }))
 		}, nil, "the last that was given is 6"},

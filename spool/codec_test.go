@@ -43,6 +43,7 @@ func FuzzLane(f *testing.F) {
 		counts            counts
 		cursor, attempted uint64
 		numbers           numbering
+		exceptions        uint64
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		decode := func(b []byte) (durable, error) {
@@ -50,10 +51,10 @@ func FuzzLane(f *testing.F) {
 			if err != nil {
 				return durable{}, err
 			}
-			return durable{l.topic, l.counts, l.cursor, l.attempted, l.numbers}, nil
+			return durable{l.topic, l.counts, l.cursor, l.attempted, l.numbers, l.exceptions}, nil
 		}
 		stable(t, b, decode, func(d durable) []byte {
-			return (&lane{topic: d.topic, counts: d.counts, cursor: d.cursor, attempted: d.attempted, numbers: d.numbers}).encode()
+			return (&lane{topic: d.topic, counts: d.counts, cursor: d.cursor, attempted: d.attempted, numbers: d.numbers, exceptions: d.exceptions}).encode()
 		})
 	})
 }
@@ -68,6 +69,10 @@ func FuzzBitmap(f *testing.F) {
 
 func FuzzKeys(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) { stable(t, b, decodeKeys, encodeKeys) })
+}
+
+func FuzzExceptions(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte) { stable(t, b, decodeExceptions, encodeExceptions) })
 }
 
 func FuzzChunkSet(f *testing.F) {
@@ -154,12 +159,16 @@ func TestCodecsCarryEverything(t *testing.T) {
 	got, err := decodeHead(h.encode())
 	carried(t, "head", got, h, err)
 
-	l := &lane{id: 9, topic: "t", counts: counts{1, 2, 3, 4, 5, 6, 7, 8}, cursor: 9, attempted: 10, numbers: numbering{[]Origin{{message.SpoolID{1}, 11}, {message.SpoolID{2}, 1 << 40}}, 12}}
+	l := &lane{id: 9, topic: "t", counts: counts{1, 2, 3, 4, 5, 6, 7, 8}, cursor: 9, attempted: 10, numbers: numbering{[]Origin{{message.SpoolID{1}, 11}, {message.SpoolID{2}, 1 << 40}}, 12}, exceptions: 13}
 	l2, err := decodeLane(9, l.encode())
-	carried(t, "lane", []any{l2.id, l2.topic, l2.counts, l2.cursor, l2.attempted, l2.numbers, l2.attemptedAtOpen}, []any{l.id, l.topic, l.counts, l.cursor, l.attempted, l.numbers, l.attempted}, err)
+	carried(t, "lane", []any{l2.id, l2.topic, l2.counts, l2.cursor, l2.attempted, l2.numbers, l2.exceptions, l2.attemptedAtOpen}, []any{l.id, l.topic, l.counts, l.cursor, l.attempted, l.numbers, l.exceptions, l.attempted}, err)
 
 	x, err := decodeIndex(index{1 << 31, 65535, message.SpoolID{1, 2, 3, 4, 5}, 1 << 40}.encode())
 	carried(t, "index", x, index{1 << 31, 65535, message.SpoolID{1, 2, 3, 4, 5}, 1 << 40}, err)
+
+	xs := []Exception{{id.Spool(), 1 << 40, id, message.StateLost, at, 1 << 41}, {id.Spool(), 0, id, message.StateCancelled, at, 1}}
+	xs2, err := decodeExceptions(encodeExceptions(xs))
+	carried(t, "exceptions", xs2, xs, err)
 
 	keys := []keyEntry{{keyHash{1}, keyRef{2, 3, id, 4}}, {keyHash{5}, keyRef{6, 7, id, 8}}}
 	k2, err := decodeKeys(encodeKeys(keys))

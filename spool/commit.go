@@ -25,17 +25,18 @@ type commit struct {
 	tx  *kv.Tx
 	now time.Time
 
-	drafts   map[*lane][]*newMessage
-	order    []*lane // of drafts, as they came
-	blocks   []*block
-	lanes    map[*lane]bool
-	ranges   map[uint64]bool
-	receipts map[uint64][]*receipt   // by bucket
-	reserved map[keyHash]*newMessage // dedupe keys of the new messages
-	keys     []keyEntry
-	sets     []pair
-	deletes  [][]byte
-	room     []byte // of the blocks' records
+	drafts     map[*lane][]*newMessage
+	order      []*lane // of drafts, as they came
+	blocks     []*block
+	lanes      map[*lane]bool
+	ranges     map[uint64]bool
+	receipts   map[uint64][]*receipt   // by bucket
+	reserved   map[keyHash]*newMessage // dedupe keys of the new messages
+	keys       []keyEntry
+	exceptions map[*lane][]Exception
+	sets       []pair
+	deletes    [][]byte
+	room       []byte // of the blocks' records
 
 	bytes, entries int // written
 }
@@ -45,7 +46,7 @@ type pair struct{ key, value []byte }
 func newCommit(s *Spool) *commit {
 	return &commit{
 		s: s, drafts: map[*lane][]*newMessage{}, lanes: map[*lane]bool{}, ranges: map[uint64]bool{},
-		receipts: map[uint64][]*receipt{}, reserved: map[keyHash]*newMessage{},
+		receipts: map[uint64][]*receipt{}, reserved: map[keyHash]*newMessage{}, exceptions: map[*lane][]Exception{},
 	}
 }
 
@@ -57,9 +58,10 @@ func (c *commit) begin(tx *kv.Tx) {
 	clear(c.ranges)
 	clear(c.receipts)
 	clear(c.reserved)
+	clear(c.exceptions)
 	*c = commit{
 		s: c.s, tx: tx, now: c.s.now(),
-		drafts: c.drafts, lanes: c.lanes, ranges: c.ranges, receipts: c.receipts, reserved: c.reserved,
+		drafts: c.drafts, lanes: c.lanes, ranges: c.ranges, receipts: c.receipts, reserved: c.reserved, exceptions: c.exceptions,
 		order: emptied(c.order), blocks: emptied(c.blocks), keys: emptied(c.keys), sets: emptied(c.sets), deletes: emptied(c.deletes),
 		room: c.room[:0],
 	}
@@ -98,6 +100,7 @@ func (c *commit) seal() {
 	}
 	c.settle()
 	c.sealReceipts()
+	c.sealExceptions()
 }
 
 func (c *commit) accept(l *lane, added []*newMessage) {
@@ -175,6 +178,7 @@ func (c *commit) end(e *ending) {
 	s.held -= int64(e.size)
 	bucket := e.seq >> receiptBucketShift
 	c.receipts[bucket] = append(c.receipts[bucket], &e.receipt)
+	c.except(e)
 	c.drop(e.seq, e.payload)
 	if e.wasOnHold {
 		c.deletes = append(c.deletes, holdKey(e.lane.id, e.seq))

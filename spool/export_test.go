@@ -134,9 +134,18 @@ func NextLife(epoch uint32, sameVolume bool) (next uint32, sameID bool) {
 // Prefixes are the kinds of entries in the database.
 func Prefixes() (all []string) {
 	for _, p := range [][]byte{
-		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, holdPrefix, endedPrefix, receiptPrefix, keyPrefix,
+		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, holdPrefix, endedPrefix, receiptPrefix, keyPrefix, exceptPrefix,
 	} {
 		all = append(all, string(p))
 	}
 	return all
+}
+
+// IsException reports whether an ending of that state and number is kept as one.
+func IsException(state message.State, number uint64) bool {
+	c := newCommit(nil)
+	e := &ending{lane: &lane{}, number: number}
+	e.State = state
+	c.except(e)
+	return len(c.exceptions) == 1
 }

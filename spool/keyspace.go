@@ -24,6 +24,7 @@ import (
 //	se seq                    cancelled or discarded under a dedupe key, which stays taken
 //	sr bucket part count      receipts of up to 256 neighbouring sequences
 //	sk hour part              dedupe keys of one commit
+//	so hour topic part count  numbers of one commit and topic that ended otherwise than confirmed
 var (
 	everyPrefix    = []byte("s")
 	headKey        = []byte("sh")
@@ -38,6 +39,7 @@ var (
 	endedPrefix    = []byte("se")
 	receiptPrefix  = []byte("sr")
 	keyPrefix      = []byte("sk")
+	exceptPrefix   = []byte("so")
 )
 
 func topicKey(topic uint32) []byte { return key32(topicPrefix, topic) }
@@ -77,6 +79,11 @@ func receiptKey(bucket, part uint64, count int) []byte {
 
 func dedupeKey(hour, part uint64) []byte {
 	return binary.BigEndian.AppendUint64(key64(keyPrefix, hour), part)
+}
+
+func exceptionKey(hour uint64, topic uint32, part uint64, count int) []byte {
+	k := binary.BigEndian.AppendUint32(key64(exceptPrefix, hour), topic)
+	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint64(k, part), uint16(count))
 }
 
 func key32(prefix []byte, n uint32) []byte {

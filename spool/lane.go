@@ -22,6 +22,8 @@ type lane struct {
 	attempted uint64 // no attempt was ever made for a sequence above it
 	numbers   numbering
 
+	exceptions uint64 // that are kept, of all that were ever noted
+
 	// attemptedAtOpen is attempted as it was found: at or below it, a former
 	// process may have sent what is still held.
 	attemptedAtOpen uint64
@@ -83,7 +85,7 @@ func (l *lane) encode() []byte {
 	}
 	b = binary.AppendUvarint(b, l.cursor)
 	b = binary.AppendUvarint(b, l.attempted)
-	return seal(l.numbers.append(b))
+	return seal(binary.AppendUvarint(l.numbers.append(b), l.exceptions))
 }
 
 func decodeLane(id uint32, v []byte) (*lane, error) {
@@ -102,6 +104,9 @@ func decodeLane(id uint32, v []byte) (*lane, error) {
 		l.numbers.earlier = l.counts.accepted
 	} else {
 		l.numbers = decodeNumbering(&f)
+	}
+	if len(f.b) > 0 { // else written before exceptions were kept
+		l.exceptions = f.uint()
 	}
 	return l, f.err("read topic")
 }

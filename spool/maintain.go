@@ -17,7 +17,7 @@ const (
 	keyGrace = 15 * time.Minute
 )
 
-// maintain ends the retention of receipts and dedupe keys. It owns no state and
+// maintain ends the retention of receipts, dedupe keys and exceptions. It owns no state and
 // changes it by operations, as everyone does.
 func (s *Spool) maintain() {
 	tick := time.NewTicker(maintainEvery)
@@ -31,7 +31,7 @@ func (s *Spool) maintain() {
 		case <-tick.C:
 		}
 		if err := s.expire(); err != nil && !errors.Is(err, ErrClosed) && !s.closed() {
-			s.opts.Logger.Error("retention of receipts and dedupe keys is behind; it is tried again", "error", err)
+			s.opts.Logger.Error("retention of receipts, dedupe keys or exceptions is behind; it is tried again", "error", err)
 		}
 	}
 }
@@ -42,6 +42,9 @@ func (s *Spool) expire() error {
 	}
 	if err := s.expireKeys(); err != nil {
 		return fmt.Errorf("expire dedupe keys: %w", err)
+	}
+	if err := s.expireExceptions(); err != nil {
+		return fmt.Errorf("expire the ledger's exceptions: %w", err)
 	}
 	return nil
 }

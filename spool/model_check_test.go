@@ -2,6 +2,7 @@ package spool_test
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"pgregory.net/rapid"
@@ -35,12 +36,32 @@ func (m *model) restarted() {
 func (m *model) audit(t *rapid.T) {
 	a := m.balanced()
 	m.compare(t, a.Ledger.Total)
+	m.exceptions(t)
 	for _, h := range m.all {
 		got, err := m.Receipt(t.Context(), h.id)
 		if err != nil {
 			t.Fatalf("receipt of %s %.20s: %v", h.state, h.draft.Body, err)
 		}
 		m.same(t, h, got)
+	}
+}
+
+// exceptions compares what is said to have ended otherwise than confirmed.
+func (m *model) exceptions(t *rapid.T) {
+	for _, topic := range modelTopics {
+		want := map[uint64]message.State{}
+		for _, h := range m.all {
+			if h.draft.Topic == topic && (h.state == message.StateCancelled || h.state == message.StateDead) {
+				want[h.topicSeq] = h.state
+			}
+		}
+		got := map[uint64]message.State{}
+		for _, e := range m.rig.exceptions(topic, 3) {
+			got[e.TopicSeq] = e.State
+		}
+		if !maps.Equal(got, want) {
+			t.Fatalf("exceptions of %s: %v, want %v", topic, got, want)
+		}
 	}
 }
 

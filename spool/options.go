@@ -28,6 +28,8 @@ type Options struct {
 	// DedupeLimit bytes (default 64 MiB), the oldest of settled messages going first.
 	DedupeWindow time.Duration
 	DedupeLimit  int64
+	// LedgerKeep is how long the exceptions of a topic are kept. Default 168 h.
+	LedgerKeep time.Duration
 	// Window is how many bytes of memory hold pending messages, over all topics,
 	// ready for the forwarder. Each topic may have the blocks of one read besides.
 	// Default 16 MiB.
@@ -51,6 +53,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.ReceiptsMax, 1_000_000)
 	setDefault(&o.DedupeWindow, 24*time.Hour)
 	setDefault(&o.DedupeLimit, 64<<20)
+	setDefault(&o.LedgerKeep, 168*time.Hour)
 	setDefault(&o.Window, 16<<20)
 	setDefault(&o.LeaseFor, 5*time.Minute)
 	if o.Space == nil {

@@ -13,6 +13,7 @@ import (
 type ending struct {
 	receipt
 	lane      *lane
+	number    uint64 // topic sequence
 	size      int
 	payload   *payload // stored apart; nil: inline
 	wasDead   bool
@@ -22,7 +23,7 @@ type ending struct {
 }
 
 func newEnding(e *entry, state message.State, now time.Time) *ending {
-	end := &ending{lane: e.lane, size: e.size, payload: e.payload}
+	end := &ending{lane: e.lane, number: e.msg.TopicSeq, size: e.size, payload: e.payload}
 	end.seq, end.Receipt = e.msg.Seq, e.receipt()
 	end.State, end.NextAttemptAt = state, time.Time{}
 	if state.Settled() {

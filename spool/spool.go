@@ -33,6 +33,7 @@ type Spool struct {
 	ended    map[uint64]bool     // cancelled or discarded: their dedupe keys stay taken
 	keys     keyIndex
 	receipts receiptIndex
+	excepted exceptionIndex
 	held     int64 // bytes of held messages, over all lanes
 	full     bool  // the high-water mark was reached, and the low one not since
 	windows  int64 // bytes of all windows

@@ -21,7 +21,7 @@ type Origin struct {
 
 // maxOrigins bounds how many are remembered of a topic. There is a new one when
 // a volume was copied, or damaged.
-const maxOrigins = 8
+const maxOrigins = 6
 
 // numbering is the durable state of a topic's numbers.
 type numbering struct {
