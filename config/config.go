@@ -129,9 +129,9 @@ type Transactions struct {
 	CheckURLs []string `yaml:"check_urls"`
 }
 
-// Ledger says how long exceptions are kept.
+// Ledger says how long the numbers that ended otherwise than confirmed are kept.
 type Ledger struct {
-	Keep string `yaml:"keep"`
+	Keep Duration `yaml:"keep"`
 }
 
 // Dedupe is the consumers' side.

@@ -100,6 +100,7 @@ forwarder:
   retry: {initial: 15ms, max: 16s}
 topics: {max: 17}
 memory: {ingest: 18MiB}
+ledger: {keep: 27h}
 dedupe: {window: 19h}
 drain: {timeout: 20s}
 log: {level: debug, format: text}
@@ -130,7 +131,7 @@ subscriptions:
 			Ordering: def.Forwarder.Ordering,
 		},
 		Topics: config.Topics{Max: 17}, Memory: config.Memory{Ingest: 18 * config.MiB, Deliver: def.Memory.Deliver},
-		Ledger: def.Ledger, Dedupe: config.Dedupe{Window: 19 * config.Hour}, Drain: config.Drain{Timeout: 20 * config.Second},
+		Ledger: config.Ledger{Keep: 27 * config.Hour}, Dedupe: config.Dedupe{Window: 19 * config.Hour}, Drain: config.Drain{Timeout: 20 * config.Second},
 		Log: config.Log{Level: "debug", Format: "text"},
 		Subscriptions: []config.Subscription{{
 			Name: "n", Topic: "t", Group: "g", Filter: config.Filter{Tags: []string{"x", "y"}}, Handler: "http://127.0.0.1:1/a",
@@ -218,7 +219,7 @@ func TestBadValuesNameTheirPlace(t *testing.T) {
 		{"priority", "topics: {priority: {a: 1}}\n", []string{"not supported yet"}},
 		{"deliver", "memory: {deliver: 32MiB}\n", []string{"not supported yet"}},
 		{"transactions", "transactions: {check_urls: ['http://127.0.0.1:*']}\n", []string{"not supported yet: transactions"}},
-		{"ledger", "ledger: {keep: 168h}\n", []string{"not supported yet"}},
+		{"ledger", "ledger: {keep: 59m}\n", []string{"ledger.keep", "below the least, 1h"}},
 		{"redis", "dedupe: {redis: {url_file: u}}\n", []string{"not supported yet"}},
 		{"sql", "dedupe: {sql: {driver: mysql}}\n", []string{"not supported yet"}},
 		{"dsn", "dedupe: {sql: {dsn_file: mysql}}\n", []string{"not supported yet"}},

@@ -26,6 +26,7 @@ func (c *Config) problems() (p Problems) {
 	c.distinct(&p)
 	p.atLeast("topics.max", c.Topics.Max, 1)
 	p.atLeast("memory.ingest", c.Memory.Ingest, KiB)
+	p.atLeast("ledger.keep", c.Ledger.Keep, Hour)
 	p.atLeast("dedupe.window", c.Dedupe.Window, Second)
 	p.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	p.oneOf("log.format", c.Log.Format, "json", "text")

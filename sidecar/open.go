@@ -113,7 +113,8 @@ func (s *Sidecar) spoolOptions(dir string) spool.Options {
 		Dir: dir, Limit: s.parts.room.cap.Messages, TopicShare: share, Space: s.parts.room, MaxTopics: s.cfg.Topics.Max,
 		ReceiptsKeep: c.Receipts.Keep.Std(), ReceiptsMax: c.Receipts.Max,
 		DedupeWindow: c.Idempotency.Window.Std(), DedupeLimit: int64(c.Idempotency.Limit),
-		LeaseFor: s.leaseFor(), Logger: s.log.With("component", "spool"),
+		LedgerKeep: s.cfg.Ledger.Keep.Std(),
+		LeaseFor:   s.leaseFor(), Logger: s.log.With("component", "spool"),
 	}
 	if s.offline {
 		return keepAll(opts)
