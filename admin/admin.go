@@ -48,6 +48,7 @@ func New(opts Options, from Sources) *Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/ledger", a.answer(a.Ledger, "the ledger"))
 	mux.HandleFunc("GET /v1/spool", a.answer(a.Stats, "the spool's directory"))
+	mux.HandleFunc("GET /v1/ledger/{topic}/exceptions", a.exceptions)
 	mux.HandleFunc("GET /v1/status", a.getStatus)
 	a.routeMessages(mux)
 	guarded := guard(withProblems(mux), httpguard.NewRules(opts.AllowedHosts, opts.AllowedOrigins), tokens)

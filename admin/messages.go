@@ -19,6 +19,7 @@ type Spool interface {
 	ReleaseHeld(ctx context.Context, id message.ID) (message.Receipt, error)
 	RetryNow(ctx context.Context, id message.ID) (message.Receipt, error)
 	Cancel(ctx context.Context, id message.ID) (message.Receipt, error)
+	Exceptions(ctx context.Context, topic, cursor string, limit int) (spool.Exceptions, error)
 }
 
 // routeMessages serves what an operator does with single messages.
