@@ -191,7 +191,7 @@ func entriesOf(t interface{ Fatal(...any) }, db *kv.DB) map[string]string {
 
 func TestAKeyIsNeededUntilItsEntriesAreDrained(t *testing.T) {
 	now := newClock()
-	r := newRig(t, spool.Options{Keys: ring(1), Now: now.now})
+	r := newRig(t, spool.Options{Keys: ring(1), Now: now.now, LedgerKeep: 24 * time.Hour})
 	r.workload(0)
 	r.close()
 	r.opts.Keys = ring(2, 1)
