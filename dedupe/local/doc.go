@@ -21,7 +21,12 @@
 // and is then deleted whole. Memory does not grow with the number of marks.
 //
 //	d/t                 the clock: milliseconds
+//	d/k                 the secret, when there are keys to encrypt with
 //	d/b <bucket> <hash> a mark; bucket is the clock when it was opened
+//
+// With a key ring marks are encrypted, and the hash is keyed with the secret:
+// what the keys and fingerprints of messages are cannot be tried out on a copy of
+// the files. Marks from before stay plain until their bucket is deleted.
 //
 // One process owns the database, so leases of an earlier run have ended; their
 // counts of attempts stay. A mark that fails its checksum is treated as absent:

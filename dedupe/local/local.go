@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/internal/keyring"
 	"github.com/remora-mq/remora/internal/kv"
 )
 
@@ -25,6 +26,9 @@ type Options struct {
 	// SweepEvery is how often buckets are looked at to be deleted; 0: Window/8,
 	// at most an hour.
 	SweepEvery time.Duration
+	// Keys encrypt marks, and make their hashes ones that nobody else can compute;
+	// nil: marks are plain.
+	Keys *keyring.Ring
 }
 
 func (o Options) withDefaults() Options {
@@ -47,6 +51,10 @@ type Store struct {
 	db      *kv.DB
 	queue   *kv.Queue[*op]
 	buckets buckets
+
+	secret        *secret // nil: there is no ring
+	secretChanged bool    // not written yet: the committer's
+
 	run     uint64        // names this opening
 	base    time.Duration // the store's clock when it was opened …
 	opened  time.Duration // … and Options.Clock then
@@ -62,7 +70,8 @@ type Store struct {
 var _ dedupe.Store = (*Store)(nil)
 
 // Open attaches the store to db, which the caller closes after the store. A
-// database takes one store at a time. On disk nothing changes.
+// database takes one store at a time. On disk nothing changes. A
+// *keyring.MissingError says that o.Keys lacks a key that is needed.
 func Open(db *kv.DB, o Options) (*Store, error) {
 	if o.Window != 0 && o.Window < time.Second {
 		return nil, fmt.Errorf("open dedupe store: a window of %v is below 1s", o.Window)
@@ -83,6 +92,9 @@ func Open(db *kv.DB, o Options) (*Store, error) {
 // load finds the buckets, and the clock: never before a mark that it wrote.
 func (s *Store) load() error {
 	if err := s.buckets.load(s.db); err != nil {
+		return err
+	}
+	if err := s.loadSecret(); err != nil {
 		return err
 	}
 	s.opened, s.base = s.o.Clock(), s.buckets.newest()
@@ -118,7 +130,7 @@ func (s *Store) Close() error {
 func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, lease time.Duration) (dedupe.Mark, error) {
 	lease = min(lease, s.o.Window)
 	token := s.tokens.Add(1)
-	o := &op{key: hashOf(k), change: func(r *record, now time.Duration, o *op) bool {
+	o := s.newOp(k, func(r *record, now time.Duration, o *op) bool {
 		v, conflict := r.begin(f, now, lease, s.run, token)
 		o.mark = dedupe.Mark{Verdict: v, Conflict: conflict, Attempt: int(r.attempts)}
 		o.until = r.until
@@ -126,7 +138,7 @@ func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, l
 			o.mark.Token = token
 		}
 		return v == dedupe.Begun
-	}}
+	})
 	if err := s.commit(ctx, o); err != nil {
 		return dedupe.Mark{}, fmt.Errorf("begin dedupe mark: %w", err)
 	}
@@ -169,13 +181,13 @@ func (s *Store) Forget(ctx context.Context, k dedupe.Key, m dedupe.Mark) error {
 
 // settle changes the mark if m's holder was the last one to begin it.
 func (s *Store) settle(ctx context.Context, verb string, k dedupe.Key, m dedupe.Mark, change func(*record, time.Duration) bool) error {
-	o := &op{key: hashOf(k), change: func(r *record, now time.Duration, o *op) bool {
+	o := s.newOp(k, func(r *record, now time.Duration, o *op) bool {
 		if r.token != m.Token || m.Token == 0 || !change(r, now) {
 			o.err = dedupe.ErrFenced
 			return false
 		}
 		return true
-	}}
+	})
 	err := s.commit(ctx, o)
 	if err == nil {
 		err = o.err
@@ -184,6 +196,12 @@ func (s *Store) settle(ctx context.Context, verb string, k dedupe.Key, m dedupe.
 		return fmt.Errorf("%s dedupe mark: %w", verb, err)
 	}
 	return nil
+}
+
+func (s *Store) newOp(k dedupe.Key, change func(*record, time.Duration, *op) bool) *op {
+	o := &op{change: change}
+	o.key, o.plain = s.hashes(k)
+	return o
 }
 
 func (s *Store) commit(ctx context.Context, o *op) error {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/internal/keyring"
 )
 
 // record is the mark of one key.
@@ -28,6 +29,7 @@ const (
 	// appear when a key is used for different contents.
 	maxDone   = 4
 	maxRecord = recordHead + maxDone*16 + 4
+	maxMark   = 1 + keyring.Overhead + maxRecord
 )
 
 var (
