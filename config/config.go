@@ -42,7 +42,7 @@ type Spool struct {
 	Receipts          Receipts    `yaml:"receipts"`
 	Idempotency       Idempotency `yaml:"idempotency"`
 	Retain            string      `yaml:"retain"`
-	EncryptionKeyFile string      `yaml:"encryption_key_file"`
+	EncryptionKeyFile string      `yaml:"encryption_key_file"` // keys, one a line, the current one first
 }
 
 // MaxBatch bounds one batch of a producing application.

@@ -211,7 +211,7 @@ func TestBadValuesNameTheirPlace(t *testing.T) {
 
 		{"retain with its place", "spool: {retain: auto}\n", []string{"1:17: spool.retain", "not supported yet: keeping confirmed bodies"}},
 		{"retain", "spool: {retain: auto}\n", []string{"not supported yet"}},
-		{"encryption", "spool: {encryption_key_file: k}\n", []string{"not supported yet: encryption"}},
+		{"encryption with the embedded broker", "broker: {type: embedded}\nspool: {encryption_key_file: k}\n", []string{"2:30: spool.encryption_key_file", "the embedded broker does not encrypt"}},
 		{"rate", "forwarder: {rate: {orders: 5}}\n", []string{"forwarder.rate", "not supported yet"}},
 		{"failover", "forwarder: {ordering: {failover_after: 1m}}\n", []string{"not supported yet"}},
 		{"allowed topics", "topics: {allow: [a]}\n", []string{"not supported yet"}},

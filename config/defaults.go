@@ -30,7 +30,6 @@ func Default() Config {
 // Their defaults say what happens instead.
 var later = map[string]string{
 	"spool.retain":                      "keeping confirmed bodies",
-	"spool.encryption_key_file":         "encryption at rest",
 	"forwarder.rate":                    "forwarding at a given rate",
 	"forwarder.ordering.failover_after": "moving an ordering key to another broker",
 	"topics.allow":                      "a list of allowed topics",

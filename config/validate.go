@@ -132,6 +132,9 @@ func (c *Config) spool(p *Problems) {
 	p.atLeast("spool.receipts.max", s.Receipts.Max, 1)
 	p.atLeast("spool.idempotency.window", s.Idempotency.Window, 15*Minute)
 	p.atLeast("spool.idempotency.limit", s.Idempotency.Limit, MiB)
+	if s.EncryptionKeyFile != "" && c.Broker.Type == BrokerEmbedded {
+		p.addf("spool.encryption_key_file", "the embedded broker does not encrypt what it stores beside the spool; leave the key out, or use RocketMQ")
+	}
 }
 
 func (c *Config) broker(p *Problems) {

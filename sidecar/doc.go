@@ -33,6 +33,9 @@
 //	    accepted is safe, and what was being accepted was answered as unknown
 //	    (EX_IOERR)
 //	75  another process holds the spool's directory: try again (EX_TEMPFAIL)
+//	78  what is stored is not for this program with these keys: a key is missing
+//	    or the key file is wrong, or a newer version wrote it. The error says
+//	    which, and nothing was changed (EX_CONFIG)
 //
 // # Concurrency
 //

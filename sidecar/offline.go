@@ -38,7 +38,8 @@ func OpenOffline(ctx context.Context, cfg config.Config, version string, log *sl
 		return nil, err
 	}
 	if cfg.Broker.Type == "" {
-		cfg.Broker.Type = config.BrokerEmbedded // it is not opened
+		// Not contacted; the embedded one would refuse a key file.
+		cfg.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{"127.0.0.1:9876"}}}
 	}
 	cfg.Spool.LockWait = 0
 	side, err := New(cfg, version, log)

@@ -69,7 +69,7 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 	if s.offline {
 		return nil // no handler is called
 	}
-	marks, err := local.Open(p.db, local.Options{Window: s.cfg.Dedupe.Window.Std()}) //nolint:contextcheck // lives until Close
+	marks, err := local.Open(p.db, local.Options{Window: s.cfg.Dedupe.Window.Std(), Keys: s.secrets.keys}) //nolint:contextcheck // lives until Close
 	if err != nil {
 		return err
 	}
@@ -113,8 +113,8 @@ func (s *Sidecar) spoolOptions(dir string) spool.Options {
 		Dir: dir, Limit: s.parts.room.cap.Messages, TopicShare: share, Space: s.parts.room, MaxTopics: s.cfg.Topics.Max,
 		ReceiptsKeep: c.Receipts.Keep.Std(), ReceiptsMax: c.Receipts.Max,
 		DedupeWindow: c.Idempotency.Window.Std(), DedupeLimit: int64(c.Idempotency.Limit),
-		LedgerKeep: s.cfg.Ledger.Keep.Std(),
-		LeaseFor:   s.leaseFor(), Logger: s.log.With("component", "spool"),
+		LedgerKeep: s.cfg.Ledger.Keep.Std(), LeaseFor: s.leaseFor(),
+		Keys: s.secrets.keys, Logger: s.log.With("component", "spool"),
 	}
 	if s.offline {
 		return keepAll(opts)

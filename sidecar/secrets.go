@@ -1,18 +1,24 @@
 package sidecar
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 
 	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/internal/keyring"
 )
 
 // secrets are the contents of the files that the configuration names.
 type secrets struct {
 	dataTokens, adminTokens []string
 	accessKey, secretKey    string
+	keys                    *keyring.Ring // nil: nothing is encrypted
 }
+
+// ErrKeyFile reports that spool.encryption_key_file cannot be read as keys.
+var ErrKeyFile = errors.New("read spool.encryption_key_file")
 
 func readSecrets(cfg config.Config) (s secrets, err error) {
 	if s.dataTokens, err = readTokens("listen.token_file", cfg.Listen.TokenFile); err != nil {
@@ -24,8 +30,15 @@ func readSecrets(cfg config.Config) (s secrets, err error) {
 	if s.accessKey, err = readSecret("broker.rocketmq.access_key_file", cfg.Broker.RocketMQ.AccessKeyFile); err != nil {
 		return s, err
 	}
-	s.secretKey, err = readSecret("broker.rocketmq.secret_key_file", cfg.Broker.RocketMQ.SecretKeyFile)
-	return s, err
+	if s.secretKey, err = readSecret("broker.rocketmq.secret_key_file", cfg.Broker.RocketMQ.SecretKeyFile); err != nil {
+		return s, err
+	}
+	if path := cfg.Spool.EncryptionKeyFile; path != "" {
+		if s.keys, err = keyring.Read(path); err != nil {
+			return s, fmt.Errorf("%w: %w", ErrKeyFile, err)
+		}
+	}
+	return s, nil
 }
 
 // readTokens reads one token a line, two while one replaces the other.

@@ -23,8 +23,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/internal/keyring"
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/sidecar"
+	"github.com/remora-mq/remora/spool"
 )
 
 func TestMain(m *testing.M) {
@@ -32,9 +34,10 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/golang/glog.(*fileSink).flushDaemon"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
 		// What rocketmq-client-go leaves behind: timers that look for their end
-		// every 10 or 30 s (internal/client.go:421-505).
+		// every 1, 10 or 30 s (internal/client.go:421-505).
 		goleak.IgnoreAnyFunction("github.com/patrickmn/go-cache.(*janitor).Run"),
 		goleak.IgnoreAnyFunction("github.com/apache/rocketmq-client-go/v2/internal.(*rmqClient).Start.func1.1"),
+		goleak.IgnoreAnyFunction("github.com/apache/rocketmq-client-go/v2/internal.(*rmqClient).Start.func1.3"),
 		goleak.IgnoreAnyFunction("github.com/apache/rocketmq-client-go/v2/internal.(*rmqClient).Start.func1.4"))
 }
 
@@ -421,6 +424,9 @@ func TestExitCodes(t *testing.T) {
 		{invalid, 2},
 		{fmt.Errorf("run: %w", sidecar.ErrStorage), 74},
 		{fmt.Errorf("open: %w", kv.ErrLocked), 75},
+		{fmt.Errorf("open: %w", &keyring.MissingError{}), 78},
+		{fmt.Errorf("open: %w", kv.ErrFormat), 78},
+		{fmt.Errorf("open: %w", spool.ErrFormat), 78},
 		{fmt.Errorf("open: %w", kv.StorageError(syscall.EIO)), 74},
 		{fmt.Errorf("open: %w", kv.StorageError(os.ErrPermission)), 1},
 	} {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/admin"
+	"github.com/remora-mq/remora/internal/keyring"
 	"github.com/remora-mq/remora/spool"
 )
 
@@ -27,6 +28,30 @@ type SpoolStatus struct {
 	Bytes             uint64        `json:"bytes"`
 	LimitBytes        uint64        `json:"limit_bytes"`
 	OldestUnconfirmed *time.Time    `json:"oldest_unconfirmed_at,omitempty"`
+	Encryption        *Encryption   `json:"encryption,omitempty"` // of a spool with a key file
+}
+
+// Encryption names the key under which is written, and what else lay in the
+// spool when it was opened: keys that may not be taken out of the key file yet.
+type Encryption struct {
+	Key   string         `json:"key"`
+	Older map[string]int `json:"older"` // entries by key
+	Plain int            `json:"plain"` // entries from before there was a key
+}
+
+func encryptionOf(sp *spool.Spool, keys *keyring.Ring) *Encryption {
+	if keys == nil {
+		return nil
+	}
+	out := &Encryption{Key: keys.Current().String(), Older: map[string]int{}}
+	for id, n := range sp.OlderKeys() {
+		if id == (keyring.ID{}) {
+			out.Plain = n
+		} else {
+			out.Older[id.String()] = n
+		}
+	}
+	return out
 }
 
 func (s *Sidecar) status() any {
@@ -47,7 +72,7 @@ func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
 	total := sp.Ledger().Total
 	out := &SpoolStatus{
 		ID: sp.ID().String(), Dir: s.cfg.Spool.Dir, Messages: total.InSpool, OnHold: total.OnHold,
-		Bytes: total.Bytes, LimitBytes: uint64(s.cfg.Spool.Limit),
+		Bytes: total.Bytes, LimitBytes: uint64(s.cfg.Spool.Limit), Encryption: encryptionOf(sp, s.secrets.keys),
 	}
 	if at, ok := sp.Oldest(); ok {
 		out.OldestUnconfirmed = new(at.UTC())

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/remora-mq/remora/internal/keyring"
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
@@ -25,6 +26,19 @@ func BenchmarkAppend(b *testing.B) {
 				}
 				appendFrom(b, r, callers)
 				stop()
+			})
+		}
+	}
+}
+
+// BenchmarkAppendEncrypted is the same with a key; what it costs is the ratio to
+// the run without.
+func BenchmarkAppendEncrypted(b *testing.B) {
+	for _, callers := range []int{1, 64, 256} {
+		for name, keys := range map[string]*keyring.Ring{"plain": nil, "encrypted": ring(1)} {
+			b.Run(fmt.Sprintf("callers=%d/%s", callers, name), func(b *testing.B) {
+				r := newRigOn(b, spool.Options{Limit: 1 << 40, Keys: keys}, kv.Options{})
+				appendFrom(b, r, callers)
 			})
 		}
 	}

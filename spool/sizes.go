@@ -13,18 +13,16 @@ type sizes struct {
 
 // sizesFor stays far below Badger's value threshold of 1 MiB: above it a value
 // goes to the value log, whose failed syncs are only logged (badger/v4 value.go).
+// A block is bounded before it is encrypted: the smallest records more than double,
+// but a commit has no room for a whole block of those.
 func sizesFor(db *store) sizes {
-	s := sizes{
+	return sizes{
 		block:  min(512<<10, db.MaxValue()/2),
 		chunk:  min(128<<10, db.MaxCommit()/2),
 		inline: min(64<<10, db.MaxCommit()/4),
 		unit:   min(256<<10, db.MaxCommit()/4),
 		op:     db.MaxCommit() / 4,
 	}
-	if db.ring != nil { // the smallest records more than double
-		s.block = min(s.block, db.MaxValue()/3)
-	}
-	return s
 }
 
 const (

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/internal/keyring"
 	"github.com/remora-mq/remora/internal/volume"
 	"github.com/remora-mq/remora/sidecar"
 )
@@ -26,6 +27,7 @@ func lookAtVolume(f *findings, l *config.Loaded) {
 		return
 	}
 	lookAtFilesystem(f, dir, volume)
+	lookAtKeys(f, l.Spool.EncryptionKeyFile)
 	lookAtSpace(f, l)
 	took, err := syncTimes(dir)
 	if err != nil {
@@ -53,6 +55,22 @@ func lookAtFilesystem(f *findings, dir string, v sidecar.Volume) {
 			"%s is on %s: what is accepted survives the node's restart if that honours sync", dir, v.Filesystem)
 	default:
 		f.okf("spool", "%s is on %s: what is accepted survives the node's restart", dir, v.Filesystem)
+	}
+}
+
+// lookAtKeys reads the key file. Which keys the spool needs, its opening tells.
+func lookAtKeys(f *findings, path string) {
+	if path == "" {
+		return
+	}
+	keys, err := keyring.Read(path)
+	if err != nil {
+		f.badf("spool", "write the current key into the first line, and older ones below it until nothing needs them", "spool.encryption_key_file: %v", err)
+		return
+	}
+	f.okf("spool", "messages are encrypted with key %s", keys.Current())
+	for _, older := range keys.IDs()[1:] {
+		f.okf("spool", "key %s is older, and read as well", older)
 	}
 }
 

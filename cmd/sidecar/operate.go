@@ -92,11 +92,12 @@ func (o *operate) config() (config.Config, error) {
 	return loaded.Config, nil
 }
 
-// load leaves the broker open: most commands need none.
+// load leaves the broker open: most commands need none. One that is not contacted
+// stands for it, because the embedded one refuses a key file.
 func (o *operate) load() (*config.Loaded, error) {
 	s := o.settings
 	if o.file == "" {
-		s.set = append([]string{"broker.type=" + config.BrokerEmbedded}, s.set...)
+		s.set = append([]string{"broker.type=" + config.BrokerRocketMQ, "broker.rocketmq.name_servers=127.0.0.1:9876"}, s.set...)
 	}
 	return s.load()
 }

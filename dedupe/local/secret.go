@@ -23,8 +23,8 @@ var secretKey = []byte(prefix + "k")
 // marks are found whatever the current key of the ring is, and lies encrypted:
 //
 //	version 1 byte
-//	count   1 byte: of the IDs
-//	IDs     of the ring's keys under which something may lie, the secret's first
+//	count   1 byte: of these
+//	keys    IDs of the ring's keys under which something may lie, the secret's first
 //	box     hash key, 32 bytes; began, in ms, big endian
 //	crc     CRC32C of all before, big endian
 type secret struct {

@@ -62,7 +62,7 @@ func checkManifestHeader(data []byte, magic uint16) error {
 }
 
 func formatError(found, magic uint16) error {
-	return fmt.Errorf("%w: it is format %d, this program writes %d", ErrFormat, found, magic)
+	return fmt.Errorf("%w: it is format %d, this program writes %d; run the version that wrote it, or a newer one", ErrFormat, found, magic)
 }
 
 func (d *directory) checkNoTables() error {
