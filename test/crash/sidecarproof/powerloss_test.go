@@ -218,10 +218,10 @@ func (x *examiners) foundLoss() bool {
 func TestPowerLoss(t *testing.T) {
 	forms := map[string]form{
 		"waiting in the spool": {
-			program: small, sizes: smallSizes, unreachable: true, messages: testscale.Between(420, 2000), every: testscale.Between(34, 1), least: testscale.Between(150, 10_000), seed: 1,
+			program: small, sizes: smallSizes, unreachable: true, messages: testscale.Between(420, 2000), every: testscale.Between(28, 1), least: testscale.Between(150, 10_000), seed: 1,
 		},
 		"on the way to the broker": {
-			program: small, sizes: smallSizes, messages: testscale.Between(420, 2000), every: testscale.Between(34, 1), least: testscale.Between(150, 10_000), seed: 2,
+			program: small, sizes: smallSizes, messages: testscale.Between(420, 2000), every: testscale.Between(28, 1), least: testscale.Between(150, 10_000), seed: 2,
 		},
 	}
 	if testscale.Long() {
