@@ -7,9 +7,12 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/remora-mq/remora/httpapi"
+	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/spool"
 )
 
@@ -184,6 +187,9 @@ func TestErrorsOfTheSpool(t *testing.T) {
 		stored any
 	}{
 		{spool.ErrFull, 503, "spool-full", false},
+		{fmt.Errorf("%w: 1 MiB is free", spool.ErrDiskLow), 503, "disk-low", false},
+		{&spool.TopicFullError{Topic: "orders"}, 503, "topic-full", false},
+		{problem.New(problem.Starting, "not yet"), 503, "starting", "unknown"},
 		{spool.ErrClosed, 503, "draining", false},
 		{spool.ErrReadOnly, 503, "spool-read-only", false},
 		{spool.ErrTooManyTopics, 400, "too-many-topics", false},
@@ -237,5 +243,38 @@ func TestRetryAfterIsJittered(t *testing.T) {
 	}
 	if len(seen) < 10 {
 		t.Errorf("20 refusals named only %d different waits", len(seen))
+	}
+}
+
+// TestRetryAfterFollowsTheDrain: what is full has its own measure; nothing else
+// is asked for one.
+func TestRetryAfterFollowsTheDrain(t *testing.T) {
+	var mu sync.Mutex
+	var asked []string
+	l := start(t, httpapi.Options{RetryAfter: func(code, topic string) time.Duration {
+		mu.Lock()
+		defer mu.Unlock()
+		asked = append(asked, code+" "+topic)
+		return 4 * time.Second
+	}})
+	for _, c := range []struct {
+		err         error
+		least, most float64 // seconds: half to one and a half of the measure
+	}{
+		{spool.ErrFull, 2, 6},
+		{fmt.Errorf("append: %w", &spool.TopicFullError{Topic: "orders"}), 2, 6},
+		{spool.ErrDiskLow, 2, 6},
+		{context.DeadlineExceeded, 1, 3},
+	} {
+		l.spool.err = c.err
+		ms, ok := l.do("POST", orders, "x").json["retry_after_ms"].(float64)
+		if !ok || ms < 1000*c.least || ms > 1000*c.most {
+			t.Errorf("%v: wait %v ms, want %v to %v s", c.err, ms, c.least, c.most)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if got := strings.Join(asked, ", "); got != "spool-full , topic-full orders, disk-low " {
+		t.Errorf("asked for %q", got)
 	}
 }
