@@ -16,49 +16,61 @@ const (
 	wasteMuch  = 64 << 20
 	// giveEvery is the least time from the end of one call to the next.
 	giveEvery = 15 * time.Second
+	// Without need, a call waits until less than busyBytes were written a second,
+	// for idleFor: under load it would cost the applications time, and compactions
+	// of the normal course do what it does.
+	busyBytes = 1 << 20
+	idleFor   = 5 * time.Second
 )
 
 // giving has the database give back the space of what was deleted, when it is
 // missed or when it is much. It belongs to the goroutine of room.keep.
 type giving struct {
-	room *room
-	db   *kv.DB
-	kept int64 // waste that the last call has left: receipts, keys, half-empty tables
-	next time.Time
-	done chan struct{} // of the call that was made last; nil: its end was seen
+	room  *room
+	give  func(context.Context) error // kv.DB.GiveBack
+	kept  int64                       // waste that the last call has left: receipts, keys, half-empty tables
+	next  time.Time
+	wrote int64         // in all, when last considered
+	busy  time.Time     // when much was written last
+	done  chan struct{} // of the call that was made last; nil: its end was seen
 }
 
-func newGiving(r *room, db *kv.DB) *giving { return &giving{room: r, db: db} }
+func newGiving(r *room, give func(context.Context) error) *giving {
+	return &giving{room: r, give: give}
+}
 
 // consider makes a call if it is worth it. The call needs room itself: on a
 // volume that others have filled, it would meet the full disk that it is to avoid.
 //
 // The end of ctx ends a call that fills the memtable. One that compacts cannot be
 // ended: the database's Close waits for it.
-func (g *giving) consider(ctx context.Context, held int64) {
+func (g *giving) consider(ctx context.Context, now time.Time, held int64) {
+	if wrote := g.room.written.Load(); wrote-g.wrote > busyBytes {
+		g.wrote, g.busy = wrote, now
+	}
 	waste := max(g.room.used.Load()-held-g.room.cap.Ballast-kv.LogRoom(g.room.cap.memTable), 0)
 	switch {
 	case g.runs():
 		return
 	case g.done != nil: // it has ended since
-		g.done, g.kept, g.next = nil, waste, time.Now().Add(giveEvery)
+		g.done, g.kept, g.next = nil, waste, now.Add(giveEvery)
 	}
 	g.kept = min(g.kept, waste)
-	if waste-g.kept >= g.worth(held) && time.Now().After(g.next) && g.room.free.Load() >= g.room.cap.Reserve/2 {
+	if waste-g.kept >= g.worth(now, held) && !now.Before(g.next) && g.room.free.Load() >= g.room.cap.Reserve/2 {
 		g.start(ctx, held)
 	}
 }
 
 // worth is the waste that makes a call worth it: what is held is read, and some
 // of it is written again.
-func (g *giving) worth(held int64) int64 {
+func (g *giving) worth(now time.Time, held int64) int64 {
 	switch {
 	case g.room.isLow() || g.room.full.Load():
 		return max(wasteShort, held/4)
-	case held < wasteMuch:
+	case held < wasteMuch && now.Sub(g.busy) >= idleFor:
 		return wasteMuch
 	}
-	return math.MaxInt64 // compactions of the normal course will do
+	return math.MaxInt64
 }
 
 func (g *giving) runs() bool {
@@ -79,7 +91,7 @@ func (g *giving) start(ctx context.Context, held int64) {
 	go func() {
 		defer close(done)
 		began, before := time.Now(), g.room.used.Load()
-		err := g.db.GiveBack(ctx)
+		err := g.give(ctx)
 		g.room.measure()
 		if err != nil {
 			if !errors.Is(err, context.Canceled) && !errors.Is(err, kv.ErrClosed) {

@@ -33,6 +33,7 @@ type room struct {
 	free    atomic.Int64
 	used    atomic.Int64 // blocks of dir, when measured
 	wrote   atomic.Int64 // bytes written since
+	written atomic.Int64 // in all
 	low     atomic.Bool  // below the reserve, and not above it by an eighth since
 	full    atomic.Bool  // at the limit, and not below 90 % of it since
 	waiting atomic.Bool  // for the ballast to be restored
@@ -82,7 +83,10 @@ func (r *room) Refuse(bytes int64) error {
 }
 
 // Wrote counts what a commit has written.
-func (r *room) Wrote(bytes int) { r.wrote.Add(int64(bytes)) }
+func (r *room) Wrote(bytes int) {
+	r.wrote.Add(int64(bytes))
+	r.written.Add(int64(bytes))
+}
 
 func (r *room) isLow() bool { return r.low.Load() || r.waiting.Load() }
 
@@ -137,14 +141,14 @@ func (r *room) restore() {
 func (r *room) keep(ctx context.Context, s *spool.Spool, db *kv.DB) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	giving := newGiving(r, db)
+	giving := newGiving(r, db.GiveBack)
 	for {
 		r.Look()
 		r.measure()
 		if r.waiting.Load() {
 			r.restore()
 		}
-		giving.consider(ctx, int64(s.Ledger().Total.Bytes))
+		giving.consider(ctx, time.Now(), int64(s.Ledger().Total.Bytes))
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -1,0 +1,46 @@
+package sidecar
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+)
+
+// TestSpaceIsGivenBackWhenItIsWorthIt follows a drain: nothing under load, once
+// when it is over, and not again for what is left.
+func TestSpaceIsGivenBackWhenItIsWorthIt(t *testing.T) {
+	r := newRoom(t.TempDir(), Capacity{Limit: 1 << 30, Reserve: 1 << 20}, slog.New(slog.DiscardHandler))
+	r.free.Store(1 << 40)
+	calls := 0
+	g := newGiving(r, func(context.Context) error { calls++; return nil })
+	now := time.Unix(0, 0)
+	after := func(step time.Duration, used, held int64, want int, what string) {
+		t.Helper()
+		now = now.Add(step)
+		r.used.Store(used)
+		g.consider(t.Context(), now, held)
+		if g.done != nil {
+			<-g.done
+		}
+		if calls != want {
+			t.Errorf("%s: %d calls, want %d", what, calls, want)
+		}
+	}
+	const much = 500 << 20
+	r.Wrote(much)
+	after(time.Second, much, 0, 0, "under load")
+	after(4*time.Second, much, 0, 0, "idle for less than 5 s")
+	after(time.Second, much, 300<<20, 0, "much is held")
+	after(time.Second, much, 0, 1, "idle, and empty")
+	after(time.Minute, 120<<20, 0, 1, "what is left is kept")
+	after(time.Minute, 150<<20, 0, 1, "little more")
+	r.Wrote(much)
+	r.full.Store(true)
+	after(time.Minute, 150<<20, 0, 1, "full, and not worth it")
+	after(time.Second, 160<<20, 0, 2, "full, and worth it")
+	after(time.Second, 160<<20, 0, 2, "its end is seen")
+	after(time.Second, 500<<20, 0, 2, "too soon")
+	r.free.Store(1)
+	after(time.Minute, 500<<20, 0, 2, "no room to do it")
+}
