@@ -36,6 +36,8 @@ type Sources struct {
 	Stats func(context.Context) (any, error)
 	// Spool returns the spool; nil while it is not open.
 	Spool func() Spool
+	// Archive returns the same spool.
+	Archive func() Archive
 }
 
 // New returns the admin listener.

@@ -61,6 +61,11 @@ func get(t *testing.T, method, addr, path string, header ...string) answer {
 			req.Host = header[i+1]
 		}
 	}
+	return do(t, req)
+}
+
+func do(t *testing.T, req *http.Request) answer {
+	t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(req)
 	if err != nil {

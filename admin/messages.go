@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 
 	"github.com/remora-mq/remora/internal/problem"
@@ -22,9 +23,17 @@ type Spool interface {
 	Exceptions(ctx context.Context, topic, cursor string, limit int) (spool.Exceptions, error)
 }
 
+// Archive is what the admin listener needs of a *spool.Spool that is moved.
+type Archive interface {
+	Export(ctx context.Context, w io.Writer, q spool.Query) (spool.Exported, error)
+	Import(ctx context.Context, r io.Reader, partial bool) (spool.Imported, error)
+}
+
 // routeMessages serves what an operator does with single messages.
 func (a *api) routeMessages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /v1/messages", a.list)
+	mux.HandleFunc("GET /v1/export", a.export)
+	mux.HandleFunc("POST /v1/import", a.imports)
 	mux.HandleFunc("GET /v1/messages/{id}", a.show)
 	mux.HandleFunc("DELETE /v1/messages/{id}", a.change(Spool.Cancel))
 	mux.HandleFunc("POST /v1/messages/{id}/retry", a.change(Spool.RetryNow))
@@ -37,9 +46,11 @@ func (a *api) open(w http.ResponseWriter) (Spool, bool) {
 	if s := a.Spool(); s != nil {
 		return s, true
 	}
-	writeProblem(w, problem.New(problem.Draining, "the spool is not open yet"))
+	writeProblem(w, notOpen())
 	return nil, false
 }
+
+func notOpen() *problem.Problem { return problem.New(problem.Draining, "the spool is not open yet") }
 
 // list answers GET /v1/messages.
 func (a *api) list(w http.ResponseWriter, r *http.Request) {
@@ -123,6 +134,11 @@ var spoolProblems = []struct {
 	code string
 }{
 	{spool.ErrCursor, problem.InvalidOption},
+	{spool.ErrExport, problem.InvalidBatch},
+	{spool.ErrFull, problem.SpoolFull},
+	{spool.ErrDiskLow, problem.DiskLow},
+	{spool.ErrTopicFull, problem.TopicFull},
+	{spool.ErrTooManyTopics, problem.TooManyTopics},
 	{spool.ErrWrongState, problem.WrongState},
 	{spool.ErrAlreadySent, problem.AlreadySent},
 	{spool.ErrMaybeSent, problem.MaybeSent},

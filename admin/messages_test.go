@@ -48,7 +48,7 @@ func openSpool(t *testing.T) (*spool.Spool, []message.ID) {
 func serveSpool(t *testing.T, opts Options) (addr string, s *spool.Spool, ids []message.ID) {
 	t.Helper()
 	s, ids = openSpool(t)
-	return serve(t, New(opts, Sources{Spool: func() Spool { return s }})), s, ids
+	return serve(t, New(opts, Sources{Spool: func() Spool { return s }, Archive: func() Archive { return s }})), s, ids
 }
 
 func (a answer) page(t *testing.T) (ids []string, next string) {

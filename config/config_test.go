@@ -330,7 +330,7 @@ func TestSubscriptionsFromAFlag(t *testing.T) {
 }
 
 func TestUnknownVariablesAreOnlyWarnings(t *testing.T) {
-	l := mustLoad(t, embedded, env("REMORA_SPOOL_DRI=/x", "REMORA_PORT=tcp://10.0.0.1", "REMORA_URL=http://x", "REMORA_TEST_LONG=1"))
+	l := mustLoad(t, embedded, env("REMORA_SPOOL_DRI=/x", "REMORA_PORT=tcp://10.0.0.1", "REMORA_URL=http://x", "REMORA_ADMIN_URL=http://x", "REMORA_TEST_LONG=1"))
 	if len(l.Warnings) != 2 || !strings.Contains(l.Warnings[1], "did you mean REMORA_SPOOL_DIR?") {
 		t.Errorf("%q", l.Warnings)
 	}

@@ -14,7 +14,7 @@ import (
 const prefix = "REMORA_"
 
 // notKeys are variables of that prefix with another meaning.
-var notKeys = []string{"REMORA_URL", "REMORA_TOKEN"}
+var notKeys = []string{"REMORA_URL", "REMORA_TOKEN", "REMORA_ADMIN_URL", "REMORA_ADMIN_TOKEN"}
 
 // environment is variables by name.
 type environment map[string]string

@@ -1,6 +1,9 @@
 package message
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Outcome is what one attempt came to.
 type Outcome uint8
@@ -26,6 +29,16 @@ func (o Outcome) String() string {
 		return fmt.Sprintf("outcome(%d)", o)
 	}
 	return outcomeNames[o]
+}
+
+// UnmarshalText reads the word that String writes.
+func (o *Outcome) UnmarshalText(b []byte) error {
+	i := slices.Index(outcomeNames[:], string(b))
+	if i < 0 {
+		return fmt.Errorf("no outcome is named %.40q", b)
+	}
+	*o = Outcome(i)
+	return nil
 }
 
 // MarshalText is String.

@@ -82,7 +82,15 @@ func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
 
 // sources are what the admin listener tells, and works on.
 func (s *Sidecar) sources() admin.Sources {
-	return admin.Sources{Ledger: s.ledger, Status: s.status, Stats: s.stats, Spool: s.operated}
+	return admin.Sources{Ledger: s.ledger, Status: s.status, Stats: s.stats, Spool: s.operated, Archive: s.archive}
+}
+
+// archive is the spool as it is exported and imported.
+func (s *Sidecar) archive() admin.Archive {
+	if sp := s.spool.Load(); sp != nil {
+		return sp
+	}
+	return nil
 }
 
 // operated is the spool as the admin listener works on it.

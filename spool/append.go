@@ -48,6 +48,8 @@ type newMessage struct {
 	payload     *payload
 	block       *block
 	earlier     keyRef      // the message that has the key; zero: none
+	imported    bool        // it keeps the ID and the time that it has
+	onHold      bool        // it was imported so
 	first       *newMessage // the same, when it is new in this very commit
 }
 

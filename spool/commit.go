@@ -110,8 +110,12 @@ func (c *commit) accept(l *lane, added []*newMessage) {
 		size += n.recordSize()
 	}
 	for _, n := range added {
-		n.msg.Seq, n.msg.ID, n.msg.AcceptedAt = c.nextSeq(), c.nextID(), c.now
-		n.msg.TopicSeq = l.numbers.next(n.msg.ID.Spool())
+		if n.imported {
+			c.keepID(l, n)
+		} else {
+			n.msg.Seq, n.msg.ID, n.msg.AcceptedAt = c.nextSeq(), c.nextID(), c.now
+			n.msg.TopicSeq = l.numbers.next(n.msg.ID.Spool())
+		}
 		if b == nil || b.origin != n.msg.ID.Spool() || b.full(n.recordSize(), c.s.sizes.block) {
 			b = newBlock(l.id, n.msg, c.take(blockHeader+min(size, c.s.sizes.block)))
 			c.blocks = append(c.blocks, b)

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"fmt"
+	"hash/crc32"
 
 	"github.com/remora-mq/remora/message"
 )
@@ -134,7 +135,7 @@ func NextLife(epoch uint32, sameVolume bool) (next uint32, sameID bool) {
 // Prefixes are the kinds of entries in the database.
 func Prefixes() (all []string) {
 	for _, p := range [][]byte{
-		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, holdPrefix, endedPrefix, receiptPrefix, keyPrefix, exceptPrefix,
+		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, holdPrefix, importPrefix, endedPrefix, receiptPrefix, keyPrefix, exceptPrefix,
 	} {
 		all = append(all, string(p))
 	}
@@ -148,4 +149,24 @@ func IsException(state message.State, number uint64) bool {
 	e.State = state
 	c.except(e)
 	return len(c.exceptions) == 1
+}
+
+// RewriteLine writes what a message's line decodes to, and does so again.
+func RewriteLine(raw []byte) (first, again string, err error) {
+	item, err := decodeLine(fmt.Appendf(nil, `{"crc32c":"%08x","message":%s}`, crc32.Checksum(raw, castagnoli), raw))
+	for _, line := range []*string{&first, &again} {
+		if err != nil {
+			return first, again, err
+		}
+		x := exportedOf(&item)
+		b, failed := appendLine(nil, &x)
+		if failed != nil {
+			return "", fmt.Sprint("it cannot be written: ", failed), nil
+		}
+		*line = string(b)
+		if item, failed = decodeLine(b[:len(b)-1]); failed != nil {
+			return first, fmt.Sprint("it cannot be read again: ", failed), nil
+		}
+	}
+	return first, again, nil
 }

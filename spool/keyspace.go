@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+
+	"github.com/remora-mq/remora/message"
 )
 
 // The entries of the spool in the database. Numbers are big endian, so that
@@ -21,6 +23,7 @@ import (
 //	sx seq                    the chunk set of a record's payload; makes the set exist
 //	sd topic seq              dead letter: reason, history, record
 //	sw topic seq              hold: when an operator put the message on hold
+//	sf id                     sequence of a message that was imported under that ID
 //	se seq                    cancelled or discarded under a dedupe key, which stays taken
 //	sr bucket part count      receipts of up to 256 neighbouring sequences
 //	sk hour part              dedupe keys of one commit
@@ -36,6 +39,7 @@ var (
 	chunkSetPrefix = []byte("sx")
 	deadPrefix     = []byte("sd")
 	holdPrefix     = []byte("sw")
+	importPrefix   = []byte("sf")
 	endedPrefix    = []byte("se")
 	receiptPrefix  = []byte("sr")
 	keyPrefix      = []byte("sk")
@@ -64,6 +68,10 @@ func deadKey(topic uint32, seq uint64) []byte {
 
 func holdKey(topic uint32, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(key32(holdPrefix, topic), seq)
+}
+
+func importKey(id message.ID) []byte {
+	return append(append(make([]byte, 0, 18), importPrefix...), id[:]...)
 }
 
 func endedKey(seq uint64) []byte { return key64(endedPrefix, seq) }

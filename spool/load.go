@@ -35,7 +35,7 @@ func (s *Spool) load() error {
 		s.head.epoch = max(s.head.epoch, uint32(n))
 	}
 	s.settled.low = s.head.lowRange
-	for _, step := range []func() error{s.loadLanes, s.loadBitmaps, s.loadDead, s.loadHolds, s.loadEnded, s.loadKeys, s.loadReceipts, s.loadExceptions} {
+	for _, step := range []func() error{s.loadLanes, s.loadBitmaps, s.loadDead, s.loadHolds, s.loadImported, s.loadEnded, s.loadKeys, s.loadReceipts, s.loadExceptions} {
 		if err := step(); err != nil {
 			return err
 		}

@@ -26,9 +26,13 @@ func (s *Spool) Retention() (keep time.Duration, most int) {
 	return s.opts.ReceiptsKeep, s.opts.ReceiptsMax
 }
 
-// seqOf completes the 32 bits of an ID to the newest sequence that has them.
+// seqOf completes the 32 bits of an ID to the newest sequence that has them, but
+// for a message that was imported, whose sequence they are not.
 // Of what is known no two share them: 2^32 messages are never held or kept.
 func (s *Spool) seqOf(id message.ID) uint64 {
+	if seq, ok := s.importedSeq(id); ok {
+		return seq
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	high := s.head.highWater

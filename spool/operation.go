@@ -52,7 +52,7 @@ func (w *writer) Write(tx *kv.Tx, ops []operation) error {
 // accepts reports whether op stores messages, or parts of them.
 func accepts(op operation) bool {
 	switch op.(type) {
-	case *appendMessages, *chunkWrite:
+	case *appendMessages, *importMessages, *chunkWrite:
 		return true
 	}
 	return false

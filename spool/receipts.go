@@ -153,11 +153,17 @@ func (d *dropReceipts) synced(*Spool) {}
 
 // expireReceipts deletes what retention ends, some buckets a commit.
 func (s *Spool) expireReceipts() error {
-	op := &dropReceipts{}
+	op, imported := &dropReceipts{}, s.mayHaveImported()
 	for _, b := range s.expiredReceipts() {
-		err := s.db.Scan(kv.Scan{Prefix: key64(receiptPrefix, b.number), KeysOnly: true}, func(k, _ []byte) (bool, error) {
+		err := s.db.Scan(kv.Scan{Prefix: key64(receiptPrefix, b.number), KeysOnly: !imported}, func(k, v []byte) (bool, error) {
 			b.keys = append(b.keys, slices.Clone(k))
-			return true, nil
+			if !imported {
+				return true, nil
+			}
+			return true, receipts(v, func(r receipt) bool {
+				b.keys = append(b.keys, importKey(r.ID))
+				return true
+			})
 		})
 		if err != nil {
 			return err

@@ -48,6 +48,9 @@ type Spool struct {
 	stop     sync.Once
 	life     context.Context //nolint:containedctx // ends with Close: for what maintain does
 	end      context.CancelFunc
+
+	hasImported bool          // some message has the ID of another spool
+	importing   chan struct{} // held by the one import that runs
 }
 
 // Open reads the spool in db, which the caller opened and closes after the
@@ -65,6 +68,7 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 		settled: settledSet{ranges: map[uint64]*bitmap{}},
 		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, holds: map[uint64]*hold{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{},
 		watchers: map[uint64][]chan struct{}{}, topics: newSignal(), left: newSignal(), closing: make(chan struct{}),
+		importing: make(chan struct{}, 1),
 	}
 	s.keys, s.receipts = newKeyIndex(), newReceiptIndex(nanos(s.opts.Now()))
 	s.life, s.end = context.WithCancel(context.Background())

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"strings"
 	"time"
@@ -42,16 +41,6 @@ func newClient(address, token string) (*client, error) {
 // newLocalClient speaks to a handler in this process.
 func newLocalClient(handler http.Handler) *client {
 	return &client{base: "http://localhost", http: &http.Client{Transport: local{handler}}}
-}
-
-// local answers requests by a handler, without a connection.
-type local struct{ handler http.Handler }
-
-// RoundTrip implements http.RoundTripper.
-func (l local) RoundTrip(r *http.Request) (*http.Response, error) {
-	answer := httptest.NewRecorder()
-	l.handler.ServeHTTP(answer, r)
-	return answer.Result(), nil
 }
 
 // readToken returns the first token in a file; "" when none is named.
@@ -104,6 +93,30 @@ func (c *client) get(ctx context.Context, path string, into any) error {
 		return r.problem()
 	}
 	return json.Unmarshal(r.body, into)
+}
+
+// stream makes a request whose body, or answer, may be of any length, and lets
+// read the answer.
+func (c *client) stream(ctx context.Context, method, path string, body io.Reader, read func(io.Reader) error) (err error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return err
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	patient := *c.http
+	patient.Timeout = 0
+	res, err := patient.Do(req)
+	if err != nil {
+		return fail(exitUnreachable, "cannot reach the sidecar: %w; is it running, and is --url right?", err)
+	}
+	defer func() { err = errors.Join(err, res.Body.Close()) }()
+	if res.StatusCode != http.StatusOK {
+		b, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+		return errors.Join(err, reply{res.StatusCode, res.Header, b}.problem())
+	}
+	return read(res.Body)
 }
 
 // refusal is a problem document. stored is as it came: true, false or "unknown".

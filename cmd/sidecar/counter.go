@@ -38,6 +38,18 @@ func (p *counter) add(n int64) {
 	p.n += n
 }
 
+// Write counts what passes through an io.TeeReader.
+func (p *counter) Write(b []byte) (int, error) {
+	p.add(int64(len(b)))
+	return len(b), nil
+}
+
+func (p *counter) set(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.n = n
+}
+
 func (p *counter) draw(began time.Time) {
 	defer close(p.done)
 	tick := time.NewTicker(redraw)

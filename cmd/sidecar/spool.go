@@ -17,13 +17,13 @@ import (
 func newSpool() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "spool",
-		Short:   "Look at a spool's directory, check it, and repair it",
+		Short:   "Look at a spool's directory, check, repair, move and adopt it",
 		Long:    "A running sidecar owns its spool, and is then asked by its admin API.",
 		Example: "  sidecar spool stats\n  sidecar spool verify --dir /var/lib/remora",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newSpoolStats(), newSpoolVerify(), newSpoolRepair())
+	c.AddCommand(newSpoolStats(), newSpoolVerify(), newSpoolRepair(), newSpoolExport(), newSpoolImport(), newSpoolAdopt())
 	return c
 }
 

@@ -1,0 +1,90 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// stalled is how long an export or an import may stand still: as a whole it takes
+// as long as it has to.
+const stalled = time.Minute
+
+// export answers GET /v1/export: what a query asks for, bodies and all, as lines
+// of JSON. Without its trailer the file is not whole.
+func (a *api) export(w http.ResponseWriter, r *http.Request) {
+	q, p := a.query(r.URL.Query())
+	if p == nil {
+		p = a.tokens.Check(r.Header.Get("Authorization"))
+	}
+	if p != nil {
+		writeProblem(w, p)
+		return
+	}
+	s := a.Archive()
+	if s == nil {
+		writeProblem(w, notOpen())
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/x-ndjson")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	done, err := s.Export(r.Context(), patient{w, http.NewResponseController(w)}, q)
+	if err != nil { // it has begun: all that can be done is to leave it without its end
+		a.log.Error("an export ended early", "messages", done.Messages, "error", err.Error())
+		panic(http.ErrAbortHandler)
+	}
+	a.log.Info("an operator exported messages", "messages", done.Messages, "unreadable", done.Unreadable)
+}
+
+// patient allows each write its own time.
+type patient struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (p patient) Write(b []byte) (int, error) {
+	if err := p.control.SetWriteDeadline(time.Now().Add(stalled)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return 0, err
+	}
+	return p.w.Write(b)
+}
+
+// imports answers POST /v1/import, with ?partial=true also for a damaged file.
+func (a *api) imports(w http.ResponseWriter, r *http.Request) {
+	partial, p := onlyFlag(r.URL.Query(), "partial")
+	if p != nil {
+		writeProblem(w, p)
+		return
+	}
+	s := a.Archive()
+	if s == nil {
+		writeProblem(w, notOpen())
+		return
+	}
+	control := http.NewResponseController(w)
+	done, err := s.Import(r.Context(), patientReader{r, control}, partial)
+	_ = control.SetWriteDeadline(time.Now().Add(stalled)) // where there is none, none is late
+	a.log.Info("an operator imported messages", "messages", done.Messages, "known", done.Known, "refused", done.Refused)
+	if err == nil {
+		writeJSON(w, http.StatusOK, done)
+		return
+	}
+	a.refuse(w, fmt.Errorf("%w; %d messages are imported, %d were known: do it again to go on", err, done.Messages, done.Known), message.Receipt{})
+}
+
+type patientReader struct {
+	r       *http.Request
+	control *http.ResponseController
+}
+
+func (p patientReader) Read(b []byte) (int, error) {
+	if err := p.control.SetReadDeadline(time.Now().Add(stalled)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return 0, err
+	}
+	return p.r.Body.Read(b)
+}

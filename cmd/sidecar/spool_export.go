@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/remora-mq/remora/spool"
+)
+
+func newSpoolExport() *cobra.Command {
+	var o operate
+	var f filter
+	c := &cobra.Command{
+		Use:   "export FILE",
+		Short: "Write messages that are held to a file, with all that they carry",
+		Long: "The way out in an emergency: FILE has every message that is held, or those that the filters\n" +
+			"name, a line each, with checksums; 'sidecar spool import' takes them in elsewhere, under\n" +
+			"the same message IDs. Nothing leaves the spool. FILE appears when it is whole, read back\n" +
+			"and on disk. Idempotency keys do not travel.",
+		Example: "  sidecar spool export held.ndjson --dir /var/lib/remora\n  sidecar spool export dead.ndjson --state dead",
+		Args:    usageArgs(cobra.ExactArgs(1)),
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return o.use(c, func(s *spooler) error { return export(c, s, &f, args[0]) })
+	}
+	o.register(c)
+	f.register(c)
+	return c
+}
+
+func export(c *cobra.Command, s *spooler, f *filter, path string) (err error) {
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return fail(exitFailed, "%s is there already; name another file", path)
+	}
+	temp, err := os.CreateTemp(filepath.Dir(path), ".export-*")
+	if err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(temp.Name()) // what is not whole is of no use
+		}
+		err = errors.Join(err, temp.Close())
+	}()
+	query := ""
+	if q := f.values(); len(q) > 0 {
+		query = "?" + q.Encode()
+	}
+	written := newCounter(c.ErrOrStderr(), "bytes")
+	err = s.stream(c.Context(), http.MethodGet, "/v1/export"+query, nil, func(body io.Reader) error {
+		_, err := io.Copy(temp, io.TeeReader(body, written))
+		return err
+	})
+	if written.end(); err != nil {
+		return err
+	}
+	n, err := readBack(temp)
+	if err != nil {
+		return err
+	}
+	if err := appear(temp, path); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	fmt.Fprintf(c.OutOrStdout(), "%s in %s\n", messages(n), path)
+	return nil
+}
+
+// readBack proves that the file is whole.
+func readBack(f *os.File) (n int, err error) {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return 0, fmt.Errorf("read the export back: %w", err)
+	}
+	n, bad, _, err := spool.CheckExport(f)
+	if len(bad) > 0 {
+		err = bad[0]
+	}
+	if err != nil {
+		return 0, fmt.Errorf("the export is not whole, and was removed: %w; look at the sidecar's log, then do it again", err)
+	}
+	return n, nil
+}
+
+// appear gives a file its name, durably, and never takes another's.
+func appear(f *os.File, path string) error {
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); err != nil {
+		return err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

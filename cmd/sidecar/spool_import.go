@@ -1,0 +1,95 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/remora-mq/remora/spool"
+)
+
+func newSpoolImport() *cobra.Command {
+	var o operate
+	var yes, dryRun, partial bool
+	c := &cobra.Command{
+		Use:   "import FILE",
+		Short: "Take in the messages of an export, under the IDs that they have",
+		Long: "Reads all of FILE first, and asks. What is held already, or known by its receipt, is left\n" +
+			"alone: doing it twice does no harm. A file that is damaged is refused, with the lines;\n" +
+			"--partial takes in all others. Make sure that the spool the file comes from does not\n" +
+			"forward the same messages: the broker would get them twice, under the same IDs.",
+		Example: "  sidecar spool import held.ndjson\n  sidecar spool import held.ndjson --dir /var/lib/remora --dry-run",
+		Args:    usageArgs(cobra.ExactArgs(1)),
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		file, err := os.Open(args[0])
+		if err != nil {
+			return fmt.Errorf("import: %w", err)
+		}
+		defer func() { _ = file.Close() }() // it was only read
+		if ok, err := agreedToImport(c, file, yes, dryRun, partial); !ok {
+			return err
+		}
+		return o.use(c, func(s *spooler) error { return importFile(c, s, file, partial) })
+	}
+	o.register(c)
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "read the file, and take in nothing")
+	c.Flags().BoolVar(&partial, "partial", false, "take in what is whole of a damaged file")
+	return c
+}
+
+// agreedToImport reads the whole file before anything is done.
+func agreedToImport(c *cobra.Command, file *os.File, yes, dryRun, partial bool) (bool, error) {
+	reading := newCounter(c.ErrOrStderr(), "bytes")
+	n, bad, all, err := spool.CheckExport(io.TeeReader(file, reading))
+	if reading.end(); err != nil {
+		return false, fail(exitFailed, "%s: %w", file.Name(), err)
+	}
+	for _, line := range bad {
+		fmt.Fprintf(c.ErrOrStderr(), "%s: %s\n", file.Name(), line)
+	}
+	switch {
+	case all > 0 && !partial:
+		return false, fail(exitFailed, "%s is damaged in %d places; nothing was done. Copy it again from where it comes, or take in the other %s by --partial", file.Name(), all, messages(n))
+	case dryRun:
+		fmt.Fprintf(c.OutOrStdout(), "would import up to %s\n", messages(n))
+		return false, nil
+	case yes:
+	default:
+		if ok, err := confirm(c, fmt.Sprintf("import up to %s?", messages(n))); !ok {
+			return false, err
+		}
+	}
+	_, err = file.Seek(0, io.SeekStart)
+	return err == nil, err
+}
+
+func importFile(c *cobra.Command, s *spooler, file *os.File, partial bool) error {
+	path := "/v1/import"
+	if partial {
+		path += "?partial=true"
+	}
+	var done spool.Imported
+	sent := newCounter(c.ErrOrStderr(), "bytes")
+	err := s.stream(c.Context(), http.MethodPost, path, io.TeeReader(file, sent), func(body io.Reader) error {
+		return json.NewDecoder(body).Decode(&done)
+	})
+	sent.end()
+	if full := (refusal{}); errors.As(err, &full) && full.status == http.StatusServiceUnavailable {
+		return fail(exitPartly, "%w", err)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.OutOrStdout(), "imported %s; %d were known, %d lines are damaged\n", messages(done.Messages), done.Known, done.Refused)
+	if done.Refused > 0 {
+		return fail(exitPartly, "%d lines were passed over; they are named above", done.Refused)
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/spool"
+)
+
+// Adoption says which spool is adopted.
+type Adoption struct {
+	Dir    string               // spool.dir of the sidecar that is gone
+	Within time.Duration        // stop forwarding after so long; 0: never
+	Tell   func(waiting uint64) // called about once a second with how many wait
+}
+
+// Adopted is what came of an adoption: the ledger before and after, and whether
+// a count of the records agrees with it.
+type Adopted struct {
+	Before   spool.Counts `json:"before"`
+	After    spool.Counts `json:"after"`
+	Balanced bool         `json:"balanced"`
+	Audit    Audit        `json:"audit"`
+}
+
+// Left is how many messages are still held: dead letters, those on hold, and
+// those for which there was no time.
+func (a Adopted) Left() uint64 { return a.After.InSpool.Held() }
+
+// Adopt takes over a spool whose sidecar is gone: it forwards what is held there
+// to the broker of cfg under the same message IDs, and returns when nothing more
+// is to be forwarded, or the time is over, or ctx is done: none of that is an
+// error. What is left stays there. kv.ErrLocked: its sidecar is not gone;
+// ErrNoSpool: there is none.
+//
+// Nothing is accepted meanwhile; whatever is accepted there later gets another
+// spool ID.
+func Adopt(ctx context.Context, cfg config.Config, version string, log *slog.Logger, a Adoption) (out Adopted, err error) {
+	if err := exists(a.Dir); err != nil {
+		return out, err
+	}
+	own := cfg.Spool.Dir
+	cfg.Spool.Dir, cfg.Spool.LockWait, cfg.Subscriptions = a.Dir, 0, nil
+	side, err := New(cfg, version, log)
+	if err != nil {
+		return out, err
+	}
+	side.offline = true
+	side.parts.init()
+	defer func() { //nolint:contextcheck // closing bounds itself
+		if !side.storageFailed() { // else nothing is closed: what was never acknowledged would be written
+			err = errors.Join(err, side.closeBroker(), side.closeSpool(), side.closeDatabase())
+		}
+	}()
+	if err := side.openSpool(ctx); err != nil {
+		return out, err
+	}
+	side.cfg.Spool.Dir = own // where an embedded broker is
+	out.Before = side.parts.spool.Ledger().Total
+	if a.Within > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, a.Within)
+		defer cancel()
+	}
+	if err := side.forwardAdopted(ctx, a.Tell); err != nil {
+		return out, err
+	}
+	return out, side.closeBooks(context.WithoutCancel(ctx), &out)
+}
+
+// forwardAdopted forwards until nothing waits, or ctx is done.
+func (s *Sidecar) forwardAdopted(ctx context.Context, tell func(uint64)) (err error) {
+	if err := s.openBroker(ctx); err != nil {
+		return err
+	}
+	if err := s.startForwarder(ctx); err != nil {
+		return err
+	}
+	drained := make(chan error, 1)
+	waiting, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { drained <- s.parts.spool.Drained(waiting) }()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case err = <-drained:
+			if ctx.Err() != nil {
+				err = nil // what was not forwarded is counted
+			}
+			ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
+			defer cancel()
+			return errors.Join(err, s.stopForwarding(ending))
+		case err := <-s.parts.broken:
+			stop()
+			return errors.Join(err, <-drained)
+		case <-s.parts.storage.failed:
+			stop()
+			<-drained //nolint:errcheck // of the same
+			return s.storageError()
+		case <-tick.C:
+			c := s.parts.spool.Ledger().Total
+			tell(c.InSpool.Held() - c.InSpool.Dead - c.OnHold)
+		}
+	}
+}
+
+// closeBooks records the last confirmations and counts every record.
+func (s *Sidecar) closeBooks(ctx context.Context, out *Adopted) error {
+	sp := s.parts.spool
+	if err := sp.NewIdentity(ctx); err != nil {
+		return fmt.Errorf("take a new spool ID: %w", err)
+	}
+	found, err := sp.Audit(ctx)
+	if err != nil {
+		return err
+	}
+	out.After, out.Balanced = sp.Ledger().Total, found.Balanced
+	out.Audit = Audit{Held: found.Held, Settled: found.Settled, Missing: orEmpty(found.Missing), Damage: orEmpty(found.Damage)}
+	return nil
+}
