@@ -28,7 +28,10 @@ func (s *Sidecar) openBackend(ctx context.Context) (backend, error) {
 	if s.cfg.Broker.Type == config.BrokerRocketMQ {
 		return s.rocketmq(), nil
 	}
-	b, err := embedded.Open(ctx, embedded.Options{Dir: filepath.Join(s.cfg.Spool.Dir, "embedded"), Logger: s.log.With("component", "embedded")})
+	dir := filepath.Join(s.cfg.Spool.Dir, "embedded")
+	b, err := embedded.Open(ctx, embedded.Options{
+		Dir: dir, Logger: s.log.With("component", "embedded"), Room: func() error { return s.parts.room.forBroker(dir) },
+	})
 	if err != nil {
 		return nil, err
 	}

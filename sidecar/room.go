@@ -137,6 +137,17 @@ func (r *room) restore() {
 	r.Look()
 }
 
+// forBroker says why the embedded broker's volume has no room: what it stores
+// is besides what the spool gives back later. It stops at half of the reserve, so
+// that a spool that is low can be emptied into it.
+func (r *room) forBroker(dir string) error {
+	space, err := volume.SpaceOf(dir)
+	if err == nil && space.Total > 0 && space.Free < r.cap.Reserve/2 {
+		err = fmt.Errorf("%s are free on the volume of %s, and the embedded broker leaves %s: free some space", mib(space.Free), dir, mib(r.cap.Reserve/2))
+	}
+	return err
+}
+
 // keep looks once a second, until ctx ends.
 func (r *room) keep(ctx context.Context, s *spool.Spool, db *kv.DB) error {
 	tick := time.NewTicker(time.Second)

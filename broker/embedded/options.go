@@ -20,6 +20,10 @@ type Options struct {
 	// RocketMQ does with autoCreateTopicEnable=false. Else the first message
 	// makes its topic.
 	FixedTopics bool
+	// Room says why the volume has no room for messages; nil: it has. It is asked
+	// before each attempt to store some, and must not block. A broker's disk that
+	// is full is a status (SERVICE_NOT_AVAILABLE); ours would end the process.
+	Room func() error
 	// Logger gets what no caller can be told; nil: discarded.
 	Logger *slog.Logger
 
@@ -53,6 +57,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Retention.Bytes == 0 {
 		o.Retention.Bytes = defaultKeepBytes
+	}
+	if o.Room == nil {
+		o.Room = func() error { return nil }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -38,6 +38,9 @@ func (p *producer) Send(ctx context.Context, msgs []*message.Message) ([]message
 	if err := p.b.check(msgs); err != nil {
 		return nil, err
 	}
+	if err := p.b.opts.Room(); err != nil {
+		return nil, failure(statusServiceDown, err)
+	}
 	queue := p.b.pick(msgs[0].Topic, msgs[0].OrderingKey)
 	confirmed, err := p.b.attempt(ctx, queue, msgs)
 	if err != nil {

@@ -269,3 +269,23 @@ func TestPayloadsWithoutAMessageAreSweptAtOpen(t *testing.T) {
 	}
 	r.stop()
 }
+
+// TestNoRoomIsTriedAgain: nothing is stored while the volume has no room.
+func TestNoRoomIsTriedAgain(t *testing.T) {
+	full := errors.New("1 MiB is free")
+	why := full
+	b := open(t, Options{Room: func() error { return why }})
+	p := b.Producer()
+	_, err := p.Send(t.Context(), msgs(0, 2))
+	var se *broker.SendError
+	if !errors.As(err, &se) || !errors.Is(err, full) || se.Outcome != message.OutcomeRetryable || se.Stored {
+		t.Fatalf("%+v", err)
+	}
+	why = nil
+	if c, err := p.Send(t.Context(), msgs(0, 2)); err != nil || c[1].Offset+c[0].Offset != 1 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+}
