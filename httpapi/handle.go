@@ -110,11 +110,18 @@ func (s *Server) handleBadRequest(ctx *fasthttp.RequestCtx, err error) {
 	write(ctx, s.refuse(p))
 }
 
+// onEach is in every answer.
+var onEach = [...][2][]byte{
+	{[]byte("X-Content-Type-Options"), []byte("nosniff")},
+	{[]byte("Cache-Control"), []byte("no-store")},
+}
+
 // write hands an answer to fasthttp. The body is ours and nobody changes it.
 func write(ctx *fasthttp.RequestCtx, res response) {
 	ctx.SetStatusCode(res.status)
-	ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
-	ctx.Response.Header.Set("Cache-Control", "no-store")
+	for _, h := range onEach {
+		ctx.Response.Header.SetCanonical(h[0], h[1])
+	}
 	for _, h := range res.header {
 		ctx.Response.Header.Set(h.name, h.value)
 	}

@@ -108,7 +108,9 @@ func (s *Server) answerPublish(stored message.Receipt, p publication) response {
 	if p.wait > 0 {
 		now = s.await(stored, p)
 	}
-	res := s.jsonResponse(202, s.receiptOf(now))
+	receipt := s.receiptOf(now)
+	body := receipt.appendJSON(make([]byte, 0, 320))
+	res := response{status: 202, contentType: "application/json", body: append(body, '\n')}
 	if p.wait > 0 && now.State == message.StateConfirmed {
 		res.status = 200
 		res.set("Preference-Applied", "wait")

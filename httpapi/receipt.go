@@ -46,9 +46,7 @@ type eventJSON struct {
 // timestamp marshals as RFC 3339, UTC, in milliseconds.
 type timestamp time.Time
 
-func (t timestamp) MarshalText() ([]byte, error) {
-	return time.Time(t).UTC().AppendFormat(make([]byte, 0, 32), "2006-01-02T15:04:05.000Z"), nil
-}
+func (t timestamp) MarshalText() ([]byte, error) { return t.append(make([]byte, 0, 32)), nil }
 
 // optionalTime returns nil for the zero time, which JSON leaves out.
 func optionalTime(t time.Time) *timestamp {

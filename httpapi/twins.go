@@ -37,7 +37,10 @@ const propertyParam = "prop."
 // MQ- header, an unknown query parameter.
 func knownOptions(r *request) error {
 	for _, h := range r.fields {
-		if _, known := twins[h.name]; strings.HasPrefix(h.name, "mq-") && !known && h.name != "mq-property" {
+		if !strings.HasPrefix(h.name, "mq-") || h.name == "mq-property" {
+			continue
+		}
+		if _, known := twins[h.name]; !known {
 			return invalidOption("the header %.100q is not an option of a publish", h.name)
 		}
 	}
@@ -66,6 +69,9 @@ func noOptions(r *request) error {
 // option returns the value of a header or its query twin, "" when neither is
 // given. Given more than once, all have to agree; given empty is a slip.
 func (r *request) option(header string) (string, error) {
+	if len(r.query) == 0 && !r.fields.has(header) { // most have none
+		return "", nil
+	}
 	values := append(r.fields.all(header), r.query[twins[header].param]...)
 	for _, v := range values {
 		if v != values[0] {
