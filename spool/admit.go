@@ -47,7 +47,7 @@ func (s *Spool) admit(op *appendMessages) error {
 // sizeOfNew is how many bytes of op are not known by their dedupe key. s.mu is held.
 func (s *Spool) sizeOfNew(op *appendMessages) (size int64) {
 	for _, n := range op.added {
-		if _, known := s.keys.refs[n.key]; !known {
+		if _, known := s.keys.get(n.key); !known {
 			size += int64(n.size)
 		}
 	}
@@ -75,7 +75,7 @@ func (s *Spool) refuseTopics(op *appendMessages) error {
 	share := int64(s.opts.TopicShare * float64(s.opts.Limit))
 	sizes := map[string]int64{}
 	for _, n := range op.added {
-		if _, known := s.keys.refs[n.key]; known {
+		if _, known := s.keys.get(n.key); known {
 			continue
 		}
 		topic := n.msg.Topic

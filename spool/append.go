@@ -144,7 +144,7 @@ func (n *newMessage) claim(c *commit) bool {
 	if n.first = c.reserved[n.key]; n.first != nil {
 		return false
 	}
-	earlier, known := c.s.keys.refs[n.key]
+	earlier, known := c.s.keys.get(n.key)
 	if n.earlier = earlier; !known {
 		c.reserved[n.key] = n
 	}
@@ -182,7 +182,7 @@ func (n *newMessage) checkKey(c *commit, own map[keyHash]uint64) error {
 	fingerprint, known := own[n.key]
 	if first := c.reserved[n.key]; first != nil {
 		fingerprint, known = first.fingerprint, true
-	} else if ref, ok := c.s.keys.refs[n.key]; ok {
+	} else if ref, ok := c.s.keys.get(n.key); ok {
 		if c.s.ended[ref.seq] {
 			return ErrKeySettled
 		}

@@ -20,6 +20,15 @@ func (b *bitmap) set(seq uint64) {
 	}
 }
 
+// clear is not for a full one, which is shared.
+func (b *bitmap) clear(seq uint64) {
+	w, bit := bitOf(seq)
+	if b.words[w]&bit != 0 {
+		b.words[w] &^= bit
+		b.count--
+	}
+}
+
 func (b *bitmap) has(seq uint64) bool {
 	w, bit := bitOf(seq)
 	return b.words[w]&bit != 0

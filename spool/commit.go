@@ -187,7 +187,7 @@ func (c *commit) end(e *ending) {
 	if e.wasOnHold {
 		c.deletes = append(c.deletes, holdKey(e.lane.id, e.seq))
 	}
-	if (e.State == message.StateCancelled || e.State == message.StateDiscarded) && s.keys.seqs[e.seq] {
+	if (e.State == message.StateCancelled || e.State == message.StateDiscarded) && s.keys.has(e.seq) {
 		s.ended[e.seq] = true
 		c.sets = append(c.sets, pair{endedKey(e.seq), seal([]byte{byte(e.State)})})
 	}

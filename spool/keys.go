@@ -33,48 +33,18 @@ type keyRef struct {
 // receipt of a settled message of which no other is kept: its key is forgotten
 // before, if it was rolled back, and refused, if it was cancelled or discarded.
 func (k keyRef) receipt(topic string) message.Receipt {
-	return message.Receipt{ID: k.id, Topic: topic, State: message.StateConfirmed, AcceptedAt: time.UnixMilli(k.acceptedAt)}
+	return message.Receipt{ID: k.id, Topic: topic, State: message.StateConfirmed, AcceptedAt: k.time()}
 }
+
+func (k keyRef) time() time.Time { return time.UnixMilli(k.acceptedAt) }
 
 type keyEntry struct {
 	hash keyHash
 	ref  keyRef
 }
 
-// keyIndex knows every dedupe key in the window. On disk the keys of a commit
-// are one entry, in the bucket of their hour, dropped whole.
-type keyIndex struct {
-	refs  map[keyHash]keyRef
-	seqs  map[uint64]bool // sequences of refs
-	hours map[uint64]int  // keys by hour of accept
-	part  uint64          // makes the next entry's key unique
-}
-
 // keyCost is what one key costs, in memory and on disk together, in bytes.
 const keyCost = 192
-
-func newKeyIndex() keyIndex {
-	return keyIndex{refs: map[keyHash]keyRef{}, seqs: map[uint64]bool{}, hours: map[uint64]int{}}
-}
-
-func (x *keyIndex) add(e keyEntry, hour uint64) {
-	if old, known := x.refs[e.hash]; known {
-		delete(x.seqs, old.seq)
-	}
-	x.refs[e.hash] = e.ref
-	x.seqs[e.ref.seq] = true
-	x.hours[hour]++
-}
-
-// drop forgets a key, unless it was used anew.
-func (x *keyIndex) drop(e keyEntry) {
-	if x.refs[e.hash] == e.ref {
-		delete(x.refs, e.hash)
-		delete(x.seqs, e.ref.seq)
-	}
-}
-
-func (x *keyIndex) bytes() int64 { return int64(len(x.refs)) * keyCost }
 
 func hourOf(t time.Time) uint64 { return uint64(max(t.Unix(), 0)) / 3600 }
 

@@ -15,6 +15,6 @@ func (s *Spool) Known() Known {
 	defer s.mu.Unlock()
 	return Known{
 		Receipts: s.receipts.total, ReceiptsMax: s.opts.ReceiptsMax,
-		DedupeKeys: len(s.keys.refs), DedupeBytes: s.keys.bytes(), DedupeMaxBytes: s.opts.DedupeLimit,
+		DedupeKeys: len(s.keys.kept), DedupeBytes: s.keys.bytes(), DedupeMaxBytes: s.opts.DedupeLimit,
 	}
 }
