@@ -1,5 +1,7 @@
 package spool
 
+import "github.com/remora-mq/remora/internal/kv"
+
 // sizes are the bounds in bytes that follow from those of the database: what is
 // declared for an operation (kv.Queue.Commit) has to be an upper bound of what
 // it writes, and fit into one commit.
@@ -17,7 +19,7 @@ type sizes struct {
 // but a commit has no room for a whole block of those.
 func sizesFor(db *store) sizes {
 	return sizes{
-		block:  min(512<<10, db.MaxValue()/2),
+		block:  min(kv.BlockSize-blockFrame, db.MaxValue()/2),
 		chunk:  min(128<<10, db.MaxCommit()/2),
 		inline: min(64<<10, db.MaxCommit()/4),
 		unit:   min(256<<10, db.MaxCommit()/4),
@@ -26,6 +28,9 @@ func sizesFor(db *store) sizes {
 }
 
 const (
+	// blockFrame leaves room for what a table's block holds besides the value:
+	// headers, the key, the value's frame, offset and checksum.
+	blockFrame = 4 << 10
 	// fixedSize bounds what any operation may cause besides its own: the head,
 	// and the entry, block and index of one topic, encrypted.
 	fixedSize = 768

@@ -9,9 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"sync"
 	"time"
 
 	"github.com/remora-mq/remora/httpapi"
+	"github.com/remora-mq/remora/internal/heap"
 )
 
 // Kind is which server.
@@ -51,6 +53,12 @@ const drainFor = 30 * time.Second
 
 // Run serves until ctx is done, then drains and closes.
 func Run(ctx context.Context, kind Kind, dir string, out io.Writer) error {
+	heap.Bound()
+	var memory sync.WaitGroup
+	defer memory.Wait()
+	serving, served := context.WithCancel(ctx)
+	defer served()
+	memory.Go(func() { heap.GiveBack(serving) })
 	store, err := open(ctx, kind, dir)
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", kind, err)

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/remora-mq/remora/internal/heap"
 	"github.com/remora-mq/remora/internal/telemetry"
 	"github.com/remora-mq/remora/sidecar"
 )
@@ -41,8 +43,12 @@ func (s *settings) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	heap.Bound()
+	var memory sync.WaitGroup
+	defer memory.Wait()
 	ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	context.AfterFunc(ctx, stop) // the second signal is not caught
+	memory.Go(func() { heap.GiveBack(ctx) })
 	return side.Run(ctx)
 }

@@ -49,6 +49,12 @@ type Options struct {
 	OnCommit func(CommitStats)
 }
 
+// BlockSize is that of the tables' blocks, in bytes: what shares a checksum, and
+// is lost as a whole when a bit of it flips. A value that does not fit makes
+// Badger build its block in buffers of twice the size, and keep all of them
+// (table/builder.go, allocate): three times the memory.
+const BlockSize = 64 << 10
+
 const (
 	defaultMemTableSize = 16 << 20
 	minMemTableSize     = 1 << 20
@@ -117,8 +123,9 @@ func (o Options) badgerOptions(log badger.Logger) badger.Options {
 	b.Logger = log
 	b.SyncWrites = false // the committer syncs: see liveLog
 	b.MemTableSize = o.MemTableSize
-	b.NumMemtables = 3
+	b.NumMemtables = 2
 	b.NumCompactors = 2
+	b.BlockSize = BlockSize
 	b.ValueThreshold = o.inlineLimit()
 	b.ValueLogFileSize = valueLogSize
 	b.DetectConflicts = false // one committer
