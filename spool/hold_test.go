@@ -218,3 +218,28 @@ func TestRetryNowEndsTheWait(t *testing.T) {
 		t.Errorf("in flight: %+v, %v", got, err)
 	}
 }
+
+// A confirmation that comes after the lease has lapsed counts, also when the
+// message is on hold by then: the broker has it.
+func TestConfirmationOfAMessageOnHold(t *testing.T) {
+	c := newClock()
+	r := newRig(t, spool.Options{Now: c.now})
+	id := r.accept(keyed("t", "1", "k"))[0].ID
+	r.accept(keyed("t", "2", "k"))
+	late := r.lease("t", 1)
+	c.advance(time.Hour)
+	r.WakeDue()
+	r.putOnHold(id)
+	r.none("t")
+	r.confirm(late)
+	if got, err := r.Receipt(t.Context(), id); err != nil || got.State != message.StateConfirmed || got.OnHold || got.Attempts != 2 {
+		t.Errorf("%+v (%v)", got, err)
+	}
+	if got := fmt.Sprint(bodies(r.lease("t", 0))); got != "[2]" {
+		t.Error(got)
+	}
+	r.reopen()
+	if a := r.balanced(); a.Ledger.Total.OnHold != 0 || len(r.find("sw")) != 0 {
+		t.Errorf("%+v", a.Ledger.Total)
+	}
+}

@@ -105,12 +105,8 @@ func (s *Spool) Confirm(leases []*Lease, confirmations []message.Confirmation) {
 	op := &endMessages{}
 	s.mu.Lock()
 	for i, l := range leases {
-		if e := l.entry; s.entries[e.msg.Seq] == e {
-			e.attempts++
-			e.lane.flowing = true
-			end := newEnding(e, message.StateConfirmed, now)
+		if end := s.confirm(l.entry, now); end != nil {
 			end.Confirmation = &confirmations[i]
-			s.leave(e, end)
 			op.all = append(op.all, end)
 		}
 	}
@@ -118,6 +114,28 @@ func (s *Spool) Confirm(leases []*Lease, confirmations []message.Confirmation) {
 	for _, part := range op.parts(s.sizes.op) {
 		s.post(part)
 	}
+}
+
+// confirm takes a message that the broker has from its window, or from its hold,
+// when its lease had lapsed before that; nil: it is in neither. s.mu is held.
+func (s *Spool) confirm(e *entry, now time.Time) *ending {
+	h := s.holds[e.msg.Seq]
+	switch {
+	case s.entries[e.msg.Seq] == e:
+		e.attempts++
+		e.lane.flowing = true
+		end := newEnding(e, message.StateConfirmed, now)
+		s.leave(e, end)
+		return end
+	case h != nil:
+		e.attempts, e.history = h.attempts+1, h.history
+		s.dropHold(e.msg.Seq, h)
+		end := newEnding(e, message.StateConfirmed, now)
+		end.wasOnHold = true
+		s.announceEnd(end)
+		return end
+	}
+	return nil
 }
 
 // leave takes e out of its window: from here on end is what is known of it.

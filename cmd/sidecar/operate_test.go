@@ -3,8 +3,12 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +68,37 @@ func TestAgesAndSizesAreReadable(t *testing.T) {
 	for d, want := range map[time.Duration]string{0: "1m", time.Minute: "5m", 59 * time.Second: "1m", 8 * 24 * time.Hour: "7d+"} {
 		if got := column(d); got != want {
 			t.Errorf("column of %s: %s, want %s", d, got, want)
+		}
+	}
+}
+
+// A file that is cut on its way never appears, and what was written is removed.
+func TestAnExportThatIsCutDoesNotAppear(t *testing.T) {
+	cut := `{"remora_export":1,"spool":"0000000000","created_at":"2026-01-02T03:04:05Z"}` + "\n"
+	side := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(cut)) }))
+	defer side.Close()
+	dir := t.TempDir()
+	var out, errOut bytes.Buffer
+	code := execute([]string{"spool", "export", filepath.Join(dir, "x"), "--url", side.URL}, strings.NewReader(""), &out, &errOut)
+	if code != exitFailed || !strings.Contains(errOut.String(), "the trailer is missing") {
+		t.Errorf("ended with %d, said %s%s", code, out.String(), errOut.String())
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("%v is left (%v)", left, err)
+	}
+}
+
+// The body of an answer within the process ends where its handler breaks off.
+func TestLocalAnswersEndWithTheirHandler(t *testing.T) {
+	c := newLocalClient(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte("some"))
+		if r.URL.Path == "/abort" {
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	for path, want := range map[string]error{"/whole": nil, "/abort": io.ErrUnexpectedEOF} {
+		if r, err := c.do(t.Context(), http.MethodGet, path, nil, nil); !errors.Is(err, want) || string(r.body) != "some" {
+			t.Errorf("%s: %q, %v", path, r.body, err)
 		}
 	}
 }
