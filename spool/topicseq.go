@@ -34,7 +34,7 @@ func (n *numbering) next(id message.SpoolID) uint64 {
 	if k := len(n.origins); k == 0 || n.origins[k-1].ID != id {
 		n.origins = append(n.origins, Origin{ID: id})
 	}
-	if len(n.origins) > maxOrigins {
+	for len(n.origins) > maxOrigins {
 		n.earlier += n.origins[0].Last
 		n.origins = n.origins[1:]
 	}
@@ -73,7 +73,7 @@ func (n *numbering) append(b []byte) []byte {
 
 func decodeNumbering(f *fields) (n numbering) {
 	n.earlier = f.uint()
-	for range min(f.raw(1)[0], maxOrigins) {
+	for range f.raw(1)[0] {
 		var o Origin
 		copy(o.ID[:], f.raw(len(o.ID)))
 		o.Last = f.uint()
