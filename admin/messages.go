@@ -50,7 +50,7 @@ func (a *api) open(w http.ResponseWriter) (Spool, bool) {
 	return nil, false
 }
 
-func notOpen() *problem.Problem { return problem.New(problem.Draining, "the spool is not open yet") }
+func notOpen() *problem.Problem { return problem.New(problem.Starting, "the spool is not open yet") }
 
 // list answers GET /v1/messages.
 func (a *api) list(w http.ResponseWriter, r *http.Request) {

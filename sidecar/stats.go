@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/spool"
 )
 
@@ -49,7 +50,7 @@ func kindOf(path string) string {
 func (s *Sidecar) stats(ctx context.Context) (any, error) {
 	sp := s.spool.Load()
 	if sp == nil {
-		return nil, spool.ErrClosed // not open yet
+		return nil, problem.New(problem.Starting, "the spool is not open yet")
 	}
 	disk, err := measure(ctx, s.cfg.Spool.Dir)
 	if err != nil {
