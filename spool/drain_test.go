@@ -2,6 +2,7 @@ package spool_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -53,5 +54,41 @@ func TestDrainedSeesACancelOnDisk(t *testing.T) {
 		}
 	case <-time.After(5 * time.Second):
 		t.Fatal("Drained sleeps on")
+	}
+}
+
+// A drain must not wait for what an operator keeps back: neither for the
+// message on hold nor for what comes behind it.
+func TestDrainedWithAHold(t *testing.T) {
+	for name, window := range map[string]int64{"all in memory": 0, "one at a time": 1} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, spool.Options{Window: window})
+			id := r.accept(keyed("t", "1", "k"))[0].ID
+			r.accept(keyed("t", "2", "k"), keyed("t", "other", "l"))
+			r.accept(keyed("t", "3", "k"))
+			r.putOnHold(id)
+			drained := make(chan error)
+			go func() { drained <- r.Drained(t.Context()) }()
+			leases := r.lease("t", 0)
+			select {
+			case err := <-drained:
+				t.Fatalf("drained while a message is in flight: %v", err)
+			default:
+			}
+			r.confirm(leases)
+			r.none("t") // looks for more, as the forwarder does
+			select {
+			case err := <-drained:
+				if err != nil {
+					t.Fatal(err)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatal("it waits for what waits behind a hold")
+			}
+			r.releaseHeld(id)
+			if first := bodies(r.lease("t", 1)); fmt.Sprint(first) != "[1]" {
+				t.Errorf("released, and leased %v", first)
+			}
+		})
 	}
 }

@@ -47,6 +47,7 @@ func (s *Spool) enterBlocks(l *lane, r reading) error {
 	s.mu.Lock()
 	l.window.loading = false
 	l.ready.raise()
+	s.left.raise() // a drain may find that all of it waits behind a hold
 	if r.err != nil {
 		s.mu.Unlock()
 		return fmt.Errorf("read topic %s: %w", l.topic, r.err)

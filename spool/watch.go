@@ -53,7 +53,8 @@ func (s *Spool) notify(seq uint64) {
 }
 
 // Drained waits until nothing waits for the forwarder or is in flight: all is
-// confirmed, or a dead letter. It is for one caller at a time.
+// confirmed, a dead letter, on hold, or kept back by what is on hold. It is for
+// one caller at a time.
 func (s *Spool) Drained(ctx context.Context) error {
 	for {
 		s.mu.Lock()
@@ -69,12 +70,28 @@ func (s *Spool) Drained(ctx context.Context) error {
 }
 
 // forwardable counts what is held, not dead, not on hold, and not about to be
-// recorded as settled. s.mu is held.
+// recorded as settled, in lanes that are not stopped by a hold. s.mu is held.
 func (s *Spool) forwardable() (n int) {
 	for _, l := range s.lanes {
-		n += l.forwardable()
+		if !l.window.stopped(s.windows < s.opts.Window) {
+			n += l.forwardable()
+		}
 	}
 	return n
+}
+
+// stopped reports whether all that is left in the window waits behind messages
+// that are on hold, and nothing else can be brought in.
+func (w *window) stopped(room bool) bool {
+	if len(w.onHold) == 0 || len(w.leased) > 0 || len(w.waiting) > 0 || w.loading || room && !w.atTail {
+		return false
+	}
+	for e := w.head; e != nil; e = e.next {
+		if !w.onHold.before(e.msg) {
+			return false
+		}
+	}
+	return w.head != nil
 }
 
 func (l *lane) forwardable() int { return int(l.counts.held()-l.counts.dead) - l.leaving - l.onHold }
