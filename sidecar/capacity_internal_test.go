@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/remora-mq/remora/config"
 	"github.com/remora-mq/remora/internal/kv"
@@ -81,6 +82,29 @@ func TestRoom(t *testing.T) {
 	if err := r.Refuse(1); !errors.Is(err, spool.ErrDiskLow) {
 		t.Error(err)
 	}
+}
+
+// TestLowVolumeHasRoomAgain: at once when there is an eighth more than the
+// reserve, else when the reserve has stayed free for 5 s.
+func TestLowVolumeHasRoomAgain(t *testing.T) {
+	r := newRoom(t.TempDir(), Capacity{Limit: 1 << 40, Reserve: 800}, nil)
+	now := time.Unix(100, 0)
+	after := func(step time.Duration, free int64, low bool) {
+		t.Helper()
+		now = now.Add(step)
+		if r.saw(free, now); errors.Is(r.Refuse(1), spool.ErrDiskLow) != low {
+			t.Errorf("with %d free: low %t", free, !low)
+		}
+	}
+	after(0, 800, false)
+	after(time.Second, 799, true)
+	after(time.Second, 899, true)
+	after(time.Second, 900, false)
+	after(time.Second, 799, true)
+	after(3*time.Second, 800, true)
+	after(time.Second, 799, true)
+	after(4900*time.Millisecond, 800, true)
+	after(100*time.Millisecond, 800, false)
 }
 
 // TestRoomLooksAtTheVolume: a reserve that no volume has is missed, and the

@@ -34,7 +34,8 @@ type room struct {
 	used    atomic.Int64 // blocks of dir, when measured
 	wrote   atomic.Int64 // bytes written since
 	written atomic.Int64 // in all
-	low     atomic.Bool  // below the reserve, and not above it by an eighth since
+	low     atomic.Bool  // below the reserve, and not above it by an eighth, or for a while, since
+	since   atomic.Int64 // when it was below the reserve last, in ns since 1970
 	full    atomic.Bool  // at the limit, and not below 90 % of it since
 	waiting atomic.Bool  // for the ballast to be restored
 
@@ -52,28 +53,39 @@ func (r *room) Look() {
 	if err != nil || space.Total == 0 {
 		return
 	}
-	r.free.Store(space.Free)
-	switch {
-	case space.Free < r.cap.Reserve:
+	r.saw(space.Free, time.Now())
+}
+
+// steadyFor is how long the reserve has to stay free until a low volume is
+// believed to have room again, unless it has an eighth more: a compaction takes
+// room and gives it back, and must not let accepts in and out.
+const steadyFor = 5 * time.Second
+
+func (r *room) saw(free int64, now time.Time) {
+	r.free.Store(free)
+	if free < r.cap.Reserve {
 		r.low.Store(true)
-	case space.Free >= r.resumesAt():
+		r.since.Store(now.UnixNano())
+		return
+	}
+	if free >= r.cap.Reserve+r.cap.Reserve/8 || now.UnixNano()-r.since.Load() >= int64(steadyFor) {
 		r.low.Store(false)
 	}
 }
 
-// resumesAt is the free space at which a low volume is no longer low.
-func (r *room) resumesAt() int64 {
+// needed is the free space from which messages are taken.
+func (r *room) needed() int64 {
 	if r.waiting.Load() {
 		return r.cap.Reserve + r.cap.Ballast
 	}
-	return r.cap.Reserve + r.cap.Reserve/8
+	return r.cap.Reserve
 }
 
 // Refuse says why there is no room for more bytes of messages.
 func (r *room) Refuse(bytes int64) error {
 	if r.isLow() {
 		return fmt.Errorf("%w: %s are free, and messages are taken from %s on; free space on the volume of %s",
-			spool.ErrDiskLow, mib(r.free.Load()), mib(r.resumesAt()), r.dir)
+			spool.ErrDiskLow, mib(r.free.Load()), mib(r.needed()), r.dir)
 	}
 	if used := r.taken(); r.isFull(used, bytes) {
 		return fmt.Errorf("%w: %s take %s of %s (spool.limit); raise it, or wait until the broker has taken some",

@@ -121,7 +121,7 @@ func (s *Sidecar) levels(held uint64) levels {
 	return levels{
 		share:  share * float64(r.cap.Messages),
 		excess: max(float64(held)-lowWater*float64(r.cap.Messages), float64(r.taken())-lowWater*float64(r.cap.Limit), 0),
-		lack:   max(float64(r.resumesAt()-r.free.Load()), 0),
+		lack:   max(float64(r.needed()-r.free.Load()), 0),
 	}
 }
 

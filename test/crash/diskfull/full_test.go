@@ -22,7 +22,7 @@ func TestFilledByUs(t *testing.T) {
 	for n := range cycles {
 		other, limit := s.disk.intruder(), "spool.limit=150MiB"
 		if n%2 == 1 {
-			other.take(80 << 20)
+			other.take(60 << 20)
 			limit = "spool.limit=1GiB"
 		}
 		l := s.start(false, "spool.topic_share=100%", limit)
