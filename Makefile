@@ -66,8 +66,9 @@ crash: ## power loss, kills and damage, the long form: hours; LONG=0.1 is a tent
 	REMORA_TEST_LONG=$(LONG) go test -count=1 -p 1 -v -timeout 24h ./internal/kv ./spool ./test/crash/...
 
 .PHONY: bench
-bench: ## durable ingest against a bare disk and a bare server, as ratios
-	go run ./bench
+bench: ## durable ingest against a bare disk, a bare server and Redis, as ratios
+	@.ci/deps bench
+	go run ./bench -peers redis
 
 WAITING ?= 5000000
 

@@ -108,7 +108,7 @@ func TestTargetsCompareWhatIsMeasured(t *testing.T) {
 	for _, p := range o.peers() {
 		run.Peers = append(run.Peers, p.Name())
 		for _, c := range o.connections {
-			run.Rounds[0][report.Key{Peer: p.Name(), Connections: c}] = report.Sample{Rate: 1, P50: 1, P99: 1}
+			run.Rounds[0][report.Key{Peer: p.Name(), Connections: c}] = report.Sample{Rate: 1, P50: 1, P99: 1, Cost: &report.Cost{}}
 		}
 	}
 	var page strings.Builder

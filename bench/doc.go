@@ -15,8 +15,8 @@
 // slower does so for all of them. Servers are processes of their own; the load
 // comes from this one. Only ratios are judged (target.go).
 //
-// Other systems join as a peer.Peer: -peers redis adds Redis with appendfsync
-// always. -profile DIR writes where the server spends its time.
+// Other systems join as a peer.Peer: -peers redis, which make bench gives, adds
+// Redis with appendfsync always. -profile DIR writes where the server spends its time.
 //
 // One goroutine runs the rounds; each connection has its own while it is loaded.
 package main

@@ -30,12 +30,47 @@ func targets(o options) []report.Target {
 			Value: report.RateRatio(at(remora, c), at(peer.GroupAppend{}, c)),
 		})
 	}
+	for _, c := range o.connections {
+		all = append(all, costs(at(remora, c))...)
+	}
 	for _, other := range o.others {
 		for _, c := range o.connections {
-			all = append(all,
-				report.Target{Name: fmt.Sprintf("msg/s at %d / %s", c, other.Name()), Value: report.RateRatio(at(remora, c), at(other, c))},
-				report.Target{Name: fmt.Sprintf("p99 at %d / %s", c, other.Name()), Value: report.TailRatio(at(remora, c), at(other, c))})
+			all = append(all, against(at(remora, c), at(other, c))...)
 		}
 	}
 	return all
+}
+
+// many is the number of connections from which on commits are shared.
+const many = 64
+
+func costs(remora report.Key) []report.Target {
+	if remora.Connections < many {
+		return nil
+	}
+	name := func(what string) string { return fmt.Sprintf("%s at %d", what, remora.Connections) }
+	return []report.Target{
+		{Name: name("CPU s per 100,000"), Value: report.CostOf(remora, func(c report.Cost) float64 { return c.CPU }), Bound: 3},
+		{Name: name("bytes written per byte"), Value: report.CostOf(remora, func(c report.Cost) float64 { return c.Written }), Bound: 3.5},
+		{Name: name("anonymous memory, MiB"), Value: report.CostOf(remora, func(c report.Cost) float64 { return c.Anonymous }), Bound: 96},
+	}
+}
+
+// against is what is asked beside a store that syncs each message too.
+func against(remora, other report.Key) []report.Target {
+	rate := report.Target{
+		Name:  fmt.Sprintf("msg/s at %d / %s", remora.Connections, other.Peer),
+		Value: report.RateRatio(remora, other), Bound: 0.7, Least: true,
+	}
+	tail := report.Target{
+		Name:  fmt.Sprintf("p99 at %d / %s", remora.Connections, other.Peer),
+		Value: report.TailRatio(remora, other),
+	}
+	if remora.Connections >= many {
+		tail.Bound = 2
+	}
+	if remora.Connections > many {
+		rate.Bound = 1
+	}
+	return []report.Target{rate, tail}
 }

@@ -68,6 +68,8 @@ func TestJudge(t *testing.T) {
 		{"at most, above", Target{Value: LatencyRatio(ours, theirs), Bound: 1.9}, Missed, 2},
 		{"tail", Target{Value: TailRatio(ours, theirs), Bound: 1}, Met, 0.9},
 		{"no bound", Target{Value: RateRatio(ours, theirs)}, Shown, 0.5},
+		{"cost", Target{Value: CostOf(ours, func(c Cost) float64 { return c.CPU }), Bound: 2}, Missed, 2.5},
+		{"no cost", Target{Value: CostOf(theirs, func(c Cost) float64 { return c.CPU }), Bound: 3}, Unmeasured, 0},
 		{"not measured", Target{Value: RateRatio(ours, Key{"theirs", 1}), Bound: 1}, Unmeasured, 0},
 		{"a peer that did nothing", Target{Value: RateRatio(ours, Key{}), Bound: 1, Least: true}, Unmeasured, 0},
 	}

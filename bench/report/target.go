@@ -58,6 +58,17 @@ func TailRatio(of, to Key) func(Round) (float64, bool) {
 	return ratio(of, to, func(s Sample) float64 { return s.P99.Seconds() })
 }
 
+// CostOf is a part of what a peer spent.
+func CostOf(of Key, part func(Cost) float64) func(Round) (float64, bool) {
+	return func(r Round) (float64, bool) {
+		s, has := r[of]
+		if !has || s.Cost == nil {
+			return 0, false
+		}
+		return part(*s.Cost), true
+	}
+}
+
 func ratio(of, to Key, value func(Sample) float64) func(Round) (float64, bool) {
 	return func(r Round) (float64, bool) {
 		a, hasA := r[of]
