@@ -38,6 +38,9 @@ type Sources struct {
 	Spool func() Spool
 	// Archive returns the same spool.
 	Archive func() Archive
+	// Acknowledge notes that an operator knows of the damage that was found, and
+	// returns what, as JSON will show it. nil: there is no such call.
+	Acknowledge func(context.Context) (any, error)
 }
 
 // New returns the admin listener.
@@ -53,6 +56,9 @@ func New(opts Options, from Sources) *Server {
 	mux.HandleFunc("GET /v1/ledger/{topic}/exceptions", a.exceptions)
 	mux.HandleFunc("GET /v1/status", a.getStatus)
 	a.routeMessages(mux)
+	if from.Acknowledge != nil {
+		mux.HandleFunc("POST /v1/damage/acknowledge", a.acknowledge(from.Acknowledge))
+	}
 	guarded := guard(withProblems(mux), httpguard.NewRules(opts.AllowedHosts, opts.AllowedOrigins), tokens)
 	s := newServer(guarded, opts.Log)
 	s.loopbackOnly = !tokens.Required()

@@ -139,7 +139,7 @@ func TestProbeNamesTheReason(t *testing.T) {
 			}
 		}
 	}
-	if got := fmt.Sprint(are); got != "[startingtrue brokerfalse dedupe-storefalse]" || len(v.Conditions) != 8 {
+	if got := fmt.Sprint(are); got != "[startingtrue brokerfalse dedupe-storefalse]" || len(v.Conditions) != 9 {
 		t.Errorf("conditions: %s", res.body)
 	}
 	if got := fmt.Sprint(c.Degraded()); got != "[broker dedupe-store]" {
@@ -227,6 +227,29 @@ func TestAdminIsGuarded(t *testing.T) {
 		}
 		if (calls > before) != (c.status == 200) {
 			t.Errorf("%s: the ledger was read %d times", c.name, calls-before)
+		}
+	}
+}
+
+func TestAcknowledge(t *testing.T) {
+	var fail error
+	addr := serve(t, New(Options{Tokens: []string{"t"}}, Sources{Acknowledge: func(context.Context) (any, error) {
+		return map[string]any{"acknowledged": []int{}}, fail
+	}}))
+	for _, c := range []struct {
+		err    error
+		header []string
+		want   string
+	}{
+		{nil, nil, "401"},
+		{nil, []string{"Authorization", "Bearer t"}, "200"},
+		{spool.ErrClosed, []string{"Authorization", "Bearer t"}, "503"},
+		{errors.New("secret path"), []string{"Authorization", "Bearer t"}, "500"},
+	} {
+		fail = c.err
+		res := get(t, "POST", addr, "/v1/damage/acknowledge", c.header...)
+		if fmt.Sprint(res.status) != c.want || strings.Contains(res.body, "secret") || c.want == "200" && res.body != `{"acknowledged":[]}`+"\n" {
+			t.Errorf("%v: %d %s, want %s", c.err, res.status, res.body, c.want)
 		}
 	}
 }

@@ -19,6 +19,7 @@ const (
 	Handler   Condition = "handler"   // a subscription's handler takes nothing
 	SpoolFull Condition = "spool-full"
 	DiskLow   Condition = "disk-low"
+	Damaged   Condition = "damaged" // the spool was, or is; until an operator has acknowledged it
 )
 
 // settleTime is how long a condition must have lasted before it counts, so that
@@ -28,7 +29,7 @@ const settleTime = 10 * time.Second
 var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, ReadOnly: settleTime}
 
 // known are listed by ?verbose also while they are not the case.
-var known = []Condition{Starting, Stopping, ReadOnly, Broker, Handler, SpoolFull, DiskLow}
+var known = []Condition{Starting, Stopping, ReadOnly, Broker, Handler, SpoolFull, DiskLow, Damaged}
 
 // Conditions is what is the case now, and since when.
 type Conditions struct {

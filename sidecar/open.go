@@ -50,18 +50,10 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 	if err := s.planRoom(dir); err != nil {
 		return err
 	}
-	opts := kv.Options{
-		Dir: filepath.Join(dir, "db"), Logger: s.log.With("component", "kv"), LockWait: s.cfg.Spool.LockWait.Std(),
-		Magic: spool.FormatVersion, OnCommit: s.metrics.commit, MemTableSize: p.room.cap.memTable, BeforeOpen: s.awaitRoom,
-	}
-	if err := s.openDatabase(ctx, opts); err != nil {
+	if err := s.openStore(ctx, dir); err != nil {
 		return err
 	}
-	p.storage.watch(p.db.Failed())
-	p.spool, err = spool.Open(ctx, p.db, s.spoolOptions(dir))
-	if err != nil {
-		return err
-	}
+	s.watchDamage()
 	s.spool.Store(p.spool)
 	p.room.restore()
 	p.room.measure()
@@ -75,6 +67,20 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 	}
 	p.marks = marks
 	return nil
+}
+
+func (s *Sidecar) openOnce(ctx context.Context, dir string) (err error) {
+	p := &s.parts
+	opts := kv.Options{
+		Dir: filepath.Join(dir, "db"), Logger: s.log.With("component", "kv"), LockWait: s.cfg.Spool.LockWait.Std(),
+		Magic: spool.FormatVersion, OnCommit: s.metrics.commit, MemTableSize: p.room.cap.memTable, BeforeOpen: s.awaitRoom,
+	}
+	if err := s.openDatabase(ctx, opts); err != nil {
+		return err
+	}
+	p.storage.watch(p.db.Failed())
+	p.spool, err = spool.Open(ctx, p.db, s.spoolOptions(dir))
+	return err
 }
 
 // planRoom divides the volume, or says why it is too small.

@@ -51,6 +51,7 @@ type Ledger struct {
 	Total    spool.Counts            `json:"total"`
 	Topics   map[string]spool.Counts `json:"topics"`
 	Audit    Audit                   `json:"audit"`
+	Damage   spool.DamageState       `json:"damage"`
 	Broker   string                  `json:"broker_type"`
 	Survives string                  `json:"survives"`
 }
@@ -82,6 +83,7 @@ func (s *Sidecar) ledger(ctx context.Context) (any, error) {
 	now := sp.Ledger()
 	return Ledger{
 		Balanced: found.Balanced, Total: now.Total, Topics: now.Topics,
+		Damage: sp.Damage(),
 		Audit:  Audit{found.Held, found.Settled, orEmpty(found.Missing), orEmpty(found.Damage)},
 		Broker: s.cfg.Broker.Type, Survives: s.parts.volume.Survives,
 	}, nil
@@ -102,6 +104,7 @@ func (s *Sidecar) keepConditions(ctx context.Context) error {
 	for {
 		led := s.parts.spool.Ledger()
 		s.drain.observe(time.Now(), led, s.levels(led.Total.Bytes))
+		s.conditions.Set(admin.Damaged, s.parts.spool.Damage().Pending())
 		s.conditions.Set(admin.Broker, s.parts.forward.Failing() > 0)
 		s.conditions.Set(admin.SpoolFull, s.parts.room.full.Load() || s.parts.spool.Full())
 		s.conditions.Set(admin.DiskLow, s.parts.room.isLow())

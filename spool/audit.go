@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
@@ -53,6 +54,7 @@ type auditor struct {
 	held    settledSet // readable and not settled
 	indexes int        // of blocks that were found
 	damage  []string
+	reports damageReports
 }
 
 func (a *auditor) run(r kv.Reader) error {
@@ -64,16 +66,20 @@ func (a *auditor) run(r kv.Reader) error {
 	if err != nil {
 		return err
 	}
-	a.settled.low = a.head.lowRange
+	a.settled.startAt(a.head.lowRange)
 	for _, walk := range []struct {
 		prefix []byte
 		visit  func(k, v []byte) error
 	}{
-		{topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {deadPrefix, a.dead}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index}, {exceptPrefix, a.exceptions},
+		{damagePrefix, a.report}, {topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {deadPrefix, a.dead}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index}, {exceptPrefix, a.exceptions},
 	} {
 		err := r.Scan(kv.Scan{Prefix: walk.prefix}, func(k, v []byte) (bool, error) {
-			if err := walk.visit(k, v); err != nil {
-				a.notef("%q: %v", k, err)
+			err := errDamaged
+			if fits(k) {
+				err = walk.visit(k, v)
+			}
+			if err != nil {
+				a.notef("%s: %v", nameOf(k), err)
 			}
 			return true, a.over()
 		})
@@ -90,6 +96,21 @@ func (a *auditor) notef(format string, args ...any) {
 	}
 }
 
+func (a *auditor) report(k, v []byte) error {
+	if len(k) == len(damagePrefix) {
+		return nil // of what was seen since: it is found here, too
+	}
+	d, err := decodeDamage(v)
+	if err != nil {
+		return err
+	}
+	a.reports.all = append(a.reports.all, d)
+	if d.Acknowledged == nil {
+		return fmt.Errorf("%d messages were lost at %s, and nobody has acknowledged it", d.Lost, d.At.Format(time.RFC3339))
+	}
+	return nil
+}
+
 func (a *auditor) topic(k, v []byte) error {
 	l, err := decodeLane(tail32(k, len(topicPrefix)), v)
 	if err != nil {
@@ -102,7 +123,7 @@ func (a *auditor) topic(k, v []byte) error {
 func (a *auditor) bitmap(k, v []byte) error {
 	b, err := decodeBitmap(v)
 	if err == nil {
-		a.settled.ranges[tail64(k, len(bitmapPrefix))] = b
+		a.settled.load(tail64(k, len(bitmapPrefix)), b)
 	}
 	return err
 }
@@ -129,6 +150,8 @@ func (a *auditor) onHold(k, v []byte) error {
 	return err
 }
 
+// block counts the records of a block. Some that cannot be read do no harm if
+// they are settled: lost, that is, and named in a report.
 func (a *auditor) block(k, v []byte) error {
 	t := a.topics[tail32(k, len(blockPrefix))]
 	if t == nil {
@@ -138,15 +161,16 @@ func (a *auditor) block(k, v []byte) error {
 	next := first
 	want := index{topic: t.lane.id}
 	var found []error
-	err := records(v, func(r message.Record) {
-		if next == first && r.TopicSeq > 0 {
-			want.origin, want.number = r.ID.Spool(), r.TopicSeq
+	damaged := records(v, func(r message.Record) {
+		if r.Seq < next || r.Topic != t.lane.topic {
+			found = append(found, fmt.Errorf("sequence %d of topic %q stands where %d belongs", r.Seq, r.Topic, next))
+			return
+		}
+		if want.number == 0 && r.TopicSeq > 0 {
+			want.origin, want.number = r.ID.Spool(), r.TopicSeq-(r.Seq-first)
 		}
 		if err := t.follow(r, want, first); err != nil {
 			found = append(found, err)
-		}
-		if r.Seq != next || r.Topic != t.lane.topic {
-			found = append(found, fmt.Errorf("sequence %d of topic %q stands where %d belongs", r.Seq, r.Topic, next))
 		}
 		next = r.Seq + 1
 		if a.settled.has(r.Seq) || a.held.has(r.Seq) { // settled, or moved to a dead letter
@@ -156,24 +180,38 @@ func (a *auditor) block(k, v []byte) error {
 			found = append(found, err)
 		}
 	})
-	if err == nil {
-		want.count = int(next - first)
-		err = a.indexed(want, first)
+	want.count = int(next - first)
+	x, err := a.indexed(first)
+	if err != nil {
+		return errors.Join(append(found, damaged, err)...)
 	}
-	return errors.Join(append(found, err)...)
+	if !x.covers(want, damaged != nil) {
+		found = append(found, fmt.Errorf("the index says %+v, the block is %+v", x, want))
+	}
+	if damaged != nil && a.lacks(first, x.count) {
+		found = append(found, damaged)
+	}
+	return errors.Join(found...)
 }
 
-// indexed reports whether a message of the block is found by its ID.
-func (a *auditor) indexed(want index, firstSeq uint64) error {
+// lacks reports whether any of a block's sequences is neither held nor settled.
+func (a *auditor) lacks(first uint64, count int) bool {
+	for seq := first; seq < first+uint64(count); seq++ {
+		if !a.settled.has(seq) && !a.held.has(seq) {
+			return true
+		}
+	}
+	return false
+}
+
+// indexed finds the entry by which the messages of a block are found.
+func (a *auditor) indexed(firstSeq uint64) (index, error) {
 	v, err := a.r.Get(indexKey(firstSeq))
 	if err != nil {
-		return fmt.Errorf("find the index of a block: %w", err)
+		return index{}, fmt.Errorf("find the index of a block: %w", err)
 	}
 	a.indexes++
-	if x, err := decodeIndex(v); err != nil || x != want {
-		return fmt.Errorf("the index says %+v, the block is %+v: %w", x, want, errors.Join(err))
-	}
-	return nil
+	return decodeIndex(v)
 }
 
 func (a *auditor) index(k, _ []byte) error {
@@ -236,7 +274,7 @@ func (a *auditor) result() Audit {
 			out.Missing = append(out.Missing, seq)
 		}
 	}
-	out.Settled = a.countSettled()
+	out.Settled = a.settled.messages
 	for _, t := range a.topics {
 		out.Held += t.held
 		if t.bytes != t.counts.bytes {
@@ -255,6 +293,7 @@ func (a *auditor) result() Audit {
 		out.Ledger.Topics[t.lane.topic] = c
 		out.Ledger.Total.add(c)
 	}
+	out.Ledger.Total.add(a.reports.counts())
 	if n := out.Ledger.Total.Accepted; n != a.head.highWater {
 		a.notef("the ledger accepted %d, %d sequences were given", n, a.head.highWater)
 	}
@@ -264,16 +303,4 @@ func (a *auditor) result() Audit {
 	out.Damage = a.damage
 	out.Balanced = len(out.Missing) == 0 && len(out.Damage) == 0
 	return out
-}
-
-// countSettled leaves out sequence 0, which is settled and no message.
-func (a *auditor) countSettled() uint64 {
-	n := a.settled.low << bitmapShift
-	for _, b := range a.settled.ranges {
-		n += uint64(b.count)
-	}
-	if a.settled.has(0) {
-		n--
-	}
-	return n
 }

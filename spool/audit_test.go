@@ -142,7 +142,7 @@ func booked(t *testing.T) *rig {
 	r := newRig(t, spool.Options{})
 	r.accept(draft("t", "1"))
 	r.confirm(r.lease("t", 1))
-	r.accept(draft("t", "2"), draft("t", "3"))
+	r.accept(under("key", draft("t", "2")), draft("t", "3"))
 	id := r.accept(draft("t", "4"))[0].ID
 	r.accept(draft("t", "5"))
 	r.accept(draft("t", large('6')))

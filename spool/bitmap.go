@@ -12,12 +12,13 @@ type bitmap struct {
 }
 
 // set is idempotent, so that it never writes to a full bitmap.
-func (b *bitmap) set(seq uint64) {
+func (b *bitmap) set(seq uint64) (isNew bool) {
 	w, bit := bitOf(seq)
-	if b.words[w]&bit == 0 {
+	if isNew = b.words[w]&bit == 0; isNew {
 		b.words[w] |= bit
 		b.count++
 	}
+	return isNew
 }
 
 // clear is not for a full one, which is shared.
@@ -90,8 +91,9 @@ func decodeBitmap(v []byte) (*bitmap, error) {
 // and above it the bitmaps say. Ranges that are all settled, and have none
 // unsettled below, are forgotten by raising low.
 type settledSet struct {
-	low    uint64 // first range that is kept
-	ranges map[uint64]*bitmap
+	low      uint64 // first range that is kept
+	ranges   map[uint64]*bitmap
+	messages uint64 // that are settled: sequence 0 is none
 }
 
 func (s *settledSet) has(seq uint64) bool {
@@ -111,10 +113,30 @@ func (s *settledSet) set(seq uint64) uint64 {
 		b = new(bitmap)
 		s.ranges[r] = b
 	}
-	if b.set(seq); b.full() {
+	if b.set(seq) && seq > 0 {
+		s.messages++
+	}
+	if b.full() {
 		s.ranges[r] = fullBitmap
 	}
 	return r
+}
+
+// load takes over a bitmap that was read.
+func (s *settledSet) load(r uint64, b *bitmap) {
+	s.ranges[r] = b
+	s.messages += uint64(b.count)
+	if r == 0 && b.has(0) {
+		s.messages--
+	}
+}
+
+// startAt sets low, before any bitmap is loaded.
+func (s *settledSet) startAt(low uint64) {
+	s.low, s.messages = low, 0
+	if low > 0 {
+		s.messages = low<<bitmapShift - 1 // without sequence 0
+	}
 }
 
 // raise forgets the full ranges at the low end and returns them. Sequence 0 is

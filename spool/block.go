@@ -46,40 +46,37 @@ func (b *block) full(size, limit int) bool {
 	return b.count > 0 && (len(b.value)+size > limit || b.count == 1<<16-1)
 }
 
-// errRecords reports that some records of a block cannot be read, and that all
-// others were: the count is right.
-var errRecords = errors.New("damaged records")
-
-// records decodes the records of a block's value in order. One that cannot be
-// decoded is left out if the others follow where its length says; else it ends the
-// walk.
+// records decodes the records of a block's value in order, all that can be
+// read: one that cannot is left out if the others follow where its length says,
+// or from where they lead to the end. The error says that some were not read, or
+// that their number is another.
 func records(value []byte, fn func(message.Record)) error {
 	if len(value) < blockHeader {
 		return errDamaged
 	}
-	count := int(binary.BigEndian.Uint16(value))
+	count, n, last := int(binary.BigEndian.Uint16(value)), 0, uint64(0)
+	var broken error
 	rest := value[blockHeader:]
-	var damaged []error
-	for i := range count {
-		r, n, err := message.DecodeRecord(rest)
+	for i := 0; len(rest) > 0; i++ {
+		r, size, err := message.DecodeRecord(rest)
 		if err != nil {
-			err = fmt.Errorf("record %d of %d: %w", i+1, count, err)
-			if n = message.RecordSize(rest); !endsWhole(rest, n, count-i-1) {
-				return err
+			broken = errors.Join(broken, fmt.Errorf("record %d of %d: %w", i+1, count, err))
+			if size = message.RecordSize(rest); !endsWhole(rest, size, count-i-1) {
+				size = message.Resume(rest, last)
 			}
-			damaged, rest = append(damaged, err), rest[n:]
+			if size == 0 {
+				return broken
+			}
+			rest = rest[size:]
 			continue
 		}
 		fn(r)
-		rest = rest[n:]
+		n, last, rest = n+1, r.Seq, rest[size:]
 	}
-	if len(rest) > 0 { // no CRC covers the count
-		return fmt.Errorf("%d bytes after %d records: %w", len(rest), count, errDamaged)
+	if broken == nil && n != count { // no CRC covers the count
+		return fmt.Errorf("%d records, the count is %d: %w", n, count, errDamaged)
 	}
-	if len(damaged) > 0 {
-		return fmt.Errorf("%w: %w", errRecords, errors.Join(damaged...))
-	}
-	return nil
+	return broken
 }
 
 // endsWhole reports whether behind records follow the first n bytes of b, up to
@@ -114,6 +111,18 @@ func (x index) encode() []byte {
 		b = binary.AppendUvarint(append(b, x.origin[:]...), x.number)
 	}
 	return seal(b)
+}
+
+// covers reports whether x is the index of a block that was read as y: of a
+// damaged one it may know of more.
+func (x index) covers(y index, damaged bool) bool {
+	if damaged && x.count > y.count {
+		y.count = x.count
+		if y.number == 0 {
+			y.origin, y.number = x.origin, x.number
+		}
+	}
+	return x == y
 }
 
 func decodeIndex(v []byte) (index, error) {

@@ -20,7 +20,7 @@ import (
 func (s *Spool) findKeys() error {
 	current := s.db.ring.Current()
 	found := map[keyring.ID]int{}
-	if slices.ContainsFunc(s.head.keys, func(id keyring.ID) bool { return id != current }) {
+	if s.headLost() || slices.ContainsFunc(s.head.keys, func(id keyring.ID) bool { return id != current }) {
 		var err error
 		if found, err = s.countKeys(); err != nil {
 			return fmt.Errorf("look for the keys in use: %w", err)

@@ -354,3 +354,53 @@ func TestFilesArePrivate(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Damage brings nothing into the open, and a lost head, which lists the keys, is
+// no reason to take what cannot be decrypted for damage.
+func TestDamageOfAnEncryptedSpool(t *testing.T) {
+	r := newRig(t, spool.Options{Keys: ring(1)})
+	r.workload(0)
+	r.whileClosed(func() {
+		for _, p := range []string{"sh", "st", "sm", "sx", "sd", "sr", "sk", "si"} {
+			r.damaged(p, flipLast)
+		}
+	})
+	d := r.Damage()
+	if len(d.Reports) != 1 || len(d.Reports[0].Found) < 6 {
+		t.Errorf("%+v", d)
+	}
+	err := filepath.WalkDir(r.dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if bytes.Contains(data, []byte("canary")) {
+			t.Errorf("%s holds a canary", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	r.acknowledged(1)
+	r.balanced()
+	held := r.Ledger().Total.InSpool.Held()
+	r.opts.Keys = nil
+	r.close()
+	if r.db, err = kv.Open(t.Context(), r.kv); err != nil {
+		t.Fatal(err)
+	}
+	r.intruder = nil
+	r.removed("sh")
+	if err := r.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.tryOpen(); err == nil {
+		t.Fatal("it opens without its key")
+	}
+	r.opts.Keys = ring(1)
+	r.open()
+	if got := r.Ledger().Total.InSpool.Held(); got != held {
+		t.Errorf("%d held, want %d", got, held)
+	}
+}

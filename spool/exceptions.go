@@ -98,6 +98,10 @@ func (s *Spool) loadExceptions() error {
 	for from, more := uint64(0), true; more; {
 		more = false
 		err := s.db.Scan(kv.Scan{Prefix: exceptPrefix, From: key64(exceptPrefix, from), KeysOnly: true}, func(k, _ []byte) (bool, error) {
+			if len(k) < len(exceptPrefix)+8 { // the books read all of them
+				s.doubt(k, nil, errDamaged)
+				return true, nil
+			}
 			hour := tail64(k, len(exceptPrefix))
 			s.excepted.hours[hour] = true
 			from, more = hour+1, true
@@ -133,7 +137,9 @@ func (s *Spool) exceptionHours() []uint64 {
 func (s *Spool) dropExceptions(hour uint64) error {
 	var keys [][]byte
 	err := s.db.Scan(kv.Scan{Prefix: key64(exceptPrefix, hour), KeysOnly: true}, func(k, _ []byte) (bool, error) {
-		keys = append(keys, slices.Clone(k))
+		if fits(k) {
+			keys = append(keys, slices.Clone(k))
+		}
 		return true, nil
 	})
 	if err != nil {
@@ -304,8 +310,9 @@ func (x *exceptionList) endedIn(hour uint64, at exceptionCursor) error {
 	from := binary.BigEndian.AppendUint64(slices.Clone(prefix), at.part)
 	return x.s.db.Scan(kv.Scan{Prefix: prefix, From: from}, func(k, v []byte) (bool, error) {
 		all, err := decodeExceptions(v)
-		if err != nil {
-			return false, err
+		if err != nil || !fits(k) { // it stops no other
+			x.s.notice(nameOf(k))
+			return true, x.ctx.Err()
 		}
 		part := tail64(k, len(prefix))
 		skip := 0

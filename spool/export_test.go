@@ -112,7 +112,7 @@ func (a *age) apply(c *commit) {
 	l.counts.accepted, l.counts.confirmed, l.numbers.earlier = a.upTo, a.upTo, a.upTo
 	c.touch(l)
 	s.head.highWater = a.upTo
-	s.settled.low = a.upTo >> bitmapShift
+	s.settled.startAt(a.upTo >> bitmapShift)
 	clear(s.settled.ranges)
 	for seq := s.settled.low << bitmapShift; seq <= a.upTo; seq++ {
 		c.ranges[s.settled.set(seq)] = true
@@ -135,7 +135,7 @@ func NextLife(epoch uint32, sameVolume bool) (next uint32, sameID bool) {
 // Prefixes are the kinds of entries in the database.
 func Prefixes() (all []string) {
 	for _, p := range [][]byte{
-		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, holdPrefix, importPrefix, endedPrefix, receiptPrefix, keyPrefix, exceptPrefix,
+		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, holdPrefix, importPrefix, endedPrefix, receiptPrefix, keyPrefix, exceptPrefix, damagePrefix,
 	} {
 		all = append(all, string(p))
 	}
@@ -169,4 +169,17 @@ func RewriteLine(raw []byte) (first, again string, err error) {
 		}
 	}
 	return first, again, nil
+}
+
+// Flush waits for a commit: what was posted before is recorded.
+func (s *Spool) Flush() {
+	if err := s.commit(s.life, &flush{}); err != nil {
+		panic(err)
+	}
+}
+
+// Fit shortens a report until it is encoded in size bytes.
+func Fit(d Damage, size int) (Damage, int) {
+	v := d.fit(size)
+	return d, len(v)
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -269,16 +268,16 @@ func decodeHold(v []byte) (*hold, error) {
 // loadHolds reads the holds; their ordering keys are learnt when a window comes
 // upon them, before it comes upon what waits for them.
 func (s *Spool) loadHolds() error {
-	return s.db.Scan(kv.Scan{Prefix: holdPrefix}, func(k, v []byte) (bool, error) {
+	return s.scanAll(holdPrefix, func(k, v []byte) error {
 		h, err := decodeHold(v)
-		if err != nil {
-			return false, err
+		if err != nil { // that there is one is what counts
+			h = &hold{at: s.now(), synced: true}
 		}
 		seq := tail64(k, len(holdPrefix)+4)
 		h.lane = s.byID[tail32(k, len(holdPrefix))]
 		if h.lane != nil && !s.settled.has(seq) && s.dead[seq] == nil {
 			s.noteHold(seq, h)
 		}
-		return true, nil
+		return err
 	})
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -94,12 +93,12 @@ func decodeKeys(v []byte) ([]keyEntry, error) {
 
 // loadKeys reads the whole window: it is bounded by its budget.
 func (s *Spool) loadKeys() error {
-	return s.db.Scan(kv.Scan{Prefix: keyPrefix}, func(k, v []byte) (bool, error) {
+	return s.scanAll(keyPrefix, func(k, v []byte) error {
 		keys, err := decodeKeys(v)
 		for _, e := range keys {
 			s.keys.add(e, tail64(k, len(keyPrefix)))
 		}
 		s.keys.part = max(s.keys.part, tail64(k, len(keyPrefix)+8))
-		return true, err
+		return err
 	})
 }

@@ -28,6 +28,7 @@ import (
 //	sr bucket part count      receipts of up to 256 neighbouring sequences
 //	sk hour part              dedupe keys of one commit
 //	so hour topic part count  numbers of one commit and topic that ended otherwise than confirmed
+//	sl number                 damage that was found and counted, a report each
 var (
 	everyPrefix    = []byte("s")
 	headKey        = []byte("sh")
@@ -44,7 +45,20 @@ var (
 	receiptPrefix  = []byte("sr")
 	keyPrefix      = []byte("sk")
 	exceptPrefix   = []byte("so")
+	damagePrefix   = []byte("sl")
 )
+
+// keySizes are the lengths of keys by their prefix, where all have the same.
+var keySizes = map[string]int{
+	"st": 2 + 4, "sm": 2 + 4 + 8, "si": 2 + 8, "sb": 2 + 8, "sc": 2 + 8 + 4, "sx": 2 + 8,
+	"sd": 2 + 4 + 8, "sf": 2 + 16, "sw": 2 + 4 + 8, "se": 2 + 8, "sr": 2 + 8 + 8 + 2, "sk": 2 + 8 + 8, "so": 2 + 8 + 4 + 8 + 2,
+}
+
+// fits reports whether a key has the length that its prefix asks for.
+func fits(key []byte) bool {
+	size, fixed := keySizes[string(key[:min(2, len(key))])]
+	return !fixed || size == len(key)
+}
 
 func topicKey(topic uint32) []byte { return key32(topicPrefix, topic) }
 

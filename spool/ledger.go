@@ -6,7 +6,10 @@ import (
 
 // Counts is the ledger of a topic, or of all:
 //
-//	Accepted = Confirmed + Cancelled + RolledBack + Discarded + Lost + what InSpool sums up to
+//	Accepted = Confirmed + Cancelled + RolledBack + Discarded + Lost + Unattributed + what InSpool sums up to
+//
+// Unattributed are settled, and it is not known any more how, or of which topic
+// they were: their counters were damaged. Only the total of all has them.
 type Counts struct { //nolint:recvcheck // add is what sums, all else reads
 	Accepted   uint64  `json:"accepted"`
 	Confirmed  uint64  `json:"confirmed"`
@@ -17,6 +20,8 @@ type Counts struct { //nolint:recvcheck // add is what sums, all else reads
 	InSpool    InSpool `json:"in_spool"`
 	Bytes      uint64  `json:"bytes"` // of all that is held
 	OnHold     uint64  `json:"held"`  // of those pending: kept from being forwarded by an operator
+
+	Unattributed uint64 `json:"unattributed,omitempty"`
 }
 
 // InSpool counts held messages by state.
@@ -43,6 +48,7 @@ func (c *Counts) add(d Counts) {
 	c.Lost += d.Lost
 	c.Bytes += d.Bytes
 	c.OnHold += d.OnHold
+	c.Unattributed += d.Unattributed
 	c.InSpool.Pending += d.InSpool.Pending
 	c.InSpool.InFlight += d.InSpool.InFlight
 	c.InSpool.Retrying += d.InSpool.Retrying
@@ -67,7 +73,14 @@ func (s *Spool) Ledger() Ledger {
 		led.Topics[topic] = c
 		led.Total.add(c)
 	}
+	led.Total.add(s.damage.counts())
 	return led
+}
+
+// counts are of what no topic counts.
+func (r *damageReports) counts() Counts {
+	lost, settled := r.unattributed()
+	return Counts{Accepted: lost + settled, Lost: lost, Unattributed: settled}
 }
 
 func (l *lane) ledger() Counts {

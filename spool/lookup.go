@@ -105,19 +105,26 @@ func (s *Spool) readDead(l *lane, seq uint64) (message.Receipt, error) {
 		return message.Receipt{}, fmt.Errorf("read dead letter: %w", err)
 	}
 	d, err := decodeDead(v)
+	if err != nil {
+		s.notice(nameOf(deadKey(l.id, seq)))
+	}
 	return d.Receipt, err
 }
 
 func (s *Spool) readReceipt(seq uint64) (found message.Receipt, err error) {
 	err = ErrNotFound
 	prefix := key64(receiptPrefix, seq>>receiptBucketShift)
-	scanErr := s.db.Scan(kv.Scan{Prefix: prefix}, func(_, v []byte) (bool, error) {
-		return err != nil, receipts(v, func(r receipt) bool {
+	scanErr := s.db.Scan(kv.Scan{Prefix: prefix}, func(k, v []byte) (bool, error) {
+		damaged := receipts(v, func(r receipt) bool {
 			if r.seq == seq {
 				found, err = r.Receipt, nil
 			}
 			return err != nil
 		})
+		if damaged != nil { // it stops no other part
+			s.notice(nameOf(k))
+		}
+		return err != nil, nil
 	})
 	return found, errors.Join(scanErr, err)
 }
@@ -165,10 +172,18 @@ func (s *Spool) readRecord(seq uint64) (found message.Record, err error) {
 func (s *Spool) findBlock(seq uint64) (l *lane, firstSeq uint64, err error) {
 	err = kv.ErrNotFound
 	scanErr := s.db.Scan(kv.Scan{Prefix: indexPrefix, From: indexKey(seq), Reverse: true}, func(k, v []byte) (bool, error) {
+		if !fits(k) {
+			return true, nil
+		}
 		firstSeq = tail64(k, len(indexPrefix))
 		x, decodeErr := decodeIndex(v)
 		if decodeErr == nil && seq < firstSeq+uint64(x.count) {
-			l, err = s.laneByID(x.topic), nil
+			if l, err = s.laneByID(x.topic), nil; l == nil {
+				err = errNoTopic
+			}
+		}
+		if decodeErr != nil {
+			s.notice(nameOf(k))
 		}
 		return false, decodeErr
 	})

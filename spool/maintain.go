@@ -85,8 +85,9 @@ func (s *Spool) expireHour(hour uint64, old bool) error {
 	}
 	for _, p := range entries {
 		keys, err := decodeKeys(p.value)
-		if err != nil {
-			return err
+		if err != nil { // the next opening drops it
+			s.notice(nameOf(p.key))
+			continue
 		}
 		op := &dropKeys{hour: hour, entry: p.key}
 		op.gone, op.kept = s.sortKeys(keys)

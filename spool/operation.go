@@ -67,6 +67,7 @@ func (w *writer) Synced(ops []operation) {
 	for _, op := range ops {
 		op.synced(w.s)
 	}
+	w.s.leaveNote()
 	w.s.mu.Unlock()
 }
 

@@ -61,10 +61,10 @@ func (x *receiptIndex) drop(b uint64) {
 }
 
 func (s *Spool) loadReceipts() error {
-	return s.db.Scan(kv.Scan{Prefix: receiptPrefix, KeysOnly: true}, func(k, _ []byte) (bool, error) {
+	return s.scan(kv.Scan{Prefix: receiptPrefix, KeysOnly: true}, func(k, _ []byte) error {
 		at := len(receiptPrefix)
 		s.receipts.add(tail64(k, at), tail64(k, at+8), int(k[at+16])<<8|int(k[at+17]))
-		return true, nil
+		return nil
 	})
 }
 

@@ -1,8 +1,6 @@
 package spool
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"github.com/remora-mq/remora/internal/kv"
@@ -16,7 +14,7 @@ const refillBytes = 1 << 20
 type diskBlock struct {
 	firstSeq uint64
 	count    int
-	damaged  bool // not all of it could be read
+	damaged  bool // not all of it could be read, nor is known how much that is
 	records  []*message.Record
 	payloads map[uint64]*payload
 }
@@ -110,6 +108,10 @@ func (s *Spool) readBlocks(l *lane, from uint64) (blocks []diskBlock, end bool, 
 			end = false
 			return false, nil
 		}
+		if !fits(k) {
+			s.notice(nameOf(k))
+			return true, nil
+		}
 		size += len(v)
 		blocks = append(blocks, s.decodeBlock(l, tail64(k, len(prefix)), v))
 		return true, nil
@@ -120,36 +122,55 @@ func (s *Spool) readBlocks(l *lane, from uint64) (blocks []diskBlock, end bool, 
 	return blocks, end, err
 }
 
-// decodeBlock reads what can be read: a damaged record is said, hides the rest
-// of its block only if its end is damaged too, and stops nothing else. Audit names
-// what is missing.
+// decodeBlock reads what can be read: a damaged record stops nothing else. One
+// that is not settled, which is how a lost one ends, is noticed.
 func (s *Spool) decodeBlock(l *lane, firstSeq uint64, v []byte) diskBlock {
-	b := diskBlock{firstSeq: firstSeq, count: 1, payloads: map[uint64]*payload{}}
-	if len(v) >= blockHeader {
-		b.count = int(binary.BigEndian.Uint16(v))
-	}
+	b := diskBlock{firstSeq: firstSeq, payloads: map[uint64]*payload{}}
+	next := firstSeq
 	// Each record by itself: one that waits long must not keep its neighbours' bodies in memory.
-	if err := records(v, func(r message.Record) { b.records = append(b.records, &r) }); err != nil {
-		b.damaged = true
-		s.opts.Logger.Error("damaged messages are kept on disk and not forwarded", "topic", l.topic,
-			"first_sequence", b.firstMissing(), "last_sequence", firstSeq+uint64(b.count)-1, "error", err)
-		if !errors.Is(err, errRecords) {
-			b.count = max(1, len(b.records)) // nothing vouches for the number: a larger one would hide the blocks behind
+	err := records(v, func(r message.Record) {
+		if r.Seq >= next {
+			b.records = append(b.records, &r)
+			next = r.Seq + 1
 		}
+	})
+	b.count = max(1, int(next-firstSeq))
+	if err == nil {
+		return b
+	}
+	if x, indexErr := s.indexOf(firstSeq); indexErr == nil && x.topic == l.id && x.count >= b.count {
+		b.count = x.count
+	} else {
+		b.damaged = true // nothing vouches for the number: a larger one would hide the blocks behind
+	}
+	if unread := s.unsettledOf(b); b.damaged || len(unread) > 0 {
+		s.notice(fmt.Sprintf("topic %s, sequences %v of %d to %d: %v", l.topic, unread, firstSeq, firstSeq+uint64(b.count)-1, err))
 	}
 	return b
 }
 
-// firstMissing is the first sequence that was not read.
-func (b *diskBlock) firstMissing() uint64 {
-	next := b.firstSeq
-	for _, r := range b.records {
-		if r.Seq != next {
-			break
-		}
-		next++
+func (s *Spool) indexOf(firstSeq uint64) (index, error) {
+	v, err := s.db.Get(indexKey(firstSeq))
+	if err != nil {
+		return index{}, err
 	}
-	return next
+	return decodeIndex(v)
+}
+
+// unsettledOf are the sequences of b that were not read and are not settled.
+func (s *Spool) unsettledOf(b diskBlock) (all []uint64) {
+	read := map[uint64]bool{}
+	for _, r := range b.records {
+		read[r.Seq] = true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for seq := b.firstSeq; seq < b.firstSeq+uint64(b.count); seq++ {
+		if !read[seq] && !s.settled.has(seq) && s.dead[seq] == nil {
+			all = append(all, seq)
+		}
+	}
+	return all
 }
 
 func (s *Spool) findPayloads(b diskBlock) {
@@ -162,7 +183,7 @@ func (s *Spool) findPayloads(b diskBlock) {
 		case err == nil:
 			b.payloads[r.Seq] = p
 		case !s.isSettled(r.Seq):
-			s.opts.Logger.Error("a message without its payload is kept on disk and not forwarded", "id", r.ID, "error", err)
+			s.notice(fmt.Sprintf("topic %s, sequence %d: %v", r.Topic, r.Seq, err))
 		}
 	}
 }

@@ -34,9 +34,12 @@ type Spool struct {
 	keys     keyIndex
 	receipts receiptIndex
 	excepted exceptionIndex
-	held     int64 // bytes of held messages, over all lanes
-	full     bool  // the high-water mark was reached, and the low one not since
-	windows  int64 // bytes of all windows
+	damage   damageReports
+	doubts   doubts          // while it opens
+	sets     map[uint64]bool // of chunks, that a record names; while it opens
+	held     int64           // bytes of held messages, over all lanes
+	full     bool            // the high-water mark was reached, and the low one not since
+	windows  int64           // bytes of all windows
 	leases   uint64
 	watchers map[uint64][]chan struct{}
 	fresh    []string // topics that NextTopic has not told of yet
@@ -58,9 +61,10 @@ type Spool struct {
 // no message ID can be issued twice.
 //
 // Open costs a scan of the dedupe keys and the keys of dead letters and
-// receipts; not of the messages, unless some of them lie under another key than
-// the current one. A *keyring.MissingError says that opts.Keys lacks one that is
-// needed: then nothing was changed.
+// receipts; not of the messages, unless something is damaged: then all of it is
+// compared, what can be is rebuilt, and Damage tells what is lost. Damage is no
+// error, except kv.ErrDamaged: the database has to be opened again, and then
+// salvages.
 func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 	s := &Spool{
 		opts: opts.withDefaults(), db: &store{db, opts.Keys},
@@ -78,6 +82,9 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 	s.sizes = sizesFor(s.db)
 	s.writer = &writer{s: s, c: newCommit(s)}
 	s.queue = kv.Attach(db, s.writer)
+	if err := s.repair(ctx); err != nil {
+		return nil, fmt.Errorf("open spool: %w", err)
+	}
 	if err := s.commit(ctx, &beginEpoch{}); err != nil {
 		return nil, fmt.Errorf("open spool: begin epoch: %w", err)
 	}

@@ -1,0 +1,85 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Scrub reads every block of every table from the disk, checks its checksum,
+// and returns what is damaged; it changes nothing. A table with a damaged block
+// gets a second name in the quarantine, since a compaction may remove it, and
+// the next Open salvages.
+//
+// pace, if not nil, is called with the size of each table, in bytes, before it
+// is read; its error ends the work. Memory outside Go's heap holds one table.
+func (db *DB) Scrub(ctx context.Context, pace func(bytes int64) error) (found []Finding, err error) {
+	for _, t := range db.badger.Tables() {
+		if err := errors.Join(ctx.Err(), db.Err()); err != nil {
+			return found, err
+		}
+		broken, err := db.dir.scrubTable(tableFile{id: t.ID}.name(), pace)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a compaction was faster
+		}
+		if err != nil {
+			return found, fmt.Errorf("scrub: %w", err)
+		}
+		if len(broken) > 0 {
+			db.keepDamaged(broken[0].File)
+			db.Distrust(fmt.Errorf("%w: %s", ErrDamaged, describe(broken)))
+		}
+		found = append(found, broken...)
+	}
+	return found, nil
+}
+
+func (d *directory) scrubTable(name string, pace func(int64) error) (found []Finding, err error) {
+	path := filepath.Join(d.path, name)
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if pace != nil {
+		if err := pace(st.Size()); err != nil {
+			return nil, err
+		}
+	}
+	forget(path)
+	err = d.readFile(name, func(data []byte, unreadable []Finding) error {
+		found = unreadable
+		return tableReader{broken: func(from, to int64, why error) {
+			found = append(found, Finding{name, from, to, why.Error()})
+		}}.read(data)
+	})
+	forget(path)
+	return found, err
+}
+
+// forget drops what the page cache has of a file and nobody has mapped, so that
+// it is read from the disk, and leaves the cache to others. It is a wish.
+func forget(path string) {
+	f, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+	_ = f.Close()
+}
+
+// keepDamaged gives a table that a compaction may remove a name in the quarantine.
+func (db *DB) keepDamaged(name string) {
+	place := filepath.Join(db.opts.QuarantineDir, "tables")
+	err := makeDir(place)
+	if err == nil {
+		err = takeOver(filepath.Join(db.dir.path, name), filepath.Join(place, name))
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		db.log.Error("cannot keep a damaged table", "file", name, "error", err)
+	}
+}
