@@ -3,6 +3,7 @@ package sidecarproof
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ type form struct {
 	every       int // so many operations is one cut, in the mean
 	least       int // states that prove something
 	seed        uint64
+	keyFile     string // encrypts the spool; then unreachable
 }
 
 // session is one run of a form.
@@ -47,7 +49,7 @@ func (f form) start(t *testing.T) *session {
 }
 
 func (f form) setup(fs *powerfs.FS) setup {
-	return setup{program: f.program, dir: filepath.Join(fs.Dir(), "data"), unreachable: f.unreachable}
+	return setup{program: f.program, dir: filepath.Join(fs.Dir(), "data"), unreachable: f.unreachable, set: encryptedBy(f.keyFile)}
 }
 
 // states stops the file system before each operation, and yields the states of
@@ -107,7 +109,7 @@ func (s *session) take(held disk.Event, yield func(state) bool) bool {
 	fates := s.traffic.now()
 	for i, dir := range dirs {
 		what := fmt.Sprintf("operation %d (%s %s), %s", held.Ops, held.Held.Kind, held.Held.Path, survivors[i])
-		if !yield(state{dir: dir, what: what, fates: append([]fate(nil), fates...), sizes: s.sizes}) {
+		if !yield(state{dir: dir, what: what, fates: append([]fate(nil), fates...), sizes: s.sizes, keyFile: s.keyFile}) {
 			return false
 		}
 	}
@@ -228,20 +230,36 @@ func TestPowerLoss(t *testing.T) {
 		forms["the memtable as it is"] = form{program: shipped, sizes: fullSizes, unreachable: true, messages: 900, every: 400, least: 20, seed: 3}
 	}
 	for name, f := range forms {
-		t.Run(name, func(t *testing.T) {
-			s := f.start(t)
-			x := examineAll(t)
-			s.states(t, func(one state) bool { x.work <- one; return !x.broken() })
-			t.Logf("%d states: %d findings", x.end(), x.findings)
-			if x.findings > 0 {
-				t.Fatalf("the promise was broken")
-			}
-			if x.examined < f.least {
-				t.Errorf("too few states prove nothing")
-			}
-			s.requireEvents(t)
-		})
+		t.Run(name, f.prove)
 	}
+}
+
+// prove looks at the states of a run.
+func (f form) prove(t *testing.T) {
+	s := f.start(t)
+	x := examineAll(t)
+	s.states(t, func(one state) bool { x.work <- one; return !x.broken() })
+	t.Logf("%d states: %d findings", x.end(), x.findings)
+	if x.findings > 0 {
+		t.Fatalf("the promise was broken")
+	}
+	if x.examined < f.least {
+		t.Errorf("too few states prove nothing")
+	}
+	s.requireEvents(t)
+}
+
+// TestPowerLossOfAnEncryptedSpool is the same with a key. What is left has to
+// be there, balance, and open with that key.
+func TestPowerLossOfAnEncryptedSpool(t *testing.T) {
+	keyFile := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(keyFile, []byte(strings.Repeat("5e", 32)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	form{
+		program: small, sizes: smallSizes, unreachable: true, keyFile: keyFile, seed: 4,
+		messages: testscale.Between(420, 2000), every: testscale.Between(60, 4), least: testscale.Between(40, 2000),
+	}.prove(t)
 }
 
 // TestPowerLossWithoutSyncs is the same search where there is something to
