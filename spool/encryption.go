@@ -54,7 +54,8 @@ func (s *Spool) countKeys() (map[keyring.ID]int, error) {
 func (s *Spool) OlderKeys() map[keyring.ID]int { return maps.Clone(s.older) }
 
 // renewEntries writes the entries that no drain and no retention ends under the
-// current key: topics, bitmaps, and dead letters with their payloads.
+// current key: topics, bitmaps, marks of single messages, and dead letters with
+// their payloads.
 func (s *Spool) renewEntries(ctx context.Context) error {
 	if len(s.older) == 0 {
 		return nil
@@ -62,7 +63,7 @@ func (s *Spool) renewEntries(ctx context.Context) error {
 	s.opts.Logger.Info("entries of other keys than the current one are left; they are read until they are drained",
 		"current_key", s.db.ring.Current().String(), "entries", s.olderText())
 	r := &renewal{}
-	for _, prefix := range [][]byte{topicPrefix, bitmapPrefix, deadPrefix} {
+	for _, prefix := range [][]byte{topicPrefix, bitmapPrefix, deadPrefix, holdPrefix, importPrefix, endedPrefix} {
 		if err := s.renew(ctx, r, prefix); err != nil {
 			return err
 		}

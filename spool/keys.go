@@ -78,8 +78,11 @@ func encodeKeys(keys []keyEntry) []byte {
 
 func decodeKeys(v []byte) ([]keyEntry, error) {
 	b, err := unseal(v)
-	if err != nil || len(b)%keyBytes != 0 {
-		return nil, fmt.Errorf("read dedupe keys: %w", errDamaged)
+	if err == nil && len(b)%keyBytes != 0 {
+		err = errDamaged
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read dedupe keys: %w", err)
 	}
 	keys := make([]keyEntry, 0, len(b)/keyBytes)
 	for k := range slices.Chunk(b, keyBytes) {
