@@ -84,4 +84,16 @@ func capacityWith(c config.Spool, space volume.Space, memTable int64) (Capacity,
 	return one, nil
 }
 
+// receiptBytes is about what a receipt takes on the disk.
+const receiptBytes = 128
+
+// receipts is how many receipts may be kept, of those asked for: at most an
+// eighth of the room, so that what was settled keeps nothing from being accepted.
+func (c Capacity) receipts(asked int) int {
+	return int(min(int64(asked), c.Messages/8/receiptBytes))
+}
+
+// keys is how many bytes of idempotency keys may be kept, of those asked for.
+func (c Capacity) keys(asked int64) int64 { return min(asked, c.Messages/8) }
+
 func mib(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/remora-mq/remora/config"
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/internal/volume"
@@ -110,7 +112,7 @@ func TestLowVolumeHasRoomAgain(t *testing.T) {
 // TestRoomLooksAtTheVolume: a reserve that no volume has is missed, and the
 // ballast is not made of it.
 func TestRoomLooksAtTheVolume(t *testing.T) {
-	r := newRoom(t.TempDir(), Capacity{Limit: 1 << 40, Reserve: 1 << 60, Ballast: 1 << 20}, nil)
+	r := newRoom(t.TempDir(), Capacity{Volume: 1 << 60, Limit: 1 << 40, Reserve: 1 << 60, Ballast: 1 << 20}, nil)
 	r.Look()
 	r.restore()
 	if err := r.Refuse(1); !errors.Is(err, spool.ErrDiskLow) {
@@ -123,5 +125,40 @@ func TestRoomLooksAtTheVolume(t *testing.T) {
 	}
 	if held, err := r.ballast.Held(); err != nil || held < 1<<20 {
 		t.Errorf("ballast %d, %v", held, err)
+	}
+}
+
+// TestRoomOfAVolumeThatDoesNotTell: what is not known keeps nobody waiting.
+func TestRoomOfAVolumeThatDoesNotTell(t *testing.T) {
+	r := newRoom(t.TempDir(), Capacity{Limit: 1 << 40, Reserve: 1 << 20, Ballast: 1 << 20}, nil)
+	r.restore()
+	if err := r.Refuse(1); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAFullVolumeIsWaitedFor: full is neither broken nor forbidden.
+func TestAFullVolumeIsWaitedFor(t *testing.T) {
+	for err, want := range map[error]string{
+		nil: "", unix.ENOSPC: "", unix.EDQUOT: "",
+		unix.EIO:    "look at the disk",
+		unix.EACCES: "give it to that user",
+	} {
+		got := unusable("/d", err)
+		if (got == nil) != (want == "") || got != nil && !strings.Contains(got.Error(), want) {
+			t.Errorf("%v: %v, want %q", err, got, want)
+		}
+	}
+}
+
+// TestSettledMessagesLeaveRoom: receipts and keys of a small spool take a part
+// of it; a large one has what is configured.
+func TestSettledMessagesLeaveRoom(t *testing.T) {
+	small, large := Capacity{Messages: 64 << 20}, Capacity{Messages: 8 << 30}
+	if n, k := small.receipts(1_000_000), small.keys(64<<20); int64(n)*receiptBytes+k > small.Messages/4 || n < 10_000 {
+		t.Errorf("small: %d receipts, %d bytes of keys", n, k)
+	}
+	if n, k := large.receipts(1_000_000), large.keys(64<<20); n != 1_000_000 || k != 64<<20 {
+		t.Errorf("large: %d receipts, %d bytes of keys", n, k)
 	}
 }

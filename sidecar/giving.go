@@ -11,7 +11,8 @@ import (
 
 const (
 	// wasteShort and wasteMuch are how much can be given back, about, that makes
-	// it worth reading the database: when messages are refused, and else.
+	// it worth reading the database: when messages are refused, and else. A small
+	// spool gives back less: it is full of waste before it has as much.
 	wasteShort = 32 << 20
 	wasteMuch  = 64 << 20
 	// giveEvery is the least time from the end of one call to the next.
@@ -66,7 +67,7 @@ func (g *giving) consider(ctx context.Context, now time.Time, held int64) {
 func (g *giving) worth(now time.Time, held int64) int64 {
 	switch {
 	case g.room.isLow() || g.room.full.Load():
-		return max(wasteShort, held/4)
+		return max(min(wasteShort, g.room.cap.Limit/16), held/4)
 	case held < wasteMuch && now.Sub(g.busy) >= idleFor:
 		return wasteMuch
 	}

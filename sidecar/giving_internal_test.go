@@ -44,3 +44,20 @@ func TestSpaceIsGivenBackWhenItIsWorthIt(t *testing.T) {
 	r.free.Store(1)
 	after(time.Minute, 500<<20, 0, 2, "no room to do it")
 }
+
+// TestASmallSpoolGivesBackLess: it is full before it has wasted much.
+func TestASmallSpoolGivesBackLess(t *testing.T) {
+	r := newRoom(t.TempDir(), Capacity{Limit: 48 << 20, Reserve: 1 << 20, Ballast: 12 << 20, memTable: 4 << 20}, slog.New(slog.DiscardHandler))
+	r.free.Store(1 << 40)
+	r.used.Store(47 << 20)
+	r.full.Store(true)
+	calls := 0
+	g := newGiving(r, func(context.Context) error { calls++; return nil })
+	g.consider(t.Context(), time.Unix(1000, 0), 0)
+	if g.done != nil {
+		<-g.done
+	}
+	if calls != 1 {
+		t.Errorf("%d calls with nothing held and 47 of 48 MiB taken", calls)
+	}
+}

@@ -117,8 +117,8 @@ func (s *Sidecar) spoolOptions(dir string) spool.Options {
 	share, _ := c.Share() // validated
 	opts := spool.Options{
 		Dir: dir, Limit: s.parts.room.cap.Messages, TopicShare: share, Space: s.parts.room, MaxTopics: s.cfg.Topics.Max,
-		ReceiptsKeep: c.Receipts.Keep.Std(), ReceiptsMax: c.Receipts.Max,
-		DedupeWindow: c.Idempotency.Window.Std(), DedupeLimit: int64(c.Idempotency.Limit),
+		ReceiptsKeep: c.Receipts.Keep.Std(), ReceiptsMax: s.parts.room.cap.receipts(c.Receipts.Max),
+		DedupeWindow: c.Idempotency.Window.Std(), DedupeLimit: s.parts.room.cap.keys(int64(c.Idempotency.Limit)),
 		LedgerKeep: s.cfg.Ledger.Keep.Std(), LeaseFor: s.leaseFor(),
 		Keys: s.secrets.keys, Logger: s.log.With("component", "spool"),
 	}

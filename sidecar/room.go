@@ -135,7 +135,8 @@ func (r *room) measure() {
 // Until then nothing is accepted.
 func (r *room) restore() {
 	held, err := r.ballast.Held()
-	if err == nil && r.free.Load()+held < r.cap.Reserve+r.cap.Ballast && held < r.cap.Ballast {
+	// A volume that does not tell its size does not tell its free space either.
+	if err == nil && r.cap.Volume > 0 && r.free.Load()+held < r.cap.Reserve+r.cap.Ballast && held < r.cap.Ballast {
 		r.waiting.Store(true)
 		return
 	}

@@ -76,11 +76,16 @@ func Usable(dir string) error {
 	if at := (*os.PathError)(nil); errors.As(err, &at) {
 		err = at.Err // the path is of a file that nobody knows
 	}
+	return unusable(dir, err)
+}
+
+// unusable says what an attempt to write in dir means.
+func unusable(dir string, err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) { // before StorageError, which takes them for failures
+		return nil // it can be, when there is room
+	}
 	if failed := kv.StorageError(err); errors.Is(failed, kv.ErrStorage) {
 		return fmt.Errorf("spool.dir %s: %w; look at the disk that holds it", dir, failed)
-	}
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return nil // it can be, when there is room
 	}
 	if err != nil {
 		return fmt.Errorf("spool.dir %s cannot be written by uid %d: %w; give it to that user, or choose another", dir, os.Geteuid(), err)
