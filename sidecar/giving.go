@@ -49,7 +49,7 @@ func (g *giving) consider(ctx context.Context, now time.Time, held int64) {
 	if wrote := g.room.written.Load(); wrote-g.wrote > busyBytes {
 		g.wrote, g.busy = wrote, now
 	}
-	waste := max(g.room.used.Load()-held-g.room.cap.Ballast-kv.LogRoom(g.room.cap.memTable), 0)
+	waste := max(g.room.used.Load()-held-g.room.ballastHeld()-kv.LogRoom(g.room.cap.memTable), 0)
 	switch {
 	case g.runs():
 		return

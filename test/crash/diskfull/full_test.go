@@ -22,7 +22,7 @@ func TestFilledByUs(t *testing.T) {
 	for n := range cycles {
 		other, limit := s.disk.intruder(), "spool.limit=150MiB"
 		if n%2 == 1 {
-			other.take(60 << 20)
+			other.take(40 << 20)
 			limit = "spool.limit=1GiB"
 		}
 		l := s.start(false, "spool.topic_share=100%", limit)
@@ -42,7 +42,7 @@ func TestFilledByUs(t *testing.T) {
 		l = s.start(true, "spool.topic_share=100%", limit)
 		l.eventually("accepting again", func() bool { return l.ready() && l.offer() == "" })
 		l.settle()
-		l.eventually("the space is given back", func() bool { return l.gauge("remora_spool_bytes") < 130<<20 })
+		l.eventually("the space is given back", func() bool { return l.gauge("remora_spool_bytes") < 170<<20 })
 		l.kill()
 		other.leave()
 	}
