@@ -27,6 +27,7 @@ func newLedger() *cobra.Command {
 		return o.use(c, func(s *spooler) error { return printLedger(c, s, out) })
 	}
 	o.register(c)
+	c.AddCommand(newLedgerAcknowledge())
 	return c
 }
 
@@ -39,6 +40,9 @@ func printLedger(c *cobra.Command, s *spooler, out *format) error {
 	}
 	if err := out.print(c.OutOrStdout(), raw, func(w io.Writer) { ledgerTable(w, &l) }); err != nil {
 		return err
+	}
+	if l.Damage.Pending() {
+		fmt.Fprintln(c.ErrOrStderr(), "note: damage was found and is not acknowledged: when you know what it cost, sidecar ledger acknowledge")
 	}
 	if !l.Balanced {
 		return fail(exitFailed, "the ledger does not balance: %d sequences are missing, %d places are damaged; keep a copy of the directory, its folder quarantine included, and see: sidecar ledger -o json",
