@@ -63,9 +63,14 @@ var (
 	settledDesc  = prometheus.NewDesc("remora_spool_settled_total", "Messages settled since the spool was made, by how they ended.", []string{"state"}, nil)
 )
 
+var (
+	verifiedDesc = prometheus.NewDesc("remora_spool_verified_bytes_total", "Bytes of the spool's tables that were read again to find rot.", nil, nil)
+	passesDesc   = prometheus.NewDesc("remora_spool_verify_passes_total", "Times that all tables of the spool were read again to find rot.", nil, nil)
+)
+
 // Describe implements prometheus.Collector.
 func (*ledgerCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{messagesDesc, heldDesc, oldestDesc, acceptedDesc, settledDesc} {
+	for _, d := range []*prometheus.Desc{messagesDesc, heldDesc, oldestDesc, acceptedDesc, settledDesc, verifiedDesc, passesDesc} {
 		ch <- d
 	}
 }
@@ -86,6 +91,9 @@ func (c *ledgerCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(acceptedDesc, prometheus.CounterValue, float64(total.Accepted))
 	ch <- prometheus.MustNewConstMetric(heldDesc, prometheus.GaugeValue, float64(total.Bytes))
+	verified := c.spool.Verified()
+	ch <- prometheus.MustNewConstMetric(verifiedDesc, prometheus.CounterValue, float64(verified.Bytes))
+	ch <- prometheus.MustNewConstMetric(passesDesc, prometheus.CounterValue, float64(verified.Passes))
 }
 
 // conditionCollector shows what is the case while accepts go on.

@@ -35,6 +35,7 @@ type Spool struct {
 	receipts receiptIndex
 	excepted exceptionIndex
 	damage   damageReports
+	verified Verified
 	doubts   doubts          // while it opens
 	sets     map[uint64]bool // of chunks, that a record names; while it opens
 	held     int64           // bytes of held messages, over all lanes
@@ -95,6 +96,7 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
 	s.running.Go(s.maintain)
+	s.running.Go(s.keepVerifying)
 	return s, nil
 }
 
