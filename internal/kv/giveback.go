@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // fillKey is what GiveBack writes and deletes again.
@@ -41,7 +42,7 @@ func (filler) Synced([]filling) {}
 func (db *DB) GiveBack(ctx context.Context) error {
 	db.giving.Lock()
 	defer db.giving.Unlock()
-	if err := db.rotate(ctx); err != nil {
+	if err := db.flush(ctx); err != nil {
 		return fmt.Errorf("give space back: %w", err)
 	}
 	if !db.beginGiving() {
@@ -52,6 +53,33 @@ func (db *DB) GiveBack(ctx context.Context) error {
 		return fmt.Errorf("give space back: %w", errors.Join(err, db.Err()))
 	}
 	return db.Err()
+}
+
+// flush has the memtable written as a table, and waits for that: a deletion in
+// memory meets nothing in a compaction. Its log goes when it is done.
+func (db *DB) flush(ctx context.Context) error {
+	logs, err := db.dir.logs()
+	if err != nil || len(logs) == 0 {
+		return err
+	}
+	last := logs[len(logs)-1].id
+	if err := db.rotate(ctx); err != nil {
+		return err
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if logs, err = db.dir.logs(); err != nil || len(logs) == 0 || logs[0].id > last {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-db.failed:
+			return db.Err()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // rotate writes a memtable full.
