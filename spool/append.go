@@ -238,7 +238,7 @@ func (s *Spool) enter(n *newMessage) {
 			w.atTail = false
 		}
 		if w.atTail {
-			s.addBlock(l, n.block.firstSeq, n.block.count, n.block.count)
+			s.addBlock(l, n.block.firstSeq, n.block.count, n.block.count, len(n.block.value))
 		}
 	}
 	switch {
@@ -262,8 +262,8 @@ func (s *Spool) addEntry(l *lane, m *message.Message, p *payload) {
 	s.windows += e.cost()
 }
 
-func (s *Spool) addBlock(l *lane, firstSeq uint64, count, live int) {
-	b := &blockState{firstSeq: firstSeq, count: count, live: live}
+func (s *Spool) addBlock(l *lane, firstSeq uint64, count, live, size int) {
+	b := &blockState{firstSeq: firstSeq, count: count, live: live, size: size}
 	l.blocks = append(l.blocks, b)
 }
 

@@ -44,6 +44,7 @@ func FuzzLane(f *testing.F) {
 		cursor, attempted uint64
 		numbers           numbering
 		exceptions        uint64
+		resent            uint64
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		decode := func(b []byte) (durable, error) {
@@ -51,10 +52,10 @@ func FuzzLane(f *testing.F) {
 			if err != nil {
 				return durable{}, err
 			}
-			return durable{l.topic, l.counts, l.cursor, l.attempted, l.numbers, l.exceptions}, nil
+			return durable{l.topic, l.counts, l.cursor, l.attempted, l.numbers, l.exceptions, l.resent}, nil
 		}
 		stable(t, b, decode, func(d durable) []byte {
-			return (&lane{topic: d.topic, counts: d.counts, cursor: d.cursor, attempted: d.attempted, numbers: d.numbers, exceptions: d.exceptions}).encode()
+			return (&lane{topic: d.topic, counts: d.counts, cursor: d.cursor, attempted: d.attempted, numbers: d.numbers, exceptions: d.exceptions, resent: d.resent}).encode()
 		})
 	})
 }
@@ -159,9 +160,9 @@ func TestCodecsCarryEverything(t *testing.T) {
 	got, err := decodeHead(h.encode())
 	carried(t, "head", got, h, err)
 
-	l := &lane{id: 9, topic: "t", counts: counts{1, 2, 3, 4, 5, 6, 7, 8}, cursor: 9, attempted: 10, numbers: numbering{[]Origin{{message.SpoolID{1}, 11}, {message.SpoolID{2}, 1 << 40}}, 12}, exceptions: 13}
+	l := &lane{id: 9, topic: "t", counts: counts{1, 2, 3, 4, 5, 6, 7, 8}, cursor: 9, attempted: 10, numbers: numbering{[]Origin{{message.SpoolID{1}, 11}, {message.SpoolID{2}, 1 << 40}}, 12}, exceptions: 13, resent: 14}
 	l2, err := decodeLane(9, l.encode())
-	carried(t, "lane", []any{l2.id, l2.topic, l2.counts, l2.cursor, l2.attempted, l2.numbers, l2.exceptions, l2.attemptedAtOpen}, []any{l.id, l.topic, l.counts, l.cursor, l.attempted, l.numbers, l.exceptions, l.attempted}, err)
+	carried(t, "lane", []any{l2.id, l2.topic, l2.counts, l2.cursor, l2.attempted, l2.numbers, l2.exceptions, l2.resent, l2.attemptedAtOpen}, []any{l.id, l.topic, l.counts, l.cursor, l.attempted, l.numbers, l.exceptions, l.resent, l.attempted}, err)
 
 	x, err := decodeIndex(index{1 << 31, 65535, message.SpoolID{1, 2, 3, 4, 5}, 1 << 40}.encode())
 	carried(t, "index", x, index{1 << 31, 65535, message.SpoolID{1, 2, 3, 4, 5}, 1 << 40}, err)

@@ -183,7 +183,7 @@ func (c *commit) end(e *ending) {
 	bucket := e.seq >> receiptBucketShift
 	c.receipts[bucket] = append(c.receipts[bucket], &e.receipt)
 	c.except(e)
-	c.drop(e.seq, e.payload)
+	c.retainPayload(e)
 	if e.wasOnHold {
 		c.deletes = append(c.deletes, holdKey(e.lane.id, e.seq))
 	}
@@ -204,11 +204,14 @@ func (c *commit) end(e *ending) {
 // counted when it is.
 func (c *commit) leaveBlock(e *ending) {
 	b := e.lane.blockOf(e.seq)
-	if b == nil {
-		return
+	if b != nil {
+		b.live--
 	}
-	if b.live--; b.live == 0 {
-		c.deletes = append(c.deletes, blockKey(e.lane.id, b.firstSeq), indexKey(b.firstSeq))
+	if e.State != message.StateConfirmed && (b == nil || b.live > 0 || b.count > 1) {
+		c.bar(e.seq)
+	}
+	if b != nil && b.live == 0 {
+		c.retire(e.lane.id, b.firstSeq, b.count, b.size, e.State == message.StateConfirmed)
 		e.lane.dropDeadBlock()
 	}
 }

@@ -47,7 +47,7 @@ func (s *Spool) Windows() int64 {
 	defer s.mu.Unlock()
 	sum := int64(0)
 	for _, l := range s.lanes {
-		sum += l.window.bytes
+		sum += l.window.bytes + l.copies.window.bytes
 	}
 	if sum != s.windows {
 		panic(fmt.Sprintf("the windows hold %d bytes, %d are counted", sum, s.windows))
@@ -135,7 +135,7 @@ func NextLife(epoch uint32, sameVolume bool) (next uint32, sameID bool) {
 // Prefixes are the kinds of entries in the database.
 func Prefixes() (all []string) {
 	for _, p := range [][]byte{
-		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, holdPrefix, importPrefix, endedPrefix, receiptPrefix, keyPrefix, exceptPrefix, damagePrefix,
+		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, holdPrefix, importPrefix, endedPrefix, receiptPrefix, keyPrefix, exceptPrefix, damagePrefix, retainPrefix, barPrefix, orderPrefix,
 	} {
 		all = append(all, string(p))
 	}

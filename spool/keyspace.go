@@ -27,6 +27,9 @@ import (
 //	se seq                    cancelled or discarded under a dedupe key, which stays taken
 //	sr bucket part count      receipts of up to 256 neighbouring sequences
 //	sk hour part              dedupe keys of one commit
+//	sv bucket seq topic kind bytes  what is kept of confirmed messages: a block, or a payload stored apart
+//	sn seq                    ended otherwise than confirmed, and its block is still there
+//	sg topic firstSeq         order to send messages of the block again
 //	so hour topic part count  numbers of one commit and topic that ended otherwise than confirmed
 //	sl number                 damage that was found and counted, a report each
 var (
@@ -46,6 +49,9 @@ var (
 	keyPrefix      = []byte("sk")
 	exceptPrefix   = []byte("so")
 	damagePrefix   = []byte("sl")
+	retainPrefix   = []byte("sv")
+	barPrefix      = []byte("sn")
+	orderPrefix    = []byte("sg")
 )
 
 // keySizes are the lengths of keys by their prefix, where all have the same.
@@ -101,6 +107,12 @@ func receiptKey(bucket, part uint64, count int) []byte {
 
 func dedupeKey(hour, part uint64) []byte {
 	return binary.BigEndian.AppendUint64(key64(keyPrefix, hour), part)
+}
+
+func barKey(seq uint64) []byte { return key64(barPrefix, seq) }
+
+func orderKey(topic uint32, firstSeq uint64) []byte {
+	return binary.BigEndian.AppendUint64(key32(orderPrefix, topic), firstSeq)
 }
 
 func exceptionKey(hour uint64, topic uint32, part uint64, count int) []byte {

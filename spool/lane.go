@@ -23,6 +23,7 @@ type lane struct {
 	numbers   numbering
 
 	exceptions uint64 // that are kept, of all that were ever noted
+	resent     uint64 // copies that were confirmed
 
 	// attemptedAtOpen is attempted as it was found: at or below it, a former
 	// process may have sent what is still held.
@@ -31,6 +32,7 @@ type lane struct {
 
 	lastSeq uint64 // of the newest synced message
 	window  window
+	copies  laneCopies
 	blocks  []*blockState // loaded, in order
 	deleted int           // of blocks: deleted, and still there
 	ready   signal        // something may be leasable
@@ -85,7 +87,8 @@ func (l *lane) encode() []byte {
 	}
 	b = binary.AppendUvarint(b, l.cursor)
 	b = binary.AppendUvarint(b, l.attempted)
-	return seal(binary.AppendUvarint(l.numbers.append(b), l.exceptions))
+	b = binary.AppendUvarint(l.numbers.append(b), l.exceptions)
+	return seal(binary.AppendUvarint(b, l.resent))
 }
 
 func decodeLane(id uint32, v []byte) (*lane, error) {
@@ -108,11 +111,17 @@ func decodeLane(id uint32, v []byte) (*lane, error) {
 	if len(f.b) > 0 { // else written before exceptions were kept
 		l.exceptions = f.uint()
 	}
+	if len(f.b) > 0 { // else before messages were sent again
+		l.resent = f.uint()
+	}
 	return l, f.err("read topic")
 }
 
 func newLane(id uint32, topic string) *lane {
-	return &lane{id: id, topic: topic, window: newWindow(), ready: newSignal(), flowing: true}
+	l := &lane{id: id, topic: topic, window: newWindow(), ready: newSignal(), flowing: true}
+	l.copies.window = newWindow()
+	l.copies.window.busy = l.window.busy // one attempt at a time for an ordering key
+	return l
 }
 
 // blockState is what has to be known of a block to delete it in time.
@@ -120,6 +129,7 @@ type blockState struct {
 	firstSeq uint64
 	count    int
 	live     int // records that are held here: not settled, not moved to a dead letter
+	size     int // bytes of its entry
 }
 
 // entry is a held message in memory.
@@ -139,6 +149,15 @@ type entry struct {
 
 	prev, next *entry // in window.ready
 	queued     bool
+	copy       bool // of a message that was confirmed before: it is sent again
+}
+
+// in is the window that e is in.
+func (e *entry) in() *window {
+	if e.copy {
+		return &e.lane.copies.window
+	}
+	return &e.lane.window
 }
 
 // cost is about what e takes in memory, in bytes.

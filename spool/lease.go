@@ -83,6 +83,8 @@ func (s *Spool) leaseFrom(ctx context.Context, l *lane, opts LeaseOptions) ([]*L
 			}
 		case step.load:
 			err = s.loadBlocks(l)
+		case step.copies:
+			err = s.enterCopies(l)
 		case step.raise > 0:
 			err = s.commit(ctx, &raiseAttempted{l, step.raise})
 		default:
@@ -98,6 +100,7 @@ func (s *Spool) leaseFrom(ctx context.Context, l *lane, opts LeaseOptions) ([]*L
 type step struct {
 	leases []*Lease
 	load   bool
+	copies bool       // read the next block of copies
 	raise  uint64     // make it durable that attempts up to here are made
 	wake   *time.Time // nothing to do before, unless the lane is raised
 }
@@ -108,6 +111,13 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 	w := &l.window
 	now := s.opts.Now()
 	w.wakeDue(now)
+	l.copies.window.wakeDue(now)
+	if l.startCopies() {
+		return step{copies: true}
+	}
+	if picked := l.pickCopies(opts); len(picked) > 0 {
+		return s.leased(l, picked, now)
+	}
 	room := s.windows < s.opts.Window
 	if room && w.queued < opts.MaxMessages && w.startLoading() {
 		return step{load: true}
@@ -116,17 +126,33 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 	if len(picked) == 0 && !blocked && (room || w.bytes == 0) && w.startLoading() {
 		return step{load: true}
 	}
+	if len(picked) > 0 {
+		return s.leased(l, picked, now)
+	}
+	if blocked {
+		st.raise = w.loadedTo
+	}
+	st.wake = earlier(w.nextDue(), l.copies.window.nextDue())
+	return st
+}
+
+// leased leases what was picked.
+func (s *Spool) leased(l *lane, picked []*entry, now time.Time) (st step) {
 	for _, e := range picked {
 		st.leases = append(st.leases, s.lease(e, now))
 	}
-	if len(picked) == 0 && blocked {
-		st.raise = w.loadedTo
-	}
-	if len(picked) > 0 && w.queued > 0 {
+	if l.window.queued+l.copies.window.queued > 0 {
 		l.ready.raise() // for another caller
 	}
-	st.wake = w.nextDue()
 	return st
+}
+
+// earlier returns the first of two times, of which each may be nil: never.
+func earlier(a, b *time.Time) *time.Time {
+	if a == nil || b != nil && b.Before(*a) {
+		return b
+	}
+	return a
 }
 
 // startLoading reports whether something on disk waits behind the window and
@@ -142,7 +168,7 @@ func (w *window) startLoading() bool {
 func (s *Spool) lease(e *entry, now time.Time) *Lease {
 	s.leases++
 	e.state, e.lease, e.due = message.StateInFlight, s.leases, now.Add(s.opts.LeaseFor)
-	w := &e.lane.window
+	w := e.in()
 	w.dequeue(e)
 	w.leased[e.msg.Seq] = e
 	w.hold(e)

@@ -18,8 +18,10 @@ type Counts struct { //nolint:recvcheck // add is what sums, all else reads
 	Discarded  uint64  `json:"discarded"`
 	Lost       uint64  `json:"lost"`
 	InSpool    InSpool `json:"in_spool"`
-	Bytes      uint64  `json:"bytes"` // of all that is held
-	OnHold     uint64  `json:"held"`  // of those pending: kept from being forwarded by an operator
+	Bytes      uint64  `json:"bytes"`     // of all that is held
+	Resent     uint64  `json:"resent"`    // confirmed messages that were sent again and confirmed again, each time counted
+	Resending  uint64  `json:"resending"` // confirmed messages that are to be sent again
+	OnHold     uint64  `json:"held"`      // of those pending: kept from being forwarded by an operator
 
 	Unattributed uint64 `json:"unattributed,omitempty"`
 }
@@ -49,6 +51,8 @@ func (c *Counts) add(d Counts) {
 	c.Bytes += d.Bytes
 	c.OnHold += d.OnHold
 	c.Unattributed += d.Unattributed
+	c.Resent += d.Resent
+	c.Resending += d.Resending
 	c.InSpool.Pending += d.InSpool.Pending
 	c.InSpool.InFlight += d.InSpool.InFlight
 	c.InSpool.Retrying += d.InSpool.Retrying
@@ -88,7 +92,7 @@ func (l *lane) ledger() Counts {
 	c := Counts{
 		Accepted: n.accepted, Confirmed: n.confirmed, Cancelled: n.cancelled, RolledBack: n.rolledBack,
 		Discarded: n.discarded, Lost: n.lost, Bytes: n.bytes,
-		OnHold: uint64(l.onHold),
+		OnHold: uint64(l.onHold), Resent: l.resent, Resending: uint64(l.copies.left),
 	}
 	c.InSpool.Dead = n.dead
 	c.InSpool.Retrying = uint64(len(l.window.waiting))

@@ -32,7 +32,7 @@ func (s *Spool) load() error {
 	s.settled.startAt(s.head.lowRange)
 	for _, step := range []func() error{
 		s.loadDamage, s.loadLanes, s.loadBitmaps, s.loadDead, s.loadHolds, s.loadImported, s.loadEnded, s.loadKeys, s.loadReceipts, s.loadExceptions,
-		s.loadChunkSets,
+		s.loadChunkSets, s.loadRetained, s.loadCopies,
 	} {
 		if err := step(); err != nil {
 			return err

@@ -23,15 +23,18 @@ func (s *Spool) maintain() {
 	tick := time.NewTicker(maintainEvery)
 	defer tick.Stop()
 	for {
+		due := s.expire
 		select {
 		case <-s.closing:
 			return
 		case <-s.db.Failed():
 			return
 		case <-tick.C:
+		case <-s.retained.over:
+			due = s.expireRetained
 		}
-		if err := s.expire(); err != nil && !errors.Is(err, ErrClosed) && !s.closed() {
-			s.opts.Logger.Error("retention of receipts, dedupe keys or exceptions is behind; it is tried again", "error", err)
+		if err := due(); err != nil && !errors.Is(err, ErrClosed) && !s.closed() {
+			s.opts.Logger.Error("retention is behind; it is tried again", "error", err)
 		}
 	}
 }
@@ -42,6 +45,9 @@ func (s *Spool) expire() error {
 	}
 	if err := s.expireKeys(); err != nil {
 		return fmt.Errorf("expire dedupe keys: %w", err)
+	}
+	if err := s.expireRetained(); err != nil {
+		return fmt.Errorf("expire confirmed messages: %w", err)
 	}
 	if err := s.expireExceptions(); err != nil {
 		return fmt.Errorf("expire the ledger's exceptions: %w", err)

@@ -45,9 +45,9 @@ var models = map[string]struct {
 	kv    kv.Options
 }{
 	"defaults": {kv: kv.Options{MemTableSize: 2 << 20}},
-	"smallest": {spool.Options{Window: 1, MaxTopics: 2}, kv.Options{MemTableSize: 1 << 20}},
+	"smallest": {spool.Options{Window: 1, MaxTopics: 2, RetainFor: 90 * time.Minute, RetainBytes: 1 << 20}, kv.Options{MemTableSize: 1 << 20}},
 	"secret":   {spool.Options{Keys: ring(1), Window: 2 << 10}, kv.Options{MemTableSize: 1 << 20}},
-	"laziest":  {spool.Options{Window: 2 << 10}, kv.Options{MemTableSize: 1 << 20, LazyDelay: time.Hour}},
+	"laziest":  {spool.Options{Window: 2 << 10, RetainFor: 1000 * time.Hour, RetainBytes: 4 << 10}, kv.Options{MemTableSize: 1 << 20, LazyDelay: time.Hour}},
 }
 
 // held is what the model knows of a message.

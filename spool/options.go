@@ -30,6 +30,11 @@ type Options struct {
 	DedupeLimit  int64
 	// LedgerKeep is how long the exceptions of a topic are kept. Default 168 h.
 	LedgerKeep time.Duration
+	// Confirmed messages are kept for RetainFor, so that Resend can send them again
+	// if the broker loses them, within RetainBytes, the oldest going first. Default 0:
+	// they are deleted at once.
+	RetainFor   time.Duration
+	RetainBytes int64
 	// Window is how many bytes of memory hold pending messages, over all topics,
 	// ready for the forwarder. Each topic may have the blocks of one read besides.
 	// Default 16 MiB.

@@ -15,6 +15,7 @@ type diskBlock struct {
 	firstSeq uint64
 	count    int
 	damaged  bool // not all of it could be read, nor is known how much that is
+	size     int  // bytes of its entry
 	records  []*message.Record
 	payloads map[uint64]*payload
 }
@@ -69,7 +70,7 @@ func (s *Spool) enterBlocks(l *lane, r reading) error {
 func (s *Spool) enterBlock(l *lane, b diskBlock) bool {
 	live := s.liveOf(b)
 	if live > 0 {
-		s.addBlock(l, b.firstSeq, b.count, live)
+		s.addBlock(l, b.firstSeq, b.count, live, b.size)
 	}
 	for _, r := range b.records {
 		if s.passes(&r.Message) {
@@ -125,7 +126,7 @@ func (s *Spool) readBlocks(l *lane, from uint64) (blocks []diskBlock, end bool, 
 // decodeBlock reads what can be read: a damaged record stops nothing else. One
 // that is not settled, which is how a lost one ends, is noticed.
 func (s *Spool) decodeBlock(l *lane, firstSeq uint64, v []byte) diskBlock {
-	b := diskBlock{firstSeq: firstSeq, payloads: map[uint64]*payload{}}
+	b := diskBlock{firstSeq: firstSeq, size: len(v), payloads: map[uint64]*payload{}}
 	next := firstSeq
 	// Each record by itself: one that waits long must not keep its neighbours' bodies in memory.
 	err := records(v, func(r message.Record) {
@@ -194,7 +195,8 @@ func (s *Spool) isSettled(seq uint64) bool {
 	return s.settled.has(seq)
 }
 
-// dropBlock deletes a block of which nothing is held.
+// dropBlock passes over a block of which nothing is held, and retires it unless
+// that was done.
 type dropBlock struct {
 	lane  *lane
 	block diskBlock
@@ -203,7 +205,9 @@ type dropBlock struct {
 func (d *dropBlock) size() int { return fixedSize }
 
 func (d *dropBlock) apply(c *commit) {
-	c.deletes = append(c.deletes, blockKey(d.lane.id, d.block.firstSeq), indexKey(d.block.firstSeq))
+	if !c.s.retained.blocks.has(d.block.firstSeq) {
+		c.retire(d.lane.id, d.block.firstSeq, d.block.count, d.block.size, true)
+	}
 	if len(d.lane.blocks) == 0 || d.lane.blocks[0].firstSeq > d.block.firstSeq {
 		d.lane.cursor = max(d.lane.cursor, d.block.firstSeq+uint64(d.block.count))
 	}

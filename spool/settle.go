@@ -71,7 +71,7 @@ const bitmapBytes = 1<<bitmapShift/8 + 64 + valueOverhead
 
 // bytes bounds what e writes, without its bitmap.
 func (e *ending) bytes() int {
-	const each = 320 + 3*valueOverhead // numbers, IDs and texts of a receipt and a confirmation; keys that are deleted
+	const each = 448 + 5*valueOverhead // numbers, IDs and texts of a receipt and a confirmation; keys that are deleted
 	size := each + len(e.dead) + len(e.Topic) + len(e.LastError) + (len(e.History.First)+len(e.History.Last))*(maxDetail+32)
 	if c := e.Confirmation; c != nil {
 		size += len(c.MessageID) + len(c.OffsetMessageID) + len(c.Queue)
@@ -103,14 +103,22 @@ func (op *endMessages) parts(limit int) (parts []*endMessages) {
 func (s *Spool) Confirm(leases []*Lease, confirmations []message.Confirmation) {
 	now := s.now()
 	op := &endMessages{}
+	var ended []*endCopies
 	s.mu.Lock()
 	for i, l := range leases {
 		if end := s.confirm(l.entry, now); end != nil {
 			end.Confirmation = &confirmations[i]
 			op.all = append(op.all, end)
+		} else if e := l.entry; s.copies.sent[e.msg.Seq] == e {
+			if done := s.endCopy(e, true); done != nil {
+				ended = append(ended, done)
+			}
 		}
 	}
 	s.mu.Unlock()
+	for _, done := range ended {
+		s.post(done)
+	}
 	for _, part := range op.parts(s.sizes.op) {
 		s.post(part)
 	}
@@ -188,7 +196,7 @@ func (s *Spool) postpone(l *Lease, due time.Time, cause string) {
 // wait keeps e, which is leased, from being leased again before due.
 func (e *entry) wait(due time.Time) {
 	e.state, e.due = message.StateRetrying, due
-	e.lane.window.wait(e)
+	e.in().wait(e)
 	e.lane.ready.raise()
 }
 
@@ -198,7 +206,7 @@ func (s *Spool) Release(leases []*Lease) {
 	defer s.mu.Unlock()
 	for _, l := range leases {
 		if s.owns(l) {
-			l.entry.lane.window.unlease(l.entry)
+			l.entry.in().unlease(l.entry)
 			l.entry.lane.ready.raise()
 		}
 	}
@@ -206,7 +214,11 @@ func (s *Spool) Release(leases []*Lease) {
 
 // owns reports whether the lease still holds.
 func (s *Spool) owns(l *Lease) bool {
-	return s.entries[l.entry.msg.Seq] == l.entry && l.entry.state == message.StateInFlight && l.entry.lease == l.number
+	known := s.entries
+	if l.entry.copy {
+		known = s.copies.sent
+	}
+	return known[l.entry.msg.Seq] == l.entry && l.entry.state == message.StateInFlight && l.entry.lease == l.number
 }
 
 // Bury makes one leased message a dead letter: refused, alone, for what it is.
@@ -219,6 +231,10 @@ func (s *Spool) Bury(ctx context.Context, l *Lease, reason, cause string) error 
 	if !s.owns(l) {
 		s.mu.Unlock()
 		return nil
+	}
+	if e.copy {
+		s.mu.Unlock()
+		return s.refuseCopy(context.WithoutCancel(ctx), l, cause)
 	}
 	e.attempts++
 	e.lastError = clip(cause)

@@ -41,6 +41,8 @@ type Spool struct {
 	held     int64           // bytes of held messages, over all lanes
 	full     bool            // the high-water mark was reached, and the low one not since
 	windows  int64           // bytes of all windows
+	retained retained
+	copies   copies
 	leases   uint64
 	watchers map[uint64][]chan struct{}
 	fresh    []string // topics that NextTopic has not told of yet
@@ -48,6 +50,7 @@ type Spool struct {
 	left     signal             // a message left its window
 	older    map[keyring.ID]int // entries by key, other than the current one, as they were found
 	closing  chan struct{}
+	dropping sync.Mutex // held by the one that drops what is retained
 	running  sync.WaitGroup
 	stop     sync.Once
 	life     context.Context //nolint:containedctx // ends with Close: for what maintain does

@@ -70,10 +70,13 @@ func (s *Spool) Drained(ctx context.Context) error {
 }
 
 // forwardable counts what is held, not dead, not on hold, and not about to be
-// recorded as settled, in lanes that are not stopped by a hold. s.mu is held.
+// recorded as settled, in lanes that are not stopped by a hold, and what is to be
+// sent again. s.mu is held.
 func (s *Spool) forwardable() (n int) {
 	for _, l := range s.lanes {
-		if !l.window.stopped(s.windows < s.opts.Window) {
+		if l.window.stopped(s.windows < s.opts.Window) {
+			n += l.copies.left
+		} else {
 			n += l.forwardable()
 		}
 	}
@@ -94,7 +97,9 @@ func (w *window) stopped(room bool) bool {
 	return w.head != nil
 }
 
-func (l *lane) forwardable() int { return int(l.counts.held()-l.counts.dead) - l.leaving - l.onHold }
+func (l *lane) forwardable() int {
+	return int(l.counts.held()-l.counts.dead) - l.leaving - l.onHold + l.copies.left
+}
 
 // Waiting counts the messages of a topic that wait for the forwarder or are in
 // flight.

@@ -1,0 +1,280 @@
+package spool
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
+)
+
+// ResendFilter chooses among the confirmed messages whose bodies are still here.
+// A field that is zero chooses all.
+type ResendFilter struct {
+	Topic string
+	// Since and Until bound when a message was confirmed, to the precision of what
+	// is kept: none of those in between is left out, and others may be chosen that
+	// were accepted in one commit with them, or confirmed some seconds before.
+	Since, Until time.Time
+	IDs          []message.ID
+}
+
+// Resent is what a call of Resend has ordered, or would.
+type Resent struct {
+	Messages int          // that are sent again
+	Bytes    int64        // of these
+	Already  int          // that were ordered before and are not confirmed again
+	Missing  []message.ID // of the filter's IDs: not confirmed, or no longer kept
+}
+
+// resendBlock is a block that may have messages to send again.
+type resendBlock struct {
+	topic    uint32
+	firstSeq uint64
+}
+
+// Resend has confirmed messages sent again, under the same message IDs and topic
+// sequences, for a broker that lost them. When it returns nil the order is on
+// stable storage: a crash repeats some, and leaves none out. With dry it only
+// counts. The ledger counts copies apart, as resent. Within a topic they go
+// before what is pending, whose order does not change.
+//
+// It reads what it chooses. An error leaves some ordered and others not; calling
+// again orders the rest.
+func (s *Spool) Resend(ctx context.Context, f ResendFilter, dry bool) (Resent, error) {
+	r := &resend{s: s, filter: f, dry: dry, op: &orderAll{}}
+	if err := s.over(ctx); err != nil {
+		return r.out, err
+	}
+	s.dropping.Lock() // what is found is still there when it is ordered
+	defer s.dropping.Unlock()
+	blocks, err := r.candidates(ctx)
+	if err != nil {
+		return r.out, fmt.Errorf("resend: %w", err)
+	}
+	for _, b := range blocks {
+		err := cmp.Or(ctx.Err(), s.life.Err())
+		if err == nil {
+			err = r.visit(ctx, b)
+		}
+		if err != nil {
+			return r.out, fmt.Errorf("resend: %w", err)
+		}
+	}
+	if err := r.flush(ctx); err != nil {
+		return r.out, fmt.Errorf("resend: %w", err)
+	}
+	for _, id := range f.IDs {
+		if !r.found[id] {
+			r.out.Missing = append(r.out.Missing, id)
+		}
+	}
+	return r.out, nil
+}
+
+type resend struct {
+	s      *Spool
+	filter ResendFilter
+	dry    bool
+	op     *orderAll
+	found  map[message.ID]bool // nil: no IDs are asked for
+	out    Resent
+}
+
+// candidates are the blocks that may have a message of the filter, in order.
+func (r *resend) candidates(ctx context.Context) (all []resendBlock, err error) {
+	if len(r.filter.IDs) > 0 {
+		all, err = r.byID()
+	} else {
+		all, err = r.kept(ctx)
+		all = append(all, r.live()...)
+	}
+	slices.SortFunc(all, func(a, b resendBlock) int { return cmp.Compare(a.firstSeq, b.firstSeq) })
+	return slices.Compact(all), err
+}
+
+func (r *resend) byID() (all []resendBlock, err error) {
+	r.found = map[message.ID]bool{}
+	for _, id := range r.filter.IDs {
+		r.found[id] = false
+		l, firstSeq, err := r.s.findBlock(r.s.seqOf(id))
+		switch {
+		case errors.Is(err, kv.ErrNotFound):
+		case err != nil:
+			return nil, err
+		case l != nil:
+			all = append(all, resendBlock{l.id, firstSeq})
+		}
+	}
+	return all, nil
+}
+
+// kept are the blocks of which all has ended.
+func (r *resend) kept(ctx context.Context) (all []resendBlock, err error) {
+	since := uint64(0)
+	if !r.filter.Since.IsZero() {
+		since = nanos(r.filter.Since.Add(-retainedEvery))
+	}
+	topic, known := r.topic()
+	if !known {
+		return nil, nil
+	}
+	err = r.s.db.Scan(kv.Scan{Prefix: retainPrefix, From: key64(retainPrefix, since), KeysOnly: true}, func(k, _ []byte) (bool, error) {
+		x, err := decodeRetained(k, nil)
+		if err == nil && x.kind == retainedBlock && (topic == 0 || x.topic == topic) {
+			all = append(all, resendBlock{x.topic, x.seq})
+		}
+		return true, cmp.Or(err, ctx.Err())
+	})
+	return all, err
+}
+
+// topic is the number of the filter's topic, 0: any.
+func (r *resend) topic() (id uint32, known bool) {
+	if r.filter.Topic == "" {
+		return 0, true
+	}
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	l := r.s.lanes[r.filter.Topic]
+	if l == nil {
+		return 0, false
+	}
+	return l.id, true
+}
+
+// live are the blocks in memory of which some is held and some has ended.
+func (r *resend) live() (all []resendBlock) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	for topic, l := range r.s.lanes {
+		if r.filter.Topic != "" && r.filter.Topic != topic {
+			continue
+		}
+		for _, b := range l.blocks {
+			if b.live > 0 && b.live < b.count {
+				all = append(all, resendBlock{l.id, b.firstSeq})
+			}
+		}
+	}
+	return all
+}
+
+// visit orders the messages of one block. One that is gone meanwhile has none.
+func (r *resend) visit(ctx context.Context, b resendBlock) error {
+	s := r.s
+	v, err := s.db.Get(blockKey(b.topic, b.firstSeq))
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read block: %w", err)
+	}
+	l := s.laneByID(b.topic)
+	order := &orderCopies{lane: l, firstSeq: b.firstSeq, count: blockCount(v), sizes: map[uint64]int{}}
+	var chosen []message.Record
+	// What cannot be read is not promised; an audit names it, if it is held.
+	_ = records(v, func(rec message.Record) {
+		if r.wants(&rec) {
+			chosen = append(chosen, rec)
+		}
+	})
+	for i := range chosen {
+		if rec := &chosen[i]; r.sendable(rec) {
+			order.seqs = append(order.seqs, rec.Seq)
+			order.sizes[rec.Seq] = heldSize(*rec)
+		}
+	}
+	if len(order.seqs) == 0 {
+		return nil
+	}
+	if r.op.orders = append(r.op.orders, order); r.op.size() < s.sizes.op {
+		return nil
+	}
+	return r.flush(ctx)
+}
+
+// wants reports whether the filter chooses a record.
+func (r *resend) wants(rec *message.Record) bool {
+	if r.found != nil {
+		if _, asked := r.found[rec.ID]; !asked {
+			return false
+		}
+	}
+	if r.filter.Topic != "" && rec.Topic != r.filter.Topic {
+		return false
+	}
+	return r.filter.Until.IsZero() || !rec.AcceptedAt.After(r.filter.Until)
+}
+
+// sendable reports whether a message was confirmed, and all of it is here.
+func (r *resend) sendable(rec *message.Record) bool {
+	s := r.s
+	s.mu.Lock()
+	ok := s.settled.has(rec.Seq) && s.dead[rec.Seq] == nil && !s.retained.barred.has(rec.Seq)
+	s.mu.Unlock()
+	if ok && rec.PayloadSize > 0 {
+		_, err := s.findPayload(*rec)
+		ok = err == nil
+	}
+	if ok && r.found != nil {
+		r.found[rec.ID] = true
+	}
+	return ok && rec.TopicSeq > 0 // else from before it was noted what ended otherwise
+}
+
+// flush commits what was collected, or counts it.
+func (r *resend) flush(ctx context.Context) error {
+	op := r.op
+	r.op = &orderAll{}
+	if len(op.orders) == 0 {
+		return nil
+	}
+	if r.dry {
+		r.s.mu.Lock()
+		op.count(r.s)
+		r.s.mu.Unlock()
+	} else if err := r.s.commit(context.WithoutCancel(ctx), op); err != nil {
+		return err
+	}
+	for _, o := range op.orders {
+		r.out.Messages += o.added
+		r.out.Bytes += o.bytes
+		r.out.Already += o.already
+	}
+	return nil
+}
+
+// orderAll makes the orders of some blocks durable.
+type orderAll struct{ orders []*orderCopies }
+
+func (o *orderAll) size() int {
+	size := fixedSize
+	for _, one := range o.orders {
+		size += one.size()
+	}
+	return size
+}
+
+func (o *orderAll) apply(c *commit) {
+	for _, one := range o.orders {
+		one.apply(c)
+	}
+}
+
+func (o *orderAll) synced(s *Spool) {
+	for _, one := range o.orders {
+		one.synced(s)
+	}
+}
+
+// count does what apply does, but for ordering anything.
+func (o *orderAll) count(s *Spool) {
+	for _, one := range o.orders {
+		one.choose(s)
+	}
+}
