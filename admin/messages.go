@@ -20,6 +20,13 @@ type Spool interface {
 	ReleaseHeld(ctx context.Context, id message.ID) (message.Receipt, error)
 	RetryNow(ctx context.Context, id message.ID) (message.Receipt, error)
 	Cancel(ctx context.Context, id message.ID) (message.Receipt, error)
+
+	Ended
+}
+
+// Ended is what is asked about messages that have ended.
+type Ended interface {
+	Resend(ctx context.Context, f spool.ResendFilter, dry bool) (spool.Resent, error)
 	Exceptions(ctx context.Context, topic, cursor string, limit int) (spool.Exceptions, error)
 }
 
@@ -35,6 +42,7 @@ func (a *api) routeMessages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /v1/export", a.export)
 	mux.HandleFunc("POST /v1/import", a.imports)
 	mux.HandleFunc("GET /v1/messages/{id}", a.show)
+	mux.HandleFunc("POST /v1/messages/resend", a.resend)
 	mux.HandleFunc("DELETE /v1/messages/{id}", a.change(Spool.Cancel))
 	mux.HandleFunc("POST /v1/messages/{id}/retry", a.change(Spool.RetryNow))
 	mux.HandleFunc("POST /v1/messages/{id}/hold", a.change(Spool.Hold))

@@ -209,8 +209,9 @@ func TestBadValuesNameTheirPlace(t *testing.T) {
 		{"backoff", "forwarder: {retry: {initial: 5s, max: 1s}}\n", []string{"forwarder.retry.max", "less than initial"}},
 		{"log level", "log: {level: INFO}\n", []string{"log.level", "known are"}},
 
-		{"retain with its place", "spool: {retain: auto}\n", []string{"1:17: spool.retain", "not supported yet: keeping confirmed bodies"}},
-		{"retain", "spool: {retain: auto}\n", []string{"not supported yet"}},
+		{"retain with its place", "spool: {retain: always}\n", []string{"1:17: spool.retain", "or auto, or off"}},
+		{"retain without a unit", "spool: {retain: 10}\n", []string{"spool.retain", "unit"}},
+		{"retain nothing", "spool: {retain: 0s}\n", []string{"spool.retain", "off keeps nothing"}},
 		{"encryption with the embedded broker", "broker: {type: embedded}\nspool: {encryption_key_file: k}\n", []string{"2:30: spool.encryption_key_file", "the embedded broker does not encrypt"}},
 		{"rate", "forwarder: {rate: {orders: 5}}\n", []string{"forwarder.rate", "not supported yet"}},
 		{"failover", "forwarder: {ordering: {failover_after: 1m}}\n", []string{"not supported yet"}},

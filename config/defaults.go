@@ -10,7 +10,7 @@ func Default() Config {
 			MaxMessage: 4032 * KiB, MaxBatch: MaxBatch{Messages: 1000, Bytes: 16 * MiB},
 			Receipts:    Receipts{Keep: 24 * Hour, Max: 1_000_000},
 			Idempotency: Idempotency{Window: 24 * Hour, Limit: 64 * MiB},
-			Retain:      "0s",
+			Retain:      RetainAuto,
 		},
 		Forwarder: Forwarder{
 			Concurrency: 64, Batch: ForwardBatch{MaxMessages: 128, MaxBytes: MiB}, AttemptTimeout: 5 * Second,
@@ -29,7 +29,6 @@ func Default() Config {
 // later names the keys that this version cannot honour and what they would do.
 // Their defaults say what happens instead.
 var later = map[string]string{
-	"spool.retain":                      "keeping confirmed bodies",
 	"forwarder.rate":                    "forwarding at a given rate",
 	"forwarder.ordering.failover_after": "moving an ordering key to another broker",
 	"topics.allow":                      "a list of allowed topics",

@@ -128,6 +128,9 @@ func (c *Config) spool(p *Problems) {
 	p.within("spool.max_message", s.MaxMessage, Size(1), 4032*KiB)
 	p.within("spool.max_batch.messages", s.MaxBatch.Messages, 1, 10_000)
 	p.within("spool.max_batch.bytes", s.MaxBatch.Bytes, KiB, 256*MiB)
+	if _, err := s.RetainFor(false); err != nil {
+		p.addf("spool.retain", "%s", err)
+	}
 	p.atLeast("spool.receipts.keep", s.Receipts.Keep, Minute)
 	p.atLeast("spool.receipts.max", s.Receipts.Max, 1)
 	p.atLeast("spool.idempotency.window", s.Idempotency.Window, 15*Minute)

@@ -60,6 +60,8 @@ var (
 	heldDesc     = prometheus.NewDesc("remora_spool_held_bytes", "Bytes of held messages.", nil, nil)
 	acceptedDesc = prometheus.NewDesc("remora_spool_accepted_total", "Messages accepted since the spool was made.", nil, nil)
 	oldestDesc   = prometheus.NewDesc("remora_spool_oldest_unconfirmed_timestamp_seconds", "When the oldest message that waits for its confirmation was accepted, in seconds since 1970; absent when none waits. The alarm: time() minus this.", nil, nil)
+	retainedDesc = prometheus.NewDesc("remora_spool_retained_bytes", "Bytes of confirmed messages that are kept to be sent again if the broker loses them.", nil, nil)
+	resentDesc   = prometheus.NewDesc("remora_spool_resent_total", "Confirmed messages that were sent again and confirmed again since the spool was made.", nil, nil)
 	settledDesc  = prometheus.NewDesc("remora_spool_settled_total", "Messages settled since the spool was made, by how they ended.", []string{"state"}, nil)
 )
 
@@ -70,7 +72,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (*ledgerCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{messagesDesc, heldDesc, oldestDesc, acceptedDesc, settledDesc, verifiedDesc, passesDesc} {
+	for _, d := range []*prometheus.Desc{messagesDesc, heldDesc, oldestDesc, acceptedDesc, settledDesc, verifiedDesc, passesDesc, retainedDesc, resentDesc} {
 		ch <- d
 	}
 }
@@ -90,6 +92,8 @@ func (c *ledgerCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, float64(oldest.UnixMilli())/1000)
 	}
 	ch <- prometheus.MustNewConstMetric(acceptedDesc, prometheus.CounterValue, float64(total.Accepted))
+	ch <- prometheus.MustNewConstMetric(retainedDesc, prometheus.GaugeValue, float64(c.spool.Retained().Bytes))
+	ch <- prometheus.MustNewConstMetric(resentDesc, prometheus.CounterValue, float64(total.Resent))
 	ch <- prometheus.MustNewConstMetric(heldDesc, prometheus.GaugeValue, float64(total.Bytes))
 	verified := c.spool.Verified()
 	ch <- prometheus.MustNewConstMetric(verifiedDesc, prometheus.CounterValue, float64(verified.Bytes))

@@ -78,6 +78,7 @@ func (o *Offline) Close() error {
 func keepAll(o spool.Options) spool.Options {
 	const ever = 100 * 365 * 24 * time.Hour
 	o.ReceiptsKeep, o.ReceiptsMax, o.DedupeWindow, o.DedupeLimit = ever, math.MaxInt32, ever, math.MaxInt64/2
+	o.LedgerKeep, o.RetainFor, o.RetainBytes = ever, ever, math.MaxInt64/2
 	return o
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/ackgate"
+	"github.com/remora-mq/remora/config"
 	"github.com/remora-mq/remora/dedupe/local"
 	"github.com/remora-mq/remora/forwarder"
 	"github.com/remora-mq/remora/internal/backoff"
@@ -125,8 +126,13 @@ func (s *Sidecar) spoolOptions(dir string) spool.Options {
 	if s.offline {
 		return keepAll(opts)
 	}
+	retain, _ := c.RetainFor(s.cfg.Broker.Type == config.BrokerEmbedded) // validated; RocketMQ is not asked how it flushes
+	opts.RetainFor, opts.RetainBytes = retain.Std(), opts.Limit/retainPart
 	return opts
 }
+
+// retainPart of the limit is for messages that were confirmed.
+const retainPart = 4
 
 // leaseFor outlasts an attempt whose batch is then resent one by one.
 func (s *Sidecar) leaseFor() time.Duration {

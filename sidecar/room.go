@@ -172,11 +172,36 @@ func (r *room) keep(ctx context.Context, s *spool.Spool, db *kv.DB) error {
 		if r.waiting.Load() {
 			r.restore()
 		}
-		giving.consider(ctx, time.Now(), int64(s.Ledger().Total.Bytes))
+		r.giveUp(s)
+		giving.consider(ctx, time.Now(), int64(s.Ledger().Total.Bytes)+s.Retained().Bytes)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// roomy is the part of the limit above which confirmed messages make room.
+const roomy = 0.8
+
+// giveUp drops what is kept of confirmed messages before anything is refused for
+// want of room: when the volume is low, and from roomy on.
+func (r *room) giveUp(s *spool.Spool) {
+	need := r.taken() - int64(roomy*float64(r.cap.Limit))
+	if r.isLow() {
+		need = max(need, r.cap.Reserve+r.cap.Reserve/8-r.free.Load())
+	}
+	kept := s.Retained().Bytes
+	if need <= 0 || kept == 0 {
+		return
+	}
+	dropped, err := s.GiveUpRetained(need)
+	if err != nil {
+		r.log.Warn("confirmed messages could not be dropped to make room; it is tried again", "error", err)
+		return
+	}
+	if dropped > 0 {
+		r.log.Warn("dropped confirmed messages to make room: they cannot be sent again", "bytes", dropped, "kept_bytes", kept-dropped)
 	}
 }

@@ -20,7 +20,8 @@ type Stats struct {
 	Ledger spool.Counts    `json:"ledger"`
 	Topics int             `json:"topics"`
 	Known  spool.Known     `json:"known"`
-	Disk   map[string]Disk `json:"disk"` // by kind of file, and "total"
+	Kept   spool.Retained  `json:"retained"` // confirmed messages, for a resend
+	Disk   map[string]Disk `json:"disk"`     // by kind of file, and "total"
 }
 
 // Disk is what files take.
@@ -57,7 +58,7 @@ func (s *Sidecar) stats(ctx context.Context) (any, error) {
 		return nil, err
 	}
 	ledger := sp.Ledger()
-	return Stats{Spool: s.spoolStatus(sp), Ledger: ledger.Total, Topics: len(ledger.Topics), Known: sp.Known(), Disk: disk}, nil
+	return Stats{Spool: s.spoolStatus(sp), Ledger: ledger.Total, Topics: len(ledger.Topics), Known: sp.Known(), Kept: sp.Retained(), Disk: disk}, nil
 }
 
 // measure adds up the files below dir, without those of the embedded broker. One

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "freeport": freePort, "ready": ready, "listen": listen, "read": read, "untilok": untilok,
+			"exits": exits, "freeport": freePort, "ready": ready, "listen": listen, "read": read, "untilok": untilok, "untilsays": untilSays,
 		},
 	})
 }
@@ -95,6 +96,21 @@ func read(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%s is empty", args[1])
 	}
 	ts.Setenv(args[0], words[0])
+}
+
+// untilSays PATTERN PROGRAM ARG... runs a program until it ends with 0 and prints
+// something that matches.
+func untilSays(ts *testscript.TestScript, _ bool, args []string) {
+	pattern := regexp.MustCompile(args[0])
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for range 400 {
+		if ts.Exec(args[1], args[2:]...) == nil && pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		<-tick.C
+	}
+	ts.Fatalf("%s never says %s", strings.Join(args[1:], " "), args[0])
 }
 
 // untilok PROGRAM ARG... runs a program until it ends with 0: what it asks for

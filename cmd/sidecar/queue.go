@@ -27,7 +27,8 @@ func newQueue() *cobra.Command {
 		newQueueAct("release", "Let messages on hold be forwarded again", "They take their place in the order of their topic."),
 		newQueueAct("retry", "Attempt messages that wait for their next attempt now", "Their backoff ends; the broker's does not."),
 		newQueueAct("cancel", "End messages before they are sent",
-			"Granted only where no attempt can have reached the broker. It cannot be undone."))
+			"Granted only where no attempt can have reached the broker. It cannot be undone."),
+		newQueueResend())
 	return c
 }
 
