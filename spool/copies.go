@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 
-	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -77,12 +77,12 @@ func decodeOrder(firstSeq uint64, v []byte) (count int, seqs []uint64, err error
 
 func (s *Spool) loadCopies() error {
 	s.copies = newCopies()
-	return s.db.Scan(kv.Scan{Prefix: orderPrefix}, func(k, v []byte) (bool, error) {
+	return s.scanAll(orderPrefix, func(k, v []byte) error {
 		l := s.byID[tail32(k, len(orderPrefix))]
 		firstSeq := tail64(k, len(orderPrefix)+4)
 		_, seqs, err := decodeOrder(firstSeq, v)
 		if err != nil || l == nil {
-			return false, fmt.Errorf("order of the block at %d: %w", firstSeq, errDamaged)
+			return fmt.Errorf("order of the block at %d: %w", firstSeq, errors.Join(err, errDamaged))
 		}
 		s.copies.blocks.add(firstSeq)
 		for _, seq := range seqs {
@@ -91,7 +91,7 @@ func (s *Spool) loadCopies() error {
 		l.copies.orders = append(l.copies.orders, firstSeq)
 		l.copies.left += len(seqs)
 		s.announce(l)
-		return true, nil
+		return nil
 	})
 }
 

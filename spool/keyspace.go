@@ -58,6 +58,7 @@ var (
 var keySizes = map[string]int{
 	"st": 2 + 4, "sm": 2 + 4 + 8, "si": 2 + 8, "sb": 2 + 8, "sc": 2 + 8 + 4, "sx": 2 + 8,
 	"sd": 2 + 4 + 8, "sf": 2 + 16, "sw": 2 + 4 + 8, "se": 2 + 8, "sr": 2 + 8 + 8 + 2, "sk": 2 + 8 + 8, "so": 2 + 8 + 4 + 8 + 2,
+	"sv": retainedKeySize, "sn": 2 + 8, "sg": 2 + 4 + 8,
 }
 
 // fits reports whether a key has the length that its prefix asks for.

@@ -402,7 +402,7 @@ func TestOrderedAgainInTheCommitThatEndsTheOrder(t *testing.T) {
 	r.confirm(leases)
 	again := make(chan spool.Resent, 1)
 	go func(s *spool.Spool) {
-		got, err := s.Resend(context.Background(), spool.ResendFilter{}, false)
+		got, err := s.Resend(t.Context(), spool.ResendFilter{}, false)
 		if err != nil {
 			t.Error(err)
 		}

@@ -194,10 +194,10 @@ func (c *commit) bar(seq uint64) {
 func (s *Spool) loadRetained() error {
 	r := &s.retained
 	*r = newRetained()
-	err := s.db.Scan(kv.Scan{Prefix: retainPrefix, KeysOnly: true}, func(k, _ []byte) (bool, error) {
+	err := s.scan(kv.Scan{Prefix: retainPrefix, KeysOnly: true}, func(k, _ []byte) error {
 		x, err := decodeRetained(k, nil)
 		if err != nil {
-			return false, err
+			return err
 		}
 		n := len(r.buckets)
 		if n == 0 || r.buckets[n-1].number != x.bucket {
@@ -211,14 +211,14 @@ func (s *Spool) loadRetained() error {
 		if x.kind == retainedBlock {
 			r.blocks.add(x.seq)
 		}
-		return true, nil
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return s.db.Scan(kv.Scan{Prefix: barPrefix, KeysOnly: true}, func(k, _ []byte) (bool, error) {
+	return s.scan(kv.Scan{Prefix: barPrefix, KeysOnly: true}, func(k, _ []byte) error {
 		r.barred.add(tail64(k, len(barPrefix)))
-		return true, nil
+		return nil
 	})
 }
 
@@ -269,8 +269,13 @@ func (s *Spool) dropBucket(b *retainedBucket) error {
 	var all []retainedEntry
 	err := s.db.Scan(kv.Scan{Prefix: key64(retainPrefix, b.number)}, func(k, v []byte) (bool, error) {
 		x, err := decodeRetained(k, v)
-		all = append(all, x)
-		return true, err
+		if err != nil { // a damaged one goes all the same: its key says what it keeps
+			x, err = decodeRetained(k, nil)
+		}
+		if err == nil {
+			all = append(all, x)
+		}
+		return true, nil
 	})
 	if err != nil {
 		return err
