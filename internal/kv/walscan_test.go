@@ -256,11 +256,14 @@ func TestCutLogs(t *testing.T) {
 func TestScanTakesLinearTime(t *testing.T) {
 	broken := appendEnd(appendEntry(nil, bitTxn, sealKey, 7, make([]byte, sealSize)), 7)
 	broken[len(broken)-1]++
-	took := func(size int) time.Duration {
-		data := []byte(strings.Repeat(string(broken), size/len(broken)))
-		started := time.Now()
-		scanLog(data, span{1, 1000}, newSeals())
-		return time.Since(started)
+	took := func(size int) time.Duration { // the least of some: others use the machine as well
+		data, least := []byte(strings.Repeat(string(broken), size/len(broken))), time.Hour
+		for range 5 {
+			started := time.Now()
+			scanLog(data, span{1, 1000}, newSeals())
+			least = min(least, time.Since(started))
+		}
+		return least
 	}
 	took(1 << 20)
 	if small, large := took(2<<20), took(32<<20); large > 64*small {
