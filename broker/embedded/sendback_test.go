@@ -14,9 +14,20 @@ import (
 // givingBack gives each message's first attempts back and acks the others.
 func givingBack(t *testing.T, b *Broker, back broker.SendBack, attempts int) *running {
 	t.Helper()
-	ready := make(chan struct{})
+	r, _ := givingBackAt(t, b, back, attempts)
+	return r
+}
+
+// givingBackAt also tells when each call began.
+func givingBackAt(t *testing.T, b *Broker, back broker.SendBack, attempts int) (*running, <-chan time.Time) {
+	t.Helper()
+	ready, calls := make(chan struct{}), make(chan time.Time, attempts+1)
 	var r *running
 	r = consume(t, b, sub(), func(ctx context.Context, d *message.Delivery) error {
+		select {
+		case calls <- time.Now():
+		default: // nobody asks for so many
+		}
 		<-ready
 		if d.Attempt > attempts {
 			return nil
@@ -24,7 +35,7 @@ func givingBack(t *testing.T, b *Broker, back broker.SendBack, attempts int) *ru
 		return r.SendBack(ctx, d, back)
 	})
 	close(ready)
-	return r
+	return r, calls
 }
 
 func TestSendBackDeliversAgainAfterTheDelay(t *testing.T) {
@@ -33,20 +44,20 @@ func TestSendBackDeliversAgainAfterTheDelay(t *testing.T) {
 	m.Body = bytes.Repeat([]byte("x"), 700<<10)
 	first := send(t, b, m)[0]
 	const delay = 50 * time.Millisecond
-	r := givingBack(t, b, broker.SendBack{Delay: delay}, 2)
-	one := r.next()
+	r, calls := givingBackAt(t, b, broker.SendBack{Delay: delay}, 2)
+	one, last := r.next(), <-calls
 	for attempt := 2; attempt <= 3; attempt++ {
-		began := time.Now()
-		d := r.next()
+		d, began := r.next(), <-calls
 		if d.Attempt != attempt || d.Identity != one.Identity || d.ID != m.ID || d.Topic != "orders" || !bytes.Equal(d.Body, m.Body) {
 			t.Errorf("attempt %d: %s %s attempt %d of %d bytes in topic %s", attempt, d.ID, d.Identity, d.Attempt, len(d.Body), d.Topic)
 		}
 		if d.BrokerMessageID == first.OffsetMessageID || !d.BornAt.Equal(one.BornAt) {
 			t.Errorf("attempt %d is not a copy of its own, born when the first was: %+v", attempt, d)
 		}
-		if early := delay - time.Since(began); early > 20*time.Millisecond {
+		if early := delay - began.Sub(last); early > 20*time.Millisecond {
 			t.Errorf("attempt %d came %s early", attempt, early)
 		}
+		last = began
 	}
 	eventually(t, b, "all acked", func(s Stats) bool {
 		return s.Groups["g"].Lag == 0 && s.Groups["g"].SentBack == 2 && s.Topics[RetryTopic("g")].Stored == 2
