@@ -174,10 +174,13 @@ func TestRetryAfterAFailedSyncIsDurable(t *testing.T) {
 }
 
 // TestWithoutTheRewriteTheRetryIsLost is the same sequence with a restart that
-// trusts what it reads back; it ends at the first loss.
+// trusts what it reads back; it ends at the first loss. Badger's own flush of
+// what it replayed saves the retry where it comes before the power goes: about
+// one failed sync of the log in three shows the loss.
 func TestWithoutTheRewriteTheRetryIsLost(t *testing.T) {
 	writer, trusting := build(t, ""), build(t, "remora_norewrite")
-	for _, n := range moments() {
+	const first, last = 13, 150 // syncs of the log, and of the directory, in turns
+	for n := first; n <= last; n++ {
 		lost, ended := sequence(t, writer, trusting, n, disk.None)
 		if lost > 0 {
 			t.Logf("sync %d: %d records were answered and are gone", n, lost)
