@@ -3,6 +3,7 @@ package kv
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -103,11 +104,14 @@ func (d *directory) sizeOf(name string) (int64, error) {
 }
 
 // syncLogs syncs what Badger's Open made: nothing else syncs the value log,
-// which is empty and has a header.
+// which is empty and has a header. A log that Badger removes meanwhile is in a
+// table, which it has synced.
 func (d *directory) syncLogs() error {
 	names, err := d.names(".mem", ".vlog")
 	for _, name := range names {
-		err = errors.Join(err, syncFile(filepath.Join(d.path, name)))
+		if failed := syncFile(filepath.Join(d.path, name)); !errors.Is(failed, fs.ErrNotExist) {
+			err = errors.Join(err, failed)
+		}
 	}
 	return err
 }
