@@ -49,7 +49,7 @@ func Adopt(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	if err != nil {
 		return out, err
 	}
-	side.offline = true
+	side.offline, side.adopts = true, true
 	side.parts.init()
 	defer func() { //nolint:contextcheck // closing bounds itself
 		if !side.storageFailed() { // else nothing is closed: what was never acknowledged would be written

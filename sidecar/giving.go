@@ -45,11 +45,11 @@ func newGiving(r *room, give func(context.Context) error) *giving {
 //
 // The end of ctx ends a call that fills the memtable. One that compacts cannot be
 // ended: the database's Close waits for it.
-func (g *giving) consider(ctx context.Context, now time.Time, held int64) {
+func (g *giving) consider(ctx context.Context, now time.Time, held, retained int64) {
 	if wrote := g.room.written.Load(); wrote-g.wrote > busyBytes {
 		g.wrote, g.busy = wrote, now
 	}
-	waste := max(g.room.used.Load()-held-g.room.ballastHeld()-kv.LogRoom(g.room.cap.memTable), 0)
+	waste := max(g.room.used.Load()-held-retained-g.room.ballastHeld()-kv.LogRoom(g.room.cap.memTable), 0)
 	switch {
 	case g.runs():
 		return
@@ -57,19 +57,23 @@ func (g *giving) consider(ctx context.Context, now time.Time, held int64) {
 		g.done, g.kept, g.next = nil, waste, now.Add(giveEvery)
 	}
 	g.kept = min(g.kept, waste)
-	if waste-g.kept >= g.worth(now, held) && !now.Before(g.next) && g.room.free.Load() >= g.room.cap.Reserve/2 {
+	if waste-g.kept >= g.worth(now, held, retained) && !now.Before(g.next) && g.room.free.Load() >= g.room.cap.Reserve/2 {
 		g.start(ctx, held)
 	}
 }
 
-// worth is the waste that makes a call worth it: what is held is read, and some
-// of it is written again.
-func (g *giving) worth(now time.Time, held int64) int64 {
-	switch {
+// worth is the waste that makes a call worth it: what is held or retained is
+// read, and some of it is written again. What was dropped to make room has to
+// become room before messages are refused.
+func (g *giving) worth(now time.Time, held, retained int64) int64 {
+	short := min(wasteShort, g.room.cap.Limit/16)
+	switch dropped := g.room.dropped.Load(); {
 	case g.room.isLow() || g.room.full.Load():
-		return max(min(wasteShort, g.room.cap.Limit/16), held/4)
+		return max(short, (held+retained)/4)
+	case dropped > 0 && g.room.crowded() > 0:
+		return min(short, dropped)
 	case held < wasteMuch && now.Sub(g.busy) >= idleFor:
-		return wasteMuch
+		return max(wasteMuch, retained/2)
 	}
 	return math.MaxInt64
 }
@@ -100,6 +104,7 @@ func (g *giving) start(ctx context.Context, held int64) {
 			}
 			return
 		}
+		g.room.dropped.Store(0)
 		g.room.log.Info("gave the space of settled messages back", "before_bytes", before, "after_bytes", g.room.used.Load(),
 			"held_bytes", held, "took_ms", time.Since(began).Milliseconds())
 	}()

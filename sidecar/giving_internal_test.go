@@ -20,7 +20,7 @@ func TestSpaceIsGivenBackWhenItIsWorthIt(t *testing.T) {
 		t.Helper()
 		now = now.Add(step)
 		r.used.Store(used)
-		g.consider(t.Context(), now, held)
+		g.consider(t.Context(), now, held, 0)
 		if g.done != nil {
 			<-g.done
 		}
@@ -54,11 +54,57 @@ func TestASmallSpoolGivesBackLess(t *testing.T) {
 	r.full.Store(true)
 	calls := 0
 	g := newGiving(r, func(context.Context) error { calls++; return nil })
-	g.consider(t.Context(), time.Unix(1000, 0), 0)
+	g.consider(t.Context(), time.Unix(1000, 0), 0, 0)
 	if g.done != nil {
 		<-g.done
 	}
 	if calls != 1 {
 		t.Errorf("%d calls with nothing held and 47 of 48 MiB taken", calls)
+	}
+}
+
+// TestWhatWasGivenUpBecomesRoom: confirmed messages that were dropped at 80 % of
+// the limit are given back before it is reached, however much is held; without
+// any, a crowded directory waits until it is full.
+func TestWhatWasGivenUpBecomesRoom(t *testing.T) {
+	r := newRoom(t.TempDir(), Capacity{Limit: 1 << 30, Reserve: 1 << 20}, slog.New(slog.DiscardHandler))
+	r.free.Store(1 << 40)
+	r.used.Store(900 << 20)
+	calls := 0
+	g := newGiving(r, func(context.Context) error { calls++; return nil })
+	now := time.Unix(1000, 0)
+	g.busy = now
+	consider := func(want int, what string) {
+		t.Helper()
+		g.consider(t.Context(), now, 700<<20, 0)
+		if g.done != nil {
+			<-g.done
+		}
+		if calls != want {
+			t.Errorf("%s: %d calls, want %d", what, calls, want)
+		}
+	}
+	consider(0, "nothing was dropped")
+	r.dropped.Store(40 << 20)
+	consider(1, "40 MiB were dropped")
+	if r.dropped.Load() != 0 {
+		t.Error("what was given back is still owed")
+	}
+}
+
+// TestRetainedMessagesKeepNoWaste: a service that always retains something has
+// its space given back when it is idle.
+func TestRetainedMessagesKeepNoWaste(t *testing.T) {
+	r := newRoom(t.TempDir(), Capacity{Limit: 1 << 30, Reserve: 1 << 20}, slog.New(slog.DiscardHandler))
+	r.free.Store(1 << 40)
+	r.used.Store(400 << 20)
+	calls := 0
+	g := newGiving(r, func(context.Context) error { calls++; return nil })
+	g.consider(t.Context(), time.Unix(1000, 0), 1<<20, 100<<20)
+	if g.done != nil {
+		<-g.done
+	}
+	if calls != 1 {
+		t.Errorf("%d calls with 400 MiB taken, 1 held and 100 retained", calls)
 	}
 }

@@ -123,11 +123,15 @@ func (s *Sidecar) spoolOptions(dir string) spool.Options {
 		LedgerKeep: s.cfg.Ledger.Keep.Std(), LeaseFor: s.leaseFor(),
 		Keys: s.secrets.keys, Logger: s.log.With("component", "spool"),
 	}
-	if s.offline {
-		return keepAll(opts)
-	}
 	retain, _ := c.RetainFor(s.cfg.Broker.Type == config.BrokerEmbedded) // validated; RocketMQ is not asked how it flushes
 	opts.RetainFor, opts.RetainBytes = retain.Std(), opts.Limit/retainPart
+	switch all := keepAll(opts); {
+	case s.adopts: // what it forwards need not be kept longer than elsewhere
+		all.RetainFor, all.RetainBytes = opts.RetainFor, opts.RetainBytes
+		return all
+	case s.offline:
+		return all
+	}
 	return opts
 }
 

@@ -38,6 +38,7 @@ type room struct {
 	since   atomic.Int64 // when it was below the reserve last, in ns since 1970
 	full    atomic.Bool  // at the limit, and not below 90 % of it since
 	waiting atomic.Bool  // for the ballast to be restored
+	dropped atomic.Int64 // bytes of confirmed messages that were given up since space was given back
 
 	measuring sync.Mutex // held by the one measure that runs
 }
@@ -173,7 +174,7 @@ func (r *room) keep(ctx context.Context, s *spool.Spool, db *kv.DB) error {
 			r.restore()
 		}
 		r.giveUp(s)
-		giving.consider(ctx, time.Now(), int64(s.Ledger().Total.Bytes)+s.Retained().Bytes)
+		giving.consider(ctx, time.Now(), int64(s.Ledger().Total.Bytes), s.Retained().Bytes)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -182,13 +183,23 @@ func (r *room) keep(ctx context.Context, s *spool.Spool, db *kv.DB) error {
 	}
 }
 
+// crowded is by how many bytes the directory is above its roomy part.
+func (r *room) crowded() int64 { return r.taken() - int64(roomy*float64(r.cap.Limit)) }
+
 // roomy is the part of the limit above which confirmed messages make room.
 const roomy = 0.8
 
 // giveUp drops what is kept of confirmed messages before anything is refused for
-// want of room: when the volume is low, and from roomy on.
+// want of room: when the volume is low, and from roomy on. What was dropped is
+// on the disk until the database gives it back, and is not asked for twice.
 func (r *room) giveUp(s *spool.Spool) {
-	need := r.taken() - int64(roomy*float64(r.cap.Limit))
+	need := r.crowded()
+	if need <= 0 {
+		r.dropped.Store(0) // it has become room
+	}
+	if !r.full.Load() {
+		need -= r.dropped.Load()
+	}
 	if r.isLow() {
 		need = max(need, r.cap.Reserve+r.cap.Reserve/8-r.free.Load())
 	}
@@ -201,6 +212,7 @@ func (r *room) giveUp(s *spool.Spool) {
 		r.log.Warn("confirmed messages could not be dropped to make room; it is tried again", "error", err)
 		return
 	}
+	r.dropped.Add(dropped)
 	if dropped > 0 {
 		r.log.Warn("dropped confirmed messages to make room: they cannot be sent again", "bytes", dropped, "kept_bytes", kept-dropped)
 	}

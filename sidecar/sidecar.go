@@ -37,6 +37,7 @@ type Sidecar struct {
 	ready     chan struct{}
 
 	offline bool // a tool has the spool open: see OpenOffline
+	adopts  bool // that tool forwards: see Adopt
 
 	auditing chan struct{} // held by the one count of all records that runs
 }

@@ -296,6 +296,10 @@ func (o *endCopies) synced(s *Spool) {
 // confirmed before, and is no dead letter.
 func (s *Spool) refuseCopy(ctx context.Context, l *Lease, cause string) error {
 	s.mu.Lock()
+	if !s.owns(l) { // confirmed meanwhile
+		s.mu.Unlock()
+		return nil
+	}
 	op := s.endCopy(l.entry, false)
 	s.mu.Unlock()
 	s.opts.Logger.Warn("the broker refused a message that was to be sent again", "id", l.ID, "topic", l.Topic, "cause", clip(cause))
