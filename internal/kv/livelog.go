@@ -62,6 +62,9 @@ func (l *liveLog) move(id uint64) error {
 		_ = l.file.Close() // all in it was synced
 	}
 	l.id, l.file, l.next = id, file, logName(id+1)
+	if path, err := filepath.Abs(file.Name()); err == nil {
+		_ = adviseRandom(path) // only speed depends on it
+	}
 	return nil
 }
 

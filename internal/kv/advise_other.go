@@ -1,0 +1,5 @@
+//go:build !linux
+
+package kv
+
+func adviseRandom(string) error { return nil }
