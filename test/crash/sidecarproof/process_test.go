@@ -201,8 +201,12 @@ func (l *logbook) String() string {
 	return string(l.text)
 }
 
+// tail is the end of the log, or the cause of a crash: goroutines follow it.
 func (l *logbook) tail() string {
 	text := l.String()
+	if at := strings.Index(text, "fatal error: "); at >= 0 {
+		return text[max(0, at-3000):min(len(text), at+3000)]
+	}
 	return text[max(0, len(text)-3000):]
 }
 
