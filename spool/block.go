@@ -21,6 +21,9 @@ type block struct {
 
 const blockHeader = 2
 
+// maxBlockCount is the most messages that a block can have.
+const maxBlockCount = 1<<16 - 1
+
 // newBlock returns an empty block, which first will begin and whose records go
 // into room.
 func newBlock(topic uint32, first *message.Message, room []byte) *block {
@@ -43,7 +46,7 @@ func (b *block) add(m *message.Message, external []byte) {
 
 // full reports whether another record of size bytes belongs into a new block.
 func (b *block) full(size, limit int) bool {
-	return b.count > 0 && (len(b.value)+size > limit || b.count == 1<<16-1)
+	return b.count > 0 && (len(b.value)+size > limit || b.count == maxBlockCount)
 }
 
 // records decodes the records of a block's value in order, all that can be

@@ -102,8 +102,10 @@ type orderCopies struct {
 	firstSeq uint64
 	count    int
 	seqs     []uint64
+	ids      []message.ID
 	sizes    map[uint64]int // of the messages, in bytes
 
+	gone    bool // the block is not where it was
 	fresh   bool // the block had no order
 	added   int
 	already int
@@ -113,9 +115,14 @@ type orderCopies struct {
 // size is an upper bound: the order has a bit for each message of its block.
 func (o *orderCopies) size() int { return o.count/8 + 2*deleteSize + valueOverhead }
 
-// choose returns those that are still there and not ordered.
+// choose returns those that are still there and not ordered. A block stays while
+// it is kept, while something of it is held, and until its lane comes by: then it
+// is kept, if anything is.
 func (o *orderCopies) choose(s *Spool) (fresh []uint64) {
-	if b := o.lane.blockOf(o.firstSeq); !s.retained.blocks.has(o.firstSeq) && (b == nil || b.live == 0) {
+	b := o.lane.blockOf(o.firstSeq)
+	there := b != nil && b.live > 0 || s.retained.blocks.has(o.firstSeq) || s.holdsAny(o.firstSeq, o.count)
+	waits := s.opts.retains() && o.firstSeq > o.lane.window.loadedTo
+	if o.gone = !there && !waits; o.gone {
 		return nil
 	}
 	for _, seq := range o.seqs {
@@ -128,6 +135,16 @@ func (o *orderCopies) choose(s *Spool) (fresh []uint64) {
 		o.bytes += int64(o.sizes[seq])
 	}
 	return fresh
+}
+
+// holdsAny reports whether any of a block is held there. s.mu is held.
+func (s *Spool) holdsAny(firstSeq uint64, count int) bool {
+	for seq := firstSeq; seq < firstSeq+uint64(count); seq++ {
+		if !s.settled.has(seq) && s.dead[seq] == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func (o *orderCopies) apply(c *commit) {

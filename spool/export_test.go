@@ -186,3 +186,6 @@ func Fit(d Damage, size int) (Damage, int) {
 
 // VerifyNow makes a pass of the verification, without pauses.
 func (s *Spool) VerifyNow() error { return s.verify(s.life, 1<<40) }
+
+// Hop is where the search for blocks with settled messages goes on.
+func Hop(ranges []uint64, first uint64) (next uint64, found bool) { return hop(ranges, first) }

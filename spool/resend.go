@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/remora-mq/remora/internal/kv"
@@ -53,19 +52,10 @@ func (s *Spool) Resend(ctx context.Context, f ResendFilter, dry bool) (Resent, e
 	s.dropping.Lock() // what is found is still there when it is ordered
 	defer s.dropping.Unlock()
 	blocks, err := r.candidates(ctx)
+	if err == nil {
+		err = r.visitAll(ctx, blocks)
+	}
 	if err != nil {
-		return r.out, fmt.Errorf("resend: %w", err)
-	}
-	for _, b := range blocks {
-		err := cmp.Or(ctx.Err(), s.life.Err())
-		if err == nil {
-			err = r.visit(ctx, b)
-		}
-		if err != nil {
-			return r.out, fmt.Errorf("resend: %w", err)
-		}
-	}
-	if err := r.flush(ctx); err != nil {
 		return r.out, fmt.Errorf("resend: %w", err)
 	}
 	for _, id := range f.IDs {
@@ -82,86 +72,35 @@ type resend struct {
 	dry    bool
 	op     *orderAll
 	found  map[message.ID]bool // nil: no IDs are asked for
+	moved  []resendBlock       // were found where they are not any more
 	out    Resent
 }
 
-// candidates are the blocks that may have a message of the filter, in order.
-func (r *resend) candidates(ctx context.Context) (all []resendBlock, err error) {
-	if len(r.filter.IDs) > 0 {
-		all, err = r.byID()
-	} else {
-		all, err = r.kept(ctx)
-		all = append(all, r.live()...)
-	}
-	slices.SortFunc(all, func(a, b resendBlock) int { return cmp.Compare(a.firstSeq, b.firstSeq) })
-	return slices.Compact(all), err
-}
-
-func (r *resend) byID() (all []resendBlock, err error) {
-	r.found = map[message.ID]bool{}
-	for _, id := range r.filter.IDs {
-		r.found[id] = false
-		l, firstSeq, err := r.s.findBlock(r.s.seqOf(id))
-		switch {
-		case errors.Is(err, kv.ErrNotFound):
-		case err != nil:
-			return nil, err
-		case l != nil:
-			all = append(all, resendBlock{l.id, firstSeq})
-		}
-	}
-	return all, nil
-}
-
-// kept are the blocks of which all has ended.
-func (r *resend) kept(ctx context.Context) (all []resendBlock, err error) {
-	since := uint64(0)
-	if !r.filter.Since.IsZero() {
-		since = nanos(r.filter.Since.Add(-retainedEvery))
-	}
-	topic, known := r.topic()
-	if !known {
-		return nil, nil
-	}
-	err = r.s.db.Scan(kv.Scan{Prefix: retainPrefix, From: key64(retainPrefix, since), KeysOnly: true}, func(k, _ []byte) (bool, error) {
-		x, err := decodeRetained(k, nil)
-		if err == nil && x.kind == retainedBlock && (topic == 0 || x.topic == topic) {
-			all = append(all, resendBlock{x.topic, x.seq})
-		}
-		return true, cmp.Or(err, ctx.Err())
-	})
-	return all, err
-}
-
-// topic is the number of the filter's topic, 0: any.
-func (r *resend) topic() (id uint32, known bool) {
-	if r.filter.Topic == "" {
-		return 0, true
-	}
-	r.s.mu.Lock()
-	defer r.s.mu.Unlock()
-	l := r.s.lanes[r.filter.Topic]
-	if l == nil {
-		return 0, false
-	}
-	return l.id, true
-}
-
-// live are the blocks in memory of which some is held and some has ended.
-func (r *resend) live() (all []resendBlock) {
-	r.s.mu.Lock()
-	defer r.s.mu.Unlock()
-	for topic, l := range r.s.lanes {
-		if r.filter.Topic != "" && r.filter.Topic != topic {
-			continue
-		}
-		for _, b := range l.blocks {
-			if b.live > 0 && b.live < b.count {
-				all = append(all, resendBlock{l.id, b.firstSeq})
+// visitAll orders what the filter chooses of some blocks. A block that a lane
+// passes meanwhile is kept, or gone: after the next commit it is known which.
+func (r *resend) visitAll(ctx context.Context, blocks []resendBlock) error {
+	const tries = 2
+	for range tries {
+		r.moved = nil
+		for _, b := range blocks {
+			if err := cmp.Or(ctx.Err(), r.s.life.Err()); err != nil {
+				return err
+			}
+			if err := r.visit(ctx, b); err != nil {
+				return err
 			}
 		}
+		if err := r.flush(ctx); err != nil {
+			return err
+		}
+		if blocks = r.moved; len(blocks) == 0 {
+			return nil
+		}
+		if err := r.s.commit(ctx, &flush{}); err != nil {
+			return err
+		}
 	}
-	return all
+	return nil
 }
 
 // visit orders the messages of one block. One that is gone meanwhile has none.
@@ -175,17 +114,22 @@ func (r *resend) visit(ctx context.Context, b resendBlock) error {
 		return fmt.Errorf("read block: %w", err)
 	}
 	l := s.laneByID(b.topic)
+	if l == nil {
+		return nil
+	}
 	order := &orderCopies{lane: l, firstSeq: b.firstSeq, count: blockCount(v), sizes: map[uint64]int{}}
 	var chosen []message.Record
 	// What cannot be read is not promised; an audit names it, if it is held.
 	_ = records(v, func(rec message.Record) {
-		if r.wants(&rec) {
+		if rec.Seq >= b.firstSeq && r.wants(&rec) {
 			chosen = append(chosen, rec)
 		}
 	})
 	for i := range chosen {
 		if rec := &chosen[i]; r.sendable(rec) {
+			order.count = max(order.count, int(rec.Seq-b.firstSeq)+1) // that of a damaged block may be wrong
 			order.seqs = append(order.seqs, rec.Seq)
+			order.ids = append(order.ids, rec.ID)
 			order.sizes[rec.Seq] = heldSize(*rec)
 		}
 	}
@@ -211,7 +155,9 @@ func (r *resend) wants(rec *message.Record) bool {
 	return r.filter.Until.IsZero() || !rec.AcceptedAt.After(r.filter.Until)
 }
 
-// sendable reports whether a message was confirmed, and all of it is here.
+// sendable reports whether a message was confirmed, and all of it is here. One
+// without a number is from before it was noted what ended otherwise, unless it
+// was imported.
 func (r *resend) sendable(rec *message.Record) bool {
 	s := r.s
 	s.mu.Lock()
@@ -221,10 +167,11 @@ func (r *resend) sendable(rec *message.Record) bool {
 		_, err := s.findPayload(*rec)
 		ok = err == nil
 	}
-	if ok && r.found != nil {
-		r.found[rec.ID] = true
+	if ok && rec.TopicSeq == 0 {
+		seq, imported := s.importedSeq(rec.ID)
+		ok = imported && seq == rec.Seq
 	}
-	return ok && rec.TopicSeq > 0 // else from before it was noted what ended otherwise
+	return ok
 }
 
 // flush commits what was collected, or counts it.
@@ -242,6 +189,15 @@ func (r *resend) flush(ctx context.Context) error {
 		return err
 	}
 	for _, o := range op.orders {
+		if o.gone {
+			r.moved = append(r.moved, resendBlock{o.lane.id, o.firstSeq})
+			continue
+		}
+		for _, id := range o.ids {
+			if r.found != nil {
+				r.found[id] = true
+			}
+		}
 		r.out.Messages += o.added
 		r.out.Bytes += o.bytes
 		r.out.Already += o.already
