@@ -22,7 +22,7 @@ type Capacity struct {
 
 // memTables are tried in order, the database's default first: a small volume has
 // no room for what a large one flushes.
-var memTables = []int64{0, 8 << 20, 4 << 20}
+var memTables = []int64{0, 4 << 20}
 
 // leastMessages is what has to be left for messages.
 const leastMessages = 16 << 20

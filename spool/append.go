@@ -56,12 +56,15 @@ type newMessage struct {
 // recordSize is an upper bound of the bytes of its record.
 func (n *newMessage) recordSize() int {
 	const fixed = 64 + recordOverhead // header, sequence, ID, time, CRC, lengths
-	size := fixed + len(n.msg.Topic) + len(n.msg.OrderingKey)
-	if n.external == nil { // lengths take up to 3 bytes; Size counts 1 a key and 2 a property
-		size += n.size + 3*7 + len(n.msg.Keys) + 3*len(n.msg.Properties)
+	if n.external != nil {
+		return fixed + len(n.msg.Topic) + len(n.msg.OrderingKey)
 	}
-	return size
+	// Lengths take up to 3 bytes; Size counts 1 a key and 2 a property.
+	return fixed + n.size + 3*7 + 2*len(n.msg.Keys) + 4*len(n.msg.Properties)
 }
+
+// payloadSize is what storing it apart takes out of its record.
+func (n *newMessage) payloadSize() int { return n.size - len(n.msg.Topic) - len(n.msg.OrderingKey) }
 
 // prepare does outside the commit what can be done there.
 func (s *Spool) prepare(ctx context.Context, drafts []Draft, op *appendMessages) error {
@@ -81,7 +84,7 @@ func (s *Spool) prepare(ctx context.Context, drafts []Draft, op *appendMessages)
 		inline = inlineSmall
 	}
 	for _, n := range op.added {
-		if n.size > inline {
+		if n.payloadSize() > inline {
 			s.storeApart(n)
 		}
 	}
@@ -112,11 +115,11 @@ type appendMessages struct {
 // size is an upper bound: for each message its record, its dedupe key and where
 // its payload is, which may have to go again; for each topic block, index, topic.
 func (op *appendMessages) size() int {
-	const each = 128 + valueOverhead
+	const apart = 64 + valueOverhead
 	size, topic := fixedSize, ""
 	for _, n := range op.added {
-		if size += n.recordSize() + each; n.payload != nil {
-			size += int(n.payload.chunks) * deleteSize
+		if size += n.recordSize() + keyBytes; n.payload != nil {
+			size += apart + int(n.payload.chunks)*deleteSize
 		}
 		if n.msg.Topic != topic {
 			size, topic = size+topicSize, n.msg.Topic

@@ -264,13 +264,13 @@ func (c *commit) write() {
 
 func (c *commit) set(key, value []byte) {
 	value = c.s.db.encrypt(key, value, c.take)
-	c.bytes += len(key) + len(value)
+	c.bytes += len(key) + len(value) + kv.EntryOverhead
 	c.entries++
 	c.tx.Set(key, value)
 }
 
 func (c *commit) delete(key []byte) {
-	c.bytes += len(key)
+	c.bytes += len(key) + kv.EntryOverhead
 	c.entries++
 	c.tx.Delete(key)
 }

@@ -3,7 +3,9 @@ package kv
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -260,6 +262,25 @@ func TestTooLargeIsRefusedAlone(t *testing.T) {
 	mustCommit(t, q, largest)
 	if got, err := db.Get([]byte("k")); err != nil || len(got) != db.MaxCommit()-1 {
 		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+}
+
+// TestTheLargestCommitFits fills it with entries for which Badger counts more
+// than their bytes.
+func TestTheLargestCommitFits(t *testing.T) {
+	db := openTest(t, testOptions(t.TempDir()))
+	q := Attach(db, &writer{})
+	op, size := &write{set: map[string]string{}}, 0
+	for value := strings.Repeat("v", 100); ; {
+		key := fmt.Sprintf("%08d", len(op.set))
+		if size+len(key)+len(value)+EntryOverhead > db.MaxCommit() {
+			break
+		}
+		op.set[key] = value
+		size += len(key) + len(value) + EntryOverhead
+	}
+	if err := q.Commit(t.Context(), op, size); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -8,7 +8,7 @@ package kv
 // which ends the process.
 //
 // docs/adr/0012 has the measurements: at most 117 MiB with memtables of 1 MiB, and
-// 127 MiB with 16 MiB. Zero is the default size of a memtable.
+// 127 MiB with 16 MiB, twice the default. Zero is the default size of a memtable.
 func Headroom(memTableSize int64) int64 {
 	o := Options{MemTableSize: memTableSize}.withDefaults()
 	return 4*o.MemTableSize + 128<<20

@@ -23,7 +23,7 @@ type Options struct {
 	// Logger gets the words of this package and of Badger; nil: discarded.
 	Logger *slog.Logger
 	// MemTableSize in bytes bounds memory and the largest transaction;
-	// 0: 16 MiB, at least 1 MiB.
+	// 0: 8 MiB, at least 1 MiB.
 	MemTableSize int64
 	// LazyDelay is the longest time a posted operation waits for a commit to
 	// ride in; 0: 50 ms.
@@ -34,7 +34,7 @@ type Options struct {
 	// (db.go:1151, flushMemtable retries without end); 0: 10 s.
 	CloseWait time.Duration
 	// MaxCommit is the largest operation, and the largest sum of operations in
-	// one transaction, in bytes; 0: 8 % of MemTableSize, where Badger's own
+	// one transaction, in bytes; 0: 14 % of MemTableSize, where Badger's own
 	// limit is 15 %. Many small operations are cut earlier, by their number.
 	MaxCommit int
 	// Magic is the format number of the directory's owner.
@@ -49,6 +49,10 @@ type Options struct {
 	OnCommit func(CommitStats)
 }
 
+// EntryOverhead is what Badger counts for an entry beside its key and value,
+// when it bounds a transaction (structs.go, estimateSizeAndSetThreshold; txn.go, checkSize).
+const EntryOverhead = 12
+
 // BlockSize is that of the tables' blocks, in bytes: what shares a checksum, and
 // is lost as a whole when a bit of it flips. A value that does not fit makes
 // Badger build its block in buffers of twice the size, and keep all of them
@@ -56,7 +60,7 @@ type Options struct {
 const BlockSize = 64 << 10
 
 const (
-	defaultMemTableSize = 16 << 20
+	defaultMemTableSize = 8 << 20
 	minMemTableSize     = 1 << 20
 	defaultLazyDelay    = 50 * time.Millisecond
 	defaultCloseWait    = 10 * time.Second
@@ -69,6 +73,8 @@ const (
 	valueLogSize = 1 << 20
 	// Badger refuses a transaction of maxBatch or more (db.go:146, txn.go:339).
 	maxBatchPercent = 15
+	// maxCommitPercent leaves the rest for the commit's seal.
+	maxCommitPercent = 14
 )
 
 func (o Options) withDefaults() Options {
@@ -88,7 +94,7 @@ func (o Options) withDefaults() Options {
 		o.CloseWait = defaultCloseWait
 	}
 	if o.MaxCommit == 0 {
-		o.MaxCommit = int(o.MemTableSize * 8 / 100)
+		o.MaxCommit = int(o.MemTableSize * maxCommitPercent / 100)
 	}
 	return o
 }
@@ -100,8 +106,8 @@ func (o Options) validate() error {
 	if o.MemTableSize < minMemTableSize {
 		return fmt.Errorf("memtable size of %d bytes is below %d", o.MemTableSize, minMemTableSize)
 	}
-	if most := o.maxBatchBytes() * 2 / 3; o.MaxCommit < 0 || int64(o.MaxCommit) > most {
-		return fmt.Errorf("largest commit of %d bytes is not within 1 and %d (10 %% of the memtable size)", o.MaxCommit, most)
+	if most := o.MemTableSize * maxCommitPercent / 100; o.MaxCommit < 0 || int64(o.MaxCommit) > most {
+		return fmt.Errorf("largest commit of %d bytes is not within 1 and %d (%d %% of the memtable size)", o.MaxCommit, most, maxCommitPercent)
 	}
 	return nil
 }

@@ -45,9 +45,9 @@ func Attach[T any](db *DB, p Participant[T]) *Queue[T] {
 
 // Commit queues op and returns after the commit it rode in was synced.
 //
-// size is an upper bound of the bytes (keys and values, deleted keys too) that
-// Write sets for op; it may write up to 8 + size/40 entries. Results travel
-// inside op.
+// size is an upper bound of the bytes that Write sets for op: keys and values,
+// deleted keys too, and EntryOverhead for each; it may write up to 8 + size/40
+// entries. Results travel inside op.
 //
 // nil: durable. ErrTooLarge, ErrClosed, or ErrFenced alone: nothing happened.
 // ErrUnknown (with ErrFenced, or with the context's error when the caller gave
