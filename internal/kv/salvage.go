@@ -149,7 +149,7 @@ func (db *DB) restore(ctx context.Context, fresh *directory, found *inspection, 
 	if err != nil {
 		return 0, 0, err
 	}
-	r := restorer{badger: b, sealed: sealed, newest: map[string]uint64{}, most: opts.MaxCommit}
+	r := restorer{badger: b, sealed: sealed, newest: map[string]uint64{}, most: opts.MaxCommit / 2}
 	err = errors.Join(r.tables(db.dir, found), r.flush())
 	reached = b.MaxVersion()
 	err = errors.Join(err, closeBadger(ctx, b, fault.raised, fault.cause))
@@ -230,13 +230,15 @@ func (r *restorer) take(e tableEntry) error {
 	if err != nil || newer {
 		return err
 	}
+	cost := len(e.key) + len(e.value) + minTransaction
+	if r.bytes+cost > r.most {
+		err = r.flush()
+	}
 	r.newest[string(e.key)] = e.ts
 	r.pending = append(r.pending, e)
+	r.bytes += cost
 	r.restored++
-	if r.bytes += len(e.key) + len(e.value) + minTransaction; r.bytes > r.most {
-		return r.flush()
-	}
-	return nil
+	return err
 }
 
 // has reports whether the database knows a version of e's key, a deletion
