@@ -74,7 +74,7 @@ func (s *Sidecar) openOnce(ctx context.Context, dir string) (err error) {
 	p := &s.parts
 	opts := kv.Options{
 		Dir: filepath.Join(dir, "db"), Logger: s.log.With("component", "kv"), LockWait: s.cfg.Spool.LockWait.Std(),
-		Magic: spool.FormatVersion, OnCommit: s.metrics.commit, MemTableSize: p.room.cap.memTable, BeforeOpen: s.awaitRoom,
+		Magic: spool.FormatVersion, OnCommit: s.metrics.commit, MemTableSize: p.room.cap.memTable, BeforeOpen: s.awaitRoom, Owner: spool.Owner(s.secrets.keys),
 	}
 	if err := s.openDatabase(ctx, opts); err != nil {
 		return err

@@ -57,29 +57,43 @@ func records(value []byte, fn func(message.Record)) error {
 	if len(value) < blockHeader {
 		return errDamaged
 	}
-	count, n, last := int(binary.BigEndian.Uint16(value)), 0, uint64(0)
+	count, n := int(binary.BigEndian.Uint16(value)), 0
 	var broken error
-	rest := value[blockHeader:]
-	for i := 0; len(rest) > 0; i++ {
-		r, size, err := message.DecodeRecord(rest)
+	eachRecord(value, func(r message.Record, _ int, err error) {
 		if err != nil {
-			broken = errors.Join(broken, fmt.Errorf("record %d of %d: %w", i+1, count, err))
-			if size = message.RecordSize(rest); !endsWhole(rest, size, count-i-1) {
-				size = message.Resume(rest, last)
-			}
-			if size == 0 {
-				return broken
-			}
-			rest = rest[size:]
-			continue
+			broken = errors.Join(broken, err)
+			return
 		}
 		fn(r)
-		n, last, rest = n+1, r.Seq, rest[size:]
-	}
+		n++
+	})
 	if broken == nil && n != count { // no CRC covers the count
 		return fmt.Errorf("%d records, the count is %d: %w", n, count, errDamaged)
 	}
 	return broken
+}
+
+// eachRecord walks over a block's value. With an error, size is how much cannot
+// be read.
+func eachRecord(value []byte, fn func(r message.Record, size int, err error)) {
+	count, last := blockCount(value), uint64(0)
+	rest := value[min(blockHeader, len(value)):]
+	for i := 0; len(rest) > 0; i++ {
+		r, size, err := message.DecodeRecord(rest)
+		if err != nil {
+			err = fmt.Errorf("record %d of %d: %w", i+1, count, err)
+			if size = message.RecordSize(rest); !endsWhole(rest, size, count-i-1) {
+				size = message.Resume(rest, last)
+			}
+			if size == 0 {
+				size = len(rest)
+			}
+		} else {
+			last = r.Seq
+		}
+		fn(r, size, err)
+		rest = rest[size:]
+	}
 }
 
 // endsWhole reports whether behind records follow the first n bytes of b, up to

@@ -47,6 +47,7 @@ func (s *Spool) keepEvidence(all doubts) (path string, err error) {
 var entryNames = map[string]string{
 	"sh": "head", "st": "topic", "sm": "block", "si": "index", "sb": "bitmap", "sc": "part of a payload", "sx": "place of a payload",
 	"sd": "dead letter", "sw": "hold", "sf": "ID of an import", "se": "ended key", "sr": "receipts", "sk": "idempotency keys", "sl": "report of damage", "so": "exceptions",
+	"sv": "kept messages", "sn": "bar", "sg": "order",
 }
 
 // nameOf tells an entry by its key, for an operator.

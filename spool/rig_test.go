@@ -68,7 +68,7 @@ func (r *rig) open() {
 }
 
 func (r *rig) tryOpen() error {
-	r.kv.Dir, r.opts.Dir = r.dbDir(), r.dir
+	r.kv.Dir, r.opts.Dir, r.kv.Owner = r.dbDir(), r.dir, spool.Owner(r.opts.Keys)
 	db, err := kv.Open(context.Background(), r.kv)
 	if err != nil {
 		return err

@@ -2,11 +2,14 @@ package spool_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/remora-mq/remora/spool"
 )
@@ -44,7 +47,7 @@ func TestVerificationFindsRotWhileOpen(t *testing.T) {
 		t.Fatalf("the next opening: %+v", d)
 	}
 	r.acknowledged(1)
-	if a := r.balanced(); a.Held+d[0].Lost != 61 || a.Held < 30 { // the salvage gives up a block of 64 KiB
+	if a := r.balanced(); a.Held != 60 || d[0].Lost != 1 || runs(d[0].Sequences) != "21-21 t" {
 		t.Errorf("%d of 61 are held: %+v", a.Held, d[0])
 	}
 }
@@ -65,17 +68,24 @@ func rot(t *testing.T, dir, text string) {
 		if at < 0 {
 			continue
 		}
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := f.WriteAt([]byte{data[at] ^ 1}, int64(at)); err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
+		flipByte(t, path, at)
 		return
 	}
 	t.Fatalf("no table of %v holds %q", files, text)
+}
+
+// flipByte flips the lowest bit of a byte, of a file that may be mapped.
+func flipByte(t rapid.TB, path string, at int) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, int64(at))
+	b[0] ^= 1
+	_, failed := f.WriteAt(b, int64(at))
+	if err := errors.Join(err, failed, f.Close()); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -18,10 +18,11 @@ type tableEntry struct {
 }
 
 // tableReader is told what a table holds. entry may be nil: then blocks are
-// only checked.
+// only checked. With an owner it gets what is certain of a broken block, too.
 type tableReader struct {
 	entry  func(tableEntry) error
 	broken func(from, to int64, why error) // to 0: to the end
+	owner  Owner
 }
 
 // read goes through the blocks. The index says where they are; without it each
@@ -37,7 +38,7 @@ func (r tableReader) read(data []byte) error {
 			r.broken(b.from, b.to, errors.New("block stands after the index begins"))
 			continue
 		}
-		if err := r.block(data[b.from:b.to], b.from); err != nil {
+		if err := r.block(data[b.from:b.to], b, index.reach); err != nil {
 			return err
 		}
 	}
@@ -62,13 +63,13 @@ func splitTable(data []byte) (index tableIndex, end int, err error) {
 	return index, int(t.end), nil
 }
 
-func (r tableReader) block(b []byte, from int64) error {
+func (r tableReader) block(b []byte, p blockPlace, reach uint64) error {
 	body, err := verifyBlock(b)
 	if err != nil {
-		r.broken(from, from+int64(len(b)), err)
-		return nil
+		r.broken(p.from, p.to, err)
+		return r.salvage(b, p, reach)
 	}
-	return r.entries(body, from)
+	return r.entries(body, p.from)
 }
 
 // verifyBlock returns the block without its checksum.

@@ -33,7 +33,9 @@
 //
 // A damaged database is salvaged within the same Open (salvage.go): all that
 // can be read moves to a fresh directory under the same keys, the damaged one
-// is put into [Options.QuarantineDir], and [DB.Damage] tells what was found
+// is put into [Options.QuarantineDir], and [DB.Damage] tells what was found. Of
+// what shares a checksum with damage, all that can be shown to be whole is kept,
+// if an [Owner] knows the values (mend.go). [DB.Damage] stays
 // until [DB.AcknowledgeDamage]. Where a newer version of a key cannot be read
 // an older one may come back. Nothing is cut off in silence, and nothing waits
 // for an operator. A start that dies is followed by one that reads every block

@@ -39,6 +39,9 @@ type Options struct {
 	MaxCommit int
 	// Magic is the format number of the directory's owner.
 	Magic uint16
+	// Owner helps a salvage to keep what is not damaged of a block or an entry
+	// that is; nil: all of it is given up.
+	Owner Owner
 	// BeforeOpen is called with the directory locked and before anything in it is
 	// read or written; an error ends Open. It may wait until the volume has room.
 	// starved says that starts which died did so of a full volume, and not of what

@@ -1,7 +1,6 @@
 package kv
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -92,6 +91,7 @@ func (db *DB) copyLogs(fresh *directory, found *inspection) ([]CommitRange, erro
 	s := salvagedLogs{sealed: found.sealed, last: found.flushed, most: found.flushed + found.room + 1, acked: found.head.highWater}
 	for _, log := range found.logs {
 		err := db.dir.readFile(log.name, func(data []byte, _ []Finding) error {
+			s.mend(data, db.opts.Owner, found.last)
 			return writeFile(filepath.Join(fresh.path, log.name), s.clean(data))
 		})
 		if err != nil {
@@ -149,7 +149,7 @@ func (db *DB) restore(ctx context.Context, fresh *directory, found *inspection, 
 	if err != nil {
 		return 0, 0, err
 	}
-	r := restorer{badger: b, sealed: sealed, newest: map[string]uint64{}, most: opts.MaxCommit / 2}
+	r := restorer{badger: b, sealed: sealed, owner: opts.Owner, newest: map[string]uint64{}, most: opts.MaxCommit / 2}
 	err = errors.Join(r.tables(db.dir, found), r.flush())
 	reached = b.MaxVersion()
 	err = errors.Join(err, closeBadger(ctx, b, fault.raised, fault.cause))
@@ -165,6 +165,7 @@ func (db *DB) restore(ctx context.Context, fresh *directory, found *inspection, 
 type restorer struct {
 	badger   *badger.DB
 	sealed   *seals
+	owner    Owner
 	newest   map[string]uint64 // versions of what was restored
 	pending  []tableEntry
 	bytes    int
@@ -214,7 +215,7 @@ func (r *restorer) takeFrom(gone []CommitRange) func(tableEntry) error {
 
 func (r *restorer) table(d *directory, t tableFile, take func(tableEntry) error) error {
 	err := d.readFile(t.name(), func(data []byte, _ []Finding) error {
-		return tableReader{entry: take, broken: func(int64, int64, error) {}}.read(data)
+		return tableReader{entry: take, broken: func(int64, int64, error) {}, owner: r.owner}.read(data)
 	})
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -223,7 +224,7 @@ func (r *restorer) table(d *directory, t tableFile, take func(tableEntry) error)
 }
 
 func (r *restorer) take(e tableEntry) error {
-	if bytes.Equal(e.key, sealKey) || bytes.HasPrefix(e.key, endKey) || e.ts <= r.newest[string(e.key)] {
+	if hidden(e.key) || e.ts <= r.newest[string(e.key)] {
 		return nil
 	}
 	newer, err := r.has(e)

@@ -19,6 +19,8 @@ func FuzzSalvageLog(f *testing.F) {
 	f.Add(broken, uint64(2))
 	f.Fuzz(func(t *testing.T, data []byte, acked uint64) {
 		salvage := salvagedLogs{sealed: s, most: 1000, acked: acked}
+		data = bytes.Clone(data)
+		salvage.mend(data, keptOwner{}, acked/2)
 		out := salvage.clean(data)
 		for at := walHeader; at < len(out); {
 			_, size, ok := readTransaction(out[at:])
@@ -35,12 +37,16 @@ func FuzzReadTable(f *testing.F) {
 	data := aTableOf(50)
 	f.Add(data)
 	f.Add(data[:len(data)-1])
+	broken := bytes.Clone(data)
+	broken[len(broken)/4] ^= 1
+	f.Add(broken)
 	f.Add(append(bytes.Clone(data), 0))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		keys := 0
 		err := tableReader{
 			entry:  func(tableEntry) error { keys++; return nil },
 			broken: func(int64, int64, error) { keys-- },
+			owner:  keptOwner{},
 		}.read(data)
 		if err != nil {
 			t.Log(err)

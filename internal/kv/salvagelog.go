@@ -2,8 +2,6 @@ package kv
 
 import (
 	"bytes"
-	"encoding/binary"
-	"math"
 	"slices"
 )
 
@@ -16,6 +14,13 @@ type salvagedLogs struct {
 	most   uint64 // the largest timestamp that can be
 	acked  uint64 // commits up to this one were acknowledged
 	lost   []CommitRange
+}
+
+// mend does what mendLog does, for commits that are known to have been acknowledged.
+func (s *salvagedLogs) mend(data []byte, owner Owner, last uint64) {
+	for _, ts := range mendLog(data, owner, max(last, s.acked+1)) {
+		s.lost = append(s.lost, CommitRange{ts, ts})
+	}
 }
 
 // clean returns the log without what is broken. A transaction that is proven
@@ -173,8 +178,7 @@ func member(b []byte, ts uint64) (e walEntry, ok bool) {
 	if !ok || s.meta&^bitDelete != bitTxn && s.meta != bitFinTxn || s.size() > len(b) {
 		return e, false
 	}
-	version := b[s.header+s.key-tsSize : s.header+s.key]
-	if binary.BigEndian.Uint64(version) != math.MaxUint64-ts {
+	if versionOf(b, s) != ts {
 		return e, false
 	}
 	return readEntry(b)

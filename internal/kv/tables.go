@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -53,7 +54,10 @@ type tableIndex struct {
 	blocks []blockPlace
 }
 
-type blockPlace struct{ from, to int64 }
+type blockPlace struct {
+	from, to int64
+	key      []byte // the first one, with its version
+}
 
 // parseIndex reads an index. Its checksum proves little: that of nothing is
 // zero, so a table that ends in zeros has a valid, empty index, on which the
@@ -69,7 +73,7 @@ func parseIndex(index []byte) (ti tableIndex, err error) {
 	var at fb.BlockOffset
 	for n := range raw.OffsetsLength() {
 		if raw.Offsets(&at, n) {
-			ti.blocks = append(ti.blocks, blockPlace{int64(at.Offset()), int64(at.Offset()) + int64(at.Len())})
+			ti.blocks = append(ti.blocks, blockPlace{int64(at.Offset()), int64(at.Offset()) + int64(at.Len()), bytes.Clone(at.KeyBytes())})
 		}
 	}
 	if len(ti.blocks) == 0 {

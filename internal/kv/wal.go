@@ -47,6 +47,11 @@ type walShape struct {
 	header, key, rest int // rest: value and checksum
 }
 
+// versionOf is the version of the entry's key that b begins with.
+func versionOf(b []byte, s walShape) uint64 {
+	return math.MaxUint64 - binary.BigEndian.Uint64(b[s.header+s.key-tsSize:])
+}
+
 func (s walShape) size() int { return s.header + s.key + s.rest }
 
 // readShape reads a header and refuses what no log of ours holds.
