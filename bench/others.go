@@ -27,15 +27,16 @@ func (o *others) read() (busy, ours time.Duration, err error) {
 	if busy, err = proc.Busy(); err != nil {
 		return 0, 0, err
 	}
-	pids := []int{os.Getpid()}
-	for _, c := range o.up {
-		if c.PID() != 0 {
-			pids = append(pids, c.PID())
-		}
+	u, err := proc.Read(os.Getpid())
+	if err != nil {
+		return 0, 0, err
 	}
-	for _, pid := range pids {
-		u, err := proc.Read(pid)
-		if err != nil {
+	ours = u.CPU
+	for _, c := range o.up {
+		if c.PID() == 0 {
+			continue
+		}
+		if u, err = proc.ReadTree(c.PID()); err != nil {
 			return 0, 0, err
 		}
 		ours += u.CPU

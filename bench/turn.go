@@ -24,8 +24,10 @@ func (c *contestant) turn(ctx context.Context, o options, connections int) (repo
 		return report.Sample{}, err
 	}
 	memory := c.watchMemory(ctx)
-	result, err := load.Run(ctx, c.Dial, load.Options{Connections: connections, Size: o.size, Warmup: o.warmup, Measure: o.measure})
-	most, memErr := memory()
+	result, err := load.Run(ctx, c.Dial, load.Options{
+		Connections: connections, Size: o.size, Warmup: o.warmup, Measure: o.measure, Loaded: memory.look,
+	})
+	most, memErr := memory.end()
 	if err := errors.Join(err, memErr); err != nil {
 		return report.Sample{}, err
 	}
@@ -78,7 +80,7 @@ func (c *contestant) meter(ctx context.Context) (m meter, err error) {
 	if c.PID() == 0 {
 		return m, nil
 	}
-	if m.server, err = proc.Read(c.PID()); err != nil {
+	if m.server, err = proc.ReadTree(c.PID()); err != nil {
 		return m, err
 	}
 	if m.client, err = proc.Read(os.Getpid()); err != nil {
@@ -106,25 +108,4 @@ func (c *contestant) settle(ctx context.Context) (m meter, err error) {
 	m, err = c.meter(ctx)
 	m.client, m.commits = now.client, now.commits
 	return m, err
-}
-
-// watchMemory samples the anonymous memory until the returned function is
-// called, which tells the most.
-func (c *contestant) watchMemory(ctx context.Context) func() (int64, error) {
-	if c.PID() == 0 {
-		return func() (int64, error) { return 0, nil }
-	}
-	ctx, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	var most int64
-	var err error
-	go func() {
-		defer close(done)
-		most, err = proc.MostAnonymous(ctx, c.PID())
-	}()
-	return func() (int64, error) {
-		stop()
-		<-done
-		return most, err
-	}
 }

@@ -25,6 +25,7 @@ type Options struct {
 	Size        int           // bytes of a body
 	Warmup      time.Duration // before the clock runs
 	Measure     time.Duration
+	Loaded      func() // called after the last answer, while all are connected; nil: nothing is
 }
 
 // Result of one measurement.
@@ -58,7 +59,9 @@ func Run(ctx context.Context, dial func(context.Context) (Client, error), opts O
 		workers[i] = w
 		group.Go(func() error { return w.run(ctx) })
 	}
-	err = group.Wait()
+	if err = group.Wait(); err == nil && opts.Loaded != nil {
+		opts.Loaded()
+	}
 	return sum(workers, opts.Measure), err
 }
 

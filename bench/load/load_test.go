@@ -47,9 +47,22 @@ func TestRateAndLatency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := &fake{delay: 10 * time.Millisecond}, &fake{delay: 40 * time.Millisecond}
 		opts := Options{Connections: 2, Size: 8, Warmup: 400 * time.Millisecond, Measure: 2 * time.Second}
+		var looked time.Duration // when, from the begin
+		began := time.Now()
+		opts.Loaded = func() {
+			looked = time.Since(began)
+			select {
+			case <-a.closed:
+				t.Error("the connections are closed before anybody could look")
+			default:
+			}
+		}
 		r, err := Run(t.Context(), dialer(a, b), opts)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if looked < 2400*time.Millisecond {
+			t.Errorf("looked after %v, before the end", looked)
 		}
 		if r.Rate != 125 || r.Taken != 300 {
 			t.Errorf("rate %v, taken %d, want 125 a second and 300", r.Rate, r.Taken)

@@ -1,30 +1,37 @@
 package proc
 
 import (
+	"context"
+	"errors"
 	"os/exec"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-func TestParseCPU(t *testing.T) {
-	const rest = " S 1 2 3 4 5 6 7 8 9 10 150 25 0 0 20 0 1"
+func TestParseStat(t *testing.T) {
+	const rest = " S 1 2 3 4 5 6 7 8 9 10 150 25 30 7 20 0 1"
+	want := stat{parent: 1, own: 1750 * time.Millisecond, waited: 370 * time.Millisecond}
+	ended := want
+	ended.zombie = true
 	tests := []struct {
 		name, stat string
-		want       time.Duration
+		want       stat
 		ok         bool
 	}{
-		{"plain", "42 (sidecar)" + rest, 1750 * time.Millisecond, true},
-		{"a name with blanks and brackets", "42 (a) b (c)" + rest, 1750 * time.Millisecond, true},
-		{"cut off", "42 (sidecar) S 1 2", 0, false},
-		{"not numbers", "42 (sidecar)" + strings.Replace(rest, "150", "x", 1), 0, false},
-		{"empty", "", 0, false},
+		{"plain", "42 (sidecar)" + rest, want, true},
+		{"a name with blanks and brackets", "42 (a) b (c)" + rest, want, true},
+		{"ended", "42 (sidecar)" + strings.Replace(rest, "S", "Z", 1), ended, true},
+		{"cut off", "42 (sidecar) S 1 2", stat{}, false},
+		{"not numbers", "42 (sidecar)" + strings.Replace(rest, "150", "x", 1), stat{}, false},
+		{"empty", "", stat{}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := parseCPU(tt.stat)
+			got, err := parseStat(tt.stat)
 			if got != tt.want || (err == nil) != tt.ok {
-				t.Errorf("got %v, %v, want %v", got, err, tt.want)
+				t.Errorf("got %+v, %v, want %+v", got, err, tt.want)
 			}
 		})
 	}
@@ -70,10 +77,47 @@ func TestParseField(t *testing.T) {
 }
 
 func TestUsageIsOfTheTimeBetween(t *testing.T) {
-	got := Usage{CPU: 5, Written: 70, Anonymous: 9}.Sub(Usage{CPU: 2, Written: 30, Anonymous: 100})
-	if want := (Usage{CPU: 3, Written: 40, Anonymous: 9}); got != want {
+	got := Usage{CPU: 5, Written: 70}.Sub(Usage{CPU: 2, Written: 30})
+	if want := (Usage{CPU: 3, Written: 40}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
+}
+
+// TestQuiet has clocks of processes that work for some time; a busy machine
+// would let a real one look idle.
+func TestQuiet(t *testing.T) {
+	tests := []struct {
+		name  string
+		works time.Duration // at a tenth of a core
+		want  time.Duration
+	}{
+		{"idle", 0, 200 * time.Millisecond},
+		{"works a second", time.Second, 1200 * time.Millisecond},
+		{"never stops", time.Hour, time.Minute},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				spent := func() (time.Duration, error) { return min(time.Since(began), tt.works) / 10, nil }
+				if err := quiet(t.Context(), time.Minute, spent); err != nil || time.Since(began) != tt.want {
+					t.Errorf("%v after %v, want %v", err, time.Since(began), tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestQuietEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		err := quiet(ctx, time.Minute, func() (time.Duration, error) { return time.Since(began), nil })
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 func TestStop(t *testing.T) {

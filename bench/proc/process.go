@@ -18,9 +18,13 @@ type Process struct {
 }
 
 // Start starts cmd. The child gets no Ctrl-C of the terminal, and dies with us
-// where the system can do that.
+// where the system can do that. It runs as the user that cmd names, if it does.
 func Start(cmd *exec.Cmd) (*Process, error) {
-	cmd.SysProcAttr = dieWithParent()
+	attr := dieWithParent()
+	if cmd.SysProcAttr != nil {
+		attr.Credential = cmd.SysProcAttr.Credential
+	}
+	cmd.SysProcAttr = attr
 	p := &Process{cmd: cmd, exited: make(chan struct{})}
 	started := make(chan error)
 	go p.own(started)
@@ -51,6 +55,7 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
 // Stop asks the child to end, kills it after grace, and returns when it is gone.
+// What it started itself is killed with it.
 func (p *Process) Stop(grace time.Duration) error {
 	if err := p.signal(syscall.SIGTERM); err != nil {
 		return err
@@ -60,16 +65,30 @@ func (p *Process) Stop(grace time.Duration) error {
 		return p.exit()
 	case <-time.After(grace):
 	}
-	if err := p.signal(syscall.SIGKILL); err != nil {
+	if err := p.killGroup(); err != nil {
 		return err
 	}
 	<-p.exited
 	return fmt.Errorf("%s (process %d) did not end within %v and was killed", p.cmd.Path, p.PID(), grace)
 }
 
+// Kill is kill -9 of the child and what it started; it returns when the child is gone.
+func (p *Process) Kill() {
+	_ = p.killGroup() // it may have ended
+	<-p.exited
+}
+
 func (p *Process) exit() error {
 	if p.err != nil {
 		return fmt.Errorf("%s: %w", p.cmd.Path, p.err)
+	}
+	return nil
+}
+
+// killGroup reaches all that have not left the child's process group.
+func (p *Process) killGroup() error {
+	if err := syscall.Kill(-p.PID(), syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("kill process group %d: %w", p.PID(), err)
 	}
 	return nil
 }

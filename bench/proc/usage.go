@@ -2,6 +2,7 @@ package proc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -9,29 +10,41 @@ import (
 	"time"
 )
 
-// Usage is what a process has cost since it started, and holds now.
+// Usage is what a process has cost since it started.
 type Usage struct {
-	CPU       time.Duration // user and system
-	Written   int64         // bytes that it caused to be written to storage
-	Anonymous int64         // bytes of memory that no file backs
+	CPU     time.Duration // user and system
+	Written int64         // bytes that it caused to be written to storage
 }
 
-// Sub is what was spent since an earlier reading; the memory is that of now.
+// Sub is what was spent since an earlier reading.
 func (u Usage) Sub(earlier Usage) Usage {
-	return Usage{CPU: u.CPU - earlier.CPU, Written: u.Written - earlier.Written, Anonymous: u.Anonymous}
+	return Usage{CPU: u.CPU - earlier.CPU, Written: u.Written - earlier.Written}
 }
 
-// Read reads the usage of a process.
+// Read reads the usage of one process, without its children.
 func Read(pid int) (u Usage, err error) {
-	if u.CPU, err = readCPU(pid); err != nil {
+	s, err := readStat(pid)
+	if err != nil {
 		return u, err
 	}
-	if u.Written, err = readField(pid, "io", "write_bytes:"); err != nil {
-		return u, err
-	}
-	u.Anonymous, err = Anonymous(pid)
+	u.CPU = s.own
+	u.Written, err = written(pid)
 	return u, err
 }
+
+// ReadTree reads the usage of a process and all that descends from it, with
+// what ended children have spent.
+func ReadTree(pid int) (u Usage, err error) {
+	t, err := readTree(pid)
+	if err != nil {
+		return u, err
+	}
+	u.CPU = t.cpu()
+	u.Written, err = t.sum(written)
+	return u, err
+}
+
+func written(pid int) (int64, error) { return readField(pid, "io", "write_bytes:") }
 
 // Anonymous reads the anonymous memory of a process, in bytes, to within some
 // pages for each processor. Exact would be smaps_rollup, which walks all pages
@@ -42,15 +55,22 @@ func Anonymous(pid int) (int64, error) {
 	return kib << 10, err
 }
 
-// Quiet returns when the process has used less than a twentieth of a core for a
-// while, or when most is over.
+// Quiet returns when a process and all that descends from it have used less than
+// a twentieth of a core for a while, or when most is over.
 func Quiet(ctx context.Context, pid int, most time.Duration) error {
+	return quiet(ctx, most, func() (time.Duration, error) {
+		t, err := readTree(pid)
+		return t.cpu(), err
+	})
+}
+
+func quiet(ctx context.Context, most time.Duration, spent func() (time.Duration, error)) error {
 	const step = 200 * time.Millisecond
 	ticker := time.NewTicker(step)
 	defer ticker.Stop()
 	last := time.Duration(-1)
 	for end := time.Now().Add(most); time.Now().Before(end); {
-		cpu, err := readCPU(pid)
+		cpu, err := spent()
 		if err != nil {
 			return err
 		}
@@ -65,35 +85,6 @@ func Quiet(ctx context.Context, pid int, most time.Duration) error {
 		}
 	}
 	return nil
-}
-
-func readCPU(pid int) (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, fmt.Errorf("read processor time: %w", err)
-	}
-	return parseCPU(string(text))
-}
-
-// tick is USER_HZ: 100 on every Linux that Go runs on.
-const tick = 10 * time.Millisecond
-
-// parseCPU reads utime and stime, fields 14 and 15 of proc_pid_stat(5), in
-// ticks of 10 ms. The second field is a name that may hold anything.
-func parseCPU(stat string) (time.Duration, error) {
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("read processor time: %q is not a process's stat", stat)
-	}
-	user, err := strconv.ParseInt(fields[11], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read processor time: %w", err)
-	}
-	system, err := strconv.ParseInt(fields[12], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read processor time: %w", err)
-	}
-	return time.Duration(user+system) * tick, nil
 }
 
 func readField(pid int, file, name string) (int64, error) {
@@ -111,7 +102,22 @@ func parseField(text, name string) (int64, error) {
 			return strconv.ParseInt(fields[1], 10, 64)
 		}
 	}
-	return 0, fmt.Errorf("read %s: there is no such line", name)
+	return 0, fmt.Errorf("read %s: %w", name, errNoLine)
+}
+
+// errNoLine is of a process too that has just given its memory back to end.
+var errNoLine = errors.New("there is no such line")
+
+// AnonymousOfTree is the anonymous memory of a process and all that descends from
+// it, in bytes. What several share since a fork is counted once. It walks all
+// pages, so it is not for the middle of what is measured.
+func AnonymousOfTree(pid int) (int64, error) {
+	t, err := readTree(pid)
+	if err != nil {
+		return 0, err
+	}
+	kib, err := t.sum(func(pid int) (int64, error) { return readField(pid, "smaps_rollup", "Pss_Anon:") })
+	return kib << 10, err
 }
 
 // MostAnonymous samples the anonymous memory of a process until ctx is done,
