@@ -25,10 +25,9 @@ type publisher struct {
 	key      []byte // its place in request
 	body     []byte // its place in request
 	id       [keyBytes]byte
-	count    uint64
 	response response
-	tally    *tally
-	taken    uint64
+	sums     *tally
+	own      tally // of this connection
 }
 
 // tally is what all connections of a server saw.
@@ -45,7 +44,7 @@ func dialHTTP(ctx context.Context, addr string, size int, t *tally) (*publisher,
 	if err != nil {
 		return nil, err
 	}
-	p := &publisher{Conn: c, tally: t}
+	p := &publisher{Conn: c, sums: t}
 	_, _ = rand.Read(p.id[:8]) // never fails: crypto/rand.Read documents it
 	p.build(size)
 	return p, nil
@@ -64,8 +63,7 @@ func (p *publisher) build(size int) {
 
 // Send publishes body under a key of its own; only 202 says that it was taken.
 func (p *publisher) Send(body []byte) error {
-	p.count++
-	binary.BigEndian.PutUint64(p.id[8:], p.count)
+	binary.BigEndian.PutUint64(p.id[8:], p.own.sent.Add(1))
 	hex.Encode(p.key, p.id[:])
 	copy(p.body, body)
 	if _, err := p.Write(p.request); err != nil {
@@ -78,14 +76,15 @@ func (p *publisher) Send(body []byte) error {
 	case status != 202:
 		return fmt.Errorf("answered %d: %s", status, bytes.TrimSpace(content))
 	}
-	p.taken++
+	p.own.taken.Add(1)
 	return nil
 }
 
-// Close adds what was sent to the server's tally. A Send that it interrupts
-// counts as sent.
+// Close adds what was sent to the server's tally, when nothing more can be. A
+// Send that it interrupts counts as sent.
 func (p *publisher) Close() error {
-	p.tally.sent.Add(p.count)
-	p.tally.taken.Add(p.taken)
-	return p.Conn.Close()
+	err := p.Conn.Close()
+	p.sums.sent.Add(p.own.sent.Load())
+	p.sums.taken.Add(p.own.taken.Load())
+	return err
 }

@@ -81,3 +81,24 @@ func TestNobodyListens(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+// TestInterruptedSendCountsAsSent closes while a message is under way, from
+// another goroutine, as the end of a run does.
+func TestInterruptedSendCountsAsSent(t *testing.T) {
+	var total tally
+	near, far := net.Pipe()
+	defer far.Close()
+	p := &publisher{Conn: near, sums: &total}
+	p.build(4)
+	ended := make(chan error)
+	go func() { ended <- p.Send([]byte("body")) }()
+	if _, err := io.ReadFull(far, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Close(); err != nil || total.sent.Load() != 1 || total.taken.Load() != 0 {
+		t.Errorf("tally %d of %d, %v", total.taken.Load(), total.sent.Load(), err)
+	}
+	if err := <-ended; err == nil {
+		t.Error("a send that was cut off was taken")
+	}
+}
