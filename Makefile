@@ -13,6 +13,10 @@ export GOFLAGS := $(filter-out -buildvcs%,$(shell go env GOFLAGS)) -buildvcs=fal
 LINT_VERSION := v2.15.0
 LINTER       := .build/bin/golangci-lint-$(LINT_VERSION)
 
+# A peer of the benchmark that is no Debian package.
+NATS_VERSION := v2.15.2
+NATS         := .build/nats-$(NATS_VERSION)/nats-server
+
 # Packages whose tests start RocketMQ, mount file systems or kill processes.
 # They run one at a time. Everything that is not named here is a unit, so a new
 # package is tested without being listed.
@@ -65,10 +69,17 @@ LONG ?= 1
 crash: ## power loss, kills and damage, the long form: hours; LONG=0.1 is a tenth of the way to it
 	REMORA_TEST_LONG=$(LONG) go test -count=1 -p 1 -v -timeout 24h ./internal/kv ./spool ./test/crash/...
 
+PEERS  ?= all
+ROUNDS ?= 5
+
 .PHONY: bench
-bench: ## durable ingest against a bare disk, a bare server and Redis, as ratios
+bench: $(NATS) ## durable ingest, as ratios to a disk, a bare server and PEERS="redis rabbitmq postgres nats"
 	@.ci/deps bench
-	go run ./bench -peers redis
+	PATH="$(abspath $(dir $(NATS))):$$PATH" go run ./bench -rounds $(ROUNDS) -peers "$(PEERS)"
+
+$(NATS):
+	@echo "installing nats-server $(NATS_VERSION), once: about a minute"
+	GOBIN=$(abspath $(@D)) go install github.com/nats-io/nats-server/v2@$(NATS_VERSION)
 
 WAITING ?= 5000000
 

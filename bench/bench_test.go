@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -104,7 +105,11 @@ func TestServerHoldsWhatItAnswered(t *testing.T) {
 func TestTargetsCompareWhatIsMeasured(t *testing.T) {
 	o := short(t)
 	run := &report.Run{Connections: []int{1, 64}, Rounds: []report.Round{{}}}
-	o.connections, o.others = run.Connections, []peer.Peer{peer.Redis{}}
+	o.connections = run.Connections
+	var err error
+	if o.others, err = parsePeers("all", 64); err != nil {
+		t.Fatal(err)
+	}
 	for _, p := range o.peers() {
 		run.Peers = append(run.Peers, p.Name())
 		for _, c := range o.connections {
@@ -114,5 +119,50 @@ func TestTargetsCompareWhatIsMeasured(t *testing.T) {
 	var page strings.Builder
 	if _, err := report.Write(&page, run, targets(o)); err != nil || strings.Contains(page.String(), string(report.Unmeasured)) {
 		t.Errorf("%v\n%s", err, page.String())
+	}
+	for _, p := range o.others {
+		for _, c := range o.connections {
+			if want := fmt.Sprintf("msg/s at %d / %s ", c, p.Name()); !strings.Contains(page.String(), want) {
+				t.Errorf("no %q", want)
+			}
+		}
+	}
+}
+
+// TestAheadOfThoseThatSync shows what is asked beside those that
+// Remora is to be ahead of, at one connection as at many.
+func TestAheadOfThoseThatSync(t *testing.T) {
+	o := short(t)
+	o.connections = []int{1, 256}
+	for name, least := range map[string][]float64{"redis": {0.7, 1}, "rabbitmq": {1, 1}, "postgres": {1, 1}, "nats": {1, 1}} {
+		others, err := parsePeers(name, 256)
+		if err != nil || len(others) != 1 {
+			t.Fatal(others, err)
+		}
+		o.others = others
+		asked := map[string]report.Target{}
+		for _, target := range targets(o) {
+			asked[target.Name] = target
+		}
+		for i, c := range o.connections {
+			target := asked[fmt.Sprintf("msg/s at %d / %s", c, others[0].Name())]
+			if !target.Least || target.Bound != least[i] {
+				t.Errorf("%s at %d: %+v, want at least %v", name, c, target, least[i])
+			}
+		}
+	}
+}
+
+type versionedPeer struct{ peer.Running }
+
+func (versionedPeer) Version() string { return "1.2.3" }
+
+func TestPageTellsVersionsOfOthers(t *testing.T) {
+	up := []*contestant{{name: "remora"}, {name: "redis XADD", Running: versionedPeer{}}}
+	if got := versions(up); got != "\nBeside us: redis 1.2.3." {
+		t.Errorf("got %q", got)
+	}
+	if got := versions(up[:1]); got != "" {
+		t.Errorf("got %q", got)
 	}
 }

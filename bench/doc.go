@@ -15,8 +15,17 @@
 // slower does so for all of them. Servers are processes of their own; the load
 // comes from this one. Only ratios are judged (target.go).
 //
-// Other systems join as a peer.Peer: -peers redis, which make bench gives, adds
-// Redis with appendfsync always. -profile DIR writes where the server spends its time.
+// Other systems join as a peer.Peer, with -peers: Redis with appendfsync always,
+// a RabbitMQ quorum queue with confirms, a PostgreSQL outbox, NATS JetStream with
+// sync always. Each speaks its own protocol and has synced a message before it
+// answers. The clients are our own and small, because their work is done on the
+// same processors. Nobody consumes from the peers, they keep no keys and no
+// receipts, and are emptied between turns: what they are spared is theirs.
+//
+// What a server of several processes costs is the sum of them all; its memory is
+// that at the end of the load, and pages that they share are counted once.
+//
+// -profile DIR writes where our server spends its time.
 //
 // One goroutine runs the rounds; each connection has its own while it is loaded.
 package main

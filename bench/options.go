@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,7 +44,7 @@ func parseOptions(args []string, usage io.Writer) (o options, err error) {
 	f.StringVar(&o.profile, "profile", "", "write profiles of processor and heap of the servers at each number of connections to this `folder`")
 	f.BoolVar(&o.strict, "strict", false, "exit 1 when a target is missed")
 	connections := f.String("connections", "1,16,64,256", "`numbers` of connections")
-	peers := f.String("peers", "", "`names` of other systems to measure: redis")
+	peers := f.String("peers", "", "`names` of other systems to measure: "+peerNames)
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -52,7 +54,7 @@ func parseOptions(args []string, usage io.Writer) (o options, err error) {
 	if o.connections, err = parseConnections(*connections); err != nil {
 		return o, err
 	}
-	if o.others, err = parsePeers(*peers); err != nil {
+	if o.others, err = parsePeers(*peers, slices.Max(o.connections)); err != nil {
 		return o, err
 	}
 	return o, o.check()
@@ -82,13 +84,32 @@ func parseConnections(list string) ([]int, error) {
 	return all, nil
 }
 
-func parsePeers(list string) (all []peer.Peer, err error) {
+const peerNames = "redis, rabbitmq, postgres, nats; or all"
+
+// parsePeers returns each once, in the order of the page. They will have up to
+// so many connections.
+func parsePeers(list string, connections int) (all []peer.Peer, err error) {
+	known := []struct {
+		name string
+		peer peer.Peer
+	}{
+		{"redis", peer.Redis{}}, {"rabbitmq", peer.RabbitMQ{}},
+		{"postgres", peer.Postgres{Connections: connections}}, {"nats", peer.NATS{}},
+	}
+	wanted := map[string]bool{}
 	for name := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ',' || r == ' ' }) {
-		p, known := map[string]peer.Peer{"redis": peer.Redis{}}[name]
-		if !known {
-			return nil, fmt.Errorf("-peers: %q is not known; there is redis", name)
+		wanted[name] = true
+	}
+	everything := wanted["all"]
+	delete(wanted, "all")
+	for _, k := range known {
+		if everything || wanted[k.name] {
+			all = append(all, k.peer)
 		}
-		all = append(all, p)
+		delete(wanted, k.name)
+	}
+	for name := range wanted {
+		return nil, fmt.Errorf("-peers: %q is not known; there is %s", name, peerNames)
 	}
 	return all, nil
 }
@@ -101,9 +122,10 @@ func (o *options) peers() []peer.Peer {
 	}, o.others...)
 }
 
-// makeDir makes a folder for this run, on a disk that a sync reaches.
+// makeDir makes a folder for this run, on a disk that a sync reaches. A peer that
+// runs as another user passes through it.
 func (o *options) makeDir() (dir, filesystem string, err error) {
-	if err = os.MkdirAll(o.dir, 0o700); err != nil {
+	if err = os.MkdirAll(o.dir, 0o711); err != nil {
 		return "", "", fmt.Errorf("make folder: %w", err)
 	}
 	if filesystem, _, err = kv.Filesystem(o.dir); err != nil {
@@ -112,6 +134,11 @@ func (o *options) makeDir() (dir, filesystem string, err error) {
 	if filesystem == "tmpfs" || filesystem == "ramfs" {
 		return "", "", fmt.Errorf("%s is %s, where a sync costs nothing: give -dir on a disk", o.dir, filesystem)
 	}
-	dir, err = os.MkdirTemp(o.dir, "run-")
-	return dir, filesystem, err
+	if dir, err = os.MkdirTemp(o.dir, "run-"); err != nil {
+		return "", "", err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return "", "", err
+	}
+	return dir, filesystem, os.Chmod(dir, 0o711)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/remora-mq/remora/bench/peer"
 	"github.com/remora-mq/remora/bench/report"
@@ -34,6 +35,7 @@ func measure(ctx context.Context, o options, dir string, results *report.Run) (e
 		up = append(up, c)
 		results.Peers = append(results.Peers, c.name)
 	}
+	results.Title += versions(up)
 	meanwhile, err := watchOthers(up)
 	if err != nil {
 		return err
@@ -63,6 +65,24 @@ func start(ctx context.Context, p peer.Peer, dir string) (*contestant, error) {
 	}
 	_, solo := p.(peer.Append)
 	return &contestant{Running: running, name: p.Name(), solo: solo}, nil
+}
+
+// versioned is a peer that is somebody else's program.
+type versioned interface{ Version() string }
+
+// versions is a line for the page; empty when there are none.
+func versions(up []*contestant) string {
+	var all []string
+	for _, c := range up {
+		if v, ok := c.Running.(versioned); ok {
+			program, _, _ := strings.Cut(c.name, " ")
+			all = append(all, program+" "+v.Version())
+		}
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return "\nBeside us: " + strings.Join(all, ", ") + "."
 }
 
 func stopAll(up []*contestant) (err error) {
