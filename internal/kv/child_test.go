@@ -294,14 +294,15 @@ func result(call string) string {
 // TestFailedSyncsLoseNothing fails one sync of each kind at several moments:
 // what was answered before is there after a restart on the same cache, and
 // nothing is answered after. A failed sync of the manifest makes Badger remove
-// a table that the manifest names.
+// a table that the manifest names, and that of a table of a compaction makes it
+// drop the table.
 func TestFailedSyncsLoseNothing(t *testing.T) {
 	for _, tt := range []struct {
 		name, call, file string
 		moments          []int
 	}{
 		{"logs", "fdatasync", "", []int{1, 4, 9, 30, 150}},
-		{"first table", "msync", "", []int{1}},
+		{"tables", "msync", "", []int{1, 2, 3, 4}},
 		{"directory", "fsync", "", []int{12, 30}},
 		{"manifest", "fsync", badger.ManifestFilename, []int{1, 2, 3}},
 	} {
@@ -320,7 +321,7 @@ func TestFailedSyncsLoseNothing(t *testing.T) {
 }
 
 // failSync fails the nth call of a thread, on one file if it is named, and
-// reports whether there was one.
+// reports whether the child was fenced for it.
 func failSync(t *testing.T, call, file string, n int) bool {
 	t.Helper()
 	dir, traced := t.TempDir(), filepath.Join(t.TempDir(), "trace")
@@ -334,12 +335,13 @@ func failSync(t *testing.T, call, file string, n int) bool {
 	trace, err := os.ReadFile(traced)
 	must(t, err)
 	failed := strings.Contains(string(trace), "INJECTED")
-	if failed != (code == childFenced || code == childNoOpen) {
+	fenced := code == childFenced || code == childNoOpen
+	if early := call == "msync" && !fenced; failed != fenced && !early { // it may end before a compaction is judged
 		t.Errorf("exit code %d, injected %t", code, failed)
 	}
 	t.Logf("exit code %d after %d answers", code, len(acked))
 	wantAcked(t, dir, acked)
-	return failed
+	return fenced
 }
 
 func answers(out *bufio.Scanner) (acked []string) {

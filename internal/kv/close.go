@@ -75,7 +75,11 @@ func (db *DB) closeStore(ctx context.Context) error {
 	if err := db.live.close(); err != nil {
 		return err
 	}
+	db.compacts.beforeClose()
 	if err := closeBadger(ctx, db.badger, db.failed, db.Err); err != nil {
+		return err
+	}
+	if err := db.compacts.closed(); err != nil {
 		return err
 	}
 	if err := db.keeper.closed(); err != nil {

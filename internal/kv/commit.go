@@ -99,6 +99,7 @@ func (db *DB) commit(b *batch) {
 	db.answer(b, nil)
 	b.release()
 	db.nextLog.committed()
+	db.compacts.committed()
 }
 
 // seal adds the commit's seal. The timestamp follows from the read timestamp,

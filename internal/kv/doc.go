@@ -17,7 +17,9 @@
 // [DB.Failed] is closed, and the process is expected to exit without Badger's
 // Close. A fenced database keeps its directory locked until then.
 //
-// The writes of HEAD are such syncs too.
+// The writes of HEAD are such syncs too, and so is a compaction that did not
+// write all of its tables (compactions.go): Badger would not tell. What it was
+// made from is there until that is known, and the next Open takes it back.
 //
 // After a stop that was not a clean [DB.Close], [Open] rewrites whatever it
 // recovered into new, synced files before it returns; see recover.go for why.
@@ -55,7 +57,8 @@
 //
 // Beside Badger's: HEAD; OWNER, the lock; CLEAN while closed after everything
 // was synced; FENCED after a fence; STARTS while a start is under way; DAMAGE
-// until acknowledged. Next to the directory, during a salvage, DIR.salvage.
+// until acknowledged; MANIFEST.earlier, a second name of Badger's manifest. Next
+// to the directory, during a salvage, DIR.salvage.
 //
 // # Assumes
 //

@@ -24,6 +24,7 @@ type DB struct {
 	epoch      uint64
 	noted      string // the note that was found
 	keeper     *keeper
+	compacts   *compactions
 	nextLog    *nextLog // the committer's
 	live       *liveLog // the committer's
 	maxEntries int      // of one batch

@@ -14,6 +14,7 @@ import (
 type badgerLog struct {
 	log  *slog.Logger
 	fail func(error)
+	said func(format string, args []any) // gets what compactions say; nil: nobody
 }
 
 // maxLogLine bounds a line of Badger's, which may print whole tables, in bytes.
@@ -29,6 +30,7 @@ func (l *badgerLog) Errorf(format string, args ...any) {
 // that failed because of damaged data is only told: it would fail again after
 // each restart.
 func (l *badgerLog) Warningf(format string, args ...any) {
+	l.tell(format, args)
 	line := logLine(format, args)
 	l.log.Warn("badger: " + line)
 	if storageFailed(fmt.Sprintf(format, args...)) {
@@ -40,7 +42,13 @@ func (l *badgerLog) Infof(format string, args ...any) {
 	l.log.Debug("badger: " + logLine(format, args))
 }
 
-func (l *badgerLog) Debugf(string, ...any) {}
+func (l *badgerLog) Debugf(format string, args ...any) { l.tell(format, args) }
+
+func (l *badgerLog) tell(format string, args []any) {
+	if l.said != nil {
+		l.said(format, args)
+	}
+}
 
 func logLine(format string, args []any) string {
 	line := strings.TrimSpace(fmt.Sprintf(format, args...))

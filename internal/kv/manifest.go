@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -51,6 +52,28 @@ func (d *directory) checkManifest(magic uint16) (exists bool, err error) {
 	return true, err
 }
 
+func manifestHeaderOf(magic uint16) []byte {
+	data := binary.BigEndian.AppendUint16([]byte("Bdgr"), magic)
+	return binary.BigEndian.AppendUint16(data, badgerVersion)
+}
+
+func (s changeSet) encoded() (changeSet, error) {
+	raw, err := encodeChanges(&pb.ManifestChangeSet{Changes: s.changes})
+	s.raw = raw
+	return s, err
+}
+
+// encodeChanges makes an entry of the manifest.
+func encodeChanges(set *pb.ManifestChangeSet) ([]byte, error) {
+	body, err := proto.Marshal(set)
+	if err != nil {
+		return nil, err
+	}
+	raw := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
+	raw = binary.BigEndian.AppendUint32(raw, crc32.Checksum(body, castagnoli))
+	return append(raw, body...), nil
+}
+
 func checkManifestHeader(data []byte, magic uint16) error {
 	if len(data) < manifestHeader || string(data[:4]) != "Bdgr" || binary.BigEndian.Uint16(data[6:]) != badgerVersion {
 		return fmt.Errorf("%w: %s has no header", ErrDamaged, badger.ManifestFilename)
@@ -73,9 +96,10 @@ func (d *directory) checkNoTables() error {
 	return err
 }
 
-// rewriteManifest copies the manifest into a new, synced file. After a fence
-// it leaves out what Badger had logged but taken back.
-func (d *directory) rewriteManifest() error {
+// rewriteManifest copies the manifest into a new, synced file, without the
+// compactions that it takes back. After a fence it leaves out what Badger had
+// logged but taken back itself.
+func (d *directory) rewriteManifest(log *slog.Logger) error {
 	data, err := os.ReadFile(filepath.Join(d.path, badger.ManifestFilename))
 	if err != nil {
 		return err
@@ -85,7 +109,14 @@ func (d *directory) rewriteManifest() error {
 			return err
 		}
 	}
+	data, taken := d.takeBack(data)
+	if taken > 0 {
+		log.Warn("compactions are taken back: it is not known whether they wrote all of their tables, and what they were made from is there", "dir", d.path, "compactions", taken)
+	}
 	if err := d.replace(badger.ManifestFilename, data); err != nil {
+		return fmt.Errorf("rewrite manifest: %w", err)
+	}
+	if err := os.Remove(filepath.Join(d.path, earlierName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("rewrite manifest: %w", err)
 	}
 	return nil
@@ -133,6 +164,12 @@ func (d *directory) missing(sets []changeSet) map[uint64]uint32 {
 // live returns the levels of the tables that are created and not deleted.
 func live(sets []changeSet) map[uint64]uint32 {
 	tables := make(map[uint64]uint32)
+	apply(tables, sets)
+	return tables
+}
+
+// apply brings the levels of the live tables up to date.
+func apply(tables map[uint64]uint32, sets []changeSet) {
 	for _, s := range sets {
 		for _, c := range s.changes {
 			if c.Op == pb.ManifestChange_CREATE {
@@ -142,13 +179,25 @@ func live(sets []changeSet) map[uint64]uint32 {
 			}
 		}
 	}
-	return tables
 }
 
 // changeSet is one atomic entry of the manifest.
 type changeSet struct {
 	raw     []byte
 	changes []*pb.ManifestChange
+}
+
+// count returns how many tables the set creates and deletes. Only that of a
+// compaction deletes.
+func (s changeSet) count() (created, deleted int) {
+	for _, c := range s.changes {
+		if c.Op == pb.ManifestChange_CREATE {
+			created++
+		} else {
+			deleted++
+		}
+	}
+	return created, deleted
 }
 
 func (s changeSet) creates(tables map[uint64]uint32) bool {

@@ -119,7 +119,8 @@ func (db *DB) attempt(ctx context.Context, deep bool) (unclean bool, err error) 
 	if unclean, err = db.prepare(ctx, deep); err != nil {
 		return unclean, err
 	}
-	log := &badgerLog{log: db.log, fail: db.fence}
+	db.compacts = newCompactions(db.dir, db.log, db.fence)
+	log := &badgerLog{log: db.log, fail: db.fence, said: db.compacts.said}
 	db.badger, err = openBadger(db.opts.badgerOptions(log), db.dir, db.failed, db.Err)
 	return unclean, err
 }
@@ -144,6 +145,9 @@ func starved(text string) bool {
 
 // settle makes what Open itself created durable and private.
 func (db *DB) settle() error {
+	if err := db.compacts.begin(db.badger); err != nil {
+		return err
+	}
 	if err := db.dir.restrict(); err != nil {
 		db.log.Warn("cannot make the database's files private", "dir", db.dir.path, "error", err)
 	}

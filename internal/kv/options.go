@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"time"
 
@@ -124,6 +125,15 @@ func (o Options) maxBatchEntries() int { return int(o.maxBatchBytes()) / skl.Max
 // inlineLimit is Badger's ValueThreshold: values of that size or more would go
 // to the value log, whose failed msync is only logged (value.go:832-838).
 func (o Options) inlineLimit() int64 { return min(maxInline, o.maxBatchBytes()) }
+
+// uncompacted is for a recovery, during which nobody watches compactions
+// (compactions.go): there are none, and no flush waits for one.
+func (o Options) uncompacted(log badger.Logger) badger.Options {
+	b := o.badgerOptions(log)
+	b.NumCompactors = 0
+	b.NumLevelZeroTablesStall = math.MaxInt
+	return b
+}
 
 // badgerOptions are explained in docs/adr and below. Everything stays inline,
 // so that one sync of one file makes a commit durable.

@@ -44,7 +44,7 @@ func (db *DB) prepare(ctx context.Context, deep bool) (unclean bool, err error) 
 		return false, db.beginHead()
 	}
 	if !clean {
-		if err := db.dir.rewriteManifest(); err != nil {
+		if err := db.dir.rewriteManifest(db.log); err != nil {
 			return true, fmt.Errorf("rewrite after an unclean stop: %w", err)
 		}
 	}
@@ -67,9 +67,28 @@ func (db *DB) inspect(deep bool) error {
 	if err := found.damaged(); err != nil {
 		return err
 	}
+	if err := db.dir.removeFlushed(found); err != nil {
+		return err
+	}
 	db.sealed = found.sealed
 	db.dir.head, err = db.dir.openHead(found.head)
 	return err
+}
+
+// removeFlushed removes the logs that are in tables. Badger keeps such a log as
+// long as a reader or a compaction that is not judged has its memtable; replayed,
+// it would bring back what was deleted since, if a compaction has dropped the
+// deletion.
+func (d *directory) removeFlushed(found *inspection) error {
+	for _, log := range found.logs {
+		if log.scan.last == 0 || log.scan.last > found.flushed {
+			continue
+		}
+		if err := os.Remove(filepath.Join(d.path, log.name)); err != nil {
+			return fmt.Errorf("remove a log that is in a table: %w", err)
+		}
+	}
+	return nil
 }
 
 // beginHead makes the head of a new database, before there is anything that
@@ -117,7 +136,7 @@ func (db *DB) rewrite(ctx context.Context) error {
 	opts := db.opts
 	opts.MemTableSize = max(opts.MemTableSize, size)
 	fault := newAlarm(db.dir.noteFence)
-	recovered, err := openBadger(opts.badgerOptions(&badgerLog{log: db.log, fail: fault.raise}), db.dir, fault.raised, fault.cause)
+	recovered, err := openBadger(opts.uncompacted(&badgerLog{log: db.log, fail: fault.raise}), db.dir, fault.raised, fault.cause)
 	if err != nil {
 		return err
 	}

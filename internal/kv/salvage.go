@@ -3,10 +3,8 @@ package kv
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,7 +12,6 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/pb"
-	"google.golang.org/protobuf/proto"
 )
 
 // salvage moves the database to a fresh directory that holds all that can be
@@ -115,15 +112,11 @@ func (db *DB) copyTables(fresh *directory, found *inspection) error {
 		}
 		set.Changes = append(set.Changes, &pb.ManifestChange{Id: t.id, Op: pb.ManifestChange_CREATE, Level: t.level})
 	}
-	body, err := proto.Marshal(&set)
+	raw, err := encodeChanges(&set)
 	if err != nil {
 		return err
 	}
-	data := binary.BigEndian.AppendUint16([]byte("Bdgr"), db.opts.Magic)
-	data = binary.BigEndian.AppendUint16(data, badgerVersion)
-	data = binary.BigEndian.AppendUint32(data, uint32(len(body)))
-	data = binary.BigEndian.AppendUint32(data, crc32.Checksum(body, castagnoli))
-	return fresh.replace(badger.ManifestFilename, append(data, body...))
+	return fresh.replace(badger.ManifestFilename, append(manifestHeaderOf(db.opts.Magic), raw...))
 }
 
 // takeOver gives a file a second name, or where that is not to be had copies it.
@@ -145,7 +138,7 @@ func (db *DB) restore(ctx context.Context, fresh *directory, found *inspection, 
 	opts.Dir = fresh.path
 	opts.MemTableSize = max(opts.MemTableSize, size)
 	fault := newAlarm(fresh.noteFence)
-	b, err := openBadger(opts.badgerOptions(&badgerLog{log: db.log, fail: fault.raise}), fresh, fault.raised, fault.cause)
+	b, err := openBadger(opts.uncompacted(&badgerLog{log: db.log, fail: fault.raise}), fresh, fault.raised, fault.cause)
 	if err != nil {
 		return 0, 0, err
 	}

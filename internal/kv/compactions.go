@@ -1,0 +1,293 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// compactions sees to it that no compaction loses a table.
+//
+// Badger forgets the error of a table that a compaction cannot write
+// (levels.go, subcompact: the argument of the deferred inflightBuilders.Done is
+// taken before there is an error), names the other tables in the manifest and
+// deletes what all were made from. Nothing outside is told, whatever the reason
+// was: a failed sync, no room, no descriptor, no memory.
+//
+// So what a compaction was made from is kept until it is known that all of it
+// was written. Badger says in its log how many tables each compaction begins to
+// write, when it has read all that it reads, and when it is done; the manifest
+// has how many there are. From the moment when all was read, which is before
+// Badger deletes anything, an iterator holds what was read: Badger deletes no
+// file that an iterator has (table/table.go, DecrRef). It is closed when the
+// counts agree.
+//
+// Counts that differ fence the database with the iterators open, and what they
+// hold stays on the disk when the process ends, as it does when it is killed.
+// The next start takes those compactions back (takeback.go).
+//
+// Its methods are called by Badger's goroutines through the logger, with none
+// of Badger's locks held, by the committer, and by Open and Close.
+type compactions struct {
+	dir   *directory
+	log   *slog.Logger
+	fence func(error)
+	ready chan struct{} // closed by begin
+
+	badger *badger.DB
+	viewed time.Time // when the committer last renewed the view
+
+	mu       sync.Mutex
+	manifest *manifestTail
+	view     *view
+	held     []held      // oldest first
+	running  map[int]int // tables that each compaction has begun to write, by compactor
+	ended    []int       // the same of those that ended, and are not judged
+	written  []int       // tables that each compaction named in the manifest, not judged
+	judged   int         // compactions
+	closing  bool
+}
+
+// view is a transaction that iterators are made of: to begin one waits for
+// commits, which may wait for the compaction that asks.
+type view struct {
+	txn   *badger.Txn
+	uses  int
+	older bool // there is a newer one
+}
+
+// held keeps the files that Badger used at some moment.
+type held struct {
+	files *badger.Iterator
+	view  *view
+}
+
+// viewAge bounds how long compactions keep versions that a view could still
+// read, and nobody else.
+const viewAge = 100 * time.Millisecond
+
+// Lines of Badger's log, as it passes them (levels.go). Only their arguments
+// are read.
+const (
+	lineTable  = "[%d] LOG Compact. Added %d keys. Skipped %d keys. Iteration took: %v"
+	lineRead   = "Discard stats: %v"
+	lineDone   = "[Compactor: %d] Compaction for level: %d DONE"
+	lineFailed = "[Compactor: %d] LOG Compact FAILED with error: %+v: %+v"
+)
+
+func newCompactions(dir *directory, log *slog.Logger, fence func(error)) *compactions {
+	return &compactions{dir: dir, log: log, fence: fence, ready: make(chan struct{}), running: map[int]int{}}
+}
+
+// begin is called when Badger has opened. What a compaction read before waits
+// for it, so none has written to the manifest yet.
+func (c *compactions) begin(b *badger.DB) error {
+	manifest, err := openManifestTail(c.dir)
+	if err != nil {
+		return err
+	}
+	c.badger, c.manifest, c.view = b, manifest, &view{txn: b.NewTransaction(false)}
+	c.keepManifest()
+	close(c.ready)
+	return nil
+}
+
+// said takes a line of Badger's log.
+func (c *compactions) said(format string, args []any) {
+	switch format {
+	case lineTable:
+		keys, _ := args[1].(uint64)
+		c.table(compactor(args), keys)
+	case lineRead:
+		<-c.ready
+		c.read()
+	case lineDone:
+		c.done(compactor(args))
+	case lineFailed:
+		c.failed(compactor(args))
+	}
+}
+
+// compactor is which of Badger's compactors, of which each does one compaction
+// at a time, a line is about.
+func compactor(args []any) int {
+	id, _ := args[0].(int)
+	return id
+}
+
+// table notes that a compaction begins to write a table. One of no keys is none.
+func (c *compactions) table(id int, keys uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.running[id]
+	if keys > 0 {
+		n++
+	}
+	c.running[id] = n
+}
+
+// read holds the files: some compaction has read all that it reads, or a part
+// of one has. What the iterator holds was in use by all that run now.
+func (c *compactions) read() {
+	c.mu.Lock()
+	c.hold()
+	free, err := c.judge(1)
+	c.mu.Unlock()
+	c.after(free, err)
+}
+
+func (c *compactions) done(id int) {
+	c.mu.Lock()
+	c.ended = append(c.ended, c.running[id])
+	delete(c.running, id)
+	// Another that runs may have read all, and then the newest is its too.
+	free, err := c.judge(min(len(c.running), 1))
+	c.mu.Unlock()
+	c.after(free, err)
+}
+
+// failed forgets a compaction that changed nothing. What failed behind the
+// manifest is the storage, which fences.
+func (c *compactions) failed(id int) {
+	c.mu.Lock()
+	delete(c.running, id)
+	free, err := c.judge(min(len(c.running), 1))
+	c.mu.Unlock()
+	c.after(free, err)
+}
+
+// hold keeps the files that are in use now. c.mu is held.
+func (c *compactions) hold() {
+	if c.closing || c.badger.IsClosed() {
+		return
+	}
+	c.view.uses++
+	c.held = append(c.held, held{c.view.txn.NewIterator(badger.IteratorOptions{}), c.view})
+}
+
+// judge compares what was begun with what was written, when all compactions in
+// the manifest have ended: which is whose does not matter then. It returns what
+// need not be held any more, all but the newest keep. c.mu is held.
+func (c *compactions) judge(keep int) (free []held, err error) {
+	sets, err := c.manifest.read()
+	if err != nil {
+		return nil, fmt.Errorf("judge compactions: %w", err)
+	}
+	for _, s := range sets {
+		if created, deleted := s.count(); deleted > 0 {
+			c.written = append(c.written, created)
+		}
+	}
+	if len(c.written) != len(c.ended) {
+		return nil, nil
+	}
+	if begun, written := sum(c.ended), sum(c.written); begun != written {
+		return nil, fmt.Errorf("%w: compactions named %d tables of %d: the rest could not be written", ErrStorage, written, begun)
+	}
+	c.judged += len(c.ended)
+	c.ended, c.written = nil, nil
+	c.keepManifest()
+	if c.closing {
+		return nil, nil
+	}
+	most := max(len(c.held)-keep, 0)
+	free = slices.Clone(c.held[:most])
+	c.held = slices.Delete(c.held, 0, most)
+	return free, nil
+}
+
+// keepManifest names a new manifest for takeBack, which needs none of the older
+// one any more. Without the name a compaction cannot be taken back if its change
+// makes Badger replace the manifest, once in 10,000 deleted tables.
+func (c *compactions) keepManifest() {
+	if c.manifest.kept {
+		return
+	}
+	c.manifest.kept = true
+	if err := c.dir.keepManifest(); err != nil {
+		c.log.Warn("cannot give the manifest a second name", "dir", c.dir.path, "error", err)
+	}
+}
+
+func sum(counts []int) (n int) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}
+
+// after acts on a judgement, outside the lock: closing an iterator removes
+// files.
+func (c *compactions) after(free []held, err error) {
+	if err != nil {
+		c.fence(err)
+		return
+	}
+	for _, h := range free {
+		h.files.Close()
+		c.mu.Lock()
+		h.view.uses--
+		discard := h.view.older && h.view.uses == 0
+		c.mu.Unlock()
+		if discard {
+			h.view.txn.Discard()
+		}
+	}
+}
+
+// committed renews the view now and then. Only the committer calls it.
+func (c *compactions) committed() {
+	if now := time.Now(); now.Sub(c.viewed) > viewAge {
+		c.viewed = now
+		c.renew()
+	}
+}
+
+// renew lets compactions drop what was replaced up to now. It waits for the
+// commit that is being written.
+func (c *compactions) renew() {
+	next := &view{txn: c.badger.NewTransaction(false)}
+	c.mu.Lock()
+	old := c.view
+	c.view, old.older = next, true
+	discard := old.uses == 0
+	c.mu.Unlock()
+	if discard {
+		old.txn.Discard()
+	}
+}
+
+// beforeClose holds what is in use, logs included, until Badger has closed:
+// a closing Badger gives no iterators, and still compacts.
+func (c *compactions) beforeClose() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hold()
+	c.closing = true
+}
+
+var errUnjudged = errors.New("a compaction was not accounted for")
+
+// closed judges the last compactions, when none runs any more, and lets go of
+// everything.
+func (c *compactions) closed() error {
+	c.mu.Lock()
+	_, err := c.judge(0)
+	if err == nil && len(c.written) > 0 {
+		err = errUnjudged
+	}
+	free := c.held
+	c.held = nil
+	c.mu.Unlock()
+	if err != nil {
+		c.fence(err)
+		return err
+	}
+	c.after(free, nil)
+	return c.manifest.close()
+}

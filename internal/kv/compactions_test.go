@@ -1,0 +1,330 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/table"
+
+	"github.com/remora-mq/remora/internal/testscale"
+)
+
+// refuseTable makes the next table that a compaction writes fail: a file of its
+// name is there. Nothing may be in flight.
+func refuseTable(t *testing.T, db *DB) {
+	t.Helper()
+	next := uint64(0)
+	data, err := os.ReadFile(filepath.Join(db.dir.path, badger.ManifestFilename))
+	must(t, err)
+	sets, err := changeSets(data)
+	must(t, err)
+	for _, s := range sets {
+		for _, c := range s.changes {
+			next = max(next, c.Id+1)
+		}
+	}
+	must(t, os.WriteFile(table.NewFilename(next, db.dir.path), nil, 0o600))
+}
+
+// layered fills a database until there is something on two levels and nothing
+// that Badger would compact by itself. It returns the number of keys.
+func layered(t *testing.T, db *DB, q *Queue[*write]) (keys int) {
+	t.Helper()
+	for {
+		for range 120 {
+			mustCommit(t, q, put(numbered(keys), strings.Repeat("x", 9000)))
+			keys++
+		}
+		must(t, db.flush(t.Context()))
+		if levels := levelsOf(db); levels[0] > 0 && levels[0] < 4 && len(levels) > 1 && db.compacts.quiet() {
+			return keys
+		}
+	}
+}
+
+// levelsOf returns how many tables there are on each level.
+func levelsOf(db *DB) map[int]int {
+	levels := map[int]int{}
+	for _, table := range db.badger.Tables() {
+		levels[table.Level]++
+	}
+	return levels
+}
+
+func (c *compactions) quiet() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.running) == 0 && len(c.ended) == 0 && len(c.held) == 0
+}
+
+// TestADroppedTableLosesNothing has a compaction that cannot write one of its
+// tables: the database is fenced, and the next open has everything.
+func TestADroppedTableLosesNothing(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	db, err := Open(t.Context(), opts)
+	must(t, err)
+	keys := layered(t, db, Attach(db, &writer{}))
+	refuseTable(t, db)
+	if err := db.badger.Flatten(1); err != nil {
+		t.Errorf("badger tells of it: %v", err)
+	}
+	<-db.Failed()
+	if err := db.Err(); !errors.Is(err, ErrStorage) {
+		t.Error(err)
+	}
+	bury(t, db)
+	wantWhole(t, opts, keys)
+}
+
+// TestADroppedTableBeforeItIsNoticed is the same when the process is killed
+// before the compaction was judged; one that lost nothing is taken back too.
+func TestADroppedTableBeforeItIsNoticed(t *testing.T) {
+	for _, refuse := range []bool{true, false} {
+		opts := testOptions(filepath.Join(t.TempDir(), "db"))
+		db, err := Open(t.Context(), opts)
+		must(t, err)
+		keys := layered(t, db, Attach(db, &writer{}))
+		if refuse {
+			refuseTable(t, db)
+		}
+		db.compacts.note(0) // a compaction that is in no manifest: nothing is judged
+		must(t, db.badger.Flatten(1))
+		killed := opts
+		killed.Dir = filepath.Join(t.TempDir(), "db")
+		must(t, os.CopyFS(killed.Dir, os.DirFS(opts.Dir)))
+		wantWhole(t, killed, keys)
+		db.compacts.forget()
+		if err := db.Close(); errors.Is(err, ErrStorage) != refuse {
+			t.Errorf("refused %t: Close returns %v", refuse, err)
+		}
+		if refuse {
+			must(t, db.dir.close()) // the process would have ended
+		}
+	}
+}
+
+// TestADroppedTableInANewManifest is the same when the change of the compaction
+// made Badger replace the manifest.
+func TestADroppedTableInANewManifest(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	db := openDoomed(t, opts)
+	keys := layered(t, db, Attach(db, &writer{}))
+	wantOneFile(t, db.dir.path, badger.ManifestFilename, earlierName)
+	refuseTable(t, db)
+	must(t, db.badger.Flatten(1))
+	<-db.Failed()
+	killed := opts
+	killed.Dir = filepath.Join(t.TempDir(), "db")
+	must(t, os.CopyFS(killed.Dir, os.DirFS(opts.Dir)))
+	path := filepath.Join(killed.Dir, badger.ManifestFilename)
+	data, err := os.ReadFile(path)
+	must(t, err)
+	sets, err := changeSets(data)
+	must(t, err)
+	last := len(sets) - 1
+	must(t, os.WriteFile(filepath.Join(killed.Dir, earlierName), join(data[:manifestHeader], sets[:last]), 0o600))
+	all, err := difference(nil, live(sets)).encoded()
+	must(t, err)
+	must(t, os.WriteFile(path, join(data[:manifestHeader], []changeSet{all}), 0o600))
+	wantWhole(t, killed, keys)
+}
+
+func wantOneFile(t *testing.T, dir, one, other string) {
+	t.Helper()
+	a, err := os.Stat(filepath.Join(dir, one))
+	must(t, err)
+	b, err := os.Stat(filepath.Join(dir, other))
+	must(t, err)
+	if !os.SameFile(a, b) {
+		t.Errorf("%s and %s are two files", one, other)
+	}
+}
+
+// note and forget add and take away a compaction that has ended.
+func (c *compactions) note(tables int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = append(c.ended, tables)
+}
+
+func (c *compactions) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = c.ended[1:]
+}
+
+func wantWhole(t *testing.T, opts Options, keys int) {
+	t.Helper()
+	db := openTest(t, opts)
+	if n := count(t, db); n != keys {
+		t.Errorf("%d of %d keys are there", n, keys)
+	}
+	for n := range keys {
+		wantValue(t, db, numbered(n), strings.Repeat("x", 9000))
+	}
+	if d := db.Damage(); d != nil {
+		t.Errorf("damage: %+v", d)
+	}
+}
+
+// TestCompactionsAreJudged writes and deletes as fast as it can, with space
+// given back meanwhile: each compaction is judged, none is doubted, and nothing
+// is held when it is over.
+func TestCompactionsAreJudged(t *testing.T) {
+	want := testscale.Between(15, 1500)
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	db := openTest(t, opts)
+	q := Attach(db, &writer{})
+	var wg sync.WaitGroup
+	for w := range churnWriters {
+		wg.Go(func() {
+			for n := 0; db.Err() == nil && db.compacts.count() < want; n++ {
+				key := strconv.Itoa(w) + "/" + strconv.Itoa(n%500)
+				if err := commit(q, put(key, strings.Repeat(key, 1500))); err != nil {
+					t.Error(err)
+				}
+				if n%5 == 0 {
+					mustCommit(t, q, &write{delete: []string{strconv.Itoa(w) + "/" + strconv.Itoa(n*7%500)}})
+				}
+			}
+		})
+	}
+	given := 0
+	for ; db.Err() == nil && db.compacts.count() < want; given++ {
+		if err := db.GiveBack(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	wg.Wait()
+	must(t, db.Close())
+	t.Logf("%d compactions judged, space given back %d times", db.compacts.count(), given)
+	if n := len(db.compacts.held); n > 0 {
+		t.Errorf("%d iterators are held", n)
+	}
+	tables, err := db.dir.tables()
+	must(t, err)
+	data, err := os.ReadFile(filepath.Join(opts.Dir, badger.ManifestFilename))
+	must(t, err)
+	named, err := manifestTables(data, 0)
+	must(t, err)
+	logs, err := db.dir.names(".mem")
+	must(t, err)
+	if len(tables) != len(named) || len(logs) > 0 {
+		t.Errorf("there are %d tables of %d, and the logs %v", len(tables), len(named), logs)
+	}
+}
+
+func (c *compactions) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.judged
+}
+
+// TestACompactionIsJudgedWhileItCloses has Badger's Close wait for a compaction
+// that drops a table: Close fails, and nothing is lost.
+func TestACompactionIsJudgedWhileItCloses(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	db, err := Open(t.Context(), opts)
+	must(t, err)
+	keys := layered(t, db, Attach(db, &writer{}))
+	refuseTable(t, db)
+	db.compacts.beforeClose()
+	must(t, db.badger.Flatten(1))
+	if err := db.Close(); !errors.Is(err, ErrStorage) {
+		t.Errorf("Close returns %v", err)
+	}
+	bury(t, db)
+	wantWhole(t, opts, keys)
+}
+
+// TestAFlushedLogBringsNothingBack finds the log of a key whose deletion a
+// compaction has dropped: what held it was let go when the process died.
+func TestAFlushedLogBringsNothingBack(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	db := openTest(t, opts)
+	q := Attach(db, &writer{})
+	layered(t, db, q)
+	mustCommit(t, q, put("deleted", "value"))
+	log := logName(db.live.id)
+	data, err := os.ReadFile(filepath.Join(opts.Dir, log))
+	must(t, err)
+	must(t, db.flush(t.Context()))
+	mustCommit(t, q, &write{delete: []string{"deleted"}})
+	must(t, db.GiveBack(t.Context()))
+	killed := opts
+	killed.Dir = filepath.Join(t.TempDir(), "db")
+	must(t, os.CopyFS(killed.Dir, os.DirFS(opts.Dir)))
+	must(t, os.WriteFile(filepath.Join(killed.Dir, log), data, 0o600))
+	again := openTest(t, killed)
+	if v, err := again.Get([]byte("deleted")); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the key is back: %q, %v", v, err)
+	}
+}
+
+// TestManifestTail reads what is added, stops at what is half written, and
+// follows a manifest that is replaced.
+func TestManifestTail(t *testing.T) {
+	d := &directory{path: t.TempDir()}
+	path := filepath.Join(d.path, badger.ManifestFilename)
+	header := manifestHeaderOf(7)
+	sets := [][]byte{encodeSet(t, 1, 2), encodeSet(t, 3, -1, -2), encodeSet(t, 4), encodeSet(t, 5, -3), encodeSet(t, 6)}
+	must(t, os.WriteFile(path, slices.Concat(header, sets[0]), 0o600))
+	tail, err := openManifestTail(d)
+	must(t, err)
+	want := func(counts ...string) {
+		t.Helper()
+		got, err := tail.read()
+		must(t, err)
+		var texts []string
+		for _, s := range got {
+			created, deleted := s.count()
+			texts = append(texts, fmt.Sprint(created, "-", deleted))
+		}
+		if !slices.Equal(texts, counts) {
+			t.Errorf("read %v, want %v", texts, counts)
+		}
+	}
+	want()
+	half := len(sets[2]) / 2
+	must(t, os.WriteFile(path, slices.Concat(header, sets[0], sets[1], sets[2][:half]), 0o600))
+	want("1-2")
+	must(t, os.WriteFile(path, slices.Concat(header, sets[0], sets[1], sets[2]), 0o600))
+	want("1-0")
+	must(t, os.WriteFile(path+".new", slices.Concat(header, encodeSet(t, 4, 5), sets[4]), 0o600)) // sets[3] made it so
+	must(t, os.Rename(path+".new", path))
+	want("1-1", "1-0")
+	c := newCompactions(d, nil, nil)
+	c.manifest = tail
+	c.keepManifest()
+	wantOneFile(t, d.path, badger.ManifestFilename, earlierName)
+	if !maps.Equal(tail.live, map[uint64]uint32{4: 0, 5: 0, 6: 0}) {
+		t.Errorf("live: %v", tail.live)
+	}
+	must(t, tail.close())
+}
+
+// encodeSet makes an entry of the manifest; a negative number is a deletion.
+func encodeSet(t *testing.T, tables ...int) []byte {
+	t.Helper()
+	var set pb.ManifestChangeSet
+	for _, n := range tables {
+		change := &pb.ManifestChange{Id: uint64(max(n, -n))}
+		if n < 0 {
+			change.Op = pb.ManifestChange_DELETE
+		}
+		set.Changes = append(set.Changes, change)
+	}
+	raw, err := encodeChanges(&set)
+	must(t, err)
+	return raw
+}
