@@ -29,7 +29,7 @@ const maxMissing = 10_000
 // Audit reads every record in one consistent view, checks its CRC, and compares
 // sequences and topics with the ledger. It takes as long as reading the spool.
 func (s *Spool) Audit(ctx context.Context) (Audit, error) {
-	a := &auditor{topics: map[uint32]*auditTopic{}}
+	a := &auditor{topics: map[uint32]*auditTopic{}, letters: newSeqSet(), barred: newSeqSet()}
 	a.over = func() error { return cmp.Or(ctx.Err(), s.life.Err()) } // Close of the database waits for readers
 	a.settled.ranges, a.held.ranges = map[uint64]*bitmap{}, map[uint64]*bitmap{}
 	if err := s.db.Snapshot(a.run); err != nil {
@@ -52,7 +52,9 @@ type auditor struct {
 	topics  map[uint32]*auditTopic
 	settled settledSet
 	held    settledSet // readable and not settled
-	indexes int        // of blocks that were found
+	letters seqSet     // of those, dead letters
+	barred  seqSet
+	indexes int // of blocks that were found
 	damage  []string
 	reports damageReports
 }
@@ -72,6 +74,7 @@ func (a *auditor) run(r kv.Reader) error {
 		visit  func(k, v []byte) error
 	}{
 		{damagePrefix, a.report}, {topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {deadPrefix, a.dead}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index}, {exceptPrefix, a.exceptions},
+		{retainPrefix, a.kept}, {barPrefix, a.bar}, {orderPrefix, a.order},
 	} {
 		err := r.Scan(kv.Scan{Prefix: walk.prefix}, func(k, v []byte) (bool, error) {
 			err := errDamaged
@@ -106,7 +109,7 @@ func (a *auditor) report(k, v []byte) error {
 	}
 	a.reports.all = append(a.reports.all, d)
 	if d.Acknowledged == nil {
-		return fmt.Errorf("%d messages were lost at %s, and nobody has acknowledged it", d.Lost, d.At.Format(time.RFC3339))
+		return fmt.Errorf("%s at %s, and nobody has acknowledged it", d.cost(), d.At.Format(time.RFC3339))
 	}
 	return nil
 }
@@ -139,6 +142,7 @@ func (a *auditor) dead(k, v []byte) error {
 		return errors.New("a dead letter is filed under a wrong sequence or topic")
 	}
 	t.dead++
+	a.letters.add(seq)
 	return a.hold(t, d.record)
 }
 
@@ -206,11 +210,18 @@ func (a *auditor) lacks(first uint64, count int) bool {
 
 // indexed finds the entry by which the messages of a block are found.
 func (a *auditor) indexed(firstSeq uint64) (index, error) {
+	x, err := a.indexAt(firstSeq)
+	if err == nil || errors.Is(err, errDamaged) {
+		a.indexes++
+	}
+	return x, err
+}
+
+func (a *auditor) indexAt(firstSeq uint64) (index, error) {
 	v, err := a.r.Get(indexKey(firstSeq))
 	if err != nil {
 		return index{}, fmt.Errorf("find the index of a block: %w", err)
 	}
-	a.indexes++
 	return decodeIndex(v)
 }
 

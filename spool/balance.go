@@ -30,6 +30,7 @@ func (b *books) balance() (*Damage, error) {
 		return nil, err
 	}
 	b.overwritten(report)
+	b.marks.close(report)
 	return report, nil
 }
 

@@ -23,6 +23,8 @@ type books struct {
 	topicOf  map[uint64]*lane // of records that have lost their payload
 	loose    map[uint64]uint32
 	highest  uint64 // sequence that anything tells of
+	payloads seqSet // stored apart, and kept for a resend
+	marks    *marks // nil: those of what ended otherwise than confirmed are all there
 
 	noted []string // what is not as it should be, and costs nothing
 
@@ -35,7 +37,7 @@ type books struct {
 func newBooks(s *Spool) *books {
 	return &books{
 		Spool: s, accounts: map[uint32]*account{}, held: settledSet{ranges: map[uint64]*bitmap{}},
-		topicOf: map[uint64]*lane{}, loose: map[uint64]uint32{}, ranges: map[uint64]bool{},
+		topicOf: map[uint64]*lane{}, loose: map[uint64]uint32{}, ranges: map[uint64]bool{}, payloads: newSeqSet(),
 	}
 }
 
@@ -64,6 +66,7 @@ func (b *books) read(r kv.Reader) error {
 	if err := b.looseChunks(); err != nil {
 		return err
 	}
+	b.marks = b.lostMarks()
 	for id, l := range b.byID {
 		b.accounts[id] = &account{lane: l, was: string(l.encode())}
 	}
@@ -72,7 +75,7 @@ func (b *books) read(r kv.Reader) error {
 		visit  func(k, v []byte) error
 	}{
 		{receiptPrefix, b.ending}, {exceptPrefix, b.endedOtherwise}, {deadPrefix, b.deadLetter}, {indexPrefix, b.index}, {blockPrefix, b.block}, {receiptPrefix, b.receiptPart},
-		{exceptPrefix, b.exceptions},
+		{exceptPrefix, b.exceptions}, {retainPrefix, b.kept}, {chunkSetPrefix, b.unkept},
 	} {
 		if err := b.each(walk.prefix, walk.visit); err != nil {
 			return err
@@ -234,6 +237,7 @@ func (w *blockWalk) record(r message.Record) {
 		x.origin, x.number = r.ID.Spool(), r.TopicSeq-(r.Seq-w.first)
 	}
 	w.next = r.Seq + 1
+	w.marks.meet(r.Seq)
 	if !w.settled.has(r.Seq) && !w.books.held.has(r.Seq) { // else settled, or a dead letter
 		w.hold(w.account, r)
 	}
@@ -276,6 +280,7 @@ func (b *books) matchIndex(r run, damaged bool) run {
 func (b *books) ending(_, v []byte) error {
 	_ = receipts(v, func(r receipt) bool { // receiptPart doubts it
 		b.end(r.seq, "receipt")
+		b.marks.confirmed(&r)
 		return true
 	})
 	return nil

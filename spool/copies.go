@@ -2,7 +2,6 @@ package spool
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,7 +14,8 @@ import (
 // copies are confirmed messages that are to be sent again, under the same IDs
 // and numbers. An order (entry sg) names those of one block; it is there until
 // the broker has confirmed all of them, and while it is the block stays. A crash
-// repeats what was sent of a block. A topic has one block of them in memory at a
+// repeats what was sent of a block, and what was confirmed of others since the
+// last commit. A topic has one block of them in memory at a
 // time, in a window of its own: they go before what is pending there, whose order
 // does not change, and one at a time with it of each ordering key.
 type copies struct {
@@ -31,10 +31,16 @@ func newCopies() copies {
 // laneCopies are those of one topic.
 type laneCopies struct {
 	window window
-	orders []uint64 // blocks, by first sequence, in the order in which they are sent
-	left   int      // messages
+	orders []copyOrder // in the order in which they are sent
+	left   int         // messages
 	block  *copyBlock
 	busy   bool // a block is being read
+}
+
+// copyOrder is a block of which some is ordered.
+type copyOrder struct {
+	firstSeq uint64
+	count    int
 }
 
 // copyBlock is the block whose copies are in memory.
@@ -44,6 +50,7 @@ type copyBlock struct {
 	seqs     []uint64 // that were ordered when it was read
 	left     int      // in the window
 	sent     int      // confirmed
+	unread   []uint64 // of seqs, what could not be read
 }
 
 // encodeOrder writes which of a block's messages are ordered, by their position.
@@ -80,7 +87,7 @@ func (s *Spool) loadCopies() error {
 	return s.scanAll(orderPrefix, func(k, v []byte) error {
 		l := s.byID[tail32(k, len(orderPrefix))]
 		firstSeq := tail64(k, len(orderPrefix)+4)
-		_, seqs, err := decodeOrder(firstSeq, v)
+		count, seqs, err := decodeOrder(firstSeq, v)
 		if err != nil || l == nil {
 			return fmt.Errorf("order of the block at %d: %w", firstSeq, errors.Join(err, errDamaged))
 		}
@@ -88,7 +95,7 @@ func (s *Spool) loadCopies() error {
 		for _, seq := range seqs {
 			s.copies.due.add(seq)
 		}
-		l.copies.orders = append(l.copies.orders, firstSeq)
+		l.copies.orders = append(l.copies.orders, copyOrder{firstSeq, count})
 		l.copies.left += len(seqs)
 		s.announce(l)
 		return nil
@@ -166,7 +173,7 @@ func (o *orderCopies) apply(c *commit) {
 
 func (o *orderCopies) synced(s *Spool) {
 	if o.fresh && o.added > 0 {
-		o.lane.copies.orders = append(o.lane.copies.orders, o.firstSeq)
+		o.lane.copies.orders = append(o.lane.copies.orders, copyOrder{o.firstSeq, o.count})
 		s.announce(o.lane)
 		o.lane.ready.raise()
 	}
@@ -182,58 +189,58 @@ func (l *lane) startCopies() bool {
 	return true
 }
 
-// enterCopies brings the next ordered block into memory. One that cannot be read
-// keeps its order, for the next start, and holds up nothing else.
+// enterCopies brings the next ordered block into memory. What cannot be read of
+// it is named, and ends: it holds up nothing else.
 func (s *Spool) enterCopies(l *lane) error {
 	s.mu.Lock()
-	firstSeq := l.copies.orders[0]
+	x := &l.copies
+	order := x.orders[0]
 	s.mu.Unlock()
-	count, b, err := s.readCopies(l, firstSeq)
+	b, err := s.readCopies(l, order.firstSeq)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	x := &l.copies
 	x.busy = false
-	x.orders = x.orders[1:]
 	l.ready.raise()
-	if err != nil {
-		if s.closed() || s.db.Err() != nil {
-			return err
-		}
-		s.opts.Logger.Error("messages that were to be sent again cannot be read; the next start tries again", "topic", l.topic, "first_sequence", firstSeq, "error", err)
-		return nil
+	if err != nil && (s.closed() || s.db.Err() != nil) {
+		return err
 	}
-	x.block = &copyBlock{firstSeq: firstSeq, count: count, seqs: s.copies.due.in(firstSeq, count)}
+	x.orders = x.orders[1:]
+	x.block = &copyBlock{firstSeq: order.firstSeq, count: order.count, seqs: s.copies.due.in(order.firstSeq, order.count)}
 	for _, r := range b.records {
-		p := b.payloads[r.Seq]
-		if !s.copies.due.has(r.Seq) || r.PayloadSize > 0 && p == nil {
-			continue
+		if p := b.payloads[r.Seq]; s.copies.due.has(r.Seq) && (r.PayloadSize == 0 || p != nil) {
+			s.enterCopy(l, r, p)
 		}
-		x.block.left++
-		e := &entry{msg: &r.Message, payload: p, lane: l, size: heldSize(*r), state: message.StatePending, copy: true}
-		if p != nil {
-			e.msg = &p.rec.Message
-		}
-		s.copies.sent[r.Seq] = e
-		x.window.add(e)
-		s.windows += e.cost()
 	}
-	if x.block.left == 0 { // of none is there anything that can be sent
-		s.opts.Logger.Error("messages that were to be sent again cannot be read any more", "topic", l.topic, "first_sequence", firstSeq, "messages", len(x.block.seqs))
+	for _, seq := range x.block.seqs {
+		if s.copies.sent[seq] == nil {
+			x.block.unread = append(x.block.unread, seq)
+		}
+	}
+	if len(x.block.unread) > 0 {
+		s.cannotSendAgain(l, x.block.unread, err)
+	}
+	if x.block.left == 0 {
 		s.post(&endCopies{lane: l, block: x.block})
+		x.block = nil
 	}
 	return nil
 }
 
-func (s *Spool) readCopies(l *lane, firstSeq uint64) (count int, b diskBlock, err error) {
-	v, err := s.db.Get(orderKey(l.id, firstSeq))
+func (s *Spool) enterCopy(l *lane, r *message.Record, p *payload) {
+	e := &entry{msg: &r.Message, payload: p, lane: l, size: heldSize(*r), state: message.StatePending, copy: true}
+	if p != nil {
+		e.msg = &p.rec.Message
+	}
+	l.copies.block.left++
+	s.copies.sent[r.Seq] = e
+	l.copies.window.add(e)
+	s.windows += e.cost()
+}
+
+func (s *Spool) readCopies(l *lane, firstSeq uint64) (b diskBlock, err error) {
+	v, err := s.db.Get(blockKey(l.id, firstSeq))
 	if err != nil {
-		return 0, b, fmt.Errorf("read order: %w", err)
-	}
-	if count, _, err = decodeOrder(firstSeq, v); err != nil {
-		return 0, b, err
-	}
-	if v, err = s.db.Get(blockKey(l.id, firstSeq)); err != nil {
-		return 0, b, fmt.Errorf("read block: %w", err)
+		return b, fmt.Errorf("read block: %w", err)
 	}
 	b = s.decodeBlock(l, firstSeq, v)
 	for _, r := range b.records {
@@ -244,84 +251,11 @@ func (s *Spool) readCopies(l *lane, firstSeq uint64) (count int, b diskBlock, er
 			b.payloads[r.Seq] = p
 		}
 	}
-	return count, b, nil
+	return b, nil
 }
 
 // pickCopies chooses copies to lease. They were attempted before.
 func (l *lane) pickCopies(opts LeaseOptions) []*entry {
 	picked, _ := l.copies.window.pick(opts, math.MaxUint64)
 	return picked
-}
-
-// endCopy takes a copy out of memory: it was confirmed again, or refused. The
-// block's order ends with the last of them. s.mu is held.
-func (s *Spool) endCopy(e *entry, confirmed bool) (op *endCopies) {
-	x := &e.lane.copies
-	x.window.remove(e)
-	delete(s.copies.sent, e.msg.Seq)
-	s.windows -= e.cost()
-	b := x.block
-	if confirmed {
-		b.sent++
-	}
-	e.lane.ready.raise()
-	if b.left--; b.left > 0 {
-		return nil
-	}
-	return &endCopies{lane: e.lane, block: b}
-}
-
-// endCopies ends the order of a block. What was ordered of it while it was being
-// sent becomes another.
-type endCopies struct {
-	lane  *lane
-	block *copyBlock
-	rest  bool
-}
-
-func (o *endCopies) size() int { return fixedSize + o.block.count/8 + 2*deleteSize + valueOverhead }
-
-func (o *endCopies) apply(c *commit) {
-	s, x := c.s, &o.lane.copies
-	o.lane.resent += uint64(o.block.sent)
-	for _, seq := range o.block.seqs {
-		s.copies.due.drop(seq)
-		x.left--
-	}
-	key := orderKey(o.lane.id, o.block.firstSeq)
-	if rest := s.copies.due.in(o.block.firstSeq, o.block.count); len(rest) > 0 {
-		o.rest = true
-		c.sets = append(c.sets, pair{key, encodeOrder(o.block.count, o.block.firstSeq, rest)})
-	} else {
-		s.copies.blocks.drop(o.block.firstSeq)
-		c.deletes = append(c.deletes, key)
-	}
-	c.touch(o.lane)
-}
-
-func (o *endCopies) synced(s *Spool) {
-	x := &o.lane.copies
-	if o.rest {
-		x.orders = append(x.orders, o.block.firstSeq)
-	}
-	x.block = nil
-	o.lane.ready.raise()
-	s.left.raise()
-}
-
-// refuseCopy ends a copy that the broker refuses for what it is: its message was
-// confirmed before, and is no dead letter.
-func (s *Spool) refuseCopy(ctx context.Context, l *Lease, cause string) error {
-	s.mu.Lock()
-	if !s.owns(l) { // confirmed meanwhile
-		s.mu.Unlock()
-		return nil
-	}
-	op := s.endCopy(l.entry, false)
-	s.mu.Unlock()
-	s.opts.Logger.Warn("the broker refused a message that was to be sent again", "id", l.ID, "topic", l.Topic, "cause", clip(cause))
-	if op == nil {
-		return nil
-	}
-	return s.commit(ctx, op)
 }

@@ -22,6 +22,10 @@ type Damage struct {
 	Acknowledged *time.Time `json:"acknowledged_at,omitempty"` // by an operator
 	Database     string     `json:"database,omitempty"`        // kv.Damage.At of the salvage before
 
+	// NotResent are confirmed messages that were ordered to be sent again and
+	// cannot be read any more. None of them is lost twice: the ledger is not changed.
+	NotResent []Lost `json:"not_sent_again,omitempty"`
+
 	LostTopicUnknown uint64 `json:"lost_topic_unknown,omitempty"` // of Lost
 }
 
@@ -38,6 +42,14 @@ func (l Lost) String() string {
 		text += " of topic " + l.Topic
 	}
 	return text
+}
+
+// cost says in words what was lost.
+func (d *Damage) cost() string {
+	if len(d.NotResent) > 0 {
+		return "messages that were to be sent again could not be read"
+	}
+	return fmt.Sprintf("%d messages were lost", d.Lost)
 }
 
 // maxFound bounds how many findings are named.

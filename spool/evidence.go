@@ -59,13 +59,13 @@ func nameOf(key []byte) string {
 	switch string(key[:2]) {
 	case "st":
 		return fmt.Sprintf("%s %d", name, tail32(key, 2))
-	case "sm", "sd", "sw":
+	case "sm", "sd", "sw", "sg":
 		return fmt.Sprintf("%s of topic %d from sequence %d", name, tail32(key, 2), tail64(key, 6))
 	case "sb":
 		return fmt.Sprintf("%s of sequences from %d", name, tail64(key, 2)<<bitmapShift)
 	case "sr":
 		return fmt.Sprintf("%s of sequences from %d", name, tail64(key, 2)<<receiptBucketShift)
-	case "si", "sx", "se":
+	case "si", "sx", "se", "sn":
 		return fmt.Sprintf("%s of sequence %d", name, binary.BigEndian.Uint64(key[2:]))
 	}
 	return fmt.Sprintf("%s %x", name, key[2:])

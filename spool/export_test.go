@@ -189,3 +189,12 @@ func (s *Spool) VerifyNow() error { return s.verify(s.life, 1<<40) }
 
 // Hop is where the search for blocks with settled messages goes on.
 func Hop(ranges []uint64, first uint64) (next uint64, found bool) { return hop(ranges, first) }
+
+// Raises reports whether keeping more than there is room for wakes who drops it;
+// stuck: that was tried, and orders keep all of it.
+func Raises(stuck bool) bool {
+	s := &Spool{opts: Options{RetainBytes: 1}, retained: newRetained()}
+	s.retained.stuck = stuck
+	newCommit(s).retain(retainedEntry{kind: retainedBlock, bytes: 2})
+	return len(s.retained.over) > 0
+}

@@ -305,6 +305,9 @@ func (s *Spool) withPayloads(ctx context.Context, leases []*Lease) []*Lease {
 		case ctx.Err() != nil:
 			s.Release(leases[i:])
 			return ok
+		case l.entry.copy && s.db.Err() == nil:
+			s.giveUpCopy(l, err)
+			continue
 		}
 		s.opts.Logger.Error("payload cannot be read; the message is kept and tried again in a minute", "id", l.ID, "error", err)
 		s.postpone(l, s.opts.Now().Add(time.Minute), err.Error())

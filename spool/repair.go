@@ -45,7 +45,7 @@ func (s *Spool) repair(ctx context.Context) error {
 	}
 	s.tell(report)
 	s.doubts, s.damage.doubted = nil, false
-	return nil
+	return s.loadRetained() // some of it may have gone
 }
 
 func hidden(found []kv.Finding) error {
@@ -81,7 +81,7 @@ func (s *Spool) accepted() uint64 {
 // rejudge forgets the doubts about what the books read again.
 func (s *Spool) rejudge() {
 	s.doubts = slices.DeleteFunc(s.doubts, func(d doubted) bool {
-		return slices.Contains([]string{"sd", "si", "sm", "sr", "sw", "so"}, string(d.key[:2]))
+		return slices.Contains([]string{"sd", "si", "sm", "sr", "sv", "sw", "so"}, string(d.key[:2]))
 	})
 }
 
@@ -105,9 +105,9 @@ func (d *Damage) worth() bool {
 
 // write makes it durable: what is lost, with the counters and the report, in one
 // commit unless that is too large; then what was rebuilt, which a crash before
-// leaves to be found again.
+// leaves to be found again. Marks go before: without a doubt nobody looks for them.
 func (b *books) write(ctx context.Context, report *Damage) error {
-	ops := b.first(report)
+	ops := append(b.marks.ops(), b.first(report)...)
 	sets := map[string]bool{}
 	part := &patch{}
 	for _, p := range b.sets {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/remora-mq/remora/internal/kv"
@@ -49,8 +50,6 @@ func (s *Spool) Resend(ctx context.Context, f ResendFilter, dry bool) (Resent, e
 	if err := s.over(ctx); err != nil {
 		return r.out, err
 	}
-	s.dropping.Lock() // what is found is still there when it is ordered
-	defer s.dropping.Unlock()
 	blocks, err := r.candidates(ctx)
 	if err == nil {
 		err = r.visitAll(ctx, blocks)
@@ -79,19 +78,13 @@ type resend struct {
 // visitAll orders what the filter chooses of some blocks. A block that a lane
 // passes meanwhile is kept, or gone: after the next commit it is known which.
 func (r *resend) visitAll(ctx context.Context, blocks []resendBlock) error {
-	const tries = 2
+	const tries, some = 2, 64
 	for range tries {
 		r.moved = nil
-		for _, b := range blocks {
-			if err := cmp.Or(ctx.Err(), r.s.life.Err()); err != nil {
+		for part := range slices.Chunk(blocks, some) {
+			if err := r.visitSome(ctx, part); err != nil {
 				return err
 			}
-			if err := r.visit(ctx, b); err != nil {
-				return err
-			}
-		}
-		if err := r.flush(ctx); err != nil {
-			return err
 		}
 		if blocks = r.moved; len(blocks) == 0 {
 			return nil
@@ -101,6 +94,22 @@ func (r *resend) visitAll(ctx context.Context, blocks []resendBlock) error {
 		}
 	}
 	return nil
+}
+
+// visitSome keeps what is retained from being dropped between its reading and
+// its order. It is for few blocks: what has to make room waits.
+func (r *resend) visitSome(ctx context.Context, blocks []resendBlock) error {
+	r.s.dropping.Lock()
+	defer r.s.dropping.Unlock()
+	for _, b := range blocks {
+		if err := cmp.Or(ctx.Err(), r.s.life.Err()); err != nil {
+			return err
+		}
+		if err := r.visit(ctx, b); err != nil {
+			return err
+		}
+	}
+	return r.flush(ctx)
 }
 
 // visit orders the messages of one block. One that is gone meanwhile has none.

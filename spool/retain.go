@@ -3,8 +3,6 @@ package spool
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
-	"sort"
 	"time"
 
 	"github.com/remora-mq/remora/internal/kv"
@@ -26,7 +24,8 @@ type retained struct {
 	blocks  seqSet // by first sequence
 	barred  seqSet // messages in blocks that are there, which ended otherwise than confirmed: never sent again
 
-	over signal // above RetainBytes
+	over  signal // above RetainBytes
+	stuck bool   // it is, and orders keep what could be dropped: looked at again after a while
 }
 
 // retainedBucket is numbered by the time at which it began, in nanoseconds since 1970.
@@ -62,6 +61,7 @@ type retainedEntry struct {
 	bytes  uint32
 	count  int      // messages of a block
 	apart  *payload // where a payload is
+	bars   []uint64 // messages of a block that are barred, when it is dropped
 }
 
 const retainedKeySize = 2 + 8 + 8 + 4 + 1 + 4
@@ -163,7 +163,7 @@ func (c *commit) retain(x retainedEntry) {
 	b.entries++
 	b.bytes += int64(x.bytes)
 	r.bytes += int64(x.bytes)
-	if r.bytes > c.s.opts.RetainBytes {
+	if r.bytes > c.s.opts.RetainBytes && !r.stuck {
 		r.over.raise()
 	}
 }
@@ -221,126 +221,3 @@ func (s *Spool) loadRetained() error {
 		return nil
 	})
 }
-
-// expireRetained drops the buckets that are too old, and the oldest ones over
-// the budget.
-func (s *Spool) expireRetained() error {
-	_, err := s.dropRetained(func(b retainedBucket, _ int64) bool {
-		oldest := nanos(s.now().Add(-s.opts.RetainFor))
-		return s.retained.bytes > s.opts.RetainBytes || !s.opts.retains() || b.number+uint64(retainedEvery) <= oldest
-	})
-	return err
-}
-
-// GiveUpRetained drops the oldest of what is kept of confirmed messages, for at
-// least so many bytes if there are as many, and returns how many it dropped.
-// What was ordered to be sent again stays until that is done.
-func (s *Spool) GiveUpRetained(bytes int64) (dropped int64, err error) {
-	return s.dropRetained(func(_ retainedBucket, dropped int64) bool { return dropped < bytes })
-}
-
-// dropRetained drops buckets from the oldest on, while more says so; more is
-// called with s.mu held.
-func (s *Spool) dropRetained(more func(b retainedBucket, dropped int64) bool) (dropped int64, err error) {
-	s.dropping.Lock()
-	defer s.dropping.Unlock()
-	for after := uint64(0); ; {
-		s.mu.Lock()
-		i := sort.Search(len(s.retained.buckets), func(i int) bool { return s.retained.buckets[i].number > after })
-		if i == len(s.retained.buckets) || !more(*s.retained.buckets[i], dropped) {
-			s.mu.Unlock()
-			return dropped, nil
-		}
-		b := s.retained.buckets[i]
-		after = b.number
-		before := b.bytes
-		s.mu.Unlock()
-		if err := s.dropBucket(b); err != nil {
-			return dropped, fmt.Errorf("drop what was retained: %w", err)
-		}
-		s.mu.Lock()
-		dropped += before - b.bytes
-		s.mu.Unlock()
-	}
-}
-
-// dropBucket deletes the entries of a bucket with what they keep, some a commit.
-func (s *Spool) dropBucket(b *retainedBucket) error {
-	var all []retainedEntry
-	err := s.db.Scan(kv.Scan{Prefix: key64(retainPrefix, b.number)}, func(k, v []byte) (bool, error) {
-		x, err := decodeRetained(k, v)
-		if err != nil { // a damaged one goes all the same: its key says what it keeps
-			x, err = decodeRetained(k, nil)
-		}
-		if err == nil {
-			all = append(all, x)
-		}
-		return true, nil
-	})
-	if err != nil {
-		return err
-	}
-	op := &dropRetained{bucket: b}
-	var bars [][]byte
-	for _, x := range all {
-		op.entries = append(op.entries, x)
-		if op.size() < s.sizes.op {
-			continue
-		}
-		if err := s.commit(s.life, op); err != nil {
-			return err
-		}
-		bars = append(bars, op.bars...)
-		op = &dropRetained{bucket: b}
-	}
-	if err := s.commit(s.life, op); err != nil {
-		return err
-	}
-	return s.deleteAll(s.life, append(bars, op.bars...))
-}
-
-// dropRetained ends the retention of entries of one bucket. What was ordered to
-// be sent again stays.
-type dropRetained struct {
-	bucket  *retainedBucket
-	entries []retainedEntry
-	bars    [][]byte // of deleted blocks: to be deleted after them
-}
-
-func (d *dropRetained) size() int {
-	size := fixedSize
-	for _, x := range d.entries {
-		if size += 3 * deleteSize; x.apart != nil {
-			size += int(x.apart.chunks) * deleteSize
-		}
-	}
-	return size
-}
-
-func (d *dropRetained) apply(c *commit) {
-	r := &c.s.retained
-	for _, x := range d.entries {
-		switch {
-		case x.kind == retainedBlock && !c.s.copies.blocks.has(x.seq):
-			c.deletes = append(c.deletes, blockKey(x.topic, x.seq), indexKey(x.seq))
-			r.blocks.drop(x.seq)
-			for _, seq := range r.barred.in(x.seq, x.count) {
-				r.barred.drop(seq)
-				d.bars = append(d.bars, barKey(seq))
-			}
-		case x.kind == retainedPayload && !c.s.copies.due.has(x.seq):
-			c.drop(x.seq, x.apart)
-		default:
-			continue
-		}
-		c.deletes = append(c.deletes, x.key())
-		d.bucket.entries--
-		d.bucket.bytes -= int64(x.bytes)
-		r.bytes -= int64(x.bytes)
-	}
-	if d.bucket.entries == 0 {
-		r.buckets = slices.DeleteFunc(r.buckets, func(b *retainedBucket) bool { return b == d.bucket })
-	}
-}
-
-func (d *dropRetained) synced(*Spool) {}
