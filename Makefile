@@ -84,8 +84,8 @@ $(NATS):
 WAITING ?= 5000000
 
 .PHONY: bench-backlog
-bench-backlog: ## what WAITING=5000000 messages cost that wait for a broker: rate, memory, disk, opening, drain
-	go run ./bench/backlog -messages $(WAITING)
+bench-backlog: build ## what WAITING=5000000 messages cost that wait for a broker: rate, memory, disk, opening, drain, head
+	go run ./bench/backlog -messages $(WAITING) -sidecar bin/sidecar
 
 .PHONY: vet
 vet: ## go vet

@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -91,8 +89,14 @@ func (c *child) anonymous() (float64, error) {
 	return float64(n) / (1 << 20), err
 }
 
-// open lets the broker take messages.
+// open lets the broker take messages; shut has it refuse them again.
 func (c *child) open(ctx context.Context) error { return c.inside(ctx, http.MethodPost, "/open", nil) }
+func (c *child) shut(ctx context.Context) error { return c.inside(ctx, http.MethodPost, "/close", nil) }
+
+// known is what the spool remembers of what is settled.
+func (c *child) known(ctx context.Context) (k spool.Known, err error) {
+	return k, c.inside(ctx, http.MethodGet, "/known", &k)
+}
 
 func (c *child) totals(ctx context.Context) (t spool.Counts, err error) {
 	return t, c.inside(ctx, http.MethodGet, "/totals", &t)
@@ -116,31 +120,4 @@ func (c *child) inside(ctx context.Context, method, path string, into any) error
 		return nil
 	}
 	return json.NewDecoder(res.Body).Decode(into)
-}
-
-// disk is the blocks that the spool takes, in MiB.
-func (c *child) disk() (float64, error) {
-	blocks := int64(0)
-	err := filepath.WalkDir(c.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return ignoreGone(err)
-		}
-		info, err := d.Info()
-		if err != nil {
-			return ignoreGone(err)
-		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok {
-			blocks += st.Blocks
-		}
-		return nil
-	})
-	return float64(blocks*512) / (1 << 20), err
-}
-
-// ignoreGone is for files that are removed while they are looked at.
-func ignoreGone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }

@@ -1,14 +1,13 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
-	"slices"
 	"time"
+
+	"github.com/remora-mq/remora/bench/load"
+	"github.com/remora-mq/remora/bench/report"
 )
 
 // outage is one run, and what was seen.
@@ -18,14 +17,30 @@ type outage struct {
 
 	full, empty *child
 
-	waiting            uint64
-	ratios             []float64 // accepts of the full one / of the empty one, a round each
-	rates              []float64 // of the full one
-	memFull, memAfter  float64   // MiB
-	diskFull, diskLeft float64   // MiB
+	run report.Run
+	seen
+}
+
+// seen is what there is one of in a run. Sizes are in MiB.
+type seen struct {
+	waiting            uint64 // at the most
+	passed             uint64 // messages before the head was looked for
+	fresh              fresh
+	memFull, diskFull  float64 // with all waiting
 	killed, stopped    time.Duration
 	drained            float64 // messages a second
+	memAfter, diskLeft float64 // a while after the drain
+	memLoaded          float64 // a while after as many messages again
+	heads              []time.Duration
 }
+
+// The peers of the page: spools that differ in what waits in them.
+const (
+	nearlyEmpty = "nearly empty spool"
+	fullSpool   = "full spool"
+)
+
+const many = 256 // connections, for as much load as there can be
 
 func (r *outage) end() {
 	for _, c := range []*child{r.full, r.empty} {
@@ -36,12 +51,25 @@ func (r *outage) end() {
 }
 
 func (r *outage) play(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{r.start, r.fill, r.compare, r.reopen, r.drain, r.look} {
+	r.run.Connections = []int{r.connections}
+	r.run.Peers = []string{nearlyEmpty, fullSpool}
+	for _, step := range []func(context.Context) error{
+		r.lookFresh, r.start, r.fill, r.compare, r.reopen, r.drain, r.look, r.pass, r.lookAgain, r.leaveSome, r.findHeads,
+	} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (r *outage) lookFresh(ctx context.Context) (err error) {
+	if r.sidecar == "" {
+		return nil
+	}
+	progressf("looking at a fresh sidecar for %v", r.idle)
+	r.seen.fresh, err = readFresh(ctx, r.sidecar, filepath.Join(r.dir, "fresh"), r.idle)
+	return err
 }
 
 func (r *outage) start(ctx context.Context) (err error) {
@@ -54,9 +82,8 @@ func (r *outage) start(ctx context.Context) (err error) {
 
 // fill accepts until enough wait.
 func (r *outage) fill(ctx context.Context) error {
-	const step = 5 * time.Second
 	for r.waiting < uint64(r.messages) {
-		res, err := r.full.load(ctx, 256, step)
+		res, err := r.full.load(ctx, many, r.step)
 		if err != nil {
 			return fmt.Errorf("fill: %w", err)
 		}
@@ -86,12 +113,29 @@ func (r *outage) compare(ctx context.Context) error {
 			return fmt.Errorf("accept into the full spool: %w", err)
 		}
 		progressf("round %d of %d: empty %.0f/s, full %.0f/s", n+1, r.rounds, empty.Rate, full.Rate)
-		r.ratios, r.rates = append(r.ratios, full.Rate/empty.Rate), append(r.rates, full.Rate)
+		r.run.Rounds = append(r.run.Rounds, report.Round{
+			{Peer: nearlyEmpty, Connections: r.connections}: sample(empty),
+			{Peer: fullSpool, Connections: r.connections}:   sample(full),
+		})
 	}
-	var err, err2 error
-	r.memFull, err = r.full.anonymous()
-	r.diskFull, err2 = r.full.disk()
-	return errors.Join(err, err2)
+	t, err := r.full.totals(ctx)
+	if err != nil {
+		return err
+	}
+	r.waiting = t.InSpool.Held()
+	if r.memFull, err = r.full.anonymous(); err != nil {
+		return err
+	}
+	d, err := readDisk(r.full.dir)
+	r.diskFull = float64(d.all) / mebibyte
+	return err
+}
+
+func sample(r load.Result) report.Sample {
+	at := func(percent float64) time.Duration {
+		return time.Duration(r.Latency.ValueAtQuantile(percent)) * time.Microsecond
+	}
+	return report.Sample{Rate: r.Rate, P50: at(50), P99: at(99)}
 }
 
 // reopen opens the full spool after a kill, and after a clean stop.
@@ -122,63 +166,104 @@ func (r *outage) drain(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
+	if err := r.awaitEmpty(ctx); err != nil {
+		return err
+	}
+	r.drained = float64(before.InSpool.Held()) / time.Since(began).Seconds()
+	return nil
+}
+
+func (r *outage) awaitEmpty(ctx context.Context) error {
 	for n := 0; ; n++ {
 		t, err := r.full.totals(ctx)
 		if err != nil {
 			return err
 		}
 		left := t.InSpool.Held()
-		if n%10 == 0 {
+		if left == 0 {
+			return nil
+		}
+		if n%100 == 0 {
 			progressf("%d are left", left)
 		}
-		if left == 0 {
-			break
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := wait(ctx, 100*time.Millisecond); err != nil {
+			return err
 		}
 	}
-	r.drained = float64(before.InSpool.Held()) / time.Since(began).Seconds()
-	return nil
 }
 
 // look waits and tells what is left.
 func (r *outage) look(ctx context.Context) (err error) {
-	select {
-	case <-time.After(r.settle):
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	progressf("looking again in %v", r.settle)
+	if err := wait(ctx, r.settle); err != nil {
+		return err
 	}
 	if r.memAfter, err = r.full.anonymous(); err != nil {
 		return err
 	}
-	r.diskLeft, err = r.full.disk()
+	known, err := r.full.known(ctx)
+	if err != nil {
+		return err
+	}
+	d, err := readDisk(r.full.dir)
+	r.diskLeft = d.beyond(known)
+	progressf("disk: %d MiB, of which prepared logs %d MiB; %d receipts, %d MiB of keys",
+		d.all/mebibyte, d.prepared/mebibyte, known.Receipts, known.DedupeBytes/mebibyte)
 	return err
 }
 
-func (r *outage) write(w io.Writer) error {
-	_, err := fmt.Fprintf(w, `%d messages of 1 KiB wait for a broker that refuses everything.
+// pass loads the spool as fast as it takes messages, while the broker takes them
+// too, until twice as many have passed as waited.
+func (r *outage) pass(ctx context.Context) error {
+	for {
+		t, err := r.full.totals(ctx)
+		if err != nil {
+			return err
+		}
+		if t.Accepted >= 2*uint64(r.messages) {
+			return r.awaitEmpty(ctx)
+		}
+		res, err := r.full.load(ctx, many, r.step)
+		if err != nil {
+			return fmt.Errorf("pass: %w", err)
+		}
+		progressf("%d of %d have passed; %.0f/s", t.Accepted, 2*r.messages, res.Rate)
+	}
+}
 
-accepts at %d / of a nearly empty spool   %s   (asked: >= 0.9)
-accepts at %d, msg/s                      %s
-anonymous memory with all waiting         %.0f MiB   (asked: <= 160)
-disk with all waiting                     %.0f MiB
-open after kill -9                        %v   (asked: <= 3 s)
-open after a clean stop                   %v   (asked: <= 1 s)
-drain into a broker that takes all        %.0f msg/s
-%v after the drain: anonymous memory      %.0f MiB   (asked: <= 64)
-%v after the drain: disk                  %.0f MiB   (asked: <= 128 beyond ballast, logs, receipts and keys)
-`, r.waiting, r.connections, spread(r.ratios), r.connections, spread(r.rates), r.memFull, r.diskFull,
-		r.killed.Round(time.Millisecond), r.stopped.Round(time.Millisecond), r.drained, r.settle, r.memAfter, r.settle, r.diskLeft)
+func (r *outage) lookAgain(ctx context.Context) (err error) {
+	progressf("looking again in %v", r.settle)
+	if err := wait(ctx, r.settle); err != nil {
+		return err
+	}
+	r.memLoaded, err = r.full.anonymous()
 	return err
 }
 
-// spread is median (min–max).
-func spread(all []float64) string {
-	slices.SortFunc(all, cmp.Compare)
-	return fmt.Sprintf("%.4g (%.4g–%.4g)", all[len(all)/2], all[0], all[len(all)-1])
+// leaveSome has some messages wait behind all that have passed, and stops.
+func (r *outage) leaveSome(ctx context.Context) error {
+	t, err := r.full.totals(ctx)
+	if err != nil {
+		return err
+	}
+	r.passed = t.Confirmed
+	if err := r.full.shut(ctx); err != nil {
+		return err
+	}
+	if _, err := r.full.load(ctx, r.connections, r.measure); err != nil {
+		return fmt.Errorf("leave some: %w", err)
+	}
+	return r.full.stop()
+}
+
+func (r *outage) findHeads(ctx context.Context) error {
+	for range r.rounds {
+		took, err := findHead(ctx, r.full.dir)
+		if err != nil {
+			return fmt.Errorf("find the head: %w", err)
+		}
+		progressf("the head was found in %v, after %d messages", took, r.passed)
+		r.heads = append(r.heads, took)
+	}
+	return nil
 }

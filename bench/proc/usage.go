@@ -108,6 +108,12 @@ func parseField(text, name string) (int64, error) {
 // errNoLine is of a process too that has just given its memory back to end.
 var errNoLine = errors.New("there is no such line")
 
+// Resident reads how much memory of a process is in RAM, in bytes: its program too.
+func Resident(pid int) (int64, error) {
+	kib, err := readField(pid, "status", "VmRSS:")
+	return kib << 10, err
+}
+
 // AnonymousOfTree is the anonymous memory of a process and all that descends from
 // it, in bytes. What several share since a fork is counted once. It walks all
 // pages, so it is not for the middle of what is measured.

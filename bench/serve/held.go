@@ -27,7 +27,9 @@ func (g *gatedBroker) Send(ctx context.Context, msgs []*message.Message) ([]mess
 // held is a spool whose broker refuses everything until it is told not to.
 type held struct {
 	*spooled
-	gate *gatedBroker
+	gate   *gatedBroker
+	cancel context.CancelFunc // of giving back
+	given  chan struct{}      // closed at its end
 }
 
 // heldLimit is what a held spool may take, in bytes.
@@ -36,14 +38,29 @@ const heldLimit = 1 << 40
 func openHeld(ctx context.Context, dir string) (*held, error) {
 	gate := &gatedBroker{}
 	s, err := openSpool(ctx, dir, heldLimit, gate)
-	return &held{s, gate}, err
+	if err != nil {
+		return nil, err
+	}
+	gctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	h := &held{spooled: s, gate: gate, cancel: cancel, given: make(chan struct{})}
+	go func() {
+		defer close(h.given)
+		s.giveBack(gctx, logger())
+	}()
+	return h, nil
 }
 
 // handle adds what a parent can ask of it.
 func (h *held) handle(mux *http.ServeMux) {
 	mux.HandleFunc("POST /open", func(http.ResponseWriter, *http.Request) { h.gate.open.Store(true) })
+	mux.HandleFunc("POST /close", func(http.ResponseWriter, *http.Request) { h.gate.open.Store(false) })
+	mux.HandleFunc("GET /known", func(w http.ResponseWriter, _ *http.Request) { answer(w, h.Known()) })
 	mux.HandleFunc("GET /totals", func(w http.ResponseWriter, _ *http.Request) { answer(w, h.Ledger().Total) })
 }
 
 // close leaves what waits where it is.
-func (h *held) close(context.Context) (Account, error) { return h.end() } //nolint:contextcheck // it bounds itself
+func (h *held) close(context.Context) (Account, error) {
+	h.cancel()
+	<-h.given
+	return h.end() //nolint:contextcheck // it bounds itself
+}

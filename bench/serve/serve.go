@@ -23,7 +23,7 @@ type Kind string
 const (
 	Remora  Kind = "remora"
 	NoStore Kind = "nostore"
-	Held    Kind = "held" // remora, with a broker that refuses until POST /open
+	Held    Kind = "held" // remora, with a broker that refuses until POST /open, and again after POST /close
 )
 
 // String is how the report calls it.

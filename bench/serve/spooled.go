@@ -29,7 +29,7 @@ func openSpooled(ctx context.Context, dir string) (*spooled, error) {
 }
 
 func openSpool(ctx context.Context, dir string, limit int64, to broker.Producer) (*spooled, error) {
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := logger()
 	db, err := kv.Open(ctx, kv.Options{Dir: filepath.Join(dir, "db"), Logger: log})
 	if err != nil {
 		return nil, err
@@ -44,6 +44,10 @@ func openSpool(ctx context.Context, dir string, limit int64, to broker.Producer)
 	f := forwarder.New(forwarder.Options{}, sp, to, log)
 	go func() { s.forwarded <- f.Run(fctx) }()
 	return s, nil
+}
+
+func logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 func (s *spooled) commits() Commits {
