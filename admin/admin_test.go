@@ -96,6 +96,8 @@ func TestProbes(t *testing.T) {
 		{"read-only for 9.9 s, and said again", func() { now = now.Add(9900 * time.Millisecond); c.Set(ReadOnly, true) }, 200, 200, 200},
 		{"read-only for 10 s", func() { now = now.Add(100 * time.Millisecond) }, 200, 503, 200},
 		{"no longer read-only", func() { c.Set(ReadOnly, false) }, 200, 200, 200},
+		{"a sync has stalled", func() { c.Set(SyncStalled, true) }, 200, 503, 200},
+		{"it has ended", func() { c.Set(SyncStalled, false) }, 200, 200, 200},
 		{"stopping", func() { c.Set(Stopping, true) }, 200, 503, 200},
 	}
 	for _, s := range steps {
@@ -139,7 +141,7 @@ func TestProbeNamesTheReason(t *testing.T) {
 			}
 		}
 	}
-	if got := fmt.Sprint(are); got != "[startingtrue brokerfalse dedupe-storefalse]" || len(v.Conditions) != 9 {
+	if got := fmt.Sprint(are); got != "[startingtrue brokerfalse dedupe-storefalse]" || len(v.Conditions) != 10 {
 		t.Errorf("conditions: %s", res.body)
 	}
 	if got := fmt.Sprint(c.Degraded()); got != "[broker dedupe-store]" {

@@ -12,24 +12,28 @@ type Condition string
 // The conditions. Those of notReady make it not ready; all others, also names
 // of the caller's own, only say that it is degraded.
 const (
-	Starting  Condition = "starting"
-	Stopping  Condition = "stopping"
-	ReadOnly  Condition = "read-only" // a sync failed, the spool takes nothing more
-	Broker    Condition = "broker"    // unreachable
-	Handler   Condition = "handler"   // a subscription's handler takes nothing
-	SpoolFull Condition = "spool-full"
-	DiskLow   Condition = "disk-low"
-	Damaged   Condition = "damaged" // the spool was, or is; until an operator has acknowledged it
+	Starting Condition = "starting"
+	Stopping Condition = "stopping"
+	ReadOnly Condition = "read-only" // a sync failed, the spool takes nothing more
+	// SyncStalled: a write to the spool's disk has not come to its end for
+	// spool.sync_timeout, and nothing is taken until it has.
+	SyncStalled Condition = "sync-stalled"
+	Broker      Condition = "broker"  // unreachable
+	Handler     Condition = "handler" // a subscription's handler takes nothing
+	SpoolFull   Condition = "spool-full"
+	DiskLow     Condition = "disk-low"
+	Damaged     Condition = "damaged" // the spool was, or is; until an operator has acknowledged it
 )
 
 // settleTime is how long a condition must have lasted before it counts, so that
-// readiness does not flap. Starting and stopping count at once.
+// readiness does not flap. Starting and stopping count at once, and so does a
+// stalled sync, which has lasted when it is called so.
 const settleTime = 10 * time.Second
 
-var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, ReadOnly: settleTime}
+var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, SyncStalled: 0, ReadOnly: settleTime}
 
 // known are listed by ?verbose also while they are not the case.
-var known = []Condition{Starting, Stopping, ReadOnly, Broker, Handler, SpoolFull, DiskLow, Damaged}
+var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, Handler, SpoolFull, DiskLow, Damaged}
 
 // Conditions is what is the case now, and since when.
 type Conditions struct {

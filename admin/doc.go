@@ -8,7 +8,7 @@
 // that changes something needs the admin token, when one is set.
 //
 // Conditions is the sidecar's own account of its health. Its rule: ready is
-// false only while nothing can be accepted (starting, stopping, read-only).
+// false only while nothing can be accepted (starting, stopping, read-only, a stalled sync).
 // A broker or handler that is down, a full spool, a disk that runs low are
 // degraded reasons with ready true: otherwise one outage of the broker would
 // take every pod out of service.

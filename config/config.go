@@ -36,6 +36,7 @@ type Spool struct {
 	Limit             Size        `yaml:"limit"`
 	TopicShare        string      `yaml:"topic_share"`
 	LockWait          Duration    `yaml:"lock_wait"`
+	SyncTimeout       Duration    `yaml:"sync_timeout"`
 	Reserve           string      `yaml:"reserve"`
 	MaxMessage        Size        `yaml:"max_message"`
 	MaxBatch          MaxBatch    `yaml:"max_batch"`

@@ -86,6 +86,7 @@ spool:
   dir: /d
   limit: 1.5GiB
   lock_wait: 1m30s
+  sync_timeout: 30s
   max_message: 4KiB
   max_batch: {messages: 5, bytes: 6MB}
   receipts: {keep: 2d, max: 8}
@@ -117,7 +118,7 @@ subscriptions:
 			PeerUIDs: []uint32{7, 1<<32 - 1},
 		},
 		Spool: config.Spool{
-			Dir: "/d", Limit: 1536 * config.MiB, LockWait: 90 * config.Second, MaxMessage: 4 * config.KiB,
+			Dir: "/d", Limit: 1536 * config.MiB, LockWait: 90 * config.Second, SyncTimeout: 30 * config.Second, MaxMessage: 4 * config.KiB,
 			MaxBatch: config.MaxBatch{Messages: 5, Bytes: 6e6}, Receipts: config.Receipts{Keep: 48 * config.Hour, Max: 8},
 			Idempotency: config.Idempotency{Window: 9 * config.Hour, Limit: 10 * config.MiB},
 			TopicShare:  def.Spool.TopicShare, Reserve: def.Spool.Reserve, Retain: def.Spool.Retain,

@@ -6,7 +6,7 @@ func Default() Config {
 	return Config{
 		Listen: Listen{Data: []string{"127.0.0.1:7600"}, Admin: "127.0.0.1:7601", Health: "127.0.0.1:7602"},
 		Spool: Spool{
-			Dir: "./remora-data", Limit: GiB, TopicShare: "50%", LockWait: 30 * Second, Reserve: ReserveAuto,
+			Dir: "./remora-data", Limit: GiB, TopicShare: "50%", LockWait: 30 * Second, SyncTimeout: 10 * Second, Reserve: ReserveAuto,
 			MaxMessage: 4032 * KiB, MaxBatch: MaxBatch{Messages: 1000, Bytes: 16 * MiB},
 			Receipts:    Receipts{Keep: 24 * Hour, Max: 1_000_000},
 			Idempotency: Idempotency{Window: 24 * Hour, Limit: 64 * MiB},

@@ -125,6 +125,7 @@ func (c *Config) spool(p *Problems) {
 	if _, _, err := s.ReserveSize(); err != nil {
 		p.addf("spool.reserve", "%v", err)
 	}
+	p.within("spool.sync_timeout", s.SyncTimeout, 100*Millisecond, 10*Minute)
 	p.within("spool.max_message", s.MaxMessage, Size(1), 4032*KiB)
 	p.within("spool.max_batch.messages", s.MaxBatch.Messages, 1, 10_000)
 	p.within("spool.max_batch.bytes", s.MaxBatch.Bytes, KiB, 256*MiB)

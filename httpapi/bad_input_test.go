@@ -197,6 +197,8 @@ func TestErrorsOfTheSpool(t *testing.T) {
 		{fmt.Errorf("%w: %w", spool.ErrUnknown, context.DeadlineExceeded), 503, "busy", "unknown"},
 		{fmt.Errorf("%w: %w", spool.ErrUnknown, context.Canceled), 503, "draining", "unknown"},
 		{context.DeadlineExceeded, 503, "busy", false},
+		{fmt.Errorf("%w: a write has stalled", spool.ErrBusy), 503, "busy", false},
+		{fmt.Errorf("%w: %w", spool.ErrUnknown, spool.ErrBusy), 503, "busy", "unknown"},
 		{&spool.DraftError{Err: spool.ErrKeySettled}, 409, "idempotency-key-settled", false},
 		{&spool.DraftError{Err: spool.ErrKeyReused}, 422, "idempotency-key-reused", false},
 		{fmt.Errorf("%w: 9000 of them", spool.ErrTooLarge), 413, "batch-too-large", false},

@@ -23,6 +23,7 @@ type fakeSpool struct {
 	err     error                           // answer of every call, when set
 	wrongAt map[string]error                // per dedupe key: the fault of its draft
 	hold    func(ctx context.Context) error // runs in Append before anything is stored
+	read    func()                          // runs in Receipt and Cancel, when set
 	epoch   uint64
 }
 
@@ -88,6 +89,9 @@ func (f *fakeSpool) accept(d spool.Draft) message.Receipt {
 }
 
 func (f *fakeSpool) Receipt(_ context.Context, id message.ID) (message.Receipt, error) {
+	if f.read != nil {
+		f.read()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r, ok := f.byID[id]

@@ -3,6 +3,8 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/message"
@@ -24,13 +26,43 @@ func (s *Server) about(text string, ask func(context.Context, message.ID) (messa
 		p.Stored = problem.StoredNo
 		return response{}, p
 	}
-	ctx, cancel := context.WithTimeout(s.work, s.opts.AppendTimeout)
-	defer cancel()
-	r, err := ask(ctx, id)
+	r, err := s.patiently(id, ask)
 	if err != nil {
 		return response{}, aboutStored(err, id, r)
 	}
 	return s.jsonResponse(200, s.storyOf(r)), nil
+}
+
+// patiently asks, and does not wait longer for the disk than a publish does. What
+// it has asked for goes on; Shutdown waits for it.
+func (s *Server) patiently(id message.ID, ask func(context.Context, message.ID) (message.Receipt, error)) (message.Receipt, error) {
+	ctx, cancel := context.WithTimeout(s.work, s.opts.AppendTimeout)
+	defer cancel()
+	type answer struct {
+		message.Receipt
+		err      error
+		panicked string
+	}
+	asked := make(chan answer, 1)
+	s.serving.Go(func() { // this connection's goroutine is counted, too
+		var a answer
+		defer func() {
+			if p := recover(); p != nil { // for whoever contains those of a handler
+				a.panicked = fmt.Sprintf("%v\n%s", p, debug.Stack())
+			}
+			asked <- a
+		}()
+		a.Receipt, a.err = ask(ctx, id)
+	})
+	select {
+	case a := <-asked:
+		if a.panicked != "" {
+			panic(a.panicked)
+		}
+		return a.Receipt, a.err
+	case <-ctx.Done():
+		return message.Receipt{}, fmt.Errorf("%w: %w", spool.ErrUnknown, ctx.Err())
+	}
 }
 
 // aboutStored words the problems of a message that may be stored: a spool that

@@ -205,3 +205,19 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("histogram: %d, %v", n, err)
 	}
 }
+
+// TestQuestionsDoNotWaitForAStalledDisk: a receipt that has to be read, and a
+// cancel, wait as long as a publish does.
+func TestQuestionsDoNotWaitForAStalledDisk(t *testing.T) {
+	l := start(t, httpapi.Options{AppendTimeout: 20 * time.Millisecond})
+	goOn := make(chan struct{})
+	l.spool.read = func() { <-goOn }
+	for _, method := range []string{"GET", "DELETE"} {
+		a := l.do(method, "/v1/messages/"+message.ID{1}.String(), "")
+		l.refused(a, 503, "busy")
+		if a.json["stored"] != "unknown" {
+			t.Errorf("%s: stored = %v", method, a.json["stored"])
+		}
+	}
+	close(goOn) // Shutdown waits for them
+}

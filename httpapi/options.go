@@ -34,8 +34,8 @@ type Options struct {
 	// IdleTimeout is how long a connection may wait for a request. Default: 60 s.
 	IdleTimeout time.Duration
 	// AppendTimeout is how long a request waits for the disk before it is
-	// answered 503 with stored unknown, or up to an eighth of it less.
-	// Default: 30 s.
+	// answered 503 busy, or up to an eighth of it less: with stored false if its
+	// commit had not begun, else unknown. Default: 10 s.
 	AppendTimeout time.Duration
 	// MaxWait bounds Prefer: wait; longer wishes are shortened. Default: 60 s.
 	MaxWait time.Duration
@@ -78,7 +78,7 @@ func (o Options) withDefaults() Options {
 	o.ReadTimeout = cmp.Or(max(o.ReadTimeout, 0), 10*time.Second)
 	o.WriteTimeout = cmp.Or(max(o.WriteTimeout, 0), 10*time.Second)
 	o.IdleTimeout = cmp.Or(max(o.IdleTimeout, 0), 60*time.Second)
-	o.AppendTimeout = cmp.Or(max(o.AppendTimeout, 0), 30*time.Second)
+	o.AppendTimeout = cmp.Or(max(o.AppendTimeout, 0), 10*time.Second)
 	o.MaxWait = cmp.Or(max(o.MaxWait, 0), 60*time.Second)
 	o.Survives = cmp.Or(o.Survives, "process")
 	if o.RetryAfter == nil {

@@ -22,6 +22,7 @@ var spoolProblems = []struct {
 	{spool.ErrFull, problem.SpoolFull, "the spool has reached its high-water mark"},
 	{spool.ErrTopicFull, problem.TopicFull, "the topic holds as much as one may (spool.topic_share)"},
 	{spool.ErrDiskLow, problem.DiskLow, "the volume has less free space than has to stay free (spool.reserve)"},
+	{spool.ErrBusy, problem.Busy, "the disk does not take messages in time: a write has stalled, or too much waits for it"},
 	{spool.ErrTooLarge, problem.BatchTooLarge, "the messages do not fit into one commit of the spool; send them in several batches"},
 	{spool.ErrTooManyTopics, problem.TooManyTopics, "the limit of topics is reached (topics.max)"},
 	{spool.ErrClosed, problem.Draining, "the spool is closing"},
@@ -56,12 +57,12 @@ func problemOf(err error) *problem.Problem {
 func unknownProblem(err error) *problem.Problem {
 	code := problem.SpoolReadOnly
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, spool.ErrBusy):
 		code = problem.Busy
 	case errors.Is(err, context.Canceled):
 		code = problem.Draining
 	}
-	p := problem.New(code, "the sync failed or did not end in time; the message may or may not be stored, and repeating it with its idempotency key is safe")
+	p := problem.New(code, "the write failed or did not end in time; the message may or may not be stored, and repeating it with its idempotency key is safe")
 	p.Stored = problem.StoredUnknown
 	return p
 }

@@ -169,7 +169,8 @@ func (s *Server) Drain() { s.draining.Store(true) }
 
 // Shutdown stops accepting, lets running requests finish, closes all
 // connections and waits for them. A Prefer: wait is answered at once, with 202.
-// When ctx ends first, connections are cut, and the error says so.
+// When ctx ends first, those that wait for the disk are answered, that it is not
+// known or not stored. What runs even then is cut, and the error says so.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.Drain()
 	s.stopAccepting()
@@ -184,9 +185,20 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.endWork()
 		return nil
 	case <-ctx.Done():
+	}
+	s.endWork()
+	timer := time.NewTimer(lastAnswers)
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-timer.C:
 		return fmt.Errorf("shut down data listener: %d connections cut: %w", s.cut(), ctx.Err())
 	}
 }
+
+// lastAnswers is how long a Shutdown that is out of time lets answers be written.
+const lastAnswers = 500 * time.Millisecond
 
 func (s *Server) stopAccepting() {
 	s.mu.Lock()
@@ -201,7 +213,6 @@ func (s *Server) stopAccepting() {
 }
 
 func (s *Server) cut() int {
-	s.endWork()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {

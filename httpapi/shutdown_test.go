@@ -1,12 +1,15 @@
 package httpapi_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,7 +89,7 @@ func TestShutdownAnswersWaits(t *testing.T) {
 	}
 }
 
-func TestShutdownCutsWhatDoesNotEnd(t *testing.T) {
+func TestShutdownOutOfTimeAnswersWhoWaitsForTheDisk(t *testing.T) {
 	late := &lateSpool{fakeSpool: newFakeSpool()}
 	server := httpapi.New(httpapi.Options{}, late)
 	ln, err := httpapi.Listen("127.0.0.1:0", "")
@@ -108,14 +111,43 @@ func TestShutdownCutsWhatDoesNotEnd(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if err := server.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Shutdown: %v, want the deadline", err)
-	}
-	if err := server.Shutdown(t.Context()); err != nil { // the cut ended the Append
-		t.Errorf("second Shutdown: %v", err)
+	if err := server.Shutdown(ctx); err != nil {
+		t.Errorf("Shutdown: %v", err)
 	}
 	if err := <-served; err != nil {
 		t.Errorf("Serve: %v", err)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(text), `"code":"draining"`) || !strings.Contains(string(text), `"stored":"unknown"`) {
+		t.Errorf("answered %d %s, %v", res.StatusCode, text, err)
+	}
+}
+
+func TestShutdownCutsWhatDoesNotEnd(t *testing.T) {
+	l := start(t, httpapi.Options{})
+	running, reader := l.dial()
+	entered := make(chan struct{})
+	l.spool.hold = func(context.Context) error {
+		close(entered)
+		_, err := reader.ReadByte() // until the connection is cut
+		return err
+	}
+	if _, err := io.WriteString(running, one); err != nil {
+		t.Fatal(err)
+	}
+	<-entered
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := l.server.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Shutdown: %v, want the deadline", err)
+	}
+	if err := l.server.Shutdown(t.Context()); err != nil {
+		t.Errorf("second Shutdown: %v", err)
 	}
 }
 

@@ -8,6 +8,8 @@ type Status struct {
 	Starting bool
 	// ReadOnly: a sync failed, the spool takes nothing more.
 	ReadOnly bool
+	// Stalled: the disk does not answer, the spool takes nothing until it does.
+	Stalled bool
 	// Degraded names what is wrong while accepts go on, in words of the glossary.
 	Degraded []string
 	// IdempotencyWindow is how long a key is known at least, now.
@@ -61,6 +63,8 @@ func (s *Server) state(now Status) string {
 		return "draining"
 	case now.ReadOnly:
 		return "read_only"
+	case now.Stalled:
+		return "stalled"
 	case now.Starting:
 		return "starting"
 	}

@@ -22,6 +22,15 @@
 // seconds and closes nothing: a process with an open Sidecar that has failed
 // has to exit, with the code below.
 //
+// # A disk that does not answer
+//
+// A write that has taken spool.sync_timeout has stalled. Until it has come to its
+// end the sidecar is not ready (condition sync-stalled), and publishes are refused
+// with 503 busy; then it goes on by itself. A stop in the meantime waits for the
+// disk as long as the drain lasts, answers who waits, and ends with 74 without
+// closing anything; while the spool is opened it ends with 0 after drain.timeout. A
+// call of the kernel that does not return keeps the process from being gone.
+//
 // # Exit codes
 //
 // ExitCode maps Run's error:
@@ -31,7 +40,7 @@
 //	2   the configuration is wrong (the command line's own code for usage)
 //	74  a read, a write or a sync failed, at start or later: restart; what was
 //	    accepted is safe, and what was being accepted was answered as unknown
-//	    (EX_IOERR)
+//	    (EX_IOERR). Also at a stop, when the disk did not answer
 //	75  another process holds the spool's directory: try again (EX_TEMPFAIL)
 //	78  what is stored is not for this program with these keys: a key is missing
 //	    or the key file is wrong, or a newer version wrote it. The error says

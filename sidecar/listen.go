@@ -5,6 +5,7 @@ import (
 	"net"
 	"strings"
 
+	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/httpapi"
 )
 
@@ -57,7 +58,7 @@ func (s *Sidecar) dataOptions() httpapi.Options {
 	c := s.cfg
 	return httpapi.Options{
 		MaxMessage: int(c.Spool.MaxMessage), MaxBatchMessages: c.Spool.MaxBatch.Messages, MaxBatchBytes: int(c.Spool.MaxBatch.Bytes),
-		IngestBudget: int64(c.Memory.Ingest), Tokens: s.secrets.dataTokens,
+		IngestBudget: int64(c.Memory.Ingest), AppendTimeout: c.Spool.SyncTimeout.Std(), Tokens: s.secrets.dataTokens,
 		AllowedHosts: c.Listen.Hosts, AllowedOrigins: c.Listen.Origins, PeerUIDs: c.Listen.PeerUIDs,
 		Version: s.version, BrokerType: c.Broker.Type, Survives: s.parts.volume.Survives,
 		RetryAfter: s.drain.untilRoom, Status: s.dataStatus, Log: s.log.With("component", "httpapi"),
@@ -66,7 +67,7 @@ func (s *Sidecar) dataOptions() httpapi.Options {
 
 func (s *Sidecar) dataStatus(context.Context) httpapi.Status {
 	now := httpapi.Status{
-		Starting: s.parts.door.spool.Load() == nil, ReadOnly: s.storageFailed(), Degraded: s.conditions.Degraded(),
+		Starting: s.parts.door.spool.Load() == nil, ReadOnly: s.storageFailed(), Stalled: s.conditions.Is(admin.SyncStalled), Degraded: s.conditions.Degraded(),
 		IdempotencyWindow: s.cfg.Spool.Idempotency.Window.Std(),
 	}
 	if sp := s.spool.Load(); sp != nil {

@@ -49,8 +49,8 @@ func (m *metrics) commit(c kv.CommitStats) {
 }
 
 // watchSpool registers gauges that are read from the ledger when asked for.
-func (m *metrics) watchSpool(r prometheus.Registerer, s *spool.Spool, room *room) {
-	r.MustRegister(&ledgerCollector{spool: s}, roomCollector{room})
+func (m *metrics) watchSpool(r prometheus.Registerer, s *spool.Spool, room *room, db *kv.DB) {
+	r.MustRegister(&ledgerCollector{spool: s}, roomCollector{room}, stallCollector{db})
 }
 
 type ledgerCollector struct{ spool *spool.Spool }

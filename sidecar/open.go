@@ -58,7 +58,7 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 	s.spool.Store(p.spool)
 	p.room.restore()
 	p.room.measure()
-	s.metrics.watchSpool(s.registry, p.spool, p.room)
+	s.metrics.watchSpool(s.registry, p.spool, p.room, p.db)
 	if s.offline {
 		return nil // no handler is called
 	}
@@ -74,7 +74,8 @@ func (s *Sidecar) openOnce(ctx context.Context, dir string) (err error) {
 	p := &s.parts
 	opts := kv.Options{
 		Dir: filepath.Join(dir, "db"), Logger: s.log.With("component", "kv"), LockWait: s.cfg.Spool.LockWait.Std(),
-		Magic: spool.FormatVersion, OnCommit: s.metrics.commit, MemTableSize: p.room.cap.memTable, BeforeOpen: s.awaitRoom, Owner: spool.Owner(s.secrets.keys),
+		Magic: spool.FormatVersion, OnCommit: s.metrics.commit, OnStall: s.stalled, MemTableSize: p.room.cap.memTable, BeforeOpen: s.awaitRoom,
+		SyncTimeout: s.cfg.Spool.SyncTimeout.Std(), MaxQueued: s.maxQueued(), Owner: spool.Owner(s.secrets.keys),
 	}
 	if err := s.openDatabase(ctx, opts); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/dedupe"
@@ -38,6 +39,8 @@ type parts struct {
 	volume  Volume
 	storage storage
 	broken  chan error // the first part that ended by itself
+
+	answered atomic.Bool // while it stops: the last request
 }
 
 // shutter is a listener that can be ended.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -73,7 +74,10 @@ func New(cfg config.Config, version string, log *slog.Logger) (*Sidecar, error) 
 // order. nil means ended by request. It is called once.
 func (s *Sidecar) Run(ctx context.Context) error {
 	s.parts.init()
-	err := s.open(ctx)
+	left, err := s.openUntil(ctx)
+	if left {
+		return nil
+	}
 	switch {
 	case err == nil:
 		s.becomeReady()
@@ -100,7 +104,8 @@ func (s *Sidecar) wait(ctx context.Context) error {
 	}
 }
 
-// shutDown performs the steps, unless the storage fails under them.
+// shutDown performs the steps, unless the storage fails under them, or does not
+// answer when there is nothing left but to close it.
 func (s *Sidecar) shutDown(ctx context.Context) error {
 	s.conditions.Set(admin.Stopping, true)
 	done := make(chan error, 1)
@@ -109,12 +114,20 @@ func (s *Sidecar) shutDown(ctx context.Context) error {
 		log = slog.New(slog.DiscardHandler) // the reason for ending is what has to be read
 	}
 	go func() { done <- s.steps().Run(ctx, log) }()
-	select {
-	case err := <-done:
-		return err
-	case <-s.parts.storage.failed:
-		s.fail(ctx)
-		return s.storageError()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-s.parts.storage.failed:
+			s.fail(ctx)
+			return s.storageError()
+		case <-tick.C:
+			if s.parts.db != nil && s.parts.answered.Load() && s.conditions.Is(admin.SyncStalled) {
+				return s.stalledError()
+			}
+		}
 	}
 }
 

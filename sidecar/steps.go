@@ -90,6 +90,7 @@ func (s *Sidecar) forwardRest(ctx context.Context, deadline time.Time) (left boo
 
 // endRequests answers the last ones and forwards what they brought.
 func (s *Sidecar) endRequests(ctx context.Context, deadline time.Time) error {
+	defer s.parts.answered.Store(true)
 	if s.parts.data == nil {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,9 +16,13 @@ import (
 // A draft whose dedupe key was accepted before with the same fingerprint stores
 // nothing; its receipt is the first one's, as it stands now, with Duplicate set.
 //
+// It waits for the disk until ctx ends; when the disk is behind already, not at
+// all.
+//
 // Errors: a *DraftError for ErrKeyReused and ErrKeySettled; ErrFull,
-// ErrTopicFull, ErrDiskLow, ErrTooManyTopics, ErrTooLarge, ErrClosed, ErrReadOnly: nothing was stored. ErrUnknown: it
-// may be; a retry under the same key decides.
+// ErrTopicFull, ErrDiskLow, ErrBusy, ErrTooManyTopics, ErrTooLarge, ErrClosed,
+// ErrReadOnly, or the context's error: nothing was stored. ErrUnknown, with one of
+// these or without: it may be; a retry under the same key decides.
 func (s *Spool) Append(ctx context.Context, drafts []Draft) ([]message.Receipt, error) {
 	if s.closed() {
 		return nil, ErrClosed
@@ -26,10 +31,7 @@ func (s *Spool) Append(ctx context.Context, drafts []Draft) ([]message.Receipt, 
 	if err := s.prepare(ctx, drafts, op); err != nil {
 		return nil, err
 	}
-	if err := s.commit(ctx, op); err != nil {
-		if !errors.Is(err, ErrUnknown) { // else apply has them, or open sweeps them
-			s.dropPayloads(op)
-		}
+	if err := s.offer(ctx, op); err != nil {
 		return nil, fmt.Errorf("append: %w", err)
 	}
 	if op.err != nil {
@@ -73,10 +75,10 @@ func (s *Spool) prepare(ctx context.Context, drafts []Draft, op *appendMessages)
 		op.added = append(op.added, newMessageOf(&drafts[i]))
 		total += drafts[i].Size()
 	}
-	if err := s.admit(op); err != nil {
-		return err
+	if err := cmp.Or(ctx.Err(), errorOf(s.db.Busy(total))); err != nil {
+		return s.truly(op, err)
 	}
-	if err := ctx.Err(); err != nil {
+	if err := s.admit(op); err != nil {
 		return err
 	}
 	inline := s.sizes.inline
@@ -129,6 +131,7 @@ func (op *appendMessages) size() int {
 }
 
 func (op *appendMessages) apply(c *commit) {
+	op.claimed(c.s)
 	op.err = op.check(c)
 	for _, n := range op.added {
 		if op.err != nil || !n.claim(c) {
@@ -278,7 +281,9 @@ func (s *Spool) receiptsOf(ctx context.Context, op *appendMessages) ([]message.R
 			out = append(out, acceptedReceipt(n.msg))
 			continue
 		}
-		r, err := s.receiptOf(ctx, n.earlier.seq)
+		r, err := s.patiently(ctx, func() (message.Receipt, error) {
+			return s.receiptOf(context.WithoutCancel(ctx), n.earlier.seq)
+		})
 		if errors.Is(err, ErrNotFound) && s.isSettled(n.earlier.seq) {
 			r, err = n.earlier.receipt(n.msg.Topic), nil
 		}

@@ -14,6 +14,8 @@ var (
 	ErrTopicFull = errors.New("topic holds its share of the spool")
 	// ErrDiskLow: the volume has less than the reserve; retry when it has more.
 	ErrDiskLow = errors.New("volume is low on space")
+	// ErrBusy: the disk is behind, or does not answer; retry soon.
+	ErrBusy = errors.New("disk does not take it in time")
 	// ErrTooManyTopics: the limit of topics is reached.
 	ErrTooManyTopics = errors.New("too many topics")
 	// ErrTooLarge: the unit does not fit into one commit; send it in parts.

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"context"
 	"fmt"
 	"hash/crc32"
 
@@ -197,4 +198,9 @@ func Raises(stuck bool) bool {
 	s.retained.stuck = stuck
 	newCommit(s).retain(retainedEntry{kind: retainedBlock, bytes: 2})
 	return len(s.retained.over) > 0
+}
+
+// Patiently reads for a caller who may give up.
+func (s *Spool) Patiently(ctx context.Context, read func() (message.Receipt, error)) (message.Receipt, error) {
+	return s.patiently(ctx, read)
 }

@@ -32,6 +32,7 @@ type Spool struct {
 	settling map[uint64]*receipt // being settled: not synced yet
 	ended    map[uint64]bool     // cancelled or discarded: their dedupe keys stay taken
 	keys     keyIndex
+	offered  map[keyHash]int // calls of Append by their dedupe keys, until their commit begins
 	receipts receiptIndex
 	excepted exceptionIndex
 	damage   damageReports
@@ -74,7 +75,7 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 		opts: opts.withDefaults(), db: &store{db, opts.Keys},
 		lanes: map[string]*lane{}, byID: map[uint32]*lane{},
 		settled: settledSet{ranges: map[uint64]*bitmap{}},
-		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, holds: map[uint64]*hold{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{},
+		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, holds: map[uint64]*hold{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{}, offered: map[keyHash]int{},
 		watchers: map[uint64][]chan struct{}{}, topics: newSignal(), left: newSignal(), closing: make(chan struct{}),
 		importing: make(chan struct{}, 1),
 	}
@@ -113,7 +114,12 @@ func (s *Spool) ID() message.SpoolID {
 // Close refuses new messages, ends every waiting call, and returns when all
 // that was confirmed is recorded. The database stays open.
 func (s *Spool) Close() error {
-	s.stop.Do(func() { close(s.closing); s.end() })
+	s.stop.Do(func() {
+		s.mu.Lock() // patiently starts nothing any more
+		close(s.closing)
+		s.mu.Unlock()
+		s.end()
+	})
 	s.running.Wait()
 	err := s.commit(context.Background(), &flush{})
 	if errors.Is(err, ErrClosed) {
@@ -131,7 +137,11 @@ func (s *Spool) post(op operation) { s.queue.Post(op, op.size()) }
 
 // commit runs op in a synced transaction.
 func (s *Spool) commit(ctx context.Context, op operation) error {
-	err := s.queue.Commit(ctx, op, op.size())
+	return errorOf(s.queue.Commit(ctx, op, op.size()))
+}
+
+// errorOf says in this package's words how a commit went.
+func errorOf(err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -141,6 +151,8 @@ func (s *Spool) commit(ctx context.Context, op operation) error {
 		return ErrClosed
 	case errors.Is(err, kv.ErrFenced):
 		return fmt.Errorf("%w: %w", ErrReadOnly, err)
+	case errors.Is(err, kv.ErrBusy):
+		return fmt.Errorf("%w: %w", ErrBusy, err)
 	case errors.Is(err, kv.ErrTooLarge):
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	default:

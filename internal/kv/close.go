@@ -10,7 +10,8 @@ import (
 
 // Close commits what is queued, posted operations included, waits for running
 // reads, closes Badger and marks the directory as closed cleanly. It takes at
-// most Options.CloseWait; nil: the next Open need not recover anything.
+// most Options.CloseWait, and is ErrStorage when the disk has not done by then
+// what was asked of it; nil: the next Open need not recover anything.
 //
 // On a fenced database it returns the cause at once and leaves Badger alone:
 // closing it would flush what was never acknowledged. Later calls return the
@@ -34,18 +35,26 @@ func (db *DB) close() error {
 		fmt.Errorf("not done within %s", db.opts.CloseWait))
 	defer cancel()
 	if err := db.await(ctx, db.idle); err != nil {
-		return fmt.Errorf("commit what is queued: %w", err)
+		return db.hangs(ctx, fmt.Errorf("commit what is queued: %w", err))
 	}
 	if err := db.await(ctx, db.endReads()); err != nil {
 		return fmt.Errorf("wait for reads: %w", err)
 	}
 	if err := db.await(ctx, db.keeper.end()); err != nil {
-		return fmt.Errorf("write %s: %w", headName, err)
+		return db.hangs(ctx, fmt.Errorf("write %s: %w", headName, err))
 	}
 	if err := db.closeStore(ctx); err != nil {
-		return err
+		return db.hangs(ctx, err)
 	}
 	return db.dir.close()
+}
+
+// hangs says of what was not done in time that it was left to the disk to do it.
+func (db *DB) hangs(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrStorage, err)
 }
 
 // endReads refuses new reads and tells when the running ones have ended.

@@ -75,6 +75,8 @@ func (db *DB) wakeCommitter(b *batch) {
 //
 // An error fences the database before anyone can read what is not durable.
 func (db *DB) commit(b *batch) {
+	db.committing.begin()
+	defer db.committing.end()
 	txn := db.badger.NewTransaction(true)
 	defer txn.Discard()
 	tx := &Tx{txn: txn, inline: db.opts.inlineLimit()}

@@ -21,6 +21,10 @@
 // write all of its tables (compactions.go): Badger would not tell. What it was
 // made from is there until that is known, and the next Open takes it back.
 //
+// A disk that does not answer fails nothing: whoever waits goes on waiting. Who
+// would rather be refused uses [Queue.Offer]; after Options.SyncTimeout offers
+// are refused before anything is queued, until the disk has answered (stall.go).
+//
 // After a stop that was not a clean [DB.Close], [Open] rewrites whatever it
 // recovered into new, synced files before it returns; see recover.go for why.
 //

@@ -18,6 +18,8 @@ var (
 	// ErrUnknown: the operation may be durable or may not be: it was in the
 	// commit that failed, or its caller stopped waiting.
 	ErrUnknown = errors.New("outcome of the write is unknown")
+	// ErrBusy: the disk is too far behind to be given more; nothing happened.
+	ErrBusy = errors.New("the disk is behind")
 	// ErrTooLarge: the operation does not fit into one commit; nothing happened.
 	ErrTooLarge = errors.New("operation is larger than one commit")
 )

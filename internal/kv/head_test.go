@@ -75,7 +75,7 @@ func TestHeadRefusesEachFlip(t *testing.T) {
 func TestHeadFollows(t *testing.T) {
 	d := headDir(t)
 	synctest.Test(t, func(t *testing.T) {
-		k := newKeeper(d, func(err error) { t.Error(err) })
+		k := newKeeper(d, func(err error) { t.Error(err) }, newStalls(Options{}.withDefaults()).watch(headName))
 		go k.run(nil)
 		k.committed(1)
 		time.Sleep(100 * time.Millisecond)

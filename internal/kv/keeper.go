@@ -27,6 +27,7 @@ type keeper struct {
 	reached atomic.Uint64 // the last durable commit
 	noted   atomic.Pointer[string]
 	place   logPlace // what the head last said
+	writing *watch
 
 	wake  chan struct{} // capacity 1: reached has moved
 	stop  chan struct{}
@@ -34,9 +35,9 @@ type keeper struct {
 	ended chan struct{} // closed when run has ended
 }
 
-func newKeeper(dir *directory, fence func(error)) *keeper {
+func newKeeper(dir *directory, fence func(error), writing *watch) *keeper {
 	k := &keeper{
-		dir: dir, fence: fence,
+		dir: dir, fence: fence, writing: writing,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), ended: make(chan struct{}),
 	}
 	k.reached.Store(dir.head.head.highWater)
@@ -109,6 +110,8 @@ func (k *keeper) note() error {
 	if reached == k.dir.head.head.highWater {
 		return nil
 	}
+	k.writing.begin()
+	defer k.writing.end()
 	if err := k.place.follow(k.dir, reached); err != nil {
 		return err
 	}

@@ -27,7 +27,9 @@ type DB struct {
 	compacts   *compactions
 	nextLog    *nextLog // the committer's
 	live       *liveLog // the committer's
-	maxEntries int      // of one batch
+	stalls     *stalls
+	committing *watch // the committer's
+	maxEntries int    // of one batch
 
 	// commitTxn is a seam for tests: it commits and syncs one transaction.
 	commitTxn func(*badger.Txn) error
@@ -35,6 +37,7 @@ type DB struct {
 	mu      sync.Mutex
 	queues  []any    // the attached queues
 	pending []*batch // oldest first; the last one still grows
+	tickets uint64   // given to operations
 	current *batch   // the one in the committer's hands, or the last one it had
 	closing bool
 	cause   error // why the database is fenced
@@ -76,7 +79,9 @@ func newDB(opts Options, dir *directory) *DB {
 		failed:     make(chan struct{}),
 		wake:       make(chan struct{}, 1),
 		idle:       make(chan struct{}),
+		stalls:     newStalls(opts),
 	}
+	db.committing = db.stalls.watch("a commit")
 	db.commitTxn = commitTxn
 	db.fill = Attach(db, filler{})
 	return db

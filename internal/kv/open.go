@@ -88,7 +88,7 @@ func (db *DB) start(ctx context.Context) error {
 		return err // a failed sync: Badger is left alone, still locked
 	}
 	db.nextLog = newNextLog(db.dir, db.opts)
-	db.keeper = newKeeper(db.dir, db.fence)
+	db.keeper = newKeeper(db.dir, db.fence, db.stalls.watch(headName))
 	go db.keeper.run(db.failed)
 	go db.run()
 	return nil

@@ -34,6 +34,15 @@ type Options struct {
 	// CloseWait bounds Close, because Badger's can hang for ever
 	// (db.go:1151, flushMemtable retries without end); 0: 10 s.
 	CloseWait time.Duration
+	// SyncTimeout is how long a commit, or a write of HEAD, may take until it has
+	// stalled: an Offer is then refused until it has ended; 0: 10 s.
+	SyncTimeout time.Duration
+	// OnStall is told when the first one stalls, and when the last one that has
+	// comes to its end; nil: not told. It must not block.
+	OnStall func(stalled bool)
+	// MaxQueued is how many bytes may wait for their commit until an Offer is
+	// refused; 0: 64 MiB.
+	MaxQueued int
 	// MaxCommit is the largest operation, and the largest sum of operations in
 	// one transaction, in bytes; 0: 14 % of MemTableSize, where Badger's own
 	// limit is 15 %. Many small operations are cut earlier, by their number.
@@ -68,6 +77,8 @@ const (
 	minMemTableSize     = 1 << 20
 	defaultLazyDelay    = 50 * time.Millisecond
 	defaultCloseWait    = 10 * time.Second
+	defaultSyncTimeout  = 10 * time.Second
+	defaultMaxQueued    = 64 << 20
 
 	// maxInline is Badger's upper bound of ValueThreshold (options.go,
 	// maxValueThreshold); a value below the threshold stays in the LSM.
@@ -96,6 +107,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.CloseWait == 0 {
 		o.CloseWait = defaultCloseWait
+	}
+	if o.SyncTimeout == 0 {
+		o.SyncTimeout = defaultSyncTimeout
+	}
+	if o.MaxQueued == 0 {
+		o.MaxQueued = defaultMaxQueued
 	}
 	if o.MaxCommit == 0 {
 		o.MaxCommit = int(o.MemTableSize * maxCommitPercent / 100)

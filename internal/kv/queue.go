@@ -29,8 +29,9 @@ type Queue[T any] struct {
 
 // run is a participant's operations in one batch.
 type run[T any] struct {
-	queue *Queue[T]
-	ops   []T
+	queue   *Queue[T]
+	ops     []T
+	tickets []uint64 // of ops, ascending: what withdraw finds them by
 }
 
 // Attach adds a participant to the database's commits. In each commit the
@@ -67,7 +68,12 @@ func (q *Queue[T]) durable(ctx context.Context, op T, size int) error {
 	case <-b.done:
 		return b.err
 	case <-ctx.Done():
+		return unlessDone(ctx, b)
 	}
+}
+
+// unlessDone is the answer of a batch to who has given up waiting for it.
+func unlessDone(ctx context.Context, b *batch) error {
 	select {
 	case <-b.done: // both: what is known is worth more
 		return b.err
@@ -86,18 +92,32 @@ func (q *Queue[T]) Post(op T, size int) {
 }
 
 func (q *Queue[T]) add(op T, size int, waits bool) (*batch, error) {
-	db := q.db
-	if size > db.opts.MaxCommit {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, size, db.opts.MaxCommit)
-	}
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	if err := db.refusal(); err != nil {
+	if err := q.fits(size); err != nil {
 		return nil, err
 	}
+	q.db.mu.Lock()
+	defer q.db.mu.Unlock()
+	if err := q.db.refusal(); err != nil {
+		return nil, err
+	}
+	b, _ := q.join(op, size, waits)
+	return b, nil
+}
+
+func (q *Queue[T]) fits(size int) error {
+	if most := q.db.opts.MaxCommit; size > most {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, size, most)
+	}
+	return nil
+}
+
+// join adds op to the newest batch. db.mu is held.
+func (q *Queue[T]) join(op T, size int, waits bool) (*batch, uint64) {
+	db := q.db
 	b := db.batchFor(size)
 	r := q.runOf(b)
-	r.ops = append(r.ops, op)
+	db.tickets++
+	r.ops, r.tickets = append(r.ops, op), append(r.tickets, db.tickets)
 	b.ops++
 	b.bytes += size
 	b.entries += entriesOf(size)
@@ -107,7 +127,7 @@ func (q *Queue[T]) add(op T, size int, waits bool) (*batch, error) {
 		b.lazyDue = time.Now().Add(db.opts.LazyDelay)
 	}
 	db.wakeCommitter(b)
-	return b, nil
+	return b, db.tickets
 }
 
 // runOf returns this participant's run in b. db.mu is held.
@@ -132,7 +152,7 @@ func (r *run[T]) synced()            { r.queue.who.Synced(r.ops) }
 // release drops the references to the operations and keeps the slice.
 func (r *run[T]) release() {
 	clear(r.ops)
-	r.ops = r.ops[:0]
+	r.ops, r.tickets = r.ops[:0], r.tickets[:0]
 	r.queue.db.mu.Lock()
 	r.queue.free = append(r.queue.free, r)
 	r.queue.db.mu.Unlock()

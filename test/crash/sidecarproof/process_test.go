@@ -44,6 +44,7 @@ func (s setup) command(t *testing.T) *exec.Cmd {
 	t.Helper()
 	set := []string{
 		"spool.dir=" + s.dir, "spool.lock_wait=20s",
+		"spool.sync_timeout=5m", // a test that holds the disk wants no answer
 		"listen.data=127.0.0.1:0", "listen.admin=127.0.0.1:0", "listen.health=127.0.0.1:0",
 		"subscriptions=[" + strings.Join(s.subscriptions, ", ") + "]",
 	}

@@ -1,0 +1,92 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// offer runs op in a synced transaction, unless ctx ends before that begins, or
+// the disk is behind. Of what is refused nothing stays.
+func (s *Spool) offer(ctx context.Context, op *appendMessages) error {
+	s.announceKeys(op)
+	err := errorOf(s.queue.Offer(ctx, op, op.size()))
+	if err == nil || errors.Is(err, ErrUnknown) { // apply has it, or open sweeps its chunks
+		return err
+	}
+	s.dropPayloads(op)
+	s.mu.Lock()
+	op.claimed(s)
+	s.mu.Unlock()
+	return s.truly(op, err)
+}
+
+// announceKeys counts the dedupe keys of op as on their way, until apply has made
+// them known or op is refused.
+func (s *Spool) announceKeys(op *appendMessages) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range op.added {
+		if n.key != (keyHash{}) {
+			s.offered[n.key]++
+		}
+	}
+}
+
+// claimed ends what announceKeys began. s.mu is held.
+func (op *appendMessages) claimed(s *Spool) {
+	for _, n := range op.added {
+		if n.key == (keyHash{}) {
+			continue
+		}
+		if s.offered[n.key]--; s.offered[n.key] <= 0 {
+			delete(s.offered, n.key)
+		}
+	}
+}
+
+// truly is why op was refused before it was looked at. A message whose dedupe key
+// another call has brought may be stored by that one: to say of it that nothing
+// is stored could be wrong.
+func (s *Spool) truly(op *appendMessages, err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range op.added {
+		if n.key == (keyHash{}) {
+			continue
+		}
+		_, known := s.keys.get(n.key)
+		if known || s.offered[n.key] > 0 {
+			return fmt.Errorf("%w: %w", ErrUnknown, err)
+		}
+	}
+	return err
+}
+
+// patiently reads for a caller who does not wait for a commit that has stalled, as
+// the read has to. It is left to end by itself; Close waits for it.
+func (s *Spool) patiently(ctx context.Context, read func() (message.Receipt, error)) (message.Receipt, error) {
+	type answer struct {
+		message.Receipt
+		err error
+	}
+	done := make(chan answer, 1)
+	s.mu.Lock()
+	if s.closed() {
+		s.mu.Unlock()
+		return read()
+	}
+	s.running.Go(func() {
+		r, err := read()
+		done <- answer{r, err}
+	})
+	s.mu.Unlock()
+	select {
+	case a := <-done:
+		return a.Receipt, a.err
+	case <-ctx.Done():
+		return message.Receipt{}, fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
+	}
+}
