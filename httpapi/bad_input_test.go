@@ -202,6 +202,7 @@ func TestErrorsOfTheSpool(t *testing.T) {
 		{&spool.DraftError{Err: spool.ErrKeySettled}, 409, "idempotency-key-settled", false},
 		{&spool.DraftError{Err: spool.ErrKeyReused}, 422, "idempotency-key-reused", false},
 		{fmt.Errorf("%w: 9000 of them", spool.ErrTooLarge), 413, "batch-too-large", false},
+		{fmt.Errorf("append: %w", &spool.TooLargeError{What: "one commit", Size: 9, Most: 8}), 413, "message-too-large", false},
 		{errors.New("nobody foresaw this"), 500, "internal", "unknown"},
 	}
 	for _, c := range cases {

@@ -96,6 +96,9 @@ func (s *Server) store(r *request, drafts []spool.Draft) ([]message.Receipt, err
 
 // alone leaves out which draft is at fault, where there is only one.
 func alone(err error) error {
+	if large, ok := errors.AsType[*spool.TooLargeError](err); ok {
+		return problem.New(problem.MessageTooLarge, "the message has %d bytes of %s, and %d are the most", large.Size, large.What, large.Most).WithLimit(large.Most)
+	}
 	if d, ok := errors.AsType[*spool.DraftError](err); ok {
 		return d.Err
 	}

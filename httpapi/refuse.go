@@ -23,7 +23,7 @@ var spoolProblems = []struct {
 	{spool.ErrTopicFull, problem.TopicFull, "the topic holds as much as one may (spool.topic_share)"},
 	{spool.ErrDiskLow, problem.DiskLow, "the volume has less free space than has to stay free (spool.reserve)"},
 	{spool.ErrBusy, problem.Busy, "the disk does not take messages in time: a write has stalled, or too much waits for it"},
-	{spool.ErrTooLarge, problem.BatchTooLarge, "the messages do not fit into one commit of the spool; send them in several batches"},
+	{spool.ErrTooLarge, problem.BatchTooLarge, "the messages can never be stored together; send them in several batches"},
 	{spool.ErrTooManyTopics, problem.TooManyTopics, "the limit of topics is reached (topics.max)"},
 	{spool.ErrClosed, problem.Draining, "the spool is closing"},
 	{spool.ErrKeyReused, problem.KeyReused, "this idempotency key was accepted before with another body or other options"},
@@ -42,6 +42,9 @@ func problemOf(err error) *problem.Problem {
 	}
 	if invalid, ok := errors.AsType[*message.Invalid](err); ok {
 		return problem.New(invalid.Code, "%s", invalid.Detail).WithLimit(invalid.Limit)
+	}
+	if large, ok := errors.AsType[*spool.TooLargeError](err); ok {
+		return problem.New(problem.BatchTooLarge, "the messages have %d bytes of %s, and %d are the most", large.Size, large.What, large.Most).WithLimit(large.Most)
 	}
 	if errors.Is(err, spool.ErrUnknown) { // first: it unsays the others' "nothing was stored"
 		return unknownProblem(err)

@@ -53,7 +53,7 @@ func Adopt(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	side.parts.init()
 	defer func() { //nolint:contextcheck // closing bounds itself
 		if !side.storageFailed() { // else nothing is closed: what was never acknowledged would be written
-			err = errors.Join(err, side.closeBroker(), side.closeSpool(), side.closeDatabase())
+			err = errors.Join(err, side.closeTool())
 		}
 	}()
 	if err := side.openSpool(ctx); err != nil {

@@ -84,6 +84,12 @@ func capacityWith(c config.Spool, space volume.Space, memTable int64) (Capacity,
 	return one, nil
 }
 
+// unit is how many bytes a message or a batch may have, of those asked for: what one
+// topic may hold, with room for what a message carries besides its body.
+func (c Capacity) unit(asked config.Size, share float64) int {
+	return int(max(1, min(int64(asked), int64(share*float64(c.Messages)*15/16))))
+}
+
 // receiptBytes is about what a receipt takes on the disk.
 const receiptBytes = 128
 

@@ -60,6 +60,17 @@ func TestVolumesAreDivided(t *testing.T) {
 	}
 }
 
+// TestUnitsFitTheirTopic: what is told as the largest message or batch can be stored.
+func TestUnitsFitTheirTopic(t *testing.T) {
+	c := Capacity{Messages: 16 << 20}
+	if got := c.unit(16*config.MiB, 0.5); got != 15<<19 {
+		t.Errorf("a batch may have %d bytes, and a topic half of 16 MiB", got)
+	}
+	if got := c.unit(4*config.MiB, 0.5); got != 4<<20 {
+		t.Errorf("a message may have %d bytes", got)
+	}
+}
+
 // TestRoom follows the two marks of the directory, and what is written between
 // two measurements.
 func TestRoom(t *testing.T) {

@@ -55,9 +55,10 @@ func (s *Sidecar) bindData() (bound []net.Listener, err error) {
 }
 
 func (s *Sidecar) dataOptions() httpapi.Options {
-	c := s.cfg
+	c, room := s.cfg, s.parts.room.cap
+	share, _ := c.Spool.Share() // validated
 	return httpapi.Options{
-		MaxMessage: int(c.Spool.MaxMessage), MaxBatchMessages: c.Spool.MaxBatch.Messages, MaxBatchBytes: int(c.Spool.MaxBatch.Bytes),
+		MaxMessage: room.unit(c.Spool.MaxMessage, share), MaxBatchMessages: c.Spool.MaxBatch.Messages, MaxBatchBytes: room.unit(c.Spool.MaxBatch.Bytes, share),
 		IngestBudget: int64(c.Memory.Ingest), AppendTimeout: c.Spool.SyncTimeout.Std(), Tokens: s.secrets.dataTokens,
 		AllowedHosts: c.Listen.Hosts, AllowedOrigins: c.Listen.Origins, PeerUIDs: c.Listen.PeerUIDs,
 		Version: s.version, BrokerType: c.Broker.Type, Survives: s.parts.volume.Survives,

@@ -49,7 +49,7 @@ func OpenOffline(ctx context.Context, cfg config.Config, version string, log *sl
 	side.offline = true
 	side.parts.init()
 	if err := side.openSpool(ctx); err != nil {
-		return nil, errors.Join(err, side.closeSpool(), side.closeDatabase()) //nolint:contextcheck // they bound themselves
+		return nil, errors.Join(err, side.closeTool()) //nolint:contextcheck // bounds itself
 	}
 	return &Offline{side: side, handler: admin.New(admin.Options{Log: log}, side.sources()).Handler()}, nil
 }
@@ -71,7 +71,14 @@ func (o *Offline) Handler() http.Handler { return o.handler }
 
 // Close returns when everything is on disk and the directory is free.
 func (o *Offline) Close() error {
-	return errors.Join(o.side.closeSpool(), o.side.closeDatabase())
+	return o.side.closeTool()
+}
+
+// closeTool closes what a tool has open, and leaves the volume as it was found.
+func (s *Sidecar) closeTool() error {
+	err := errors.Join(s.closeBroker(), s.closeSpool(), s.closeDatabase())
+	s.parts.room.returnBallast()
+	return err
 }
 
 // keepAll is what retention keeps while a tool looks: everything.

@@ -25,6 +25,34 @@ func TestAToolDoesNotWaitForRoom(t *testing.T) {
 	}
 }
 
+// A tool that found the volume full leaves the ballast as it found it.
+func TestAToolReturnsTheBallast(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	for name, reserve := range map[string]int64{"no room": 1 << 60, "room without the ballast": 0} {
+		s := &Sidecar{offline: true, log: log, conditions: admin.NewConditions()}
+		r := newRoom(t.TempDir(), Capacity{Limit: 1 << 40, Reserve: reserve, Ballast: 1 << 20}, log)
+		s.parts.room = r
+		s.parts.init()
+		if err := r.ballast.Restore(); err != nil {
+			t.Fatal(err)
+		}
+		if reserve == 0 { // it opens when the ballast is gone
+			r.gaveUp = true
+			if err := r.ballast.GiveUp(); err != nil {
+				t.Fatal(err)
+			}
+		} else if _, err := s.awaitRoom(t.Context()); !errors.Is(err, spool.ErrDiskLow) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := s.closeTool(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if held := r.ballastHeld(); held < 1<<20 {
+			t.Errorf("%s: the ballast has %d bytes", name, held)
+		}
+	}
+}
+
 // What a tool looks at stays: nothing expires meanwhile.
 func TestAToolLetsNothingExpire(t *testing.T) {
 	o := keepAll(spool.Options{ReceiptsKeep: time.Second, ReceiptsMax: 1, DedupeWindow: time.Second, DedupeLimit: 1})

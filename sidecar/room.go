@@ -38,6 +38,7 @@ type room struct {
 	since   atomic.Int64 // when it was below the reserve last, in ns since 1970
 	full    atomic.Bool  // at the limit, and not below 90 % of it since
 	waiting atomic.Bool  // for the ballast to be restored
+	gaveUp  bool         // the ballast, to open the spool; not changed after that
 	dropped atomic.Int64 // bytes of confirmed messages that were given up since space was given back
 
 	measuring sync.Mutex // held by the one measure that runs
@@ -149,6 +150,17 @@ func (r *room) restore() {
 	}
 	r.waiting.Store(err != nil)
 	r.Look()
+}
+
+// returnBallast brings back what a tool has given up, if that is still free: the
+// next start may need it.
+func (r *room) returnBallast() {
+	if r == nil || !r.gaveUp {
+		return
+	}
+	if err := r.ballast.Restore(); err != nil {
+		r.log.Warn("cannot restore the ballast; the next start does so when there is room", "error", err)
+	}
 }
 
 // forBroker says why the embedded broker's volume has no room: what it stores

@@ -26,7 +26,7 @@ type SpoolStatus struct {
 	Messages          spool.InSpool `json:"messages"`
 	OnHold            uint64        `json:"held"` // of those pending, by an operator
 	Bytes             uint64        `json:"bytes"`
-	LimitBytes        uint64        `json:"limit_bytes"`
+	LimitBytes        uint64        `json:"limit_bytes"` // of the directory's blocks: spool.limit, or what the volume leaves
 	OldestUnconfirmed *time.Time    `json:"oldest_unconfirmed_at,omitempty"`
 	Encryption        *Encryption   `json:"encryption,omitempty"` // of a spool with a key file
 }
@@ -72,7 +72,7 @@ func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
 	total := sp.Ledger().Total
 	out := &SpoolStatus{
 		ID: sp.ID().String(), Dir: s.cfg.Spool.Dir, Messages: total.InSpool, OnHold: total.OnHold,
-		Bytes: total.Bytes, LimitBytes: uint64(s.cfg.Spool.Limit), Encryption: encryptionOf(sp, s.secrets.keys),
+		Bytes: total.Bytes, LimitBytes: uint64(s.parts.room.cap.Limit), Encryption: encryptionOf(sp, s.secrets.keys),
 	}
 	if at, ok := sp.Oldest(); ok {
 		out.OldestUnconfirmed = new(at.UTC())

@@ -67,13 +67,39 @@ func (s *Spool) refuseFull(size int64) error {
 	return fmt.Errorf("%w: %d of %d bytes are held; raise spool.limit, or wait until the broker has taken some", ErrFull, s.held, s.opts.Limit)
 }
 
+// neverFits tells a unit that waiting does not help from one that it may.
+func (s *Spool) neverFits(op *appendMessages) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	size := s.sizeOfNew(op)
+	if size > s.opts.Limit {
+		return &TooLargeError{"what the spool may hold (spool.limit)", size, s.opts.Limit}
+	}
+	share, sizes := s.share(), map[string]int64{}
+	if size <= share {
+		return nil
+	}
+	for _, n := range op.added {
+		topic := n.msg.Topic
+		if _, known := s.keys.get(n.key); known {
+			continue
+		}
+		if sizes[topic] += int64(n.size); sizes[topic] > share {
+			return &TooLargeError{"what one topic may hold (spool.topic_share)", sizes[topic], share}
+		}
+	}
+	return nil
+}
+
+// share is how many bytes a topic may hold.
+func (s *Spool) share() int64 { return int64(s.opts.TopicShare * float64(s.opts.Limit)) }
+
 // refuseTopics holds each topic of op to its share.
 func (s *Spool) refuseTopics(op *appendMessages) error {
 	if s.opts.TopicShare >= 1 {
 		return nil
 	}
-	share := int64(s.opts.TopicShare * float64(s.opts.Limit))
-	sizes := map[string]int64{}
+	share, sizes := s.share(), map[string]int64{}
 	for _, n := range op.added {
 		if _, known := s.keys.get(n.key); known {
 			continue

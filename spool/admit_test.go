@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/spool"
 )
 
@@ -56,13 +57,40 @@ func TestTopicHoldsItsShare(t *testing.T) {
 		t.Error("what is stored was not told")
 	}
 	r.accept(draft("other", strings.Repeat("x", 2000)))
-	mixed := []spool.Draft{draft("third", strings.Repeat("x", 1600)), draft("third", strings.Repeat("x", 1600))}
-	if _, err := r.Append(t.Context(), mixed); !errors.Is(err, spool.ErrTopicFull) {
-		t.Errorf("a batch above the share: %v", err)
-	}
 	r.confirm(r.lease("stuck", 0))
 	r.reopen()
 	r.accept(draft("stuck", strings.Repeat("x", 2900)))
+}
+
+// TestWhatNeverFitsIsTold: waiting does not help what is larger than all there is,
+// and the numbers say what would do.
+func TestWhatNeverFitsIsTold(t *testing.T) {
+	r := newRigOn(t, spool.Options{Limit: 10_000_000, TopicShare: 0.3}, kv.Options{MemTableSize: 1 << 20})
+	half := strings.Repeat("x", 1_600_000)
+	for name, c := range map[string]struct {
+		drafts []spool.Draft
+		what   string
+	}{
+		"the spool":   {repeat(7, draft("t", half)), "spool.limit"},
+		"a topic":     {[]spool.Draft{draft("t", half), draft("u", "x"), draft("t", half)}, "spool.topic_share"},
+		"one message": {[]spool.Draft{draft("t", half+half)}, "spool.topic_share"},
+		"the commit":  {repeat(2000, draft("t", strings.Repeat("x", 300))), "one commit"},
+		"many in one": {repeat(4000, draft("t", "x")), "one commit"},
+	} {
+		_, err := r.Append(t.Context(), c.drafts)
+		large := (*spool.TooLargeError)(nil)
+		if !errors.Is(err, spool.ErrTooLarge) || !errors.As(err, &large) || !strings.Contains(large.What, c.what) || large.Size <= large.Most {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if r.Full() {
+		t.Error("what never fits has closed the spool for others")
+	}
+	r.accept(draft("t", half))
+	r.Flush()
+	if n := r.balanced().Ledger.Total; n.Accepted != 1 {
+		t.Errorf("%+v", n)
+	}
 }
 
 // volume is a Space whose room the test decides.

@@ -78,6 +78,9 @@ func (s *Spool) prepare(ctx context.Context, drafts []Draft, op *appendMessages)
 	if err := cmp.Or(ctx.Err(), errorOf(s.db.Busy(total))); err != nil {
 		return s.truly(op, err)
 	}
+	if err := s.neverFits(op); err != nil {
+		return err
+	}
 	if err := s.admit(op); err != nil {
 		return err
 	}

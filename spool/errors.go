@@ -18,8 +18,9 @@ var (
 	ErrBusy = errors.New("disk does not take it in time")
 	// ErrTooManyTopics: the limit of topics is reached.
 	ErrTooManyTopics = errors.New("too many topics")
-	// ErrTooLarge: the unit does not fit into one commit; send it in parts.
-	ErrTooLarge = errors.New("too many messages for one commit")
+	// ErrTooLarge: the unit can never be stored, however empty the spool is; send it
+	// in parts. See TooLargeError.
+	ErrTooLarge = errors.New("too large to be stored")
 	// ErrClosed: the spool is closing or closed.
 	ErrClosed = errors.New("spool is closed")
 	// ErrReadOnly: a sync failed before; the spool takes nothing more in this process.
@@ -53,6 +54,17 @@ type DraftError struct {
 
 func (e *DraftError) Error() string { return fmt.Sprintf("message %d: %v", e.Index, e.Err) }
 func (e *DraftError) Unwrap() error { return e.Err }
+
+// TooLargeError says of what an Append has too much.
+type TooLargeError struct {
+	What       string // that has a bound
+	Size, Most int64  // bytes
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("%v: %d bytes of %s, and %d are the most", ErrTooLarge, e.Size, e.What, e.Most)
+}
+func (e *TooLargeError) Unwrap() error { return ErrTooLarge }
 
 // TopicFullError says which topic of an Append holds its share.
 type TopicFullError struct {

@@ -11,8 +11,13 @@ import (
 // offer runs op in a synced transaction, unless ctx ends before that begins, or
 // the disk is behind. Of what is refused nothing stays.
 func (s *Spool) offer(ctx context.Context, op *appendMessages) error {
+	size := op.size()
+	if most := s.db.MaxCommit(); size > most {
+		s.dropPayloads(op)
+		return &TooLargeError{"one commit", int64(size), int64(most)}
+	}
 	s.announceKeys(op)
-	err := errorOf(s.queue.Offer(ctx, op, op.size()))
+	err := errorOf(s.queue.Offer(ctx, op, size))
 	if err == nil || errors.Is(err, ErrUnknown) { // apply has it, or open sweeps its chunks
 		return err
 	}
