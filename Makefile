@@ -68,6 +68,11 @@ LONG ?= 1
 .PHONY: crash
 crash: ## power loss, kills and damage, the long form: hours; LONG=0.1 is a tenth of the way to it
 	REMORA_TEST_LONG=$(LONG) go test -count=1 -p 1 -v -timeout 24h ./internal/kv ./spool ./test/crash/...
+	$(MAKE) --no-print-directory fuzz
+
+.PHONY: fuzz
+fuzz: ## every fuzz target, 10 minutes each; LONG=0.1 is a minute each, FUZZ=./spool only those of a package
+	@.ci/fuzz $(LONG) $(FUZZ)
 
 PEERS  ?= all
 ROUNDS ?= 5

@@ -152,6 +152,7 @@ func decodeIndex(v []byte) (index, error) {
 	if len(f.b) > 0 { // else its messages have no numbers
 		copy(x.origin[:], f.raw(len(x.origin)))
 		x.number = f.uint()
+		f.failed = f.failed || x.number == 0 // an origin has numbers from 1
 	}
 	return x, f.err("read index")
 }

@@ -84,6 +84,49 @@ func FuzzChunkSet(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) { stable(t, b, decode, func(p payload) []byte { return p.encode() }) })
 }
 
+func FuzzOrder(f *testing.F) {
+	const first = 4090
+	type order struct {
+		count int
+		seqs  []uint64
+	}
+	decode := func(b []byte) (o order, err error) {
+		o.count, o.seqs, err = decodeOrder(first, b)
+		return o, err
+	}
+	f.Add([]byte{3, 5})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		stable(t, b, decode, func(o order) []byte { return encodeOrder(o.count, first, o.seqs) })
+	})
+}
+
+// FuzzKey reads anything as the key of an entry: it has a name, and a key that
+// carries what its entry is about is written again as it was.
+func FuzzKey(f *testing.F) {
+	for prefix, size := range keySizes {
+		f.Add(append([]byte(prefix), make([]byte, size-len(prefix))...))
+	}
+	f.Add(exceptionKey(1, 2, 3, 4))
+	f.Add((&retainedEntry{bucket: 1, seq: 2, topic: 3, kind: retainedBlock, bytes: 4}).key())
+	f.Fuzz(func(t *testing.T, k []byte) {
+		if nameOf(k) == "" || !fits(k) {
+			return
+		}
+		switch {
+		case bytes.HasPrefix(k, retainPrefix):
+			x, err := decodeRetained(k, nil)
+			if err != nil || !bytes.Equal(x.key(), k) {
+				t.Fatalf("%x became %x (%v)", k, x.key(), err)
+			}
+			_, _ = decodeRetained(k, seal(bytes.Clone(k[2:])))
+		case bytes.HasPrefix(k, exceptPrefix):
+			if again := exceptionKey(tail64(k, 2), tail32(k, 10), tail64(k, 14), exceptionCount(k)); !bytes.Equal(again, k) {
+				t.Fatalf("%x became %x", k, again)
+			}
+		}
+	})
+}
+
 func FuzzReceipts(f *testing.F) {
 	decode := func(b []byte) (all []receipt, err error) {
 		err = receipts(b, func(r receipt) bool { all = append(all, r); return true })
