@@ -2,6 +2,7 @@ package spool_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"time"
 
@@ -49,15 +50,15 @@ func (m *model) audit(t *rapid.T) {
 // exceptions compares what is said to have ended otherwise than confirmed.
 func (m *model) exceptions(t *rapid.T) {
 	for _, topic := range modelTopics {
-		want := map[uint64]message.State{}
+		want := map[message.ID]string{}
 		for _, h := range m.all {
 			if h.draft.Topic == topic && (h.state == message.StateCancelled || h.state == message.StateDead) {
-				want[h.topicSeq] = h.state
+				want[h.id] = fmt.Sprint(h.topicSeq, h.state)
 			}
 		}
-		got := map[uint64]message.State{}
+		got := map[message.ID]string{}
 		for _, e := range m.rig.exceptions(topic, 3) {
-			got[e.TopicSeq] = e.State
+			got[e.ID] = fmt.Sprint(e.TopicSeq, e.State)
 		}
 		if !maps.Equal(got, want) {
 			t.Fatalf("exceptions of %s: %v, want %v", topic, got, want)

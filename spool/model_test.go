@@ -32,6 +32,7 @@ func TestModel(t *testing.T) {
 					"confirm": m.confirm, "retry": m.retry, "release": m.release, "bury": m.bury,
 					"put on hold": m.putOnHold, "release from hold": m.releaseFromHold, "retry now": m.retryNow, "list": m.list,
 					"cancel": m.cancel, "wait": m.wait, "advance": m.advance,
+					"resend": m.resendSome, "send again": m.sendAgain, "import": m.imports,
 					"kill": m.kill, "reopen": m.reopen,
 				})
 			})
@@ -47,6 +48,7 @@ var models = map[string]struct {
 	"defaults": {kv: kv.Options{MemTableSize: 2 << 20}},
 	"smallest": {spool.Options{Window: 1, MaxTopics: 2, RetainFor: 90 * time.Minute, RetainBytes: 1 << 20}, kv.Options{MemTableSize: 1 << 20}},
 	"secret":   {spool.Options{Keys: ring(1), Window: 2 << 10}, kv.Options{MemTableSize: 1 << 20}},
+	"keepers":  {spool.Options{Window: 2 << 10, RetainFor: 1000 * time.Hour, RetainBytes: 1 << 40}, kv.Options{MemTableSize: 1 << 20}},
 	"laziest":  {spool.Options{Window: 2 << 10, RetainFor: 1000 * time.Hour, RetainBytes: 4 << 10}, kv.Options{MemTableSize: 1 << 20, LazyDelay: time.Hour}},
 }
 
@@ -62,6 +64,9 @@ type held struct {
 	former    bool // accepted by a former process
 	leased    bool // ever, in any process
 	onHold    bool
+	imported  bool
+	ordered   bool // to be sent again, ever
+	owed      bool // ordered, kept, and not sent again since
 	due       time.Time
 }
 
@@ -72,6 +77,9 @@ type model struct {
 	keys   map[string]*held
 	leases map[*held]*spool.Lease
 	bodies int
+
+	other    *rig // where imports come from; nil: there was none
+	imported int
 }
 
 var modelTopics = []string{"a", "b"}
@@ -82,7 +90,7 @@ func newModel(t *rapid.T, opts spool.Options, db kv.Options) *model {
 		t.Fatal(err)
 	}
 	m := &model{clock: newClock(), keys: map[string]*held{}, leases: map[*held]*spool.Lease{}}
-	opts.Now, opts.LeaseFor = m.clock.now, 1000*time.Hour
+	opts.Now, opts.LeaseFor, opts.ReceiptsKeep = m.clock.now, 1000*time.Hour, 1000*time.Hour
 	m.rig = &rig{t: t, dir: dir, opts: opts, kv: db}
 	m.rig.open()
 	return m
@@ -90,7 +98,10 @@ func newModel(t *rapid.T, opts spool.Options, db kv.Options) *model {
 
 func (m *model) end() {
 	m.rig.close()
-	if err := os.RemoveAll(m.dir); err != nil {
+	if m.other != nil {
+		m.other.close()
+	}
+	if err := errors.Join(os.RemoveAll(m.dir), os.RemoveAll(m.dir+"-other")); err != nil {
 		m.t.Error(err)
 	}
 }
@@ -112,7 +123,7 @@ func (m *model) draw(t *rapid.T) spool.Draft {
 func (m *model) add(d spool.Draft, r message.Receipt) *held {
 	h := &held{id: r.ID, topicSeq: 1, draft: d, state: message.StatePending}
 	for _, earlier := range m.all {
-		if earlier.draft.Topic == d.Topic {
+		if earlier.draft.Topic == d.Topic && earlier.id.Spool() == r.ID.Spool() && !earlier.imported {
 			h.topicSeq++
 		}
 	}
@@ -243,7 +254,12 @@ func (m *model) lease(t *rapid.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	n := rapid.IntRange(1, 8).Draw(t, "most")
-	leases, err := m.Lease(ctx, topic, spool.LeaseOptions{MaxMessages: n})
+	var leases []*spool.Lease
+	var err error
+	for err == nil && len(leases) == 0 { // copies come first
+		leases, err = m.Lease(ctx, topic, spool.LeaseOptions{MaxMessages: n})
+		leases = m.copied(t, leases)
+	}
 	if err != nil || len(leases) > n {
 		t.Fatalf("leased %d of %d: %v", len(leases), len(free), err)
 	}
@@ -278,7 +294,7 @@ func (m *model) leased(t *rapid.T, h *held, l *spool.Lease) {
 
 func (m *model) leaseNothing(t *rapid.T) {
 	topic := rapid.SampledFrom(modelTopics).Draw(t, "topic")
-	if len(m.leasable(topic)) > 0 {
+	if len(m.leasable(topic)) > 0 || m.Ledger().Topics[topic].Resending > 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Millisecond)
