@@ -60,6 +60,22 @@ func TestVolumesAreDivided(t *testing.T) {
 	}
 }
 
+// TestMarksLeaveHalfOfTheReserve: below it a page of the database might find no
+// block.
+func TestMarksLeaveHalfOfTheReserve(t *testing.T) {
+	dir := t.TempDir()
+	space, err := volume.SpaceOf(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for reserve, want := range map[int64]bool{1: true, space.Total * 3: false} {
+		r := newRoom(dir, Capacity{Volume: space.Total, Reserve: reserve}, nil)
+		if err := r.forMarks(); (err == nil) != want {
+			t.Errorf("with a reserve of %d: %v", reserve, err)
+		}
+	}
+}
+
 // TestUnitsFitTheirTopic: what is told as the largest message or batch can be stored.
 func TestUnitsFitTheirTopic(t *testing.T) {
 	c := Capacity{Messages: 16 << 20}

@@ -195,6 +195,17 @@ func (r *room) keep(ctx context.Context, s *spool.Spool, db *kv.DB) error {
 	}
 }
 
+// forMarks says why there is no room for dedupe marks. Deliveries go on below the
+// reserve, which refuses messages only, down to half of it: the rest is for what
+// the database does with them (ADR 0012).
+func (r *room) forMarks() error {
+	r.Look()
+	if free := r.free.Load(); r.cap.Volume > 0 && free < r.cap.Reserve/2 {
+		return fmt.Errorf("%s are free on the volume of %s, and marks are written from %s on: free some space", mib(free), r.dir, mib(r.cap.Reserve/2))
+	}
+	return nil
+}
+
 // crowded is by how many bytes the directory is above its roomy part.
 func (r *room) crowded() int64 { return r.taken() - int64(roomy*float64(r.cap.Limit)) }
 

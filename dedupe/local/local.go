@@ -26,6 +26,10 @@ type Options struct {
 	// SweepEvery is how often buckets are looked at to be deleted; 0: Window/8,
 	// at most an hour.
 	SweepEvery time.Duration
+	// Room says why the volume has no room for another mark: Begin then fails with
+	// it, and the message is held. Other calls end what was begun, and are not
+	// asked. nil: there is room.
+	Room func() error
 	// Keys encrypt marks, and make their hashes ones that nobody else can compute;
 	// nil: marks are plain.
 	Keys *keyring.Ring
@@ -34,6 +38,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Window == 0 {
 		o.Window = 24 * time.Hour
+	}
+	if o.Room == nil {
+		o.Room = func() error { return nil }
 	}
 	if o.Clock == nil {
 		began := time.Now()
@@ -128,6 +135,9 @@ func (s *Store) Close() error {
 
 // Begin implements dedupe.Store.
 func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, lease time.Duration) (dedupe.Mark, error) {
+	if err := s.o.Room(); err != nil {
+		return dedupe.Mark{}, fmt.Errorf("begin dedupe mark: %w", err)
+	}
 	lease = min(lease, s.o.Window)
 	token := s.tokens.Add(1)
 	o := s.newOp(k, func(r *record, now time.Duration, o *op) bool {
