@@ -140,10 +140,15 @@ func writeProblem(w http.ResponseWriter, p *problem.Problem) {
 }
 
 func write(w http.ResponseWriter, status int, contentType string, body []byte) {
+	describe(w, contentType)
+	w.WriteHeader(status)
+	_, _ = w.Write(body) //nolint:gosec // JSON with its own type and nosniff; the client may be gone
+}
+
+// describe sets the headers of every answer.
+func describe(w http.ResponseWriter, contentType string) {
 	h := w.Header()
 	h.Set("Content-Type", contentType)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write(body) //nolint:gosec // JSON with its own type and nosniff; the client may be gone
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -20,25 +21,27 @@ func (a *api) export(w http.ResponseWriter, r *http.Request) {
 	if p == nil {
 		p = a.tokens.Check(r.Header.Get("Authorization"))
 	}
+	s, p := a.opened(p)
 	if p != nil {
 		writeProblem(w, p)
 		return
 	}
-	s := a.Archive()
-	if s == nil {
-		writeProblem(w, notOpen())
-		return
-	}
-	h := w.Header()
-	h.Set("Content-Type", "application/x-ndjson")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
+	describe(w, "application/x-ndjson")
 	done, err := s.Export(r.Context(), patient{w, http.NewResponseController(w)}, q)
 	if err != nil { // it has begun: all that can be done is to leave it without its end
 		a.log.Error("an export ended early", "messages", done.Messages, "error", err.Error())
 		panic(http.ErrAbortHandler)
 	}
 	a.log.Info("an operator exported messages", "messages", done.Messages, "unreadable", done.Unreadable)
+}
+
+// opened returns the spool, unless there is a problem, or it is not open.
+func (a *api) opened(p *problem.Problem) (Archive, *problem.Problem) {
+	s := a.Archive()
+	if p == nil && s == nil {
+		p = notOpen()
+	}
+	return s, p
 }
 
 // patient allows each write its own time.
@@ -57,13 +60,9 @@ func (p patient) Write(b []byte) (int, error) {
 // imports answers POST /v1/import, with ?partial=true also for a damaged file.
 func (a *api) imports(w http.ResponseWriter, r *http.Request) {
 	partial, p := onlyFlag(r.URL.Query(), "partial")
+	s, p := a.opened(p)
 	if p != nil {
 		writeProblem(w, p)
-		return
-	}
-	s := a.Archive()
-	if s == nil {
-		writeProblem(w, notOpen())
 		return
 	}
 	control := http.NewResponseController(w)

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/remora-mq/remora/internal/kv"
 )
 
 // quarantineDir, in the spool's directory, is where the database puts its
@@ -41,7 +43,7 @@ func (s *Spool) keepEvidence(all doubts) (path string, err error) {
 		}
 		err = errors.Join(err, lines.Encode(evidence{hex.EncodeToString(d.key), d.value, d.why.Error()}))
 	}
-	return path, errors.Join(err, f.Sync(), f.Close(), syncDir(dir), syncDir(s.opts.Dir))
+	return path, errors.Join(err, f.Sync(), f.Close(), kv.SyncDir(dir), kv.SyncDir(s.opts.Dir))
 }
 
 var entryNames = map[string]string{

@@ -25,7 +25,7 @@ func place(dir string) (device, inode uint64, err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	switch {
 	case err == nil:
-		err = errors.Join(f.Sync(), f.Close(), syncDir(dir))
+		err = errors.Join(f.Sync(), f.Close(), kv.SyncDir(dir))
 	case errors.Is(err, fs.ErrExist):
 		err = nil
 	}
@@ -41,14 +41,6 @@ func place(dir string) (device, inode uint64, err error) {
 		return 0, 0, errors.New("read identity file: this system has no inodes")
 	}
 	return st.Dev, st.Ino, nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // nextLife prepares the head for this opening: the next epoch, and a new spool

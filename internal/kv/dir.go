@@ -38,7 +38,7 @@ const mtimeGrain = 25 * time.Millisecond
 // makeDir creates path and its missing parents, each durable in its parent.
 func makeDir(path string) error {
 	if err := os.Mkdir(path, 0o700); err == nil {
-		return syncDir(filepath.Dir(path))
+		return SyncDir(filepath.Dir(path))
 	} else if errors.Is(err, fs.ErrExist) {
 		return nil
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -50,7 +50,8 @@ func makeDir(path string) error {
 	return makeDir(path)
 }
 
-func syncDir(path string) error {
+// SyncDir makes the names in a directory durable.
+func SyncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {
 		return err

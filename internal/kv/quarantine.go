@@ -35,7 +35,7 @@ func (db *DB) newDirectory(ctx context.Context) (*directory, error) {
 	if err := writeFile(filepath.Join(path, unfinishedName), nil); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(syncDir(path), syncDir(filepath.Dir(path))); err != nil {
+	if err := errors.Join(SyncDir(path), SyncDir(filepath.Dir(path))); err != nil {
 		return nil, err
 	}
 	lock, err := lockDir(ctx, path, 0)
@@ -63,7 +63,7 @@ func (db *DB) replaceBy(fresh *directory, report *Damage, found *inspection) err
 	}
 	fresh.path, old.path = old.path, fresh.path
 	db.dir = fresh
-	if err := syncDir(filepath.Dir(fresh.path)); err != nil {
+	if err := SyncDir(filepath.Dir(fresh.path)); err != nil {
 		return errors.Join(err, old.close())
 	}
 	// The whole tables are in service; the others are the evidence.
@@ -123,7 +123,7 @@ func move(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
-	return errors.Join(syncDir(filepath.Dir(to)), syncDir(filepath.Dir(from)))
+	return errors.Join(SyncDir(filepath.Dir(to)), SyncDir(filepath.Dir(from)))
 }
 
 // tidy ends what a crash during a salvage left beside the database: an
