@@ -16,7 +16,7 @@ func (b *books) balance() (*Damage, error) {
 	report.Sequences = b.missing()
 	unknown := b.unknownTopics(report.Sequences)
 	if noted {
-		unknown = min(unknown, b.heldOnce(known))
+		unknown -= min(unknown, b.surelySettled(known))
 	}
 	ids := slices.Sorted(maps.Keys(b.accounts))
 	for _, id := range ids {
@@ -143,14 +143,16 @@ func (b *books) unknownTopics(all []Lost) (n uint64) {
 	return n
 }
 
-// heldOnce bounds how many of unknown topics can be lost, by what HEAD noted of
-// how much was held.
-func (b *books) heldOnce(known note) uint64 {
-	most := known.held + b.head.highWater - min(known.highWater, b.head.highWater)
+// surelySettled is how many of unknown topics were settled, by what HEAD noted of
+// how much was held. What was settled and is not any more may be what is held
+// again, or what is missing with its topic: it is lost, as long as it can be.
+func (b *books) surelySettled(known note) (n uint64) {
+	n = known.highWater - min(known.held, known.highWater)
+	n -= min(n, b.settled.messages)
 	for _, a := range b.accounts {
-		most -= min(most, a.held+a.missing)
+		n -= min(n, a.held+a.missing)
 	}
-	return most
+	return n
 }
 
 // settle makes the counters agree with what was read. What they held and was

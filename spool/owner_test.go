@@ -164,3 +164,75 @@ func TestOnlyItsOwnKeyIsProven(t *testing.T) {
 		})
 	}
 }
+
+// TestLostDeletionBringsNothingBack spoils a block of a table that deletes a
+// block of messages, so that nothing in it can be shown to be whole but the
+// receipts: the messages are there again, and are settled all the same. Without
+// the receipts they are sent again. Either way the books are right.
+func TestLostDeletionBringsNothingBack(t *testing.T) {
+	for name, tc := range map[string]struct {
+		spoil func(data []byte, at int)
+		held  uint64
+	}{
+		"the deletion": {func(data []byte, at int) { copy(data[at+2:], "spoilt") }, 0},
+		"all that tells of them": {func(data []byte, _ int) {
+			blocks, _ := partsOf(data)
+			copy(data[:blocks], bytes.Repeat([]byte("spoilt"), blocks))
+		}, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, spool.Options{})
+			r.accept(draft("t", "1"), draft("t", "2"), draft("t", "3"))
+			block := r.find("sm")[0]
+			r.reopen()
+			before := tablesOf(t, r)
+			r.confirm(r.lease("t", 0))
+			r.Flush()
+			if len(r.find("sm")) != 0 {
+				t.Fatal("the block is not deleted")
+			}
+			r.close()
+			for path := range tablesOf(t, r) {
+				data, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if at := bytes.Index(data, block.key); at >= 0 && !before[path] {
+					tc.spoil(data, at)
+					if err := os.WriteFile(path, data, 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if err := r.start(); err != nil {
+				t.Fatal(err)
+			}
+			if d := r.Damage(); len(d.Reports) != 1 || d.Reports[0].Lost != 0 {
+				t.Fatalf("%+v", d)
+			}
+			r.acknowledged(1)
+			n := r.balanced().Ledger.Total
+			if n.Accepted != 3 || n.InSpool.Held() != tc.held || n.Lost != 0 || n.Confirmed+n.Unattributed != 3-tc.held {
+				t.Errorf("%+v", n)
+			}
+			if got := r.drain("t"); got != strings.Repeat("1 2 3", int(tc.held/3)) {
+				t.Errorf("forwarded %q", got)
+			}
+			r.reopen()
+			r.balanced()
+		})
+	}
+}
+
+func tablesOf(t *testing.T, r *rig) map[string]bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(r.dbDir(), "*.sst"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]bool{}
+	for _, path := range files {
+		all[path] = true
+	}
+	return all
+}
