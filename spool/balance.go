@@ -160,6 +160,7 @@ func (b *books) surelySettled(known note) (n uint64) {
 // topic. It returns how many of those it took. Without an entry of its own, all
 // that is known of a topic is what was read.
 func (a *account) settle(unknown uint64, report *Damage) (taken uint64) {
+	a.raise()
 	c := &a.counts
 	before := c.settled()
 	gone := uint64(0)
@@ -180,6 +181,28 @@ func (a *account) settle(unknown uint64, report *Damage) (taken uint64) {
 		report.Found = append(report.Found, fmt.Sprintf("topic %q: it is not known any more that %d messages were settled; they are forwarded again", a.topic, a.again))
 	}
 	return lost - a.missing
+}
+
+// raise counts what the topic's entry does not know of yet: it is of an earlier
+// commit than records that were read, and numbers are given without a gap.
+func (a *account) raise() {
+	if a.rebuilt {
+		return
+	}
+	for id, given := range a.given {
+		at := slices.IndexFunc(a.numbers.origins, func(o Origin) bool { return o.ID == id })
+		if at < 0 && (given == 0 || len(a.numbers.origins) == maxOrigins) {
+			continue // it has no numbers, or was forgotten
+		}
+		if at < 0 {
+			at = len(a.numbers.origins)
+			a.numbers.origins = append(a.numbers.origins, Origin{ID: id})
+		}
+		if o := &a.numbers.origins[at]; given > o.Last {
+			a.counts.accepted += given - o.Last
+			o.Last = given
+		}
+	}
 }
 
 // renumber keeps the topic's numbers in step with what it accepted, and forgets

@@ -51,6 +51,15 @@ type account struct {
 	missing           uint64
 	excepted          uint64
 	firstBlock        uint64
+	given             map[message.SpoolID]uint64 // the highest number of what was read, by origin
+}
+
+// saw notes the number of a record: the counters may be of an earlier commit.
+func (a *account) saw(r message.Record) {
+	if a.given == nil {
+		a.given = map[message.SpoolID]uint64{}
+	}
+	a.given[r.ID.Spool()] = max(a.given[r.ID.Spool()], r.TopicSeq)
 }
 
 // run is a block: what its index, its records, or both say.
@@ -151,6 +160,7 @@ func (b *books) deadLetter(k, v []byte) error {
 		return err
 	}
 	a := b.accountOf(id, d.record.Topic)
+	a.saw(d.record)
 	if b.settled.has(seq) {
 		return nil
 	}
@@ -238,6 +248,7 @@ func (w *blockWalk) record(r message.Record) {
 	}
 	w.next = r.Seq + 1
 	w.marks.meet(r.Seq)
+	w.account.saw(r)
 	if !w.settled.has(r.Seq) && !w.books.held.has(r.Seq) { // else settled, or a dead letter
 		w.hold(w.account, r)
 	}

@@ -391,3 +391,27 @@ func TestReportOfManyRunsFits(t *testing.T) {
 		t.Errorf("%d bytes, %d runs, %+v", size, len(got.Sequences), got.Lost)
 	}
 }
+
+// TestOlderEntryOfATopicIsRaised puts the entry of a topic back to what it was
+// before messages were accepted and confirmed: the records tell how many.
+func TestOlderEntryOfATopicIsRaised(t *testing.T) {
+	r := booked(t)
+	old := r.find("st")[0]
+	r.accept(draft("t", "7"), draft("t", "8"))
+	r.whileClosed(func() {
+		r.behind(func(tx *kv.Tx) { tx.Set(old.key, old.value) })
+		r.doubted()
+	})
+	if d := r.Damage().Reports; len(d) > 1 || len(d) == 1 && (d[0].Lost > 0 || d[0].Unattributed > 0) {
+		t.Fatalf("%+v", d)
+	}
+	r.acknowledged(len(r.Damage().Reports))
+	if n := r.balanced().Ledger.Total; n.Accepted != 8 || n.Confirmed != 1 || n.InSpool.Held() != 6 || n.Unattributed != 0 {
+		t.Errorf("%+v", n)
+	}
+	r.reopen()
+	r.balanced()
+	if got := r.drain("t"); got != "2 3 6 7 8" {
+		t.Errorf("forwarded %s", got)
+	}
+}

@@ -282,3 +282,31 @@ func aTable(t *testing.T, dir string) string {
 	}
 	return table.NewFilename(ids[0], dir)
 }
+
+// TestScrubPassesOverWhatACompactionRemoves: Badger cuts a table off before it
+// removes it, and a read of it meanwhile finds no end.
+func TestScrubPassesOverWhatACompactionRemoves(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	filled(t, opts, 2300)
+	db := openTest(t, opts)
+	removed := filepath.Join(opts.Dir, tableFile{id: db.badger.Tables()[0].ID}.name())
+	q, passed := Attach(db, &writer{}), false
+	found, err := db.Scrub(t.Context(), func(int64) error {
+		if passed {
+			return nil
+		}
+		passed = true
+		fill(t, q, 0, 2300) // the same keys
+		if err := db.GiveBack(t.Context()); err != nil {
+			return err
+		}
+		if _, err := os.Stat(removed); err == nil {
+			t.Fatal("the compaction left the table")
+		}
+		return os.WriteFile(removed, make([]byte, 5000), 0o600)
+	})
+	if err != nil || len(found) > 0 || !passed {
+		t.Errorf("%v, %v", found, err)
+	}
+	must(t, os.Remove(removed))
+}

@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
+	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,8 +26,8 @@ func (db *DB) Scrub(ctx context.Context, pace func(bytes int64) error) (found []
 			return found, err
 		}
 		broken, err := db.dir.scrubTable(tableFile{id: t.ID}.name(), pace)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // a compaction was faster
+		if errors.Is(err, fs.ErrNotExist) || err == nil && len(broken) > 0 && !db.hasTable(t.ID) {
+			continue // a compaction was faster: it cuts a file off before it removes it
 		}
 		if err != nil {
 			return found, fmt.Errorf("scrub: %w", err)
@@ -37,6 +39,10 @@ func (db *DB) Scrub(ctx context.Context, pace func(bytes int64) error) (found []
 		found = append(found, broken...)
 	}
 	return found, nil
+}
+
+func (db *DB) hasTable(id uint64) bool {
+	return slices.ContainsFunc(db.badger.Tables(), func(t badger.TableInfo) bool { return t.ID == id })
 }
 
 func (d *directory) scrubTable(name string, pace func(int64) error) (found []Finding, err error) {
