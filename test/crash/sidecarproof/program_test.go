@@ -38,7 +38,7 @@ var (
 )
 
 // smallMemtable makes few messages rotate, flush and compact.
-var smallMemtable = replaced("internal/kv/options.go", "defaultMemTableSize = 16 << 20", "defaultMemTableSize = 1 << 20")
+var smallMemtable = replaced("internal/kv/options.go", "defaultMemTableSize = 8 << 20", "defaultMemTableSize = 1 << 20")
 
 func (p program) path(t *testing.T) string {
 	t.Helper()
