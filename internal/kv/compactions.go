@@ -19,10 +19,14 @@ import (
 // deletes what all were made from. Nothing outside is told, whatever the reason
 // was: a failed sync, no room, no descriptor, no memory.
 //
+// Nor is anybody told of a block that cannot be read: the rest of its table counts
+// as read (table/iterator.go ends with an error, which nobody asks for).
+//
 // So what a compaction was made from is kept until it is known that all of it
-// was written. Badger says in its log how many tables each compaction begins to
-// write, when it has read all that it reads, and when it is done; the manifest
-// has how many there are. From the moment when all was read, which is before
+// was read and written. Badger says in its log how many entries a compaction has
+// read, how many tables it begins to write, when it has read all that it reads,
+// and when it is done; the old tables have their numbers of entries, and the
+// manifest tells how many tables there are. From the moment when all was read, which is before
 // Badger deletes anything, an iterator holds what was read: Badger deletes no
 // file that an iterator has (table/table.go, DecrRef). It is closed when the
 // counts agree.
@@ -45,13 +49,21 @@ type compactions struct {
 	mu       sync.Mutex
 	manifest *manifestTail
 	view     *view
-	held     []held      // oldest first
-	running  map[int]int // tables that each compaction has begun to write, by compactor
-	ended    []int       // the same of those that ended, and are not judged
-	written  []int       // tables that each compaction named in the manifest, not judged
-	judged   int         // compactions
+	held     []held       // oldest first
+	running  map[int]work // by compactor
+	ended    []work       // of those that ended, and are not judged
+	written  []changeSet  // of compactions in the manifest, not judged
+	judged   int          // compactions
 	closing  bool
 }
+
+// work is what compactions say that they do.
+type work struct {
+	tables  int    // that they begin to write
+	entries uint64 // that they read, of which they may drop some
+}
+
+func (w work) plus(o work) work { return work{w.tables + o.tables, w.entries + o.entries} }
 
 // view is a transaction that iterators are made of: to begin one waits for
 // commits, which may wait for the compaction that asks.
@@ -81,7 +93,7 @@ const (
 )
 
 func newCompactions(dir *directory, log *slog.Logger, fence func(error)) *compactions {
-	return &compactions{dir: dir, log: log, fence: fence, ready: make(chan struct{}), running: map[int]int{}}
+	return &compactions{dir: dir, log: log, fence: fence, ready: make(chan struct{}), running: map[int]work{}}
 }
 
 // begin is called when Badger has opened. What a compaction read before waits
@@ -101,8 +113,9 @@ func (c *compactions) begin(b *badger.DB) error {
 func (c *compactions) said(format string, args []any) {
 	switch format {
 	case lineTable:
-		keys, _ := args[1].(uint64)
-		c.table(compactor(args), keys)
+		added, _ := args[1].(uint64)
+		skipped, _ := args[2].(uint64)
+		c.table(compactor(args), added, skipped)
 	case lineRead:
 		<-c.ready
 		c.read()
@@ -121,14 +134,14 @@ func compactor(args []any) int {
 }
 
 // table notes that a compaction begins to write a table. One of no keys is none.
-func (c *compactions) table(id int, keys uint64) {
+func (c *compactions) table(id int, added, skipped uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := c.running[id]
-	if keys > 0 {
-		n++
+	w := work{entries: added + skipped}
+	if added > 0 {
+		w.tables = 1
 	}
-	c.running[id] = n
+	c.running[id] = c.running[id].plus(w)
 }
 
 // read holds the files: some compaction has read all that it reads, or a part
@@ -179,15 +192,15 @@ func (c *compactions) judge(keep int) (free []held, err error) {
 		return nil, fmt.Errorf("judge compactions: %w", err)
 	}
 	for _, s := range sets {
-		if created, deleted := s.count(); deleted > 0 {
-			c.written = append(c.written, created)
+		if _, deleted := s.count(); deleted > 0 {
+			c.written = append(c.written, s)
 		}
 	}
 	if len(c.written) != len(c.ended) {
 		return nil, nil
 	}
-	if begun, written := sum(c.ended), sum(c.written); begun != written {
-		return nil, fmt.Errorf("%w: compactions named %d tables of %d: the rest could not be written", ErrStorage, written, begun)
+	if err := c.compare(); err != nil {
+		return nil, err
 	}
 	c.judged += len(c.ended)
 	c.ended, c.written = nil, nil
@@ -214,18 +227,28 @@ func (c *compactions) keepManifest() {
 	}
 }
 
-func sum(counts []int) (n int) {
-	for _, c := range counts {
-		n += c
+// compare tells whether all was read and all was written. c.mu is held.
+func (c *compactions) compare() error {
+	var said work
+	for _, w := range c.ended {
+		said = said.plus(w)
 	}
-	return n
+	named := 0
+	for _, s := range c.written {
+		created, _ := s.count()
+		named += created
+	}
+	if said.tables != named {
+		return fmt.Errorf("%w: compactions named %d tables of %d: the rest could not be written", ErrStorage, named, said.tables)
+	}
+	return c.dir.unread(c.written, said.entries)
 }
 
 // after acts on a judgement, outside the lock: closing an iterator removes
 // files.
 func (c *compactions) after(free []held, err error) {
 	if err != nil {
-		c.fence(err)
+		c.stop(err)
 		return
 	}
 	for _, h := range free {
@@ -238,6 +261,14 @@ func (c *compactions) after(free []held, err error) {
 			h.view.txn.Discard()
 		}
 	}
+}
+
+// stop fences. Of a damaged table the next start reads all blocks.
+func (c *compactions) stop(err error) {
+	if errors.Is(err, ErrDamaged) {
+		err = errors.Join(err, c.dir.distrust())
+	}
+	c.fence(err)
 }
 
 // committed renews the view now and then. Only the committer calls it.
@@ -285,7 +316,7 @@ func (c *compactions) closed() error {
 	c.held = nil
 	c.mu.Unlock()
 	if err != nil {
-		c.fence(err)
+		c.stop(err)
 		return err
 	}
 	c.after(free, nil)

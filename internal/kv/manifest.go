@@ -98,8 +98,8 @@ func (d *directory) checkNoTables() error {
 
 // rewriteManifest copies the manifest into a new, synced file, without the
 // compactions that it takes back. After a fence it leaves out what Badger had
-// logged but taken back itself.
-func (d *directory) rewriteManifest(log *slog.Logger) error {
+// logged but taken back itself. damaged says that damage is looked for.
+func (d *directory) rewriteManifest(log *slog.Logger, damaged bool) error {
 	data, err := os.ReadFile(filepath.Join(d.path, badger.ManifestFilename))
 	if err != nil {
 		return err
@@ -109,7 +109,7 @@ func (d *directory) rewriteManifest(log *slog.Logger) error {
 			return err
 		}
 	}
-	data, taken := d.takeBack(data)
+	data, taken := d.takeBack(data, damaged)
 	if taken > 0 {
 		log.Warn("compactions are taken back: it is not known whether they wrote all of their tables, and what they were made from is there", "dir", d.path, "compactions", taken)
 	}

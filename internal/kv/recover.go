@@ -44,7 +44,7 @@ func (db *DB) prepare(ctx context.Context, deep bool) (unclean bool, err error) 
 		return false, db.beginHead()
 	}
 	if !clean {
-		if err := db.dir.rewriteManifest(db.log); err != nil {
+		if err := db.dir.rewriteManifest(db.log, deep); err != nil {
 			return true, fmt.Errorf("rewrite after an unclean stop: %w", err)
 		}
 	}

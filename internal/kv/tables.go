@@ -28,29 +28,47 @@ func checkTable(path string) (reach uint64, err error) {
 		return 0, err
 	}
 	defer func() { _ = f.Close() }() // only read
-	st, err := f.Stat()
+	ti, start, err := readIndex(f)
 	if err != nil {
 		return 0, err
+	}
+	return ti.reach, checkLastBlock(f, start, ti.blocks)
+}
+
+// readIndex reads the index of a table and where it begins.
+func readIndex(f *os.File) (ti tableIndex, start int64, err error) {
+	st, err := f.Stat()
+	if err != nil {
+		return ti, 0, err
 	}
 	t := tail{file: f, end: st.Size()}
 	sum := t.section("checksum")
 	index := t.section("index")
 	if t.err != nil {
-		return 0, t.err
+		return ti, 0, t.err
 	}
 	if err := verify(index, sum); err != nil {
-		return 0, fmt.Errorf("index: %w", err)
+		return ti, 0, fmt.Errorf("index: %w", err)
 	}
-	ti, err := parseIndex(index)
+	ti, err = parseIndex(index)
+	return ti, t.end, err
+}
+
+// countEntries is the number of entries in a table, by its index.
+func countEntries(path string) (uint64, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return 0, err
 	}
-	return ti.reach, checkLastBlock(f, t.end, ti.blocks)
+	defer func() { _ = f.Close() }() // only read
+	ti, _, err := readIndex(f)
+	return ti.keys, err
 }
 
 // tableIndex is what this package needs of a table's index.
 type tableIndex struct {
 	reach  uint64 // the largest version
+	keys   uint64 // entries, which are versions of keys
 	blocks []blockPlace
 }
 
@@ -69,7 +87,7 @@ func parseIndex(index []byte) (ti tableIndex, err error) {
 		}
 	}()
 	raw := fb.GetRootAsTableIndex(index, 0)
-	ti.reach = raw.MaxVersion()
+	ti.reach, ti.keys = raw.MaxVersion(), uint64(raw.KeyCount())
 	var at fb.BlockOffset
 	for n := range raw.OffsetsLength() {
 		if raw.Offsets(&at, n) {

@@ -18,8 +18,9 @@ import (
 // their work is lost. Each is taken back only behind all that came after it, so
 // the tables are those that were live before it, and what was flushed since.
 //
-// The first whose old tables are gone was judged, as was all before it.
-func (d *directory) takeBack(data []byte) (kept []byte, taken int) {
+// The first whose old tables are gone was judged, as was all before it. With
+// damaged, old tables may be so: the compaction could not read them.
+func (d *directory) takeBack(data []byte, damaged bool) (kept []byte, taken int) {
 	sets, err := d.history(data)
 	if err != nil {
 		return data, 0 // inspect tells
@@ -28,7 +29,7 @@ func (d *directory) takeBack(data []byte) (kept []byte, taken int) {
 		if _, deleted := s.count(); deleted == 0 {
 			continue // a flush
 		}
-		if !d.canTakeBack(s, live(sets)) {
+		if !d.canTakeBack(s, live(sets), damaged) {
 			break
 		}
 		sets = slices.Delete(sets, n, n+1)
@@ -88,7 +89,7 @@ func (d *directory) earlier(data []byte) []changeSet {
 
 // canTakeBack reports whether all that the set made is live, and all that it was
 // made from is there, whole, and under no other use: numbers come again.
-func (d *directory) canTakeBack(s changeSet, tables map[uint64]uint32) bool {
+func (d *directory) canTakeBack(s changeSet, tables map[uint64]uint32, damaged bool) bool {
 	for _, c := range s.changes {
 		_, alive := tables[c.Id]
 		if c.Op == pb.ManifestChange_CREATE {
@@ -100,7 +101,11 @@ func (d *directory) canTakeBack(s changeSet, tables map[uint64]uint32) bool {
 		if alive {
 			return false
 		}
-		if _, err := checkTable(filepath.Join(d.path, tableFile{id: c.Id}.name())); err != nil {
+		name := tableFile{id: c.Id}.name()
+		if d.emptied(name) {
+			return false
+		}
+		if _, err := checkTable(filepath.Join(d.path, name)); err != nil && !damaged {
 			return false
 		}
 	}
