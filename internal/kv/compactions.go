@@ -103,7 +103,10 @@ func (c *compactions) begin(b *badger.DB) error {
 	if err != nil {
 		return err
 	}
-	c.badger, c.manifest, c.view = b, manifest, &view{txn: b.NewTransaction(false)}
+	first := &view{txn: b.NewTransaction(false)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.badger, c.manifest, c.view = b, manifest, first
 	c.keepManifest()
 	close(c.ready)
 	return nil
@@ -113,9 +116,7 @@ func (c *compactions) begin(b *badger.DB) error {
 func (c *compactions) said(format string, args []any) {
 	switch format {
 	case lineTable:
-		added, _ := args[1].(uint64)
-		skipped, _ := args[2].(uint64)
-		c.table(compactor(args), added, skipped)
+		c.table(compactor(args), number(args, 1), number(args, 2))
 	case lineRead:
 		<-c.ready
 		c.read()
@@ -124,6 +125,14 @@ func (c *compactions) said(format string, args []any) {
 	case lineFailed:
 		c.failed(compactor(args))
 	}
+}
+
+func number(args []any, at int) uint64 {
+	if at >= len(args) {
+		return 0
+	}
+	n, _ := args[at].(uint64)
+	return n
 }
 
 // compactor is which of Badger's compactors, of which each does one compaction
@@ -164,11 +173,14 @@ func (c *compactions) done(id int) {
 	c.after(free, err)
 }
 
-// failed forgets a compaction that changed nothing. What failed behind the
-// manifest is the storage, which fences.
+// failed forgets a compaction, which has changed nothing.
 func (c *compactions) failed(id int) {
 	c.mu.Lock()
 	delete(c.running, id)
+	if c.manifest == nil { // it is being opened
+		c.mu.Unlock()
+		return
+	}
 	free, err := c.judge(min(len(c.running), 1))
 	c.mu.Unlock()
 	c.after(free, err)
@@ -182,6 +194,10 @@ func (c *compactions) hold() {
 	c.view.uses++
 	c.held = append(c.held, held{c.view.txn.NewIterator(badger.IteratorOptions{}), c.view})
 }
+
+// errUnjudged: none runs, and yet there is one in the manifest that did not end,
+// or not well.
+var errUnjudged = fmt.Errorf("%w: a compaction failed after it had changed the manifest", ErrStorage)
 
 // judge compares what was begun with what was written, when all compactions in
 // the manifest have ended: which is whose does not matter then. It returns what
@@ -197,6 +213,9 @@ func (c *compactions) judge(keep int) (free []held, err error) {
 		}
 	}
 	if len(c.written) != len(c.ended) {
+		if len(c.running) == 0 {
+			return nil, errUnjudged
+		}
 		return nil, nil
 	}
 	if err := c.compare(); err != nil {
@@ -302,16 +321,11 @@ func (c *compactions) beforeClose() {
 	c.closing = true
 }
 
-var errUnjudged = errors.New("a compaction was not accounted for")
-
 // closed judges the last compactions, when none runs any more, and lets go of
 // everything.
 func (c *compactions) closed() error {
 	c.mu.Lock()
 	_, err := c.judge(0)
-	if err == nil && len(c.written) > 0 {
-		err = errUnjudged
-	}
 	free := c.held
 	c.held = nil
 	c.mu.Unlock()

@@ -113,6 +113,35 @@ func TestADroppedTableBeforeItIsNoticed(t *testing.T) {
 	}
 }
 
+// TestACompactionThatFailsLate changes the manifest and then fails: the database
+// is fenced, because nothing could be judged any more.
+func TestACompactionThatFailsLate(t *testing.T) {
+	db := openDoomed(t, testOptions(filepath.Join(t.TempDir(), "db")))
+	q := Attach(db, &writer{})
+	layered(t, db, q)
+	newCompactions(db.dir, db.log, db.fence).said(lineFailed, []any{7, errInjected}) // before it is open
+	said := db.compacts.said
+	db.compacts.note(0)
+	must(t, db.badger.Flatten(1))
+	db.compacts.forget()
+	db.compacts.forgetEnded()
+	said(lineTable, []any{7, uint64(1), uint64(0)})
+	if db.Err() != nil {
+		t.Error("fenced before it has failed")
+	}
+	said(lineFailed, []any{7, errInjected})
+	if err := db.Err(); !errors.Is(err, errUnjudged) {
+		t.Errorf("fenced: %v", err)
+	}
+}
+
+// forgetEnded makes the compactions that ended look as if they had failed.
+func (c *compactions) forgetEnded() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = nil
+}
+
 // TestADroppedTableInANewManifest is the same when the change of the compaction
 // made Badger replace the manifest.
 func TestADroppedTableInANewManifest(t *testing.T) {
@@ -149,17 +178,22 @@ func wantOneFile(t *testing.T, dir, one, other string) {
 	}
 }
 
-// note and forget add and take away a compaction that has ended.
+const phantom = 99
+
+// note and forget add and take away a compaction that has ended, and one that
+// runs.
 func (c *compactions) note(tables int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ended = append(c.ended, work{tables: tables})
+	c.running[phantom] = work{}
 }
 
 func (c *compactions) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ended = c.ended[1:]
+	delete(c.running, phantom)
 }
 
 func wantWhole(t *testing.T, opts Options, keys int) {
