@@ -3,8 +3,10 @@ package httpapi
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"hash"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/message"
@@ -92,7 +94,9 @@ const fingerprintVersion = 1
 // its length before it, every list with its count.
 func fingerprint(m *message.Message, delay, deliverAt, ttl string) (sum [16]byte) {
 	props := slices.DeleteFunc(slices.Clone(m.Properties), func(p message.Property) bool { return isTrace(p.Name) })
-	w := lengthWriter{buf: append(make([]byte, 0, 512), fingerprintVersion)}
+	w, _ := fingerprints.Get().(*lengthWriter) // New makes no other
+	defer fingerprints.Put(w)
+	w.buf = append(w.buf[:0], fingerprintVersion)
 	w.texts(m.Topic, m.ContentType, m.Tag, m.OrderingKey, m.ContentEncoding, delay, deliverAt, ttl)
 	w.length(len(m.Keys))
 	w.texts(m.Keys...)
@@ -100,20 +104,27 @@ func fingerprint(m *message.Message, delay, deliverAt, ttl string) (sum [16]byte
 	for _, p := range props {
 		w.texts(p.Name, p.Value)
 	}
-	h := sha256.New()
-	h.Write(w.buf)
-	h.Write(m.Body) // last: it needs no length
-	copy(sum[:], h.Sum(nil))
+	w.hash.Reset()
+	w.hash.Write(w.buf)
+	w.hash.Write(m.Body) // last: it needs no length
+	w.buf = w.hash.Sum(w.buf[:0])
+	copy(sum[:], w.buf)
 	return sum
 }
+
+// fingerprints has a lengthWriter for each that is being made.
+var fingerprints = sync.Pool{New: func() any { return &lengthWriter{hash: sha256.New()} }}
 
 // isTrace reports the CloudEvents attributes that carry a trace context.
 func isTrace(property string) bool {
 	return property == "ce-traceparent" || property == "ce-tracestate"
 }
 
-// lengthWriter writes texts with eight bytes of length before each.
-type lengthWriter struct{ buf []byte }
+// lengthWriter writes texts with eight bytes of length before each, to be hashed.
+type lengthWriter struct {
+	buf  []byte
+	hash hash.Hash
+}
 
 func (w *lengthWriter) length(n int) { w.buf = binary.BigEndian.AppendUint64(w.buf, uint64(n)) }
 
