@@ -310,3 +310,32 @@ func TestScrubPassesOverWhatACompactionRemoves(t *testing.T) {
 	}
 	must(t, os.Remove(removed))
 }
+
+// TestScrubOfADamagedIndex damages each byte of the index of a table in use:
+// Badger cannot tell its tables then. All are read, and commits and Close go on.
+func TestScrubOfADamagedIndex(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	filled(t, opts, 60)
+	db := openTest(t, opts)
+	path := aTable(t, opts.Dir)
+	data, err := os.ReadFile(path)
+	must(t, err)
+	_, index, err := splitTable(data)
+	must(t, err)
+	file, err := os.OpenFile(path, os.O_WRONLY, 0) // in place: it is mapped
+	must(t, err)
+	for at := index; at < len(data); at++ {
+		_, err := file.WriteAt([]byte{data[at] ^ 0x10}, int64(at))
+		must(t, err)
+		if found, err := db.Scrub(t.Context(), nil); err != nil || len(found) == 0 {
+			t.Fatalf("byte %d of %d: %v, %v", at-index, len(data)-index, found, err)
+		}
+		_, err = file.WriteAt(data[at:at+1], int64(at))
+		must(t, err)
+	}
+	must(t, file.Close())
+	if found, err := db.Scrub(t.Context(), nil); err != nil || len(found) > 0 {
+		t.Errorf("the whole table: %v, %v", found, err)
+	}
+	mustCommit(t, Attach(db, &writer{}), put("a", "b"))
+}

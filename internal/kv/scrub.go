@@ -21,12 +21,16 @@ import (
 // pace, if not nil, is called with the size of each table, in bytes, before it
 // is read; its error ends the work. Memory outside Go's heap holds one table.
 func (db *DB) Scrub(ctx context.Context, pace func(bytes int64) error) (found []Finding, err error) {
-	for _, t := range db.badger.Tables() {
+	tables, err := db.dir.liveTables(db.opts.Magic)
+	if err != nil {
+		return nil, fmt.Errorf("scrub: %w", err)
+	}
+	for _, t := range tables {
 		if err := errors.Join(ctx.Err(), db.Err()); err != nil {
 			return found, err
 		}
-		broken, err := db.dir.scrubTable(tableFile{id: t.ID}.name(), pace)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && len(broken) > 0 && !db.hasTable(t.ID) {
+		broken, err := db.dir.scrubTable(t.name(), pace)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && len(broken) > 0 && !db.dir.isLive(t, db.opts.Magic) {
 			continue // a compaction was faster: it cuts a file off before it removes it
 		}
 		if err != nil {
@@ -41,8 +45,23 @@ func (db *DB) Scrub(ctx context.Context, pace func(bytes int64) error) (found []
 	return found, nil
 }
 
-func (db *DB) hasTable(id uint64) bool {
-	return slices.ContainsFunc(db.badger.Tables(), func(t badger.TableInfo) bool { return t.ID == id })
+// liveTables lists the tables in use. Badger is not asked: it reads their indexes
+// for that, and panics with a level locked when one is damaged (levels.go,
+// getTableInfo). It notes a table in the manifest when that is written, and before
+// it removes what the table takes the place of.
+func (d *directory) liveTables(magic uint16) ([]tableFile, error) {
+	data, err := os.ReadFile(filepath.Join(d.path, badger.ManifestFilename))
+	if err == nil {
+		if tables, err := manifestTables(data, magic); err == nil {
+			return tables, nil
+		}
+	}
+	return d.tables() // the manifest is damaged, too
+}
+
+func (d *directory) isLive(t tableFile, magic uint16) bool {
+	tables, err := d.liveTables(magic)
+	return err != nil || slices.ContainsFunc(tables, func(other tableFile) bool { return other.id == t.id })
 }
 
 func (d *directory) scrubTable(name string, pace func(int64) error) (found []Finding, err error) {
