@@ -35,7 +35,7 @@ func TestOutageIsPlayedToItsEnd(t *testing.T) {
 		t.Errorf("%+v", r.seen)
 	}
 	for name, v := range map[string]float64{
-		"memFull": r.memFull, "memAfter": r.memAfter, "memLoaded": r.memLoaded, "diskFull": r.diskFull, "drained": r.drained,
+		"memFull": r.memFull, "memAfter": r.memAfter, "memLoaded": r.memLoaded, "diskFull": r.diskFull, "memOpened": r.memOpened, "diskAll": r.diskAll, "drained": r.drained,
 		"killed": r.killed.Seconds(), "stopped": r.stopped.Seconds(),
 	} {
 		if v <= 0 {

@@ -23,15 +23,17 @@ type outage struct {
 
 // seen is what there is one of in a run. Sizes are in MiB.
 type seen struct {
-	waiting            uint64 // at the most
-	passed             uint64 // messages before the head was looked for
-	fresh              fresh
-	memFull, diskFull  float64 // with all waiting
-	killed, stopped    time.Duration
-	drained            float64 // messages a second
-	memAfter, diskLeft float64 // a while after the drain
-	memLoaded          float64 // a while after as many messages again
-	heads              []time.Duration
+	waiting           uint64 // at the most
+	passed            uint64 // messages before the head was looked for
+	fresh             fresh
+	memFull, diskFull float64 // with all waiting, just after a load
+	memOpened         float64 // with all waiting, just opened
+	killed, stopped   time.Duration
+	drained           float64 // messages a second
+	memAfter          float64 // a while after the drain
+	diskAll, diskLeft float64 // the same: all of it, and what is not meant to be kept
+	memLoaded         float64 // a while after as many messages again
+	heads             []time.Duration
 }
 
 // The peers of the page: spools that differ in what waits in them.
@@ -153,7 +155,8 @@ func (r *outage) reopen(ctx context.Context) (err error) {
 	}
 	r.stopped = r.full.opened
 	progressf("open after kill -9: %v; after a clean stop: %v", r.killed, r.stopped)
-	return nil
+	r.memOpened, err = r.full.anonymous()
+	return err
 }
 
 // drain lets the broker take everything.
@@ -206,7 +209,7 @@ func (r *outage) look(ctx context.Context) (err error) {
 		return err
 	}
 	d, err := readDisk(r.full.dir)
-	r.diskLeft = d.beyond(known)
+	r.diskAll, r.diskLeft = float64(d.all)/mebibyte, d.beyond(known)
 	progressf("disk: %d MiB, of which prepared logs %d MiB; %d receipts, %d MiB of keys",
 		d.all/mebibyte, d.prepared/mebibyte, known.Receipts, known.DedupeBytes/mebibyte)
 	return err
