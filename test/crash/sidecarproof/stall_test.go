@@ -90,10 +90,11 @@ func (s *stalling) accept(n int) {
 	})
 }
 
-// keyed is the number of a new message that has an idempotency key.
-func (s *stalling) keyed() int {
+// keyed is the number of a new message that has an idempotency key, or has none. It
+// is small: of a large one the commit that stalls has the chunks, and not the record.
+func (s *stalling) keyed(has bool) int {
 	for {
-		if n := s.send(1)[0]; bigSizes.message(n).idempotency != "" {
+		if n := s.send(1)[0]; has == (bigSizes.message(n).idempotency != "") && len(bigSizes.message(n).body) < 16<<10 {
 			return n
 		}
 		s.set(s.len()-1, func(f *fate) { f.sent = false })
@@ -231,7 +232,9 @@ func TestStalledSync(t *testing.T) {
 		s := newStalling(t, timeout)
 		s.accept(5)
 		before := s.anonymous()
-		first := s.intoTheStall()
+		s.intoTheStall(s.keyed(false)) // nothing but its answer tells what became of it
+		first := s.keyed(true)
+		s.intoTheStall(first)
 		began, accepted := time.Now(), s.answers("202")
 		s.stalls(first)
 		end := s.besiege(32)
@@ -257,21 +260,24 @@ func TestStalledSync(t *testing.T) {
 	})
 }
 
-// intoTheStall stalls the disk and returns a message that is in the commit which
-// waits, as its answer tells. A commit of the sidecar's own may have been faster.
-func (s *stalling) intoTheStall() (n int) {
+// intoTheStall stalls the disk with message n in the commit that waits, as its
+// answer tells. A commit of the sidecar's own may be faster: then it is not stored,
+// and is sent again.
+func (s *stalling) intoTheStall(n int) {
 	s.t.Helper()
-	s.eventually("a message is in the commit that stalls", func() bool {
+	s.eventually("the message is in the commit that stalls", func() bool {
 		s.fs.Stall(0)
+		s.isReady()
 		s.fs.Stall(forEver)
-		n = s.keyed()
 		r := s.offer(n)
 		if r.Status != 503 || r.Code != "busy" {
 			s.t.Errorf("a message is answered %+v, and the disk does not answer", r)
 		}
+		if r.Stored == "unknown" {
+			s.set(n, func(f *fate) { f.refused = false })
+		}
 		return r.Stored == "unknown"
 	})
-	return n
 }
 
 // stalls checks what a sidecar says whose disk does not answer; message n is in
@@ -294,7 +300,7 @@ func (s *stalling) stalls(n int) {
 	if r := s.offer(n); r.Code != "busy" || r.Stored != "unknown" {
 		s.t.Errorf("a repeat of what may be stored is answered %+v", r)
 	}
-	if r := s.offer(s.keyed()); r.Code != "busy" || r.Stored != false {
+	if r := s.offer(s.keyed(true)); r.Code != "busy" || r.Stored != false {
 		s.t.Errorf("a new message is answered %+v", r)
 	}
 	for n, f := range s.now()[:5] {
@@ -312,10 +318,16 @@ func (s *stalling) stalls(n int) {
 	}
 }
 
+// isReady waits until it is.
+func (s *stalling) isReady() {
+	s.t.Helper()
+	s.eventually("ready again", func() bool { status, _ := s.health("/readyz"); return status == http.StatusOK })
+}
+
 // resumes checks that a sidecar goes on by itself; message n was in the commit.
 func (s *stalling) resumes(n int) {
 	s.t.Helper()
-	s.eventually("ready again", func() bool { status, _ := s.health("/readyz"); return status == http.StatusOK })
+	s.isReady()
 	before := s.answers("202")
 	s.eventually("messages are accepted again", func() bool { return s.answers("202") >= before+3 })
 	var r receipt
