@@ -31,8 +31,8 @@ var spoolProblems = []struct {
 	{spool.ErrNotFound, problem.NotFound, "no such message is held, and no receipt of it is kept"},
 	{spool.ErrAlreadySent, problem.AlreadySent, "the message is in flight or settled"},
 	{spool.ErrMaybeSent, problem.MaybeSent, "an attempt to send the message ended unknown"},
-	{context.DeadlineExceeded, problem.Busy, "the disk did not take the message in time; it is not stored"},
-	{context.Canceled, problem.Draining, "the sidecar stopped before the message was written"},
+	{context.DeadlineExceeded, problem.Busy, "the disk did not take the message in time"},
+	{context.Canceled, problem.Draining, "the sidecar is stopping, and does not wait for the disk"},
 }
 
 // problemOf turns any error into the problem that the client is told.
@@ -58,14 +58,14 @@ func problemOf(err error) *problem.Problem {
 }
 
 func unknownProblem(err error) *problem.Problem {
-	code := problem.SpoolReadOnly
-	switch {
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, spool.ErrBusy):
-		code = problem.Busy
-	case errors.Is(err, context.Canceled):
-		code = problem.Draining
+	code, why := problem.SpoolReadOnly, "the write failed or did not end in time"
+	for _, known := range spoolProblems {
+		if errors.Is(err, known.err) {
+			code, why = known.code, known.detail
+			break
+		}
 	}
-	p := problem.New(code, "the write failed or did not end in time; the message may or may not be stored, and repeating it with its idempotency key is safe")
+	p := problem.New(code, "%s; the message may or may not be stored, and repeating it with its idempotency key is safe", why)
 	p.Stored = problem.StoredUnknown
 	return p
 }

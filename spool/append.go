@@ -24,12 +24,12 @@ import (
 // ErrReadOnly, or the context's error: nothing was stored. ErrUnknown, with one of
 // these or without: it may be; a retry under the same key decides.
 func (s *Spool) Append(ctx context.Context, drafts []Draft) ([]message.Receipt, error) {
-	if s.closed() {
-		return nil, ErrClosed
-	}
-	op := &appendMessages{}
-	if err := s.prepare(ctx, drafts, op); err != nil {
+	op := newAppend(drafts)
+	if err := s.neverFits(op); err != nil {
 		return nil, err
+	}
+	if err := s.prepare(ctx, op); err != nil {
+		return nil, s.truly(op, err)
 	}
 	if err := s.offer(ctx, op); err != nil {
 		return nil, fmt.Errorf("append: %w", err)
@@ -69,16 +69,15 @@ func (n *newMessage) recordSize() int {
 func (n *newMessage) payloadSize() int { return n.size - len(n.msg.Topic) - len(n.msg.OrderingKey) }
 
 // prepare does outside the commit what can be done there.
-func (s *Spool) prepare(ctx context.Context, drafts []Draft, op *appendMessages) error {
+func (s *Spool) prepare(ctx context.Context, op *appendMessages) error {
+	if s.closed() {
+		return ErrClosed
+	}
 	total := 0
-	for i := range drafts {
-		op.added = append(op.added, newMessageOf(&drafts[i]))
-		total += drafts[i].Size()
+	for _, n := range op.added {
+		total += n.size
 	}
 	if err := cmp.Or(ctx.Err(), errorOf(s.db.Busy(total))); err != nil {
-		return s.truly(op, err)
-	}
-	if err := s.neverFits(op); err != nil {
 		return err
 	}
 	if err := s.admit(op); err != nil {
@@ -94,6 +93,14 @@ func (s *Spool) prepare(ctx context.Context, drafts []Draft, op *appendMessages)
 		}
 	}
 	return nil
+}
+
+func newAppend(drafts []Draft) *appendMessages {
+	op := &appendMessages{added: make([]*newMessage, len(drafts))}
+	for i := range drafts {
+		op.added[i] = newMessageOf(&drafts[i])
+	}
+	return op
 }
 
 func newMessageOf(d *Draft) *newMessage {
@@ -121,16 +128,25 @@ type appendMessages struct {
 // its payload is, which may have to go again; for each topic block, index, topic.
 func (op *appendMessages) size() int {
 	const apart = 64 + valueOverhead
-	size, topic := fixedSize, ""
+	size := fixedSize + topicSize*op.topics()
 	for _, n := range op.added {
 		if size += n.recordSize() + keyBytes; n.payload != nil {
 			size += apart + int(n.payload.chunks)*deleteSize
 		}
-		if n.msg.Topic != topic {
-			size, topic = size+topicSize, n.msg.Topic
-		}
 	}
 	return size
+}
+
+// topics is how many there are messages of.
+func (op *appendMessages) topics() int {
+	if len(op.added) == 1 {
+		return 1
+	}
+	seen := map[string]bool{}
+	for _, n := range op.added {
+		seen[n.msg.Topic] = true
+	}
+	return len(seen)
 }
 
 func (op *appendMessages) apply(c *commit) {
@@ -162,10 +178,8 @@ func (n *newMessage) claim(c *commit) bool {
 
 // check finds what makes the whole unit impossible, before anything is changed.
 func (op *appendMessages) check(c *commit) error {
-	if size := c.s.sizeOfNew(op); size > 0 { // since admit the volume may have been filled
-		if err := c.s.opts.Space.Refuse(size); err != nil {
-			return err
-		}
+	if err := op.checkRoom(c); err != nil {
+		return err
 	}
 	unknown, own := map[string]bool{}, map[keyHash]uint64{}
 	for i, n := range op.added {
@@ -180,6 +194,36 @@ func (op *appendMessages) check(c *commit) error {
 		return fmt.Errorf("%w: %d are known; raise topics.max", ErrTooManyTopics, len(c.s.lanes))
 	}
 	return nil
+}
+
+// checkRoom asks again: since admit the volume may have been filled. Of a message
+// whose key another call has brought it cannot be said that nothing is stored.
+func (op *appendMessages) checkRoom(c *commit) error {
+	size, repeats := int64(0), false
+	for _, n := range op.added {
+		if n.repeats(c) {
+			repeats = true
+		} else {
+			size += int64(n.size)
+		}
+	}
+	if size == 0 {
+		return nil
+	}
+	err := c.s.opts.Space.Refuse(size)
+	if err != nil && repeats {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return err
+}
+
+// repeats reports whether the key is known, or of this commit.
+func (n *newMessage) repeats(c *commit) bool {
+	if n.key == (keyHash{}) {
+		return false
+	}
+	_, known := c.s.keys.get(n.key)
+	return known || c.reserved[n.key] != nil
 }
 
 // checkKey looks for the key among those of the unit itself (own), of this
@@ -291,7 +335,7 @@ func (s *Spool) receiptsOf(ctx context.Context, op *appendMessages) ([]message.R
 			r, err = n.earlier.receipt(n.msg.Topic), nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("append: receipt of a known idempotency key: %w", err)
+			return nil, fmt.Errorf("append: receipt of a known idempotency key: %w", errorOf(err))
 		}
 		r.Duplicate = true
 		out = append(out, r)

@@ -175,6 +175,7 @@ func TestEveryOperationFitsWhatItDeclares(t *testing.T) {
 		drafts []spool.Draft
 	}{
 		{"a thousand topics", kv.Options{}, manyTopics(1000)},
+		{"a thousand of two topics in turn, small memtable", kv.Options{MemTableSize: 4 << 20}, twoTopics(1000)},
 		{"a thousand with many keys", kv.Options{}, manyKeys(1000)},
 		{"a thousand stored apart", kv.Options{}, repeat(1000, draft("t", strings.Repeat("x", 2000)))},
 		{"the largest body", kv.Options{}, []spool.Draft{draft("t", strings.Repeat("x", message.MaxBody))}},
@@ -224,6 +225,13 @@ func manyTopics(n int) (all []spool.Draft) {
 	for i := range n {
 		topic := fmt.Sprintf("%0*d", message.MaxTopic, i)
 		all = append(all, under("key", keyed(topic, "x", strings.Repeat("o", 255))))
+	}
+	return all
+}
+
+func twoTopics(n int) (all []spool.Draft) {
+	for i := range n {
+		all = append(all, draft([]string{"one", "two"}[i%2], strings.Repeat("x", 50)))
 	}
 	return all
 }

@@ -17,7 +17,7 @@ func (s *Spool) Receipt(ctx context.Context, id message.ID) (message.Receipt, er
 	if err == nil && r.ID != id {
 		err = ErrNotFound
 	}
-	return r, err
+	return r, errorOf(err)
 }
 
 // Retention is how long receipts are kept after their message has settled, and

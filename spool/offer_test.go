@@ -24,8 +24,13 @@ type slowRig struct {
 
 func newSlowRig(t *testing.T, timeout time.Duration) *slowRig {
 	t.Helper()
+	return newSlowRigOn(t, spool.Options{}, timeout)
+}
+
+func newSlowRigOn(t *testing.T, opts spool.Options, timeout time.Duration) *slowRig {
+	t.Helper()
 	r := &slowRig{held: make(chan struct{}), release: make(chan struct{}), stalled: make(chan bool, 16)}
-	r.rig = newRigOn(t, spool.Options{}, kv.Options{
+	r.rig = newRigOn(t, opts, kv.Options{
 		SyncTimeout: timeout, OnStall: func(stalled bool) { r.stalled <- stalled },
 		OnCommit: func(kv.CommitStats) {
 			if r.armed.CompareAndSwap(true, false) {
@@ -80,6 +85,34 @@ func (r *slowRig) chunks() (n int) {
 		r.t.Fatal(err)
 	}
 	return n
+}
+
+// TestARefusalDoesNotUnsayAnotherCall: the message of a key that another call has
+// brought may be stored by that one, whatever the repeat is refused for.
+func TestARefusalDoesNotUnsayAnotherCall(t *testing.T) {
+	r := newSlowRigOn(t, spool.Options{Limit: 5000}, time.Minute)
+	r.armed.Store(true)
+	filling := r.offer(draft("t", strings.Repeat("x", 4000)))
+	<-r.held
+	first := r.offer(under("k", draft("t", strings.Repeat("y", 400))))
+	r.queued(1)
+	for name, c := range map[string]struct {
+		drafts  []spool.Draft
+		unknown bool
+	}{
+		"the repeat":              {[]spool.Draft{under("k", draft("t", strings.Repeat("y", 1100)))}, true},
+		"a batch with the repeat": {[]spool.Draft{under("k", draft("t", "y")), draft("t", strings.Repeat("x", 1100))}, true},
+		"another":                 {[]spool.Draft{draft("t", strings.Repeat("x", 1100))}, false},
+	} {
+		_, err := r.Append(t.Context(), c.drafts)
+		if !errors.Is(err, spool.ErrFull) || isUnknown(err) != c.unknown {
+			t.Errorf("%s: %v, want full, unknown %t", name, err, c.unknown)
+		}
+	}
+	close(r.release)
+	if err := errors.Join(<-filling.answer, <-first.answer); err != nil {
+		t.Error(err)
+	}
 }
 
 func isUnknown(err error) bool { return errors.Is(err, spool.ErrUnknown) }

@@ -2,19 +2,28 @@ package spool
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"time"
 
 	"github.com/remora-mq/remora/message"
 )
 
 // Wait returns the receipt of a message as soon as it is settled or a dead
 // letter; when ctx ends before, the receipt as it stands then, and no error.
+// ErrUnknown: the disk has told nothing.
 // A confirmation counts from the broker's answer on, before it is recorded.
 func (s *Spool) Wait(ctx context.Context, id message.ID) (message.Receipt, error) {
 	seq := s.seqOf(id)
 	ended := s.watch(seq)
 	defer s.unwatch(seq, ended)
-	r, err := s.Receipt(context.WithoutCancel(ctx), id)
+	patience, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastLook, giveUp) })()
+	look := func() (message.Receipt, error) {
+		return s.patiently(patience, func() (message.Receipt, error) { return s.Receipt(context.WithoutCancel(ctx), id) })
+	}
+	r, err := look()
 	if err != nil || r.State.Settled() || r.State == message.StateDead {
 		return r, err
 	}
@@ -24,8 +33,16 @@ func (s *Spool) Wait(ctx context.Context, id message.ID) (message.Receipt, error
 	case <-s.closing:
 	case <-s.db.Failed():
 	}
-	return s.Receipt(context.WithoutCancel(ctx), id)
+	now, err := look()
+	if errors.Is(err, ErrUnknown) {
+		return r, nil
+	}
+	return now, err
 }
+
+// lastLook is how long a Wait whose time is over may read the receipt. When the
+// disk does not answer by then, the one before it stands.
+const lastLook = 200 * time.Millisecond
 
 func (s *Spool) watch(seq uint64) chan struct{} {
 	s.mu.Lock()
