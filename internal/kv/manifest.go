@@ -105,7 +105,11 @@ func (d *directory) rewriteManifest(log *slog.Logger, damaged bool) error {
 		return err
 	}
 	if d.wasFenced() {
-		if data, err = d.withoutRetracted(data); err != nil {
+		kept, err := d.withoutRetracted(data)
+		switch {
+		case err == nil:
+			data = kept
+		case !damaged || !errors.Is(err, ErrDamaged):
 			return err
 		}
 	}

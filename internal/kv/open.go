@@ -100,14 +100,18 @@ var errDied = errors.New("earlier starts died")
 // bringUp opens Badger, on what can be salvaged if it has to.
 func (db *DB) bringUp(ctx context.Context, died int) (unclean bool, err error) {
 	if died >= salvageAfter && db.dir.hasManifest() {
-		err = fmt.Errorf("%w: %d in a row", errDied, died)
+		var clean bool
+		if clean, err = db.dir.takeClean(); err != nil {
+			return false, fmt.Errorf("take clean-stop marker: %w", err)
+		}
+		unclean, err = !clean, fmt.Errorf("%w: %d in a row", errDied, died)
 	} else {
 		unclean, err = db.attempt(ctx, died >= deepAfter)
 	}
 	if err == nil || !salvageable(err) {
 		return unclean, err
 	}
-	if failed := db.salvage(ctx, err); failed != nil {
+	if failed := db.salvage(ctx, err, unclean); failed != nil {
 		return true, fmt.Errorf("%w: salvage: %w", err, failed)
 	}
 	_, err = db.attempt(ctx, false)

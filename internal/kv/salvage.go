@@ -15,7 +15,9 @@ import (
 )
 
 // salvage moves the database to a fresh directory that holds all that can be
-// read, under the same keys, and puts the damaged one into the quarantine:
+// read, under the same keys, and puts the damaged one into the quarantine. After
+// an unclean stop it first takes back the compactions that may not have been
+// judged: what they did not write is in their old tables alone. Then:
 //
 //  1. every block of every table and every log is read;
 //  2. the fresh directory, beside the old one, gets the tables that are whole
@@ -25,10 +27,15 @@ import (
 //  4. the directories change places, in one rename;
 //  5. the old one moves to the quarantine.
 //
-// Until 4 nothing of the old directory is changed, and after a crash all of it
+// Until 4 nothing else of the old directory is changed, and after a crash all of it
 // is done again; a crash after 4 leaves 5 to the next start.
-func (db *DB) salvage(ctx context.Context, why error) error {
+func (db *DB) salvage(ctx context.Context, why error, unclean bool) error {
 	db.log.Error("database is damaged: salvaging what can be read", "dir", db.dir.path, "error", why)
+	if unclean {
+		if err := db.takeBackDamaged(); err != nil {
+			return err
+		}
+	}
 	found, err := db.dir.inspect(true, db.opts.Magic)
 	if err != nil {
 		return err
@@ -45,6 +52,19 @@ func (db *DB) salvage(ctx context.Context, why error) error {
 		return errors.Join(err, fresh.close(), os.RemoveAll(fresh.path))
 	}
 	return db.replaceBy(fresh, report, found)
+}
+
+// takeBackDamaged takes compactions back if there is a manifest that can be
+// read. Without one, all tables that are there are live.
+func (db *DB) takeBackDamaged() error {
+	exists, err := db.dir.checkManifest(db.opts.Magic)
+	if err == nil && exists {
+		err = db.dir.rewriteManifest(db.log, true)
+	}
+	if errors.Is(err, ErrDamaged) {
+		return nil // inspect tells
+	}
+	return err
 }
 
 // refill brings into the fresh directory what can be read of the old one.
