@@ -113,7 +113,10 @@ func (d *directory) rewriteManifest(log *slog.Logger, damaged bool) error {
 			return err
 		}
 	}
-	data, taken := d.takeBack(data, damaged)
+	data, taken, err := d.takeBack(data, damaged)
+	if err != nil {
+		return err
+	}
 	if taken > 0 {
 		log.Warn("compactions are taken back: it is not known whether they wrote all of their tables, and what they were made from is there", "dir", d.path, "compactions", taken)
 	}
@@ -160,7 +163,7 @@ func (d *directory) missing(sets []changeSet) map[uint64]uint32 {
 	tables := live(sets)
 	maps.DeleteFunc(tables, func(id uint64, _ uint32) bool {
 		_, err := os.Stat(table.NewFilename(id, d.path))
-		return err == nil
+		return !errors.Is(err, fs.ErrNotExist)
 	})
 	return tables
 }

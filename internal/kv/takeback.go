@@ -3,6 +3,7 @@ package kv
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,27 +19,36 @@ import (
 // their work is lost. Each is taken back only behind all that came after it, so
 // the tables are those that were live before it, and what was flushed since.
 //
-// The first whose old tables are gone was judged, as was all before it. With
-// damaged, old tables may be so: the compaction could not read them.
-func (d *directory) takeBack(data []byte, damaged bool) (kept []byte, taken int) {
-	sets, err := d.history(data)
+// The first whose old tables are gone was judged, as was all before it. Old
+// tables that cannot be read prove nothing: without the compaction they would
+// be lost, and with it Badger would remove them. So damage is ErrDamaged, and a
+// salvage follows; it calls with damaged, which asks only that they are there.
+func (d *directory) takeBack(data []byte, damaged bool) (kept []byte, taken int, err error) {
+	sets, err := d.history(data, damaged)
 	if err != nil {
-		return data, 0 // inspect tells
+		return nil, 0, err
 	}
 	for n, s := range slices.Backward(sets) {
 		if _, deleted := s.count(); deleted == 0 {
 			continue // a flush
 		}
-		if !d.canTakeBack(s, live(sets), damaged) {
+		there, err := d.canTakeBack(s, live(sets))
+		if err == nil && there && !damaged {
+			err = d.checkOld(s)
+		}
+		if err != nil {
+			return nil, 0, fmt.Errorf("take back a compaction: %w", err)
+		}
+		if !there {
 			break
 		}
 		sets = slices.Delete(sets, n, n+1)
 		taken++
 	}
 	if taken == 0 {
-		return data, 0
+		return data, 0, nil
 	}
-	return join(data[:manifestHeader], sets), taken
+	return join(data[:manifestHeader], sets), taken, nil
 }
 
 // earlierName is a second name of the manifest. Badger replaces the manifest when
@@ -57,14 +67,17 @@ func (d *directory) keepManifest() error {
 
 // history returns the change sets of the manifest, with those that were in it
 // before Badger replaced it.
-func (d *directory) history(data []byte) ([]changeSet, error) {
+func (d *directory) history(data []byte, damaged bool) ([]changeSet, error) {
 	sets, err := changeSets(data)
 	if err != nil || len(sets) == 0 {
 		return sets, err
 	}
-	earlier := d.earlier(data)
-	if earlier == nil {
-		return sets, nil
+	earlier, err := d.earlier(data)
+	if damaged && errors.Is(err, ErrDamaged) {
+		err = nil
+	}
+	if err != nil || earlier == nil {
+		return sets, err
 	}
 	between, err := difference(live(earlier), live(sets[:1])).encoded()
 	if err != nil {
@@ -74,40 +87,62 @@ func (d *directory) history(data []byte) ([]changeSet, error) {
 }
 
 // earlier returns what was in the manifest before Badger replaced it; nil: it
-// did not, or that cannot be read.
-func (d *directory) earlier(data []byte) []changeSet {
+// did not.
+func (d *directory) earlier(data []byte) ([]changeSet, error) {
 	older, err := os.ReadFile(filepath.Join(d.path, earlierName))
-	if err != nil || len(older) < manifestHeader || bytes.HasPrefix(data, older) {
-		return nil
+	if errors.Is(err, fs.ErrNotExist) || err == nil && bytes.HasPrefix(data, older) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(older) < manifestHeader {
+		return nil, fmt.Errorf("%w: %s has no header", ErrDamaged, earlierName)
 	}
 	sets, err := changeSets(older)
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("%s: %w", earlierName, err)
 	}
-	return sets
+	return sets, nil
 }
 
 // canTakeBack reports whether all that the set made is live, and all that it was
-// made from is there, whole, and under no other use: numbers come again.
-func (d *directory) canTakeBack(s changeSet, tables map[uint64]uint32, damaged bool) bool {
+// made from is there, and under no other use: numbers come again. Badger cuts a
+// table off before it removes it.
+func (d *directory) canTakeBack(s changeSet, tables map[uint64]uint32) (bool, error) {
 	for _, c := range s.changes {
 		_, alive := tables[c.Id]
-		if c.Op == pb.ManifestChange_CREATE {
-			if !alive {
-				return false
-			}
-			continue
+		if alive != (c.Op == pb.ManifestChange_CREATE) {
+			return false, nil
 		}
 		if alive {
-			return false
+			continue
 		}
-		name := tableFile{id: c.Id}.name()
-		if d.emptied(name) {
-			return false
+		st, err := os.Stat(filepath.Join(d.path, tableFile{id: c.Id}.name()))
+		if errors.Is(err, fs.ErrNotExist) || err == nil && st.Size() == 0 {
+			return false, nil
 		}
-		if _, err := checkTable(filepath.Join(d.path, name)); err != nil && !damaged {
-			return false
+		if err != nil {
+			return false, err
 		}
 	}
-	return true
+	return true, nil
+}
+
+// checkOld tells of what the set was made from whether it is whole.
+func (d *directory) checkOld(s changeSet) error {
+	for _, c := range s.changes {
+		if c.Op != pb.ManifestChange_DELETE {
+			continue
+		}
+		name := tableFile{id: c.Id}.name()
+		_, err := checkTable(filepath.Join(d.path, name))
+		if isRefusal(err) {
+			return err
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrDamaged, name, err)
+		}
+	}
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sys/unix"
 )
 
 // TestADroppedTableBeforeASalvage has two starts die after a compaction dropped
@@ -36,6 +37,68 @@ func TestADroppedTableBesideAMissingOne(t *testing.T) {
 	db := openTest(t, opts)
 	if n := count(t, db); n != keys || db.Damage() == nil {
 		t.Errorf("%d of %d keys are there; damage: %+v", n, keys, db.Damage())
+	}
+}
+
+// TestADroppedTableAndADamagedOldOne damages a block of what the compaction was
+// made from: what is whole in it is kept, and Badger does not remove it.
+func TestADroppedTableAndADamagedOldOne(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	keys := buryDropped(t, opts, func(old string) {
+		damageBlock(t, old, func(b []blockPlace) blockPlace { return b[len(b)-1] })
+	})
+	db := openTest(t, opts)
+	if n := count(t, db); n < keys-BlockSize/9000-1 || db.Damage() == nil {
+		t.Errorf("%d of %d keys are there; damage: %+v", n, keys, db.Damage())
+	}
+}
+
+// TestADroppedTableAndARefusedOldOne has the system refuse one of the old tables
+// at a start: that fails, and the next one has everything.
+func TestADroppedTableAndARefusedOldOne(t *testing.T) {
+	for name, refuse := range map[string]struct {
+		put func(path string) error
+		err error
+	}{
+		"stat": {func(path string) error { return os.Symlink(path, path) }, unix.ELOOP},
+		"read": {func(path string) error { return os.Mkdir(path, 0o700) }, unix.EISDIR},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := testOptions(filepath.Join(t.TempDir(), "db"))
+			var path string
+			keys := buryDropped(t, opts, func(old string) { path = old })
+			must(t, os.Rename(path, path+".kept"))
+			must(t, refuse.put(path))
+			if _, err := Open(t.Context(), opts); !errors.Is(err, refuse.err) || errors.Is(err, ErrDamaged) {
+				t.Errorf("Open returns %v", err)
+			}
+			must(t, os.Remove(path))
+			must(t, os.Rename(path+".kept", path))
+			wantWhole(t, opts, keys)
+		})
+	}
+}
+
+// TestAnEarlierManifestThatIsRefused is the same for the manifest's second name.
+func TestAnEarlierManifestThatIsRefused(t *testing.T) {
+	d := &directory{path: t.TempDir()}
+	earlier := filepath.Join(d.path, earlierName)
+	data := slices.Concat(manifestHeaderOf(7), encodeSet(t, 1))
+	must(t, os.Symlink(earlier, earlier))
+	if _, _, err := d.takeBack(data, true); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("refused: %v", err)
+	}
+	must(t, os.Remove(earlier))
+	broken := slices.Concat(manifestHeaderOf(7), encodeSet(t, 1), encodeSet(t, 2))
+	broken[len(broken)-1]++
+	for _, older := range [][]byte{broken, []byte("Bdg?")} {
+		must(t, os.WriteFile(earlier, older, 0o600))
+		if _, _, err := d.takeBack(data, false); !errors.Is(err, ErrDamaged) {
+			t.Errorf("broken: %v", err)
+		}
+		if _, _, err := d.takeBack(data, true); err != nil {
+			t.Errorf("broken, in a salvage: %v", err)
+		}
 	}
 }
 

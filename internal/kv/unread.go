@@ -2,7 +2,6 @@ package kv
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/dgraph-io/badger/v4/pb"
@@ -40,10 +39,4 @@ func (d *directory) unread(compactions []changeSet, entries uint64) error {
 		}
 	}
 	return nil
-}
-
-// emptied reports whether Badger has begun to delete a table.
-func (d *directory) emptied(name string) bool {
-	st, err := os.Stat(filepath.Join(d.path, name))
-	return err != nil || st.Size() == 0
 }
