@@ -55,6 +55,8 @@ type compactions struct {
 	written  []changeSet  // of compactions in the manifest, not judged
 	judged   int          // compactions
 	closing  bool
+
+	condemned error // of the first judgement that failed: nothing is let go any more
 }
 
 // work is what compactions say that they do.
@@ -199,10 +201,19 @@ func (c *compactions) hold() {
 // or not well.
 var errUnjudged = fmt.Errorf("%w: a compaction failed after it had changed the manifest", ErrStorage)
 
-// judge compares what was begun with what was written, when all compactions in
-// the manifest have ended: which is whose does not matter then. It returns what
-// need not be held any more, all but the newest keep. c.mu is held.
+// judge returns what need not be held any more, all but the newest keep. It has
+// failed for good when it has failed once: what a second look does not see may
+// be lost all the same. c.mu is held.
 func (c *compactions) judge(keep int) (free []held, err error) {
+	if c.condemned == nil {
+		free, c.condemned = c.verdict(keep)
+	}
+	return free, c.condemned
+}
+
+// verdict compares what was begun with what was written, when all compactions in
+// the manifest have ended: which is whose does not matter then. c.mu is held.
+func (c *compactions) verdict(keep int) (free []held, err error) {
 	sets, err := c.manifest.read()
 	if err != nil {
 		return nil, fmt.Errorf("judge compactions: %w", err)
@@ -326,13 +337,14 @@ func (c *compactions) beforeClose() {
 func (c *compactions) closed() error {
 	c.mu.Lock()
 	_, err := c.judge(0)
-	free := c.held
-	c.held = nil
-	c.mu.Unlock()
 	if err != nil {
+		c.mu.Unlock()
 		c.stop(err)
 		return err
 	}
+	free := c.held
+	c.held = nil
+	c.mu.Unlock()
 	c.after(free, nil)
 	return c.manifest.close()
 }

@@ -316,6 +316,33 @@ func TestADamagedBlockIsNotCompactedAway(t *testing.T) {
 	}
 }
 
+// TestAVerdictIsFinal has a compaction condemned for a block that can be read
+// again a moment later: what it was made from stays until the next start.
+func TestAVerdictIsFinal(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	db, err := Open(t.Context(), opts)
+	must(t, err)
+	keys := layered(t, db, Attach(db, &writer{}))
+	path := largest(t, db)
+	whole, err := os.ReadFile(path)
+	must(t, err)
+	damageBlock(t, path, func(b []blockPlace) blockPlace { return b[1] })
+	must(t, db.badger.Flatten(1))
+	if err := db.Err(); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("fenced: %v", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	_, err = f.WriteAt(whole, 0)
+	must(t, errors.Join(err, f.Close()))
+	db.compacts.said(lineFailed, []any{7, errInjected}) // another one ends
+	if err := db.compacts.closed(); !errors.Is(err, ErrDamaged) {
+		t.Errorf("in the end: %v", err)
+	}
+	bury(t, db)
+	wantWhole(t, opts, keys)
+}
+
 // damageBlock changes the length of a block's checksum.
 func damageBlock(t *testing.T, path string, pick func([]blockPlace) blockPlace) {
 	t.Helper()
