@@ -380,3 +380,23 @@ func TestBitsInRunsAreNeverPutRight(t *testing.T) {
 		t.Error("no value")
 	}
 }
+
+// TestBitsOfABlocksChecksumCostNothing flips each bit of the last bytes of a block.
+func TestBitsOfABlocksChecksumCostNothing(t *testing.T) {
+	data, entries := keptTable(t)
+	index, _, err := splitTable(data)
+	must(t, err)
+	end := int(index.blocks[0].to)
+	for i := range 8 * maxChecksum {
+		at, bit := end-1-i/8, byte(1)<<(i%8)
+		data[at] ^= bit
+		n := 0
+		must(t, tableReader{
+			entry: func(tableEntry) error { n++; return nil }, broken: func(int64, int64, error) {}, owner: keptOwner{},
+		}.read(data))
+		data[at] ^= bit
+		if n != len(entries) {
+			t.Errorf("byte %d from the end, bit %x: %d of %d entries", i/8, bit, n, len(entries))
+		}
+	}
+}

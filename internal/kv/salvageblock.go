@@ -130,11 +130,21 @@ func ascend(offsets []int) bool {
 	return true
 }
 
-// splitBroken takes a block's checksum off, by the number of entries that stands
-// before it if its length is broken.
+// splitBroken takes a block's checksum off, with a bit of it put right if that
+// makes it hold; by the number of entries that stands before it if its length is
+// broken.
 func splitBroken(b []byte) (body []byte, sum uint32) {
 	if sum, size := checksumAt(b); size > 0 {
 		return b[:len(b)-size], sum
+	}
+	for i := range 8 * min(maxChecksum, len(b)) {
+		at, bit := len(b)-1-i/8, byte(1)<<(i%8)
+		b[at] ^= bit
+		sum, size := checksumAt(b)
+		b[at] ^= bit
+		if body := b[:len(b)-size]; size > 0 && crc32.Checksum(body, castagnoli) == sum {
+			return body, sum
+		}
 	}
 	for size := 4 + 2; size <= min(maxChecksum, len(b)); size++ {
 		body := b[:len(b)-size]
