@@ -140,6 +140,8 @@ func writeProblem(w http.ResponseWriter, p *problem.Problem) {
 }
 
 func write(w http.ResponseWriter, status int, contentType string, body []byte) {
+	// From here on: what was asked for may have taken longer than a whole answer may.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(stalled)) // where there is none, none is late
 	describe(w, contentType)
 	w.WriteHeader(status)
 	_, _ = w.Write(body) //nolint:gosec // JSON with its own type and nosniff; the client may be gone

@@ -30,7 +30,7 @@ func newServer(handler http.Handler, log *slog.Logger) *Server {
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      time.Minute, // a count of all records takes its time
+		WriteTimeout:      time.Minute, // write gives what is answered late its own
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),

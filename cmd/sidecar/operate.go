@@ -128,6 +128,7 @@ func (o *operate) running(url string) (*spooler, error) {
 	if err != nil {
 		return nil, err
 	}
+	side.http.Timeout = 0 // a count of all records may take minutes; who waits can end it
 	return &spooler{side, nil}, nil
 }
 
