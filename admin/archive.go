@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/remora-mq/remora/internal/problem"
@@ -18,6 +19,9 @@ const stalled = time.Minute
 // of JSON. Without its trailer the file is not whole.
 func (a *api) export(w http.ResponseWriter, r *http.Request) {
 	q, p := a.query(r.URL.Query())
+	if p == nil && slices.ContainsFunc(q.States, message.State.Settled) {
+		p = problem.New(problem.InvalidOption, "an export has what is held, and nothing that is settled")
+	}
 	if p == nil {
 		p = a.tokens.Check(r.Header.Get("Authorization"))
 	}

@@ -29,6 +29,7 @@ type itemJSON struct {
 	Attempts      int           `json:"attempts"`
 	LastError     string        `json:"last_error,omitempty"`
 	NextAttemptAt *timestamp    `json:"next_attempt_at,omitempty"`
+	SettledAt     *timestamp    `json:"settled_at,omitempty"`
 	MaybeSent     bool          `json:"maybe_sent,omitempty"` // an attempt may have reached the broker
 	Reason        string        `json:"reason,omitempty"`     // of a dead letter
 }
@@ -42,7 +43,6 @@ type storyJSON struct {
 	Properties      []message.Property    `json:"properties,omitempty"`
 	BodySize        int                   `json:"body_size,omitempty"` // bytes
 	Body            []byte                `json:"body_base64,omitempty"`
-	SettledAt       *timestamp            `json:"settled_at,omitempty"`
 	Broker          *message.Confirmation `json:"broker,omitempty"`
 	History         []eventJSON           `json:"history"`
 	HistorySkipped  int                   `json:"history_skipped,omitempty"`
@@ -73,7 +73,7 @@ func optionalTime(t time.Time) *timestamp {
 func itemOf(i *spool.Item) itemJSON {
 	out := itemJSON{
 		ID: i.ID, Topic: i.Topic, State: i.State, Held: i.OnHold, AcceptedAt: timestamp(i.AcceptedAt), Size: i.Size,
-		Attempts: i.Attempts, LastError: i.LastError, NextAttemptAt: optionalTime(i.NextAttemptAt), MaybeSent: i.MaybeSent, Reason: i.Reason,
+		Attempts: i.Attempts, LastError: i.LastError, NextAttemptAt: optionalTime(i.NextAttemptAt), SettledAt: optionalTime(i.SettledAt), MaybeSent: i.MaybeSent, Reason: i.Reason,
 	}
 	if m := i.Message; m != nil {
 		out.Tag, out.Keys, out.OrderingKey = m.Tag, m.Keys, m.OrderingKey
@@ -83,7 +83,7 @@ func itemOf(i *spool.Item) itemJSON {
 
 func storyOf(i *spool.Item, withBody bool) storyJSON {
 	out := storyJSON{
-		itemJSON: itemOf(i), SettledAt: optionalTime(i.SettledAt), Broker: i.Confirmation,
+		itemJSON: itemOf(i), Broker: i.Confirmation,
 		History: []eventJSON{}, HistorySkipped: i.History.Skipped,
 	}
 	if m := i.Message; m != nil {

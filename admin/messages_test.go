@@ -116,10 +116,25 @@ func TestListFiltersAndPages(t *testing.T) {
 	}
 }
 
+// Settled messages are listed where a state asks for them, and not exported.
+func TestListShowsSettledMessages(t *testing.T) {
+	addr, s, ids := serveSpool(t, Options{})
+	if _, err := s.Cancel(t.Context(), ids[0]); err != nil {
+		t.Fatal(err)
+	}
+	got := get(t, "GET", addr, "/v1/messages?state=confirmed,cancelled")
+	if got.status != 200 || !strings.Contains(got.body, ids[0].String()) || !strings.Contains(got.body, `"state":"cancelled"`) || !strings.Contains(got.body, `"settled_at"`) {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if got := get(t, "GET", addr, "/v1/export?state=cancelled").code(); got != "400 invalid-option false" {
+		t.Errorf("exported: %s", got)
+	}
+}
+
 func TestListRefusesWhatItDoesNotKnow(t *testing.T) {
 	addr, _, _ := serveSpool(t, Options{})
 	for query, want := range map[string]string{
-		"stat=dead": "400 invalid-option false", "state=gone": "400 invalid-option false", "state=confirmed": "400 not-supported false",
+		"stat=dead": "400 invalid-option false", "state=gone": "400 invalid-option false",
 		"older_than=5": "400 invalid-option false", "older_than=-5s": "400 invalid-option false", "cursor=x": "400 invalid-option false",
 		"limit=0": "400 invalid-option false", "limit=1001": "400 invalid-option false", "limit=x": "400 invalid-option false",
 	} {

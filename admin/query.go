@@ -54,9 +54,7 @@ func readStates(text string, q *spool.Query) *problem.Problem {
 		case name == onHold:
 			q.OnHold = true
 		case err != nil:
-			return problem.New(problem.InvalidOption, "%.40q is no state; there are %s, and held", name, heldStates())
-		case state.Settled():
-			return problem.New(problem.NotSupported, "settled messages are not listed; ask for one by its ID: /v1/messages/{id}")
+			return problem.New(problem.InvalidOption, "%.40q is no state; there are %s, and held", name, allStates())
 		default:
 			q.States = append(q.States, state)
 		}
@@ -64,12 +62,10 @@ func readStates(text string, q *spool.Query) *problem.Problem {
 	return nil
 }
 
-func heldStates() string {
+func allStates() string {
 	var names []string
 	for _, s := range message.States() {
-		if !s.Settled() {
-			names = append(names, s.String())
-		}
+		names = append(names, s.String())
 	}
 	return strings.Join(names, ", ")
 }

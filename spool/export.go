@@ -7,6 +7,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+
+	"github.com/remora-mq/remora/message"
 )
 
 // Exported tells what an export has, and has not.
@@ -17,8 +20,11 @@ type Exported struct {
 
 // Export writes what a query asks for to w, in the form of exportline.go. It ends
 // with the trailer only when all of it was written. A message that becomes a
-// dead letter meanwhile may be there twice. Idempotency keys are not exported.
+// dead letter meanwhile may be there twice. Settled messages have no export: ErrExport. Idempotency keys are not exported.
 func (s *Spool) Export(ctx context.Context, w io.Writer, q Query) (done Exported, err error) {
+	if slices.ContainsFunc(q.States, message.State.Settled) {
+		return done, fmt.Errorf("export settled messages: %w", ErrExport)
+	}
 	sum := sha256.New()
 	buffered := bufio.NewWriterSize(io.MultiWriter(w, sum), 256<<10)
 	header, err := json.Marshal(headerLine{exportVersion, s.ID().String(), s.now().UTC()})

@@ -12,8 +12,10 @@ import (
 	"github.com/remora-mq/remora/message"
 )
 
-// Query says which held messages List returns. A zero field asks for all.
+// Query says which messages List returns. A zero field asks for all that are held.
 type Query struct {
+	// States may name settled ones: of those there are receipts, which have neither
+	// keys nor tags.
 	States  []message.State
 	OnHold  bool // only those that an operator keeps back
 	Topic   string
@@ -37,10 +39,10 @@ type Page struct {
 	Unreadable int
 }
 
-// Item is a held message.
+// Item is a message.
 type Item struct {
 	message.Receipt
-	Message *message.Message // its Body and Properties are nil without Query.Content
+	Message *message.Message // nil of a settled one; its Body and Properties are nil without Query.Content
 	Size    int              // what it counts for in the ledger, in bytes
 	Reason  string           // why it is a dead letter
 }
@@ -58,9 +60,9 @@ const (
 )
 
 // List returns held messages: first those that wait or are in flight, in the
-// order in which they were accepted, then the dead letters by topic. It reads a
-// bounded amount and holds no lock while it does, so a message that changes its
-// state between two pages may be on both; none that stays held is on neither.
+// order in which they were accepted, then the dead letters by topic, then, where
+// settled ones are asked for, those whose receipts are kept. It reads a bounded
+// amount and holds no lock while it does, so a message that changes its state between two pages may be on both; none that stays held is on neither.
 func (s *Spool) List(ctx context.Context, q Query) (Page, error) {
 	at, err := parsePosition(q.Cursor)
 	if err != nil {
@@ -77,37 +79,6 @@ func (s *Spool) List(ctx context.Context, q Query) (Page, error) {
 	return l.page, nil
 }
 
-// position is how far a listing has come: everything up to seq has been seen; of
-// the dead letters, everything up to topic and seq.
-type position struct {
-	dead  bool
-	topic uint32
-	seq   uint64
-}
-
-func (p position) String() string {
-	if p.dead {
-		return fmt.Sprintf("d%d.%d", p.topic, p.seq)
-	}
-	return fmt.Sprintf("q%d", p.seq)
-}
-
-func parsePosition(text string) (p position, err error) {
-	switch {
-	case text == "":
-		return position{}, nil
-	case strings.HasPrefix(text, "d"):
-		p.dead = true
-		_, err = fmt.Sscanf(text, "d%d.%d", &p.topic, &p.seq)
-	default:
-		_, err = fmt.Sscanf(text, "q%d", &p.seq)
-	}
-	if err != nil || p.String() != text {
-		return position{}, fmt.Errorf("cursor %.40q: %w", text, ErrCursor)
-	}
-	return p, nil
-}
-
 type lister struct {
 	ctx  context.Context
 	s    *Spool
@@ -119,23 +90,20 @@ type lister struct {
 }
 
 // run walks on from at until the page is full, the work is done, or all is seen.
-// The dead letters are looked at in a later view than the others: what dies
-// between is in the second.
+// Each part is looked at in a later view than the one before: what dies or ends
+// between is in a later one.
 func (l *lister) run() error {
-	for _, part := range []struct {
-		dead bool
-		walk func() (bool, error)
-	}{{false, l.walkBlocks}, {true, l.walkDead}} {
-		if l.at.dead && !part.dead || !l.wants(part.dead) {
+	for part, walk := range []func() (bool, error){l.walkBlocks, l.walkDead, l.walkEnded} {
+		if l.at.part > part || !l.wants(part) {
 			continue
 		}
-		if l.at.dead != part.dead {
-			l.at = position{dead: part.dead}
+		if l.at.part != part {
+			l.at = position{part: part}
 		}
 		done := false
 		err := l.s.db.Snapshot(func(r kv.Reader) (err error) {
 			l.r = r
-			done, err = part.walk()
+			done, err = walk()
 			return err
 		})
 		if err != nil {
@@ -147,17 +115,6 @@ func (l *lister) run() error {
 		}
 	}
 	return nil
-}
-
-// wants reports whether one part of the walk can have what is asked for.
-func (l *lister) wants(dead bool) bool {
-	if dead && l.q.OnHold {
-		return false
-	}
-	if len(l.q.States) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(l.q.States, func(s message.State) bool { return (s == message.StateDead) == dead })
 }
 
 // full reports whether the page is to end here.
@@ -312,7 +269,7 @@ func (l *lister) walkDead() (done bool, err error) {
 	}
 	return l.scan(kv.Scan{Prefix: prefix, From: from}, func(k, v []byte) error {
 		l.left -= len(v)
-		l.at = position{dead: true, topic: tail32(k, len(deadPrefix)), seq: tail64(k, len(deadPrefix)+4)}
+		l.at = position{part: listDead, topic: tail32(k, len(deadPrefix)), seq: tail64(k, len(deadPrefix)+4)}
 		d, err := decodeDead(v)
 		switch {
 		case err != nil:

@@ -69,7 +69,7 @@ func (i *item) why() string {
 type filter struct{ state, topic, key, tag, text, olderThan string }
 
 func (f *filter) register(c *cobra.Command) {
-	c.Flags().StringVar(&f.state, "state", "", "of these states: pending, in_flight, retrying, dead; or held (comma-separated)")
+	c.Flags().StringVar(&f.state, "state", "", "of these states: pending, in_flight, retrying, dead; confirmed, cancelled, rolled_back, discarded, lost; or held (comma-separated)")
 	c.Flags().StringVar(&f.topic, "topic", "", "of this topic")
 	c.Flags().StringVar(&f.key, "key", "", "with this key")
 	c.Flags().StringVar(&f.tag, "tag", "", "with this tag")
