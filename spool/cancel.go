@@ -18,14 +18,10 @@ import (
 // Cancel returns leaves the message cancelled or pending. Once begun it does not
 // end with ctx.
 func (s *Spool) Cancel(ctx context.Context, id message.ID) (message.Receipt, error) {
-	if err := s.over(ctx); err != nil {
-		return message.Receipt{}, err
-	}
-	current, err := s.Receipt(ctx, id)
+	seq, current, err := s.toChange(ctx, id)
 	if err != nil {
-		return message.Receipt{}, err
+		return current, err
 	}
-	seq := s.seqOf(id)
 	end, err := s.takeForCancel(seq, current)
 	if errors.Is(err, ErrAlreadySent) {
 		return s.cancelled(ctx, id)

@@ -56,14 +56,10 @@ func (h *hold) tell(r *message.Receipt) {
 // message is a dead letter or settled; those of a commit. Once begun it does
 // not end with ctx.
 func (s *Spool) Hold(ctx context.Context, id message.ID) (message.Receipt, error) {
-	if err := s.over(ctx); err != nil {
-		return message.Receipt{}, err
-	}
-	current, err := s.Receipt(ctx, id)
+	seq, current, err := s.toChange(ctx, id)
 	if err != nil {
 		return current, err
 	}
-	seq := s.seqOf(id)
 	for {
 		op, err := s.takeForHold(seq, current)
 		if err != nil && !errors.Is(err, errReleasing) {

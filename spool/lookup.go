@@ -20,6 +20,19 @@ func (s *Spool) Receipt(ctx context.Context, id message.ID) (message.Receipt, er
 	return r, errorOf(err)
 }
 
+// toChange finds a message that an operator is about to change: its sequence, and
+// its receipt as it stands. Nothing is changed any more in a spool that is closed
+// or read-only.
+func (s *Spool) toChange(ctx context.Context, id message.ID) (seq uint64, r message.Receipt, err error) {
+	if err := s.over(ctx); err != nil {
+		return 0, r, err
+	}
+	if r, err = s.Receipt(ctx, id); err != nil {
+		return 0, message.Receipt{}, err
+	}
+	return s.seqOf(id), r, nil
+}
+
 // Retention is how long receipts are kept after their message has settled, and
 // at most how many.
 func (s *Spool) Retention() (keep time.Duration, most int) {

@@ -15,14 +15,10 @@ import (
 // Errors: ErrNotFound; ErrWrongState when it is a dead letter or settled; those
 // of a commit. Once begun it does not end with ctx.
 func (s *Spool) ReleaseHeld(ctx context.Context, id message.ID) (message.Receipt, error) {
-	if err := s.over(ctx); err != nil {
-		return message.Receipt{}, err
-	}
-	current, err := s.Receipt(ctx, id)
+	seq, current, err := s.toChange(ctx, id)
 	if err != nil {
 		return current, err
 	}
-	seq := s.seqOf(id)
 	for {
 		h, mine, err := s.takeForRelease(seq, current)
 		if err != nil {
