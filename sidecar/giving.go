@@ -34,6 +34,7 @@ type giving struct {
 	wrote int64         // in all, when last considered
 	busy  time.Time     // when much was written last
 	done  chan struct{} // of the call that was made last; nil: its end was seen
+	live  int64         // what was held and retained when it began: it left that
 }
 
 func newGiving(r *room, give func(context.Context) error) *giving {
@@ -54,10 +55,12 @@ func (g *giving) consider(ctx context.Context, now time.Time, held, retained int
 	case g.runs():
 		return
 	case g.done != nil: // it has ended since
-		g.done, g.kept, g.next = nil, waste, now.Add(giveEvery)
+		left := max(g.live-held-retained, 0) // while the call ran: the next one gives it back
+		g.done, g.kept, g.next = nil, max(waste-left, 0), now.Add(giveEvery)
 	}
 	g.kept = min(g.kept, waste)
 	if waste-g.kept >= g.worth(now, held, retained) && !now.Before(g.next) && g.room.free.Load() >= g.room.cap.Reserve/2 {
+		g.live = held + retained
 		g.start(ctx, held)
 	}
 }

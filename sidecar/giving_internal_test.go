@@ -108,3 +108,31 @@ func TestRetainedMessagesKeepNoWaste(t *testing.T) {
 		t.Errorf("%d calls with 400 MiB taken, 1 held and 100 retained", calls)
 	}
 }
+
+// TestWhatDrainsMeanwhileIsGivenBackNext: what was settled while a call ran is
+// still on the disk after it, and is not what cannot be given back.
+func TestWhatDrainsMeanwhileIsGivenBackNext(t *testing.T) {
+	r := newRoom(t.TempDir(), Capacity{Limit: 1 << 30, Reserve: 1 << 20}, slog.New(slog.DiscardHandler))
+	r.free.Store(1 << 40)
+	r.full.Store(true)
+	calls := 0
+	g := newGiving(r, func(context.Context) error { calls++; return nil })
+	now := time.Unix(1000, 0)
+	after := func(step time.Duration, used, held int64, want int, what string) {
+		t.Helper()
+		now = now.Add(step)
+		r.used.Store(used)
+		g.consider(t.Context(), now, held, 0)
+		if g.done != nil {
+			<-g.done
+		}
+		if calls != want {
+			t.Errorf("%s: %d calls, want %d", what, calls, want)
+		}
+	}
+	after(0, 900<<20, 300<<20, 1, "full of waste")
+	after(time.Second, 500<<20, 50<<20, 1, "its end is seen, and 250 MiB were settled meanwhile")
+	after(time.Minute, 500<<20, 50<<20, 2, "those are given back")
+	after(time.Second, 300<<20, 50<<20, 2, "its end is seen")
+	after(time.Minute, 300<<20, 50<<20, 2, "the rest cannot be")
+}
