@@ -48,7 +48,8 @@ type Server struct {
 	endWaits context.CancelFunc
 	work     context.Context // ended when Shutdown runs out of time
 	endWork  context.CancelFunc
-	patience patience // of requests, with the disk
+	patience patience     // of requests, with the disk
+	asking   atomic.Int64 // questions of the spool, also those that nobody waits for any more
 
 	mu        sync.Mutex
 	stopping  bool

@@ -34,8 +34,13 @@ func (s *Server) about(text string, ask func(context.Context, message.ID) (messa
 }
 
 // patiently asks, and does not wait longer for the disk than a publish does. What
-// it has asked for goes on; Shutdown waits for it.
+// it has asked for goes on; Shutdown waits for it. As many may go on as there may
+// be connections: of a disk that does not answer no more is asked.
 func (s *Server) patiently(id message.ID, ask func(context.Context, message.ID) (message.Receipt, error)) (message.Receipt, error) {
+	if s.asking.Add(1) > int64(s.opts.MaxConns) {
+		s.asking.Add(-1)
+		return message.Receipt{}, fmt.Errorf("%w: %w", spool.ErrUnknown, spool.ErrBusy)
+	}
 	ctx, cancel := context.WithTimeout(s.work, s.opts.AppendTimeout)
 	defer cancel()
 	type answer struct {
@@ -45,6 +50,7 @@ func (s *Server) patiently(id message.ID, ask func(context.Context, message.ID) 
 	}
 	asked := make(chan answer, 1)
 	s.serving.Go(func() { // this connection's goroutine is counted, too
+		defer s.asking.Add(-1)
 		var a answer
 		defer func() {
 			if p := recover(); p != nil { // for whoever contains those of a handler

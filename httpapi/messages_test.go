@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -220,4 +221,24 @@ func TestQuestionsDoNotWaitForAStalledDisk(t *testing.T) {
 		}
 	}
 	close(goOn) // Shutdown waits for them
+}
+
+// TestQuestionsThatAreLeftAreBounded: a disk that does not answer for hours is
+// asked by no more than the connections that there may be.
+func TestQuestionsThatAreLeftAreBounded(t *testing.T) {
+	l := start(t, httpapi.Options{AppendTimeout: 20 * time.Millisecond, MaxConns: 3})
+	goOn := make(chan struct{})
+	var asked atomic.Int64
+	l.spool.read = func() { asked.Add(1); <-goOn }
+	for range 10 {
+		a := l.do("GET", "/v1/messages/"+message.ID{1}.String(), "")
+		l.refused(a, 503, "busy")
+		if a.json["stored"] != "unknown" {
+			t.Errorf("stored = %v", a.json["stored"])
+		}
+	}
+	if n := asked.Load(); n != 3 {
+		t.Errorf("the spool was asked %d times, want 3", n)
+	}
+	close(goOn)
 }
