@@ -85,6 +85,7 @@ func TestDamageOfWhatIsKeptIsPutRight(t *testing.T) {
 		"entries gone":         {func(r *rig) { r.removed("sv") }, 2},
 		"a payload gone":       {func(r *rig) { r.removed("sx", "sc") }, 1},
 		"blocks and all gone":  {func(r *rig) { r.removed("sm", "si") }, 0},
+		"a mark":               {func(r *rig) { r.damaged("sn", flipLast) }, 2},
 		"an order":             {func(r *rig) { r.damaged("sg", flipLast) }, 3},
 		"entries and an order": {func(r *rig) { each(r, "sv", flipLast); r.damaged("sg", flipLast) }, 3},
 	} {
@@ -115,6 +116,30 @@ func TestDamageOfWhatIsKeptIsPutRight(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A dead letter that is lost with its entry is pending again, and so is not
+// barred from being sent again any more.
+func TestLostDeadLetterIsNotBarred(t *testing.T) {
+	r := newRig(t, retaining())
+	r.accept(draft("t", "1"), draft("t", "2"), draft("t", "3"))
+	leases := r.lease("t", 2)
+	r.bury(leases[0])
+	r.confirm(leases[1:])
+	r.flush()
+	r.whileClosed(func() {
+		if len(r.find("sn")) != 1 {
+			t.Fatal("the dead letter has no mark")
+		}
+		r.damaged("sd", flipLast)
+		r.damaged("sb", flipLast)
+	})
+	r.acknowledged(len(r.Damage().Reports))
+	r.balanced()
+	if n := len(r.find("sn")); n > 0 {
+		t.Errorf("%d marks are left", n)
+	}
+	r.drained("t")
 }
 
 // each damages all entries of a prefix.

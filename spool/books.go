@@ -84,7 +84,7 @@ func (b *books) read(r kv.Reader) error {
 		visit  func(k, v []byte) error
 	}{
 		{receiptPrefix, b.ending}, {exceptPrefix, b.endedOtherwise}, {deadPrefix, b.deadLetter}, {indexPrefix, b.index}, {blockPrefix, b.block}, {receiptPrefix, b.receiptPart},
-		{exceptPrefix, b.exceptions}, {retainPrefix, b.kept}, {chunkSetPrefix, b.unkept},
+		{exceptPrefix, b.exceptions}, {retainPrefix, b.kept}, {chunkSetPrefix, b.unkept}, {barPrefix, b.bar},
 	} {
 		if err := b.each(walk.prefix, walk.visit); err != nil {
 			return err
@@ -251,6 +251,7 @@ func (w *blockWalk) record(r message.Record) {
 	w.account.saw(r)
 	if !w.settled.has(r.Seq) && !w.books.held.has(r.Seq) { // else settled, or a dead letter
 		w.hold(w.account, r)
+		w.unbar(r.Seq)
 	}
 }
 

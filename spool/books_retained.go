@@ -68,3 +68,25 @@ func (b *books) unkept(k, v []byte) error {
 	b.sets = append(b.sets, pair{x.key(), x.value()})
 	return nil
 }
+
+// unbar lets a message that is pending again be sent again later: its dead letter
+// is lost.
+func (b *books) unbar(seq uint64) {
+	if b.retained.barred.has(seq) {
+		b.retained.barred.drop(seq)
+		b.deletes = append(b.deletes, barKey(seq))
+	}
+}
+
+// bar writes a mark anew that cannot be read: its key says all that it says.
+func (b *books) bar(k, v []byte) error {
+	_, err := unseal(v)
+	switch {
+	case isNewer(err):
+		return err
+	case err != nil && b.retained.barred.has(tail64(k, len(barPrefix))):
+		b.notef("%s: it was written anew", nameOf(k))
+		b.sets = append(b.sets, pair{bytes.Clone(k), seal(nil)})
+	}
+	return nil
+}

@@ -146,7 +146,8 @@ func (a *acknowledge) apply(c *commit) {
 			continue
 		}
 		known := *d
-		known.Acknowledged = &c.now
+		at := c.now // which the next commit overwrites
+		known.Acknowledged = &at
 		v := known.encode()
 		if room -= len(v) + deleteSize; room < 0 {
 			a.more = true
