@@ -336,7 +336,11 @@ func TestFlipsCostWhatIsReported(t *testing.T) {
 		seed     uint64
 	}
 	var trials []trial
-	for n := range testscale.Between(500, 10_000) {
+	short := 500
+	if underRace {
+		short = 120
+	}
+	for n := range testscale.Between(short, 10_000) {
 		s := all[n%len(all)]
 		trials = append(trials, trial{s, specimens[n/len(all)%5/4], s.open && n/len(all)%3 == 0, uint64(n)})
 		tallies[s.name] = &tally{}
