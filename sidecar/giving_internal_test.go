@@ -7,26 +7,46 @@ import (
 	"time"
 )
 
+// givingRig is a giving whose calls are counted, on a volume with room for them.
+type givingRig struct {
+	*giving
+
+	t     *testing.T
+	calls int
+}
+
+func newGivingRig(t *testing.T, c Capacity) *givingRig {
+	t.Helper()
+	r := newRoom(t.TempDir(), c, slog.New(slog.DiscardHandler))
+	r.free.Store(1 << 40)
+	g := &givingRig{t: t}
+	g.giving = newGiving(r, func(context.Context) error { g.calls++; return nil })
+	return g
+}
+
+// wants considers, waits for the call if there is one, and compares their number.
+func (g *givingRig) wants(calls int, now time.Time, held, retained int64, what string) {
+	g.t.Helper()
+	g.consider(g.t.Context(), now, held, retained)
+	if g.done != nil {
+		<-g.done
+	}
+	if g.calls != calls {
+		g.t.Errorf("%s: %d calls, want %d", what, g.calls, calls)
+	}
+}
+
 // TestSpaceIsGivenBackWhenItIsWorthIt follows a drain: nothing under load, once
 // when it is over, and not again for what is left. The ballast is given up, so
 // that nothing of what is used is ballast.
 func TestSpaceIsGivenBackWhenItIsWorthIt(t *testing.T) {
-	r := newRoom(t.TempDir(), Capacity{Limit: 1 << 30, Reserve: 1 << 20, Ballast: 1 << 29}, slog.New(slog.DiscardHandler))
-	r.free.Store(1 << 40)
-	calls := 0
-	g := newGiving(r, func(context.Context) error { calls++; return nil })
-	now := time.Unix(0, 0)
+	g := newGivingRig(t, Capacity{Limit: 1 << 30, Reserve: 1 << 20, Ballast: 1 << 29})
+	r, now := g.room, time.Unix(0, 0)
 	after := func(step time.Duration, used, held int64, want int, what string) {
 		t.Helper()
 		now = now.Add(step)
 		r.used.Store(used)
-		g.consider(t.Context(), now, held, 0)
-		if g.done != nil {
-			<-g.done
-		}
-		if calls != want {
-			t.Errorf("%s: %d calls, want %d", what, calls, want)
-		}
+		g.wants(want, now, held, 0, what)
 	}
 	const much = 500 << 20
 	r.Wrote(much)
@@ -48,45 +68,23 @@ func TestSpaceIsGivenBackWhenItIsWorthIt(t *testing.T) {
 
 // TestASmallSpoolGivesBackLess: it is full before it has wasted much.
 func TestASmallSpoolGivesBackLess(t *testing.T) {
-	r := newRoom(t.TempDir(), Capacity{Limit: 48 << 20, Reserve: 1 << 20, Ballast: 12 << 20, memTable: 4 << 20}, slog.New(slog.DiscardHandler))
-	r.free.Store(1 << 40)
-	r.used.Store(47 << 20)
-	r.full.Store(true)
-	calls := 0
-	g := newGiving(r, func(context.Context) error { calls++; return nil })
-	g.consider(t.Context(), time.Unix(1000, 0), 0, 0)
-	if g.done != nil {
-		<-g.done
-	}
-	if calls != 1 {
-		t.Errorf("%d calls with nothing held and 47 of 48 MiB taken", calls)
-	}
+	g := newGivingRig(t, Capacity{Limit: 48 << 20, Reserve: 1 << 20, Ballast: 12 << 20, memTable: 4 << 20})
+	g.room.used.Store(47 << 20)
+	g.room.full.Store(true)
+	g.wants(1, time.Unix(1000, 0), 0, 0, "nothing held and 47 of 48 MiB taken")
 }
 
 // TestWhatWasGivenUpBecomesRoom: confirmed messages that were dropped at 80 % of
 // the limit are given back before it is reached, however much is held; without
 // any, a crowded directory waits until it is full.
 func TestWhatWasGivenUpBecomesRoom(t *testing.T) {
-	r := newRoom(t.TempDir(), Capacity{Limit: 1 << 30, Reserve: 1 << 20}, slog.New(slog.DiscardHandler))
-	r.free.Store(1 << 40)
+	g := newGivingRig(t, Capacity{Limit: 1 << 30, Reserve: 1 << 20})
+	r, now := g.room, time.Unix(1000, 0)
 	r.used.Store(900 << 20)
-	calls := 0
-	g := newGiving(r, func(context.Context) error { calls++; return nil })
-	now := time.Unix(1000, 0)
 	g.busy = now
-	consider := func(want int, what string) {
-		t.Helper()
-		g.consider(t.Context(), now, 700<<20, 0)
-		if g.done != nil {
-			<-g.done
-		}
-		if calls != want {
-			t.Errorf("%s: %d calls, want %d", what, calls, want)
-		}
-	}
-	consider(0, "nothing was dropped")
+	g.wants(0, now, 700<<20, 0, "nothing was dropped")
 	r.dropped.Store(40 << 20)
-	consider(1, "40 MiB were dropped")
+	g.wants(1, now, 700<<20, 0, "40 MiB were dropped")
 	if r.dropped.Load() != 0 {
 		t.Error("what was given back is still owed")
 	}
@@ -95,40 +93,22 @@ func TestWhatWasGivenUpBecomesRoom(t *testing.T) {
 // TestRetainedMessagesKeepNoWaste: a service that always retains something has
 // its space given back when it is idle.
 func TestRetainedMessagesKeepNoWaste(t *testing.T) {
-	r := newRoom(t.TempDir(), Capacity{Limit: 1 << 30, Reserve: 1 << 20}, slog.New(slog.DiscardHandler))
-	r.free.Store(1 << 40)
-	r.used.Store(400 << 20)
-	calls := 0
-	g := newGiving(r, func(context.Context) error { calls++; return nil })
-	g.consider(t.Context(), time.Unix(1000, 0), 1<<20, 100<<20)
-	if g.done != nil {
-		<-g.done
-	}
-	if calls != 1 {
-		t.Errorf("%d calls with 400 MiB taken, 1 held and 100 retained", calls)
-	}
+	g := newGivingRig(t, Capacity{Limit: 1 << 30, Reserve: 1 << 20})
+	g.room.used.Store(400 << 20)
+	g.wants(1, time.Unix(1000, 0), 1<<20, 100<<20, "400 MiB taken, 1 held and 100 retained")
 }
 
 // TestWhatDrainsMeanwhileIsGivenBackNext: what was settled while a call ran is
 // still on the disk after it, and is not what cannot be given back.
 func TestWhatDrainsMeanwhileIsGivenBackNext(t *testing.T) {
-	r := newRoom(t.TempDir(), Capacity{Limit: 1 << 30, Reserve: 1 << 20}, slog.New(slog.DiscardHandler))
-	r.free.Store(1 << 40)
+	g := newGivingRig(t, Capacity{Limit: 1 << 30, Reserve: 1 << 20})
+	r, now := g.room, time.Unix(1000, 0)
 	r.full.Store(true)
-	calls := 0
-	g := newGiving(r, func(context.Context) error { calls++; return nil })
-	now := time.Unix(1000, 0)
 	after := func(step time.Duration, used, held int64, want int, what string) {
 		t.Helper()
 		now = now.Add(step)
 		r.used.Store(used)
-		g.consider(t.Context(), now, held, 0)
-		if g.done != nil {
-			<-g.done
-		}
-		if calls != want {
-			t.Errorf("%s: %d calls, want %d", what, calls, want)
-		}
+		g.wants(want, now, held, 0, what)
 	}
 	after(0, 900<<20, 300<<20, 1, "full of waste")
 	after(time.Second, 500<<20, 50<<20, 1, "its end is seen, and 250 MiB were settled meanwhile")
