@@ -135,3 +135,26 @@ func TestStall(t *testing.T) {
 		}
 	})
 }
+
+// TestHeldOperationAppliesBeforeTheNextIsHeld lets one operation go while
+// another waits: when the second is reported as held, the first is done.
+func TestHeldOperationAppliesBeforeTheNextIsHeld(t *testing.T) {
+	for range 500 {
+		synctest.Test(t, func(t *testing.T) {
+			held := make(chan Event, 2)
+			s := start(t, Options{Notify: func(ev Event) { held <- ev }})
+			f, g := s.create("a", "x"), s.create("b", "y")
+			s.HoldAt(1)
+			go s.Sync(f, false)
+			<-held
+			go s.Sync(g, false)
+			synctest.Wait()
+			s.Resume(1)
+			if ev := <-held; ev.Held.Path != "b" {
+				t.Fatalf("%s is held, want b", ev.Held.Path)
+			}
+			s.survives(None, "a=x")
+			s.Resume(0)
+		})
+	}
+}

@@ -16,8 +16,8 @@ type Op struct {
 // power is the switch, and the brake before it.
 type power struct {
 	cut, held     bool
-	cutAt, holdAt int // number of the operation; 0: none
-	resumes       int
+	resumed       bool // the held operation may go, and has not yet
+	cutAt, holdAt int  // number of the operation; 0: none
 	wake          sync.Cond
 }
 
@@ -40,14 +40,17 @@ func (d *Disk) admit(op Op) syscall.Errno {
 	return 0
 }
 
-// hold keeps this operation until the next Resume, even if another one is held
-// by then.
+// hold keeps this operation until the next Resume. Those that wait behind it
+// go on after it was applied: were one of them held before, a state taken then
+// would lack a sync that is about to end.
 func (d *Disk) hold(op Op) {
-	d.power.held = true
+	d.power.held, d.power.resumed = true, false
 	d.opts.Notify(Event{Kind: EventHeld, Ops: len(d.history), Held: &op})
-	for turn := d.power.resumes; turn == d.power.resumes && !d.power.cut; {
+	for !d.power.resumed && !d.power.cut {
 		d.power.wake.Wait()
 	}
+	d.power.held = false
+	d.power.wake.Broadcast()
 }
 
 func (d *Disk) whileHeld() {
@@ -96,8 +99,7 @@ func (d *Disk) Resume(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.power.holdAt = d.fromNow(n)
-	d.power.held = false
-	d.power.resumes++
+	d.power.resumed = true
 	d.power.wake.Broadcast()
 }
 
