@@ -55,7 +55,7 @@ func splitter(media string) (func([]byte, func(json.RawMessage) error) error, er
 
 // publishEvents answers a batch of CloudEvents. Options of the request go to
 // each of them.
-func (s *Server) publishEvents(r *request, p publication) (response, error) {
+func (s *Server) publishEvents(r *request, p *publication) (response, error) {
 	if p.key != "" {
 		return response{}, invalidOption("one Idempotency-Key cannot stand for a batch; each event is known by its source and id")
 	}
@@ -66,7 +66,7 @@ func (s *Server) publishEvents(r *request, p publication) (response, error) {
 	p.message.ContentType = typeCloudEvent
 	b := &batch{limit: s.opts.MaxBatchMessages}
 	err = parseArray(text, func(element json.RawMessage) error {
-		event := p
+		event := *p
 		event.message.Body = element
 		return b.add(func() (spool.Draft, error) { return s.draft(&event) })
 	})

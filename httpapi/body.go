@@ -9,8 +9,8 @@ import (
 	"github.com/remora-mq/remora/internal/problem"
 )
 
-// body is a request's body, not read yet. It reads into memory of its own,
-// which the budget counts until release.
+// body is a request's body, not read yet. It reads into new memory, which the
+// budget counts until release.
 type body struct {
 	stream  io.Reader // fasthttp's; nil: there is no body
 	length  int       // Content-Length; -1: chunked
@@ -25,7 +25,8 @@ type body struct {
 var errOffered = errors.New("the body is only offered")
 
 func (s *Server) newBody(ctx *fasthttp.RequestCtx, c *conn) *body {
-	b := &body{stream: ctx.RequestBodyStream(), length: ctx.Request.Header.ContentLength(), conn: c, budget: s.budget}
+	b := &c.body
+	*b = body{stream: ctx.RequestBodyStream(), length: ctx.Request.Header.ContentLength(), conn: c, budget: s.budget}
 	if b.stream == nil { // fasthttp says -2 of a GET, which is not chunked
 		b.length = 0
 	}
@@ -36,7 +37,8 @@ func (s *Server) newBody(ctx *fasthttp.RequestCtx, c *conn) *body {
 // offeredBody is the body of a request with Expect: 100-continue, before that.
 func (s *Server) offeredBody(ctx *fasthttp.RequestCtx, c *conn) *body {
 	length := ctx.Request.Header.ContentLength()
-	return &body{length: length, conn: c, budget: s.budget, offered: true, drained: length == 0}
+	c.body = body{length: length, conn: c, budget: s.budget, offered: true, drained: length == 0}
+	return &c.body
 }
 
 // chunked bodies end their connection; see doc.go, The door.

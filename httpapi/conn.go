@@ -27,12 +27,20 @@ const parkAfter = 250 * time.Millisecond
 type conn struct {
 	net.Conn
 
-	idle   bool // fasthttp has answered and waits for the next request
-	parked bool // Read told fasthttp that the connection has ended
-	ended  bool // the client has sent all it will
-	unread bool // the client may still be sending what we will not read
-	first  byte // read by awaitRequest, before fasthttp
-	held   bool // first waits to be read
+	slack  time.Duration // by which a write deadline may be early
+	idle   bool          // fasthttp has answered and waits for the next request
+	parked bool          // Read told fasthttp that the connection has ended
+	ended  bool          // the client has sent all it will
+	unread bool          // the client may still be sending what we will not read
+	first  byte          // read by awaitRequest, before fasthttp
+	held   bool          // first waits to be read
+
+	wanted time.Time // read deadline that fasthttp asked for
+	reads  time.Time // read deadline that the socket has
+	writes time.Time // write deadline that the socket has
+
+	request request // that is being answered
+	body    body    // of request
 
 	mu        sync.Mutex
 	waiting   bool // in awaitRequest: nothing of fasthttp is held
@@ -40,7 +48,7 @@ type conn struct {
 	finishing bool // no further request is taken
 }
 
-func newConn(nc net.Conn) *conn { return &conn{Conn: nc} }
+func newConn(nc net.Conn, slack time.Duration) *conn { return &conn{Conn: nc, slack: slack} }
 
 // connState keeps idle and busy true to what fasthttp does. It is called on the
 // connection's own goroutine.
@@ -63,7 +71,7 @@ func connState(nc net.Conn, state fasthttp.ConnState) {
 // awaitRequest blocks until the first byte of a request has come. It returns
 // false when the connection has ended.
 func (c *conn) awaitRequest(idle time.Duration) bool {
-	if c.SetReadDeadline(time.Now().Add(idle)) != nil {
+	if c.armRead(time.Now().Add(idle)) != nil {
 		return false
 	}
 	c.mu.Lock()
@@ -90,10 +98,14 @@ func (c *conn) Read(p []byte) (int, error) {
 	case c.held && len(p) > 0:
 		c.held = false
 		p[0] = c.first
+		_ = c.armRead(c.wanted)    // as below
 		n, _ := c.Conn.Read(p[1:]) // no request has one byte; an error comes again with the next read
 		return n + 1, nil
 	case c.idle:
 		return c.readNext(p)
+	}
+	if err := c.armRead(c.wanted); err != nil {
+		return 0, err
 	}
 	n, err := c.Conn.Read(p)
 	c.ended = c.ended || errors.Is(err, io.EOF)
@@ -102,7 +114,7 @@ func (c *conn) Read(p []byte) (int, error) {
 
 // readNext reads the beginning of the next request, or parks.
 func (c *conn) readNext(p []byte) (int, error) {
-	if c.isFinishing() || c.SetReadDeadline(time.Now().Add(parkAfter)) != nil {
+	if c.isFinishing() || c.armPark() != nil {
 		return 0, io.EOF
 	}
 	n, err := c.Conn.Read(p)
@@ -129,7 +141,7 @@ func (c *conn) Close() error {
 func (c *conn) linger() {
 	const most, longest = 64 << 20, time.Second
 	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil || c.SetReadDeadline(time.Now().Add(longest)) != nil {
+	if !ok || half.CloseWrite() != nil || c.armRead(time.Now().Add(longest)) != nil {
 		return
 	}
 	_, _ = io.CopyN(io.Discard, c.Conn, most) // ends when the client has read and closed
@@ -142,6 +154,13 @@ func (c *conn) begin() bool {
 	c.waiting = false
 	c.busy = c.busy || !c.finishing
 	return c.busy
+}
+
+// answered lets go of the request: the connection may wait long for its next
+// one.
+func (c *conn) answered() {
+	c.body.release()
+	c.request, c.body = request{}, body{}
 }
 
 func (c *conn) rest() {

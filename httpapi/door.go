@@ -12,7 +12,7 @@ import (
 )
 
 // request is what the rest of the package sees of a request: copies, nothing
-// of fasthttp.
+// of fasthttp. It is its connection's, and emptied when it has been answered.
 type request struct {
 	method   string
 	segments []string // of the path, each percent-decoded
@@ -20,17 +20,21 @@ type request struct {
 	fields   fields
 	body     *body
 	began    time.Time
+
+	// Room of most requests, so that they need no memory of their own.
+	segmentRoom [4]string
+	fieldRoom   [12]field
 }
 
 // receive copies a request out of fasthttp's buffers and lets it pass, or says
 // why not. The body is not read yet.
 func (s *Server) receive(ctx *fasthttp.RequestCtx, c *conn, b *body) (*request, error) {
-	h := &ctx.Request.Header
-	version := string(h.Protocol())
-	if version != "HTTP/1.1" && version != "HTTP/1.0" {
-		return nil, malformed("%s is not spoken here; use HTTP/1.1", version)
+	h, r := &ctx.Request.Header, &c.request
+	http10 := string(h.Protocol()) == "HTTP/1.0"
+	if !http10 && string(h.Protocol()) != "HTTP/1.1" {
+		return nil, malformed("%s is not spoken here; use HTTP/1.1", h.Protocol())
 	}
-	f, err := parseFields(h.RawHeaders(), version == "HTTP/1.0")
+	f, err := parseFields(r.fieldRoom[:0], h.RawHeaders(), http10)
 	if err != nil {
 		return nil, err
 	}
@@ -38,8 +42,8 @@ func (s *Server) receive(ctx *fasthttp.RequestCtx, c *conn, b *body) (*request, 
 	if err != nil {
 		return nil, err
 	}
-	r := &request{method: string(h.Method()), query: query, fields: f, body: b}
-	if r.segments, err = splitPath(path); err != nil {
+	r.method, r.query, r.fields, r.body = string(h.Method()), query, f, b
+	if r.segments, err = splitPath(r.segmentRoom[:0], path); err != nil {
 		return nil, err
 	}
 	if _, isUnix := c.LocalAddr().(*net.UnixAddr); !isUnix {
@@ -96,14 +100,14 @@ func reason(err error) string {
 	return text
 }
 
-func splitPath(path string) ([]string, error) {
-	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
-	for i, s := range segments {
+// splitPath appends the segments of path, decoded.
+func splitPath(segments []string, path string) ([]string, error) {
+	for s := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
 		decoded, err := url.PathUnescape(s)
 		if err != nil {
 			return nil, malformed("the path is not percent-encoded correctly")
 		}
-		segments[i] = decoded
+		segments = append(segments, decoded)
 	}
 	return segments, nil
 }

@@ -29,8 +29,9 @@ func (f fields) has(name string) bool {
 }
 
 // all returns every value of a name.
-func (f fields) all(name string) []string {
-	var values []string
+func (f fields) all(name string) []string { return f.appendAll(nil, name) }
+
+func (f fields) appendAll(values []string, name string) []string {
 	for _, h := range f {
 		if h.name == name {
 			values = append(values, h.value)
@@ -47,11 +48,11 @@ var atMostOnce = []string{"host", "content-length", "transfer-encoding", "conten
 
 // parseFields reads a raw header block again, after fasthttp, and strictly: it
 // refuses what two readers could understand differently (RFC 9112, 5.1, 5.2,
-// 6.1). The result shares no memory with raw.
-func parseFields(raw []byte, http10 bool) (fields, error) {
-	lower := bytes.Clone(raw)
-	f := make(fields, 0, bytes.Count(raw, []byte("\n")))
-	var room [16]span // of most requests
+// 6.1). It appends the fields to f; they share no memory with raw.
+func parseFields(f fields, raw []byte, http10 bool) (fields, error) {
+	var block [1024]byte // of most requests
+	lower := append(block[:0], raw...)
+	var room [16]span // likewise
 	spans, err := scanLines(room[:0], lower)
 	if err != nil {
 		return nil, err
@@ -102,7 +103,7 @@ func scanField(line []byte) (colon int, err error) {
 	}
 	for _, c := range line[colon+1:] {
 		if c < 0x20 && c != '\t' || c == 0x7f {
-			return 0, malformed("the value of header %q has the control character 0x%02x", line[:colon], c)
+			return 0, malformed("the value of header %q has the control character 0x%02x", string(line[:colon]), c)
 		}
 	}
 	return colon, nil
@@ -115,15 +116,16 @@ func checkFraming(f fields, http10 bool) error {
 			return malformed("the header %q is given more than once", h.name)
 		}
 	}
-	lengths, codings := f.all("content-length"), f.all("transfer-encoding")
+	length, coding := f.get("content-length"), f.get("transfer-encoding")
+	hasLength, hasCoding := f.has("content-length"), f.has("transfer-encoding")
 	switch {
-	case len(lengths) > 0 && len(codings) > 0:
+	case hasLength && hasCoding:
 		return malformed("both Content-Length and Transfer-Encoding are given; send one of them")
-	case len(codings) > 0 && http10:
+	case hasCoding && http10:
 		return malformed("HTTP/1.0 has no Transfer-Encoding; send Content-Length")
-	case len(codings) > 0 && !strings.EqualFold(codings[0], "chunked"):
+	case hasCoding && !strings.EqualFold(coding, "chunked"):
 		return malformed("the Transfer-Encoding is not chunked")
-	case len(lengths) > 0 && (lengths[0] == "" || strings.Trim(lengths[0], "0123456789") != ""):
+	case hasLength && (length == "" || strings.Trim(length, "0123456789") != ""):
 		return malformed("the Content-Length is not a number")
 	}
 	return nil

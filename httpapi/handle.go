@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"strconv"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -30,7 +29,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		panic("httpapi: a connection that Serve did not accept")
 	}
 	b := s.newBody(ctx, c)
-	defer b.release()
+	defer c.answered()
 	res := s.answer(ctx, c, b)
 	if b.endsConnection() {
 		c.unread = true
@@ -52,6 +51,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 		panic("httpapi: a connection that Serve did not accept")
 	}
 	b := s.offeredBody(ctx, c)
+	defer c.answered()
 	res := s.answer(ctx, c, b)
 	if b.wanted {
 		return fasthttp.StatusContinue
@@ -69,7 +69,7 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, c *conn, b *body) (res respons
 			res = s.refuse(problem.New(problem.Internal, "the request met a bug; the sidecar's log has it"))
 		}
 		if publish && !b.wanted {
-			s.metrics.requests.WithLabelValues(strconv.Itoa(res.status)).Inc()
+			s.metrics.answered(res.status)
 		}
 	}()
 	began := time.Now()
@@ -105,7 +105,7 @@ func (s *Server) handleBadRequest(ctx *fasthttp.RequestCtx, err error) {
 	if c, ok := ctx.Conn().(*conn); ok {
 		c.unread = true
 	}
-	s.metrics.requests.WithLabelValues(strconv.Itoa(p.Status)).Inc()
+	s.metrics.answered(p.Status)
 	ctx.Response.Reset()
 	write(ctx, s.refuse(p))
 }

@@ -15,7 +15,8 @@ import (
 const maxKey = 255 // bytes of an idempotency key
 
 func readKey(r *request, p *publication) error {
-	keys := append(r.fields.all("idempotency-key"), r.query["idempotency_key"]...)
+	var room [2]string
+	keys := append(r.fields.appendAll(room[:0], "idempotency-key"), r.query["idempotency_key"]...)
 	for i, text := range keys {
 		key, err := parseKey(text)
 		switch {

@@ -29,7 +29,8 @@ type Options struct {
 
 	// ReadTimeout is for a whole request, from its first byte. Default: 10 s.
 	ReadTimeout time.Duration
-	// WriteTimeout is for writing an answer. Default: 10 s.
+	// WriteTimeout is for writing an answer, or up to an eighth of it less.
+	// Default: 10 s.
 	WriteTimeout time.Duration
 	// IdleTimeout is how long a connection may wait for a request. Default: 60 s.
 	IdleTimeout time.Duration

@@ -226,7 +226,7 @@ func FuzzFields(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		before := slices.Clone(raw)
-		list, err := parseFields(raw, false)
+		list, err := parseFields(nil, raw, false)
 		if !slices.Equal(before, raw) {
 			t.Fatal("the block was changed")
 		}

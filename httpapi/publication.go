@@ -24,10 +24,11 @@ type publication struct {
 	cloudEvent []message.Property // attributes of binary mode; nil: no CloudEvent in binary mode
 }
 
-func (r *request) publication() (p publication, err error) {
-	if err = knownOptions(r); err != nil {
-		return p, err
+func (r *request) publication() (*publication, error) {
+	if err := knownOptions(r); err != nil {
+		return nil, err
 	}
+	p := &publication{}
 	p.message.ContentType = r.fields.get("content-type")
 	p.message.ContentEncoding = r.fields.list("content-encoding")
 	p.message.TraceParent = r.fields.get("traceparent")
@@ -35,8 +36,8 @@ func (r *request) publication() (p publication, err error) {
 	for _, read := range []func(*request, *publication) error{
 		readKey, readTag, readKeys, readOrderingKey, readProperties, readSchedule, readWait, readDigests, readCloudEvent,
 	} {
-		if err = read(r, &p); err != nil {
-			return p, err
+		if err := read(r, p); err != nil {
+			return nil, err
 		}
 	}
 	return p, nil
@@ -84,6 +85,9 @@ func splitList(values []string) []string {
 }
 
 func readProperties(r *request, p *publication) error {
+	if len(r.query) == 0 && !r.fields.has("mq-property") { // most have none
+		return nil
+	}
 	set := map[string]string{}
 	for _, v := range r.fields.all("mq-property") {
 		name, value, err := parseProperty(v)

@@ -29,7 +29,7 @@ func (s *Server) publish(r *request, topic string) (response, error) {
 	if err = verify(p.digests, p.message.Body); err != nil {
 		return response{}, err
 	}
-	draft, err := s.draft(&p)
+	draft, err := s.draft(p)
 	if err != nil {
 		return response{}, err
 	}
@@ -106,7 +106,7 @@ func alone(err error) error {
 }
 
 // answerPublish answers a message that is stored; from here nothing is an error.
-func (s *Server) answerPublish(stored message.Receipt, p publication) response {
+func (s *Server) answerPublish(stored message.Receipt, p *publication) response {
 	now := stored
 	if p.wait > 0 {
 		now = s.await(stored, p)
@@ -118,15 +118,22 @@ func (s *Server) answerPublish(stored message.Receipt, p publication) response {
 		res.status = 200
 		res.set("Preference-Applied", "wait")
 	}
-	res.set("Location", "/v1/messages/"+stored.ID.String())
+	res.set("Location", location(stored.ID))
 	if stored.Duplicate {
 		res.set("Idempotency-Replayed", "true")
 	}
 	return res
 }
 
+// location is the path of a message's receipt.
+func location(id message.ID) string {
+	const path = "/v1/messages/"
+	var room [len(path) + 2*len(id)]byte
+	return string(id.Append(append(room[:0], path...)))
+}
+
 // await waits for the broker's confirmation as long as the client wished.
-func (s *Server) await(stored message.Receipt, p publication) message.Receipt {
+func (s *Server) await(stored message.Receipt, p *publication) message.Receipt {
 	ctx, cancel := context.WithTimeout(s.waits, min(p.wait, s.opts.MaxWait))
 	defer cancel()
 	now, err := s.spool.Wait(ctx, stored.ID)

@@ -112,7 +112,7 @@ func (s *Server) admit(nc net.Conn) {
 		s.turnAway(nc, problem.New(problem.PeerRefused, "the user of this process is not one of the configured ones"))
 		return
 	}
-	if p := s.startServing(newConn(nc)); p != nil {
+	if p := s.startServing(newConn(nc, s.opts.WriteTimeout/8)); p != nil {
 		s.turnAway(nc, p)
 	}
 }

@@ -66,12 +66,17 @@ func ParseID(s string) (ID, error) {
 
 // String returns 32 upper-case hex digits.
 func (id ID) String() string {
-	const digits = "0123456789ABCDEF"
 	var text [2 * len(id)]byte
-	for i, b := range id {
-		text[2*i], text[2*i+1] = digits[b>>4], digits[b&0xf]
+	return string(id.Append(text[:0]))
+}
+
+// Append appends what String returns to b.
+func (id ID) Append(b []byte) []byte {
+	const digits = "0123456789ABCDEF"
+	for _, c := range id {
+		b = append(b, digits[c>>4], digits[c&0xf])
 	}
-	return string(text[:])
+	return b
 }
 
 // MarshalText is String, so that JSON and logs carry the same form.
