@@ -27,6 +27,18 @@ type Producer interface {
 	Close() error
 }
 
+// Prober is what a Producer is, too, that has more than one broker behind it and
+// keeps messages from those that fail. Methods may be called from many
+// goroutines.
+type Prober interface {
+	// Probe reports whether a broker of the topic is to be probed: a single
+	// message that is sent now may do that, a batch goes elsewhere.
+	Probe(topic string) bool
+	// Failing names, in order, the brokers that have answered no SEND_OK since
+	// they failed, and that messages are meant for.
+	Failing() []string
+}
+
 // Receiver handles one delivery. It returns nil only when the message may be
 // acked: its handler answered 200, or SendBack gave it to the broker. On any
 // error nothing is acked and the broker delivers again; a Receiver returns an

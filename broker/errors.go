@@ -21,8 +21,14 @@ type SendError struct {
 	// Parked: an operator has to act (no permission, no such topic). Trying
 	// again soon is no use, and giving up is wrong.
 	Parked bool
-	// Queue is where it was tried, as "broker-a/3"; empty when that is not known.
-	// A breaker for one broker goes by what stands before the slash.
+	// Elsewhere: another broker takes messages of the topic, so only what is
+	// bound to the one that failed has to wait.
+	Elsewhere bool
+	// Probe: nothing was sent. The broker is probed with one message at a time,
+	// and this was more than one, or not the time.
+	Probe bool
+	// Queue is where it was tried, as "broker-a/3", or "broker-a" when it did not
+	// come so far; empty when that is not known.
 	Queue string
 	Err   error
 }

@@ -11,7 +11,8 @@
 //	permanent, a batch sent again one by one, in order
 //
 // A lane that fails slows down by itself: one attempt at a time, smaller
-// batches, growing waits; the others go on. Order per ordering key is the
-// spool's: it leases no message while an earlier one of its key is leased or
-// waits for its retry.
+// batches, growing waits; the others go on. Where only one of several brokers
+// fails, the lane goes on, with single messages when that one is to be probed.
+// Order per ordering key is the spool's: it leases no message while an earlier
+// one of its key is leased or waits for its retry.
 package forwarder

@@ -56,6 +56,7 @@ type Forwarder struct {
 	opts     Options
 	spool    Spool
 	producer broker.Producer
+	prober   broker.Prober // the producer; nil if it is none
 	log      *slog.Logger
 	slots    chan struct{} // one for each running attempt
 	metrics  *metrics
@@ -65,8 +66,9 @@ type Forwarder struct {
 // New returns a forwarder that does nothing until Run.
 func New(opts Options, s Spool, producer broker.Producer, log *slog.Logger) *Forwarder {
 	opts = opts.withDefaults()
+	prober, _ := producer.(broker.Prober)
 	return &Forwarder{
-		opts: opts, spool: s, producer: producer, log: log,
+		opts: opts, spool: s, producer: producer, prober: prober, log: log,
 		slots: make(chan struct{}, opts.Concurrency), metrics: newMetrics(),
 	}
 }
@@ -107,4 +109,12 @@ func (f *Forwarder) Failing() (n int) {
 		return true
 	})
 	return n
+}
+
+// FailingBrokers names the brokers that are probed, where there are several.
+func (f *Forwarder) FailingBrokers() []string {
+	if f.prober == nil {
+		return nil
+	}
+	return f.prober.Failing()
 }

@@ -79,6 +79,12 @@ type rig struct {
 // start runs a forwarder over a real spool until the test ends.
 func start(t *testing.T, p *producer, drafts ...spool.Draft) *rig {
 	t.Helper()
+	return startWith(t, p, p, drafts...)
+}
+
+// startWith runs it with a producer that is more than p.
+func startWith(t *testing.T, sender broker.Producer, p *producer, drafts ...spool.Draft) *rig {
+	t.Helper()
 	db, err := kv.Open(t.Context(), kv.Options{Dir: filepath.Join(t.TempDir(), "db")})
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +96,7 @@ func start(t *testing.T, p *producer, drafts ...spool.Draft) *rig {
 	r := &rig{t: t, Spool: s, producer: p}
 	r.accept(drafts...)
 	opts := forwarder.Options{AttemptTimeout: time.Second, Retry: backoff.Policy{Initial: time.Millisecond, Max: 4 * time.Millisecond}}
-	f := forwarder.New(opts, s, p, slog.New(slog.DiscardHandler))
+	f := forwarder.New(opts, s, sender, slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context())) // ends in the cleanup
 	var running sync.WaitGroup
 	running.Go(func() {

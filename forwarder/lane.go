@@ -92,7 +92,11 @@ func (l *lane) failing() bool {
 	return l.failures > 0
 }
 
+// batchLimit is one message while a broker waits for a probe.
 func (l *lane) batchLimit() int {
+	if l.f.prober != nil && l.f.prober.Probe(l.topic) {
+		return 1
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.limit
@@ -135,7 +139,14 @@ func (l *lane) succeeded() {
 // gets one at a time from now on: each retry leaves another copy there. That
 // holds for every unknown outcome: RocketMQ 5.3.3 was seen to store a message
 // that it answered with SYSTEM_ERROR.
+//
+// Where another broker takes the topic's messages the lane goes on: the failing
+// one is avoided, and what is bound to it waits by itself.
 func (l *lane) failed(err error) {
+	se := (*broker.SendError)(nil)
+	if errors.As(err, &se) && se.Elsewhere {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failures++; l.failures == 1 {
@@ -144,8 +155,7 @@ func (l *lane) failed(err error) {
 		l.f.log.Warn("the broker does not take messages; they are kept and tried again", "topic", l.topic, "error", err)
 	}
 	l.limit = max(1, l.limit/2)
-	se := (*broker.SendError)(nil)
-	if broker.OutcomeOf(err) == message.OutcomeUnknown || errors.As(err, &se) && se.Parked {
+	if broker.OutcomeOf(err) == message.OutcomeUnknown || se != nil && (se.Parked || se.Probe) {
 		l.limit = 1
 	}
 }

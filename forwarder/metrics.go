@@ -63,5 +63,9 @@ func (f *Forwarder) Register(r prometheus.Registerer) {
 		}
 		return 1
 	})
-	r.MustRegister(f.metrics.attempts, f.metrics.confirm, f.metrics.dead, up)
+	failing := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "remora_brokers_failing",
+		Help: "Brokers that get one message at a time, until one of them is answered with SEND_OK.",
+	}, func() float64 { return float64(len(f.FailingBrokers())) })
+	r.MustRegister(f.metrics.attempts, f.metrics.confirm, f.metrics.dead, up, failing)
 }

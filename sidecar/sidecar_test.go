@@ -331,8 +331,8 @@ func TestASpoolHasOneOwner(t *testing.T) {
 	c := embedded(t)
 	first := start(t, c)
 	c.Spool.LockWait = 200 * config.Millisecond
-	second := launch(t, c)
 	began := time.Now()
+	second := launch(t, c)
 	err := <-second.done
 	second.done <- err
 	if !errors.Is(err, kv.ErrLocked) || sidecar.ExitCode(err) != sidecar.ExitLocked || !strings.Contains(err.Error(), "held by process") {

@@ -3,6 +3,7 @@ package brokertest
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -78,11 +79,26 @@ func (f *fixture) send(msgs ...*message.Message) []message.Confirmation {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
 	defer cancel()
-	confirmed, err := f.producer.Send(ctx, msgs)
+	confirmed, err := f.attempt(ctx, msgs...)
 	if err != nil {
 		f.t.Fatalf("send: %v", err)
 	}
 	return confirmed
+}
+
+// attempt waits for its turn where a broker that failed is probed.
+func (f *fixture) attempt(ctx context.Context, msgs ...*message.Message) ([]message.Confirmation, error) {
+	for {
+		confirmed, err := f.producer.Send(ctx, msgs)
+		if se := (*broker.SendError)(nil); !errors.As(err, &se) || !se.Probe {
+			return confirmed, err
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // sendOneByOne makes n messages and sends each alone.

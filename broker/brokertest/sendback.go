@@ -97,7 +97,7 @@ func storedWithoutOK(f *fixture, b Doubting) {
 	m := newMessage(f.topic, "doubtful")
 	doubts := 0
 	for range 5 {
-		confirmed, err := f.producer.Send(f.t.Context(), []*message.Message{m})
+		confirmed, err := f.attempt(f.t.Context(), m)
 		if err == nil {
 			continue // a flush can be quicker than its timeout
 		}

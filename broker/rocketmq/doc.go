@@ -8,7 +8,8 @@
 // they ignore the context and can store a message several times. A message is
 // confirmed only by SEND_OK with an offset message ID; function outcome is the
 // one place that judges. Each attempt is watched: Send returns at its deadline
-// even when the client is stuck in a lock, a dial or a write.
+// even when the client is stuck in a lock, a dial or a write. A broker that fails
+// has its breaker open: it gets one message at a time until SEND_OK.
 //
 // # Consuming
 //

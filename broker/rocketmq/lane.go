@@ -45,9 +45,9 @@ type lane struct {
 	tail map[string]<-chan struct{} // topic+key → end of its abandoned call
 }
 
-func newLane(o ProducerOptions, names nameServers) (*lane, error) {
+func newLane(o ProducerOptions, names nameServers, b *breakers) (*lane, error) {
 	tcp, applied := tcpOption[producer.Option](producerTimeouts)
-	l := &lane{selector: newSelector(), names: names, timeout: o.AttemptTimeout, tail: map[string]<-chan struct{}{}}
+	l := &lane{selector: newSelector(b), names: names, timeout: o.AttemptTimeout, tail: map[string]<-chan struct{}{}}
 	keys := credentials{o.AccessKey, o.SecretKey}
 	p, err := producer.NewDefaultProducer(
 		producer.WithNameServer(libraryAddrs(o.NameServers)),
@@ -76,16 +76,16 @@ func (l *lane) send(ctx context.Context, msgs []*message.Message) ([]message.Con
 	if e := l.ready(ctx, topic, key); e != nil {
 		return nil, e
 	}
-	a := l.selector.begin(key)
+	a := l.selector.begin(key, len(msgs))
 	wire, e := toWire(msgs, a)
 	if e != nil {
 		l.selector.end(a)
 		return nil, e
 	}
 	result, err := l.watch(ctx, a, topic+"\x00"+key, wire)
-	e = outcome(result, err, len(msgs))
+	e = l.learn(topic, l.selector.chosen(a), outcome(result, err, len(msgs)))
 	if e != nil {
-		return nil, l.explain(e, topic, a)
+		return nil, e
 	}
 	return confirmations(result, msgs), nil
 }
@@ -182,18 +182,29 @@ func (l *lane) abandon(key string, over <-chan struct{}) {
 	}()
 }
 
-// explain adds where it was tried, and draws the conclusions for the next
-// attempts.
-func (l *lane) explain(e *broker.SendError, topic string, a *attempt) *broker.SendError {
-	queue, others := l.selector.chosen(a)
-	if queue == nil {
+// learn draws the conclusions of an attempt for the next ones, and adds to its
+// error where it was tried.
+func (l *lane) learn(topic string, c choice, e *broker.SendError) *broker.SendError {
+	switch {
+	case c.refused != "":
+		return &broker.SendError{Outcome: message.OutcomeRetryable, Status: statusOpen, Queue: c.refused, Probe: true, Elsewhere: c.others,
+			Err: fmt.Errorf("%s fails, and is probed with one message at a time", c.refused)}
+	case c.queue == nil:
 		l.routes.Delete(topic) // the next attempt looks for it again
 		return e
 	}
-	e.Queue = queueName(queue)
-	if e.Outcome != message.OutcomePermanent {
-		l.selector.penalise(queue.BrokerName)
-		e.Parked = e.Parked && !others // another broker may take it
+	l.selector.breakers.end(c.queue.BrokerName, c.probe, e)
+	if e == nil {
+		return nil
 	}
+	e.Queue = queueName(c.queue)
+	if e.Outcome == message.OutcomePermanent {
+		return e
+	}
+	if !opensBreaker(e) {
+		l.selector.penalise(topic, c.queue.BrokerName)
+	}
+	e.Elsewhere = c.others
+	e.Parked = e.Parked && !c.others // another broker may take it
 	return e
 }

@@ -37,7 +37,7 @@ func (f *fakeSender) SendSync(ctx context.Context, msgs ...*primitive.Message) (
 }
 
 func newFakeLane() (*lane, *fakeSender) {
-	l := &lane{selector: newSelector(), timeout: 5 * time.Second, tail: map[string]<-chan struct{}{}}
+	l := &lane{selector: testSelector(), timeout: 5 * time.Second, tail: map[string]<-chan struct{}{}}
 	f := &fakeSender{selector: l.selector, queues: queues("ab", 1)}
 	l.sender = f
 	l.routes.Store("t", struct{}{})
@@ -112,6 +112,7 @@ func TestAbandonedCallKeepsItsKeyWaiting(t *testing.T) {
 			return &primitive.SendResult{OffsetMsgID: "X"}, nil
 		}
 		send(l, testMessage(1, "k"))
+		time.Sleep(time.Second) // the broker may be probed
 		if _, e := send(l, testMessage(2, "other")); e != nil {
 			t.Errorf("another key: %v", e)
 		}
@@ -153,7 +154,7 @@ func TestParkedOnlyWithoutAlternative(t *testing.T) {
 // them when a call is abandoned.
 func TestWireMessagesAreCopies(t *testing.T) {
 	m := testMessage(1, "k")
-	a := newSelector().begin("k")
+	a := testSelector().begin("k", 1)
 	first, e := toWire([]*message.Message{m}, a)
 	if e != nil {
 		t.Fatal(e)

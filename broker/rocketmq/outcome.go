@@ -18,14 +18,15 @@ import (
 
 // Statuses of our own, beside those of the broker.
 const (
-	statusTimeout   = "TIMEOUT"    // no answer in time
-	statusConnect   = "CONNECT"    // no connection
-	statusBroken    = "BROKEN"     // the connection failed after we began to write
-	statusNoRoute   = "NO_ROUTE"   // no name server says where the topic is
-	statusClosed    = "CLOSED"     // this producer was closed
-	statusStuck     = "STUCK"      // too many abandoned calls are still in the library
-	statusIllegal   = "NOT_SENT"   // the broker would be harmed by it, so it was not sent
-	statusMalformed = "BAD_ANSWER" // an answer that proves nothing
+	statusTimeout   = "TIMEOUT"      // no answer in time
+	statusConnect   = "CONNECT"      // no connection
+	statusBroken    = "BROKEN"       // the connection failed after we began to write
+	statusNoRoute   = "NO_ROUTE"     // no name server says where the topic is
+	statusClosed    = "CLOSED"       // this producer was closed
+	statusStuck     = "STUCK"        // too many abandoned calls are still in the library
+	statusIllegal   = "NOT_SENT"     // the broker would be harmed by it, so it was not sent
+	statusMalformed = "BAD_ANSWER"   // an answer that proves nothing
+	statusOpen      = "BREAKER_OPEN" // the broker fails, so it was not sent
 )
 
 // outcome is the one place that says what an attempt to send n messages came

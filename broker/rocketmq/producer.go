@@ -13,11 +13,15 @@ import (
 // Producer sends to RocketMQ. It implements [broker.Producer].
 type Producer struct {
 	lanes    []*lane
+	breakers *breakers
 	remoting *remoting
 	sends    gate
 }
 
-var _ broker.Producer = (*Producer)(nil)
+var _ interface {
+	broker.Producer
+	broker.Prober
+} = (*Producer)(nil)
 
 // NewProducer makes a producer without contacting anybody: name servers and
 // brokers may be down, now and later. The caller owes a Close. Of the process's
@@ -28,9 +32,9 @@ func NewProducer(o ProducerOptions, logger *slog.Logger) (*Producer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure rocketmq producer: %w", err)
 	}
-	p := &Producer{remoting: newRemoting(credentials{o.AccessKey, o.SecretKey})}
+	p := &Producer{remoting: newRemoting(credentials{o.AccessKey, o.SecretKey}), breakers: newBreakers(logger)}
 	for range o.Lanes {
-		l, err := newLane(o, nameServers{o.NameServers, p.remoting})
+		l, err := newLane(o, nameServers{o.NameServers, p.remoting}, p.breakers)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("start rocketmq producer: %w", err), p.Close())
 		}
@@ -48,13 +52,23 @@ func (p *Producer) Send(ctx context.Context, msgs []*message.Message) ([]message
 	if len(msgs) == 0 {
 		return nil, nil
 	}
-	l := p.lanes[stableHash(msgs[0].Topic)%uint64(len(p.lanes))]
-	confirmed, e := l.send(ctx, msgs)
+	confirmed, e := p.lane(msgs[0].Topic).send(ctx, msgs)
 	if e != nil {
 		return nil, e
 	}
 	return confirmed, nil
 }
+
+// lane is where a topic's attempts are made.
+func (p *Producer) lane(topic string) *lane {
+	return p.lanes[stableHash(topic)%uint64(len(p.lanes))]
+}
+
+// Probe implements [broker.Prober].
+func (p *Producer) Probe(topic string) bool { return p.lane(topic).selector.probe(topic) }
+
+// Failing implements [broker.Prober].
+func (p *Producer) Failing() []string { return p.breakers.failing() }
 
 // Close waits for running calls of Send, then closes all connections but those
 // to name servers: the library leaves them to their read timeout of 45 s. Again

@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -109,7 +112,7 @@ func TestSystemErrorMayHaveStored(t *testing.T) {
 	if se := asSendError(t, err); se.Status != "SYSTEM_ERROR" || se.Outcome != unknown {
 		t.Errorf("got %v", err)
 	}
-	must(t, s.try(wireTestMessage(s.topic, "good")))
+	s.until(wireTestMessage(s.topic, "good"))
 	if n := s.stored(3); n != 3 {
 		t.Errorf("%d messages are stored, want 3: the one answered with an error among them", n)
 	}
@@ -288,6 +291,46 @@ func TestTooLargeForTheBrokerIsPermanent(t *testing.T) {
 	must(t, s.try(wireTestMessage(s.topic, "after")))
 }
 
+// A broker without its slave stores each attempt, and confirms none: 16 senders
+// of 4 topics cost a message each, and the probes.
+func TestMissingSlaveCostsFewCopies(t *testing.T) {
+	s := newSending(t)
+	topics := []string{s.topic}
+	for range 3 {
+		topics = append(topics, uniqueName("topic"))
+		s.CreateTopic(t, topics[len(topics)-1], 1)
+	}
+	for _, topic := range topics {
+		must(t, s.try(wireTestMessage(topic, "before")))
+	}
+	heal := realBackend{s.Cluster}.StoreWithoutOK(t)
+	const senders = 16
+	var attempts, sent atomic.Int64
+	var running sync.WaitGroup
+	for n := range senders {
+		m := wireTestMessage(topics[n%len(topics)], "without a slave")
+		running.Go(func() {
+			for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+				attempts.Add(1)
+				if se := asSendError(t, s.try(m)); se.Status != statusOpen {
+					sent.Add(1)
+				}
+			}
+		})
+	}
+	running.Wait()
+	heal()
+	var stored int64
+	for _, topic := range topics {
+		s.until(wireTestMessage(topic, "after"))
+		stored += s.queued(topic, 2) - 2
+	}
+	t.Logf("%d attempts, %d of them sent, %d copies", attempts.Load(), sent.Load(), stored)
+	if probes := sent.Load() - senders; stored > sent.Load() || probes > 12 {
+		t.Errorf("%d copies of %d messages, with %d probes in 5 s", stored, senders, probes)
+	}
+}
+
 // With two brokers, one that dies costs at most a few attempts.
 func TestOneOfTwoBrokersDies(t *testing.T) {
 	c := rmq.Start(t, rmq.Options{Brokers: []rmq.BrokerOptions{{FlushDisk: rmq.AsyncFlush}, {FlushDisk: rmq.AsyncFlush}}})
@@ -308,7 +351,49 @@ func TestOneOfTwoBrokersDies(t *testing.T) {
 			failed++
 		}
 	}
-	if failed > 3 {
+	if failed > 8 { // the first, and probes
 		t.Errorf("%d of 50 sends failed with one of two brokers dead", failed)
+	}
+}
+
+// With two brokers, one that hangs costs what was in flight. What is bound to it
+// waits, without a call that hangs each time, and goes when it is back.
+func TestOneOfTwoBrokersHangs(t *testing.T) {
+	c := rmq.Start(t, rmq.Options{Brokers: []rmq.BrokerOptions{{FlushDisk: rmq.AsyncFlush}, {FlushDisk: rmq.AsyncFlush}}})
+	s := &sending{Cluster: c, t: t, topic: uniqueName("topic")}
+	c.CreateTopic(t, s.topic, 1)
+	p, err := NewProducer(ProducerOptions{NameServers: c.NameServerAddrs(), Group: "remora", AttemptTimeout: time.Second}, testLog(t))
+	must(t, err)
+	s.producer = p
+	defer p.Close()
+	bound := map[string]*message.Message{} // by broker
+	for n := 0; len(bound) < 2; n++ {
+		m := wireTestMessage(s.topic, "bound")
+		m.OrderingKey = fmt.Sprint("key ", n)
+		confirmed, err := p.Send(t.Context(), []*message.Message{m})
+		must(t, err)
+		name, _, _ := strings.Cut(confirmed[0].Queue, "/")
+		bound[name] = m
+	}
+	must(t, c.Brokers[1].Pause())
+	hung := 0
+	for range 200 {
+		for _, m := range []*message.Message{wireTestMessage(s.topic, "free"), bound["broker-b"]} {
+			if err := s.try(m); err != nil && asSendError(t, err).Status == statusTimeout {
+				hung++
+			}
+		}
+		must(t, s.try(bound["broker-a"]))
+	}
+	if hung == 0 || hung > 12 {
+		t.Errorf("%d of 400 attempts hung", hung)
+	}
+	if got := p.Failing(); !slices.Equal(got, []string{"broker-b"}) {
+		t.Errorf("failing: %v", got)
+	}
+	must(t, c.Brokers[1].Resume())
+	s.until(bound["broker-b"])
+	if got := p.Failing(); len(got) > 0 {
+		t.Errorf("after its return: %v", got)
 	}
 }

@@ -1,12 +1,16 @@
 package rocketmq
 
 import (
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/apache/rocketmq-client-go/v2/primitive"
+
+	"github.com/remora-mq/remora/broker"
 )
 
 func queues(brokers string, each int) []*primitive.MessageQueue {
@@ -19,12 +23,19 @@ func queues(brokers string, each int) []*primitive.MessageQueue {
 	return all
 }
 
-func pick(s *selector, key string, mqs []*primitive.MessageQueue) (name string, others bool) {
-	a := s.begin(key)
+func testSelector() *selector { return newSelector(newBreakers(slog.New(slog.DiscardHandler))) }
+
+// choose is the choice for so many messages.
+func choose(s *selector, key string, messages int, mqs []*primitive.MessageQueue) choice {
+	a := s.begin(key, messages)
 	defer s.end(a)
 	s.Select(&primitive.Message{Topic: "t", Queue: &a.ticket}, mqs, "")
-	queue, others := s.chosen(a)
-	return queueName(queue), others
+	return s.chosen(a)
+}
+
+func pick(s *selector, key string, mqs []*primitive.MessageQueue) (name string, others bool) {
+	c := choose(s, key, 1, mqs)
+	return queueName(c.queue), c.others
 }
 
 // The same key, the same queue: in every process, in whatever order the queues
@@ -36,7 +47,7 @@ func TestKeysKeepTheirQueue(t *testing.T) {
 		rand.Shuffle(len(mqs), func(i, j int) { mqs[i], mqs[j] = mqs[j], mqs[i] })
 		first := *mqs[0]
 		for key, queue := range want {
-			if got, _ := pick(newSelector(), key, mqs); got != queue {
+			if got, _ := pick(testSelector(), key, mqs); got != queue {
 				t.Fatalf("key %s: queue %s, want %s", key, got, queue)
 			}
 		}
@@ -47,7 +58,7 @@ func TestKeysKeepTheirQueue(t *testing.T) {
 }
 
 func TestMessagesWithoutKeyTakeTurns(t *testing.T) {
-	s, seen := newSelector(), map[string]int{}
+	s, seen := testSelector(), map[string]int{}
 	for range 16 {
 		name, _ := pick(s, "", queues("ab", 4))
 		seen[name]++
@@ -60,11 +71,11 @@ func TestMessagesWithoutKeyTakeTurns(t *testing.T) {
 	}
 }
 
-func TestFailedBrokerIsAvoidedForAWhile(t *testing.T) {
+func TestBrokerThatTakesNotThisTopicIsAvoidedForAWhile(t *testing.T) {
 	now := time.Now()
-	s := newSelector()
+	s := testSelector()
 	s.now = func() time.Time { return now }
-	s.penalise("a")
+	s.penalise("t", "a")
 	for range 8 {
 		if name, others := pick(s, "", queues("ab", 2)); name[0] != 'b' || others {
 			t.Fatalf("chose %s while a is avoided, others %t", name, others)
@@ -76,7 +87,7 @@ func TestFailedBrokerIsAvoidedForAWhile(t *testing.T) {
 	if name, others := pick(s, "", queues("a", 2)); name[0] != 'a' || others {
 		t.Errorf("with no other broker: %s, others %t", name, others)
 	}
-	s.penalise("b")
+	s.penalise("t", "b")
 	if name, _ := pick(s, "", queues("ab", 2)); name == "" {
 		t.Error("nothing is chosen when all failed")
 	}
@@ -94,14 +105,71 @@ func TestFailedBrokerIsAvoidedForAWhile(t *testing.T) {
 }
 
 func TestGivenUpAttemptSelectsNothing(t *testing.T) {
-	s := newSelector()
-	a := s.begin("")
+	s := testSelector()
+	a := s.begin("", 1)
 	s.end(a)
 	if q := s.Select(&primitive.Message{Queue: &a.ticket}, queues("a", 1), ""); q != nil {
 		t.Errorf("chose %v", q)
 	}
-	b := s.begin("")
+	b := s.begin("", 1)
 	if q := s.Select(&primitive.Message{Queue: &b.ticket}, nil, ""); q != nil {
 		t.Errorf("chose %v of no queues", q)
+	}
+	s.chosen(b) // given up, and still in the library
+	if q := s.Select(&primitive.Message{Queue: &b.ticket}, queues("a", 1), ""); q != nil {
+		t.Errorf("chose %v after the attempt was given up", q)
+	}
+}
+
+// A broker that fails gets one message at a time, also while another one takes
+// everything else.
+func TestOpenBreakerLetsOneMessageThrough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, mqs := testSelector(), queues("ab", 2)
+		keyOfA := "order-9"
+		if name, _ := pick(s, keyOfA, mqs); name[0] != 'a' {
+			t.Fatalf("%s is on %s", keyOfA, name)
+		}
+		s.breakers.end("a", false, &broker.SendError{Status: "SLAVE_NOT_AVAILABLE", Stored: true})
+		for range 8 {
+			if c := choose(s, "", 1, mqs); c.queue.BrokerName != "b" || c.probe || c.others {
+				t.Errorf("not due yet: %+v", c)
+			}
+		}
+		if c := choose(s, keyOfA, 1, mqs); c.queue != nil || c.refused != "a" || !c.others {
+			t.Errorf("a key of a: %+v", c)
+		}
+		if s.probe("t") {
+			t.Error("a probe is due at once")
+		}
+		time.Sleep(probeWait.Initial)
+		if !s.probe("t") || s.probe("another") {
+			t.Error("the topic's next message should probe, and only that topic's")
+		}
+		for _, key := range []string{"", keyOfA} {
+			if c := choose(s, key, 2, mqs); c.queue != nil && c.queue.BrokerName != "b" {
+				t.Errorf("a batch with key %q went to %+v", key, c)
+			}
+		}
+		if c := choose(s, "", 1, mqs); c.queue == nil || c.queue.BrokerName != "a" || !c.probe || !c.others {
+			t.Errorf("the probe: %+v", c)
+		}
+		if c := choose(s, keyOfA, 1, mqs); c.queue != nil {
+			t.Errorf("beside the probe: %+v", c)
+		}
+		s.breakers.end("a", true, nil)
+		if c := choose(s, keyOfA, 2, mqs); c.queue == nil || c.probe {
+			t.Errorf("after SEND_OK: %+v", c)
+		}
+	})
+}
+
+func TestAllBrokersFail(t *testing.T) {
+	s, mqs := testSelector(), queues("ab", 1)
+	for _, b := range []string{"a", "b"} {
+		s.breakers.end(b, false, &broker.SendError{Status: statusTimeout})
+	}
+	if c := choose(s, "", 1, mqs); c.queue != nil || c.refused == "" || c.others {
+		t.Errorf("%+v", c)
 	}
 }
