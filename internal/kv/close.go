@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/dgraph-io/badger/v4"
 )
 
 // Close commits what is queued, posted operations included, waits for running
@@ -84,8 +82,7 @@ func (db *DB) closeStore(ctx context.Context) error {
 	if err := db.live.close(); err != nil {
 		return err
 	}
-	db.compacts.beforeClose()
-	if err := closeBadger(ctx, db.badger, db.failed, db.Err); err != nil {
+	if err := closeBadger(ctx, db.closeJudged, db.failed, db.Err); err != nil {
 		return err
 	}
 	if err := db.compacts.closed(); err != nil {
@@ -100,11 +97,19 @@ func (db *DB) closeStore(ctx context.Context) error {
 	return db.dir.markClean()
 }
 
-// closeBadger closes Badger, unless it fails or hangs: its flush retries
+// closeJudged closes Badger once all that is in use is held.
+func (db *DB) closeJudged() error {
+	if err := db.compacts.beforeClose(); err != nil {
+		return err
+	}
+	return db.badger.Close()
+}
+
+// closeBadger calls Badger's Close, unless that fails or hangs: its flush retries
 // errors without end (db.go:1151), and then it is left behind, still locked.
-func closeBadger(ctx context.Context, b *badger.DB, failed <-chan struct{}, cause func() error) error {
+func closeBadger(ctx context.Context, closing func() error, failed <-chan struct{}, cause func() error) error {
 	done := make(chan error, 1)
-	go func() { done <- b.Close() }()
+	go func() { done <- closing() }()
 	select {
 	case err := <-done:
 		return errors.Join(err, cause())

@@ -33,7 +33,8 @@ import (
 //
 // Counts that differ fence the database with the iterators open, and what they
 // hold stays on the disk when the process ends, as it does when it is killed.
-// The next start takes those compactions back (takeback.go).
+// The next start takes those compactions back (takeback.go). While Badger closes
+// more than one compaction may have to be (closing.go).
 //
 // Its methods are called by Badger's goroutines through the logger, with none
 // of Badger's locks held, by the committer, and by Open and Close.
@@ -57,6 +58,9 @@ type compactions struct {
 	closing  bool
 
 	condemned error // of the first judgement that failed: nothing is let go any more
+
+	before map[uint64]uint32 // the tables when closing began
+	made   map[uint64]uint64 // entries of those made since, which nothing holds
 }
 
 // work is what compactions say that they do.
@@ -161,6 +165,7 @@ func (c *compactions) read() {
 	c.mu.Lock()
 	c.hold()
 	free, err := c.judge(1)
+	c.countMade()
 	c.mu.Unlock()
 	c.after(free, err)
 }
@@ -271,7 +276,7 @@ func (c *compactions) compare() error {
 	if said.tables != named {
 		return fmt.Errorf("%w: compactions named %d tables of %d: the rest could not be written", ErrStorage, named, said.tables)
 	}
-	return c.dir.unread(c.written, said.entries)
+	return c.dir.unread(c.written, said.entries, c.made)
 }
 
 // after acts on a judgement, outside the lock: closing an iterator removes
@@ -321,30 +326,4 @@ func (c *compactions) renew() {
 	if discard {
 		old.txn.Discard()
 	}
-}
-
-// beforeClose holds what is in use, logs included, until Badger has closed:
-// a closing Badger gives no iterators, and still compacts.
-func (c *compactions) beforeClose() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.hold()
-	c.closing = true
-}
-
-// closed judges the last compactions, when none runs any more, and lets go of
-// everything.
-func (c *compactions) closed() error {
-	c.mu.Lock()
-	_, err := c.judge(0)
-	if err != nil {
-		c.mu.Unlock()
-		c.stop(err)
-		return err
-	}
-	free := c.held
-	c.held = nil
-	c.mu.Unlock()
-	c.after(free, nil)
-	return c.manifest.close()
 }

@@ -24,7 +24,12 @@ import (
 // name is there. Nothing may be in flight.
 func refuseTable(t *testing.T, db *DB) {
 	t.Helper()
-	next := uint64(0)
+	must(t, os.WriteFile(table.NewFilename(nextTable(t, db), db.dir.path), nil, 0o600))
+}
+
+// nextTable is the number of the next table.
+func nextTable(t *testing.T, db *DB) (next uint64) {
+	t.Helper()
 	data, err := os.ReadFile(filepath.Join(db.dir.path, badger.ManifestFilename))
 	must(t, err)
 	sets, err := changeSets(data)
@@ -34,7 +39,7 @@ func refuseTable(t *testing.T, db *DB) {
 			next = max(next, c.Id+1)
 		}
 	}
-	must(t, os.WriteFile(table.NewFilename(next, db.dir.path), nil, 0o600))
+	return next
 }
 
 // layered fills a database until there is something on two levels and nothing
@@ -276,7 +281,7 @@ func TestACompactionIsJudgedWhileItCloses(t *testing.T) {
 	must(t, err)
 	keys := layered(t, db, Attach(db, &writer{}))
 	refuseTable(t, db)
-	db.compacts.beforeClose()
+	must(t, db.compacts.beforeClose())
 	must(t, db.badger.Flatten(1))
 	if err := db.Close(); !errors.Is(err, ErrStorage) {
 		t.Errorf("Close returns %v", err)

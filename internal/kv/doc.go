@@ -61,8 +61,9 @@
 //
 // Beside Badger's: HEAD; OWNER, the lock; CLEAN while closed after everything
 // was synced; FENCED after a fence; STARTS while a start is under way; DAMAGE
-// until acknowledged; MANIFEST.earlier, a second name of Badger's manifest. Next
-// to the directory, during a salvage, DIR.salvage.
+// until acknowledged; MANIFEST.earlier, a second name of Badger's manifest;
+// MANIFEST.closing, the manifest as it was, while Badger closes. Next to the
+// directory, during a salvage, DIR.salvage.
 //
 // # Assumes
 //

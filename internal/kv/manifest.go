@@ -98,13 +98,17 @@ func (d *directory) checkNoTables() error {
 
 // rewriteManifest copies the manifest into a new, synced file, without the
 // compactions that it takes back. After a fence it leaves out what Badger had
-// logged but taken back itself. damaged says that damage is looked for.
+// logged but taken back itself, and after a stop while it closed all that came
+// since (closing.go). damaged says that damage is looked for.
 func (d *directory) rewriteManifest(log *slog.Logger, damaged bool) error {
-	data, err := os.ReadFile(filepath.Join(d.path, badger.ManifestFilename))
+	data, closing, err := d.lastManifest()
 	if err != nil {
 		return err
 	}
-	if d.wasFenced() {
+	if closing {
+		log.Warn("database did not come to the end of closing: what was flushed and compacted meanwhile is done again", "dir", d.path)
+	}
+	if !closing && d.wasFenced() {
 		kept, err := d.withoutRetracted(data)
 		switch {
 		case err == nil:
@@ -123,7 +127,7 @@ func (d *directory) rewriteManifest(log *slog.Logger, damaged bool) error {
 	if err := d.replace(badger.ManifestFilename, data); err != nil {
 		return fmt.Errorf("rewrite manifest: %w", err)
 	}
-	if err := os.Remove(filepath.Join(d.path, earlierName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := d.forgetManifests(); err != nil {
 		return fmt.Errorf("rewrite manifest: %w", err)
 	}
 	return nil
@@ -158,12 +162,13 @@ func (d *directory) withoutRetracted(data []byte) ([]byte, error) {
 	return join(data[:manifestHeader], kept), nil
 }
 
-// missing returns the live tables that have no file.
+// missing returns the live tables that have no file, or one that Badger was about
+// to remove: it cuts it off first.
 func (d *directory) missing(sets []changeSet) map[uint64]uint32 {
 	tables := live(sets)
 	maps.DeleteFunc(tables, func(id uint64, _ uint32) bool {
-		_, err := os.Stat(table.NewFilename(id, d.path))
-		return !errors.Is(err, fs.ErrNotExist)
+		st, err := os.Stat(table.NewFilename(id, d.path))
+		return !errors.Is(err, fs.ErrNotExist) && (err != nil || st.Size() > 0)
 	})
 	return tables
 }

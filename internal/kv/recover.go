@@ -140,7 +140,7 @@ func (db *DB) rewrite(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := closeBadger(ctx, recovered, fault.raised, fault.cause); err != nil {
+	if err := closeBadger(ctx, recovered.Close, fault.raised, fault.cause); err != nil {
 		return err
 	}
 	return db.dir.nothingLeft()

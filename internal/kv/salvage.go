@@ -165,7 +165,7 @@ func (db *DB) restore(ctx context.Context, fresh *directory, found *inspection, 
 	r := restorer{badger: b, sealed: sealed, owner: opts.Owner, newest: map[string]uint64{}, most: opts.MaxCommit / 2}
 	err = errors.Join(r.tables(db.dir, found), r.flush())
 	reached = b.MaxVersion()
-	err = errors.Join(err, closeBadger(ctx, b, fault.raised, fault.cause))
+	err = errors.Join(err, closeBadger(ctx, b.Close, fault.raised, fault.cause))
 	if err == nil {
 		err = fresh.nothingLeft()
 	}

@@ -10,8 +10,9 @@ import (
 // unread tells of damage in the old tables of compactions that read fewer
 // entries than those hold. What two tables hold alike is read once, so fewer
 // entries alone prove nothing: then the tables are read, block by block. One
-// that cannot be opened tells nothing.
-func (d *directory) unread(compactions []changeSet, entries uint64) error {
+// that cannot be opened tells nothing. Of those that nothing holds, which were
+// made since the database is closing, made has the numbers.
+func (d *directory) unread(compactions []changeSet, entries uint64, made map[uint64]uint64) error {
 	var names []string
 	held := uint64(0)
 	for _, s := range compactions {
@@ -20,7 +21,11 @@ func (d *directory) unread(compactions []changeSet, entries uint64) error {
 				continue
 			}
 			name := tableFile{id: c.Id}.name()
-			n, err := countEntries(filepath.Join(d.path, name))
+			n, known := made[c.Id]
+			var err error
+			if !known {
+				n, err = countEntries(filepath.Join(d.path, name))
+			}
 			if isRefusal(err) {
 				return nil
 			}
