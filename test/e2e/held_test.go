@@ -89,9 +89,9 @@ func TestNotAckedBeforeIts200(t *testing.T) {
 // are.
 func fill(ctx context.Context, t *testing.T, r *rig, seed uint64, all, some string, each int) map[string]place {
 	t.Helper()
-	for from := 0; from == 0 || !filled(t, all, some); from += 2 * queues * each {
+	for n, posts := 0, 2*queues*each; n == 0 || !filled(t, all, some); posts = 2 {
 		var jobs []job
-		for n := from; n < from+2*queues*each; n++ {
+		for end := n + posts; n < end; n++ {
 			s := &spec{number: n, seed: seed, size: 100 + n}
 			s.topic = []string{all, some}[n%2]
 			jobs = append(jobs, job{s})
@@ -109,7 +109,8 @@ func fill(ctx context.Context, t *testing.T, r *rig, seed uint64, all, some stri
 }
 
 // filled reports whether each queue has a begin, a middle and an end. A batch goes
-// into one queue, so some rounds leave one short.
+// into one queue, so the first posts may leave one short; those after it go alone,
+// to the queues in turn: all of a topic must fit the calls at a time.
 func filled(t *testing.T, topics ...string) bool {
 	t.Helper()
 	for _, topic := range topics {
