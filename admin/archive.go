@@ -36,7 +36,7 @@ func (a *api) export(w http.ResponseWriter, r *http.Request) {
 		a.log.Error("an export ended early", "messages", done.Messages, "error", err.Error())
 		panic(http.ErrAbortHandler)
 	}
-	a.log.Info("an operator exported messages", "messages", done.Messages, "unreadable", done.Unreadable)
+	a.log.Info("an operator exported messages", "messages", done.Messages, "idempotency_keys", done.Keys, "unreadable", done.Unreadable)
 }
 
 // opened returns the spool, unless there is a problem, or it is not open.
@@ -71,7 +71,7 @@ func (a *api) imports(w http.ResponseWriter, r *http.Request) {
 	}
 	control := http.NewResponseController(w)
 	done, err := s.Import(r.Context(), patientReader{r, control}, partial)
-	a.log.Info("an operator imported messages", "messages", done.Messages, "known", done.Known, "refused", done.Refused)
+	a.log.Info("an operator imported messages", "messages", done.Messages, "known", done.Known, "idempotency_keys", done.Keys, "key_conflicts", done.Conflicts, "refused", done.Refused)
 	if err == nil {
 		writeJSON(w, http.StatusOK, done)
 		return

@@ -42,10 +42,10 @@ func TestExportAndImport(t *testing.T) {
 	if got := send(t, other, "/v1/import", damaged, token...); got.code() != "400 invalid-batch false" || !strings.Contains(got.body, "line 2") {
 		t.Errorf("a damaged file: %s", got.body)
 	}
-	if got := send(t, other, "/v1/import?partial=true", damaged, token...); got.body != `{"imported":1,"known":0,"refused":2}`+"\n" {
+	if got := send(t, other, "/v1/import?partial=true", damaged, token...); got.body != `{"imported":1,"known":0,"idempotency_keys":0,"key_conflicts":0,"refused":2}`+"\n" {
 		t.Errorf("in parts: %s", got.body)
 	}
-	if got := send(t, other, "/v1/import", got.body, token...); got.body != `{"imported":1,"known":1,"refused":0}`+"\n" {
+	if got := send(t, other, "/v1/import", got.body, token...); got.body != `{"imported":1,"known":1,"idempotency_keys":0,"key_conflicts":0,"refused":0}`+"\n" {
 		t.Errorf("the whole: %s", got.body)
 	}
 	for _, id := range []message.ID{ids[0], ids[2]} {

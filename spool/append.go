@@ -51,6 +51,7 @@ type newMessage struct {
 	block       *block
 	earlier     keyRef      // the message that has the key; zero: none
 	imported    bool        // it keeps the ID and the time that it has
+	number      uint64      // it was imported with: that of its topic where it comes from
 	onHold      bool        // it was imported so
 	first       *newMessage // the same, when it is new in this very commit
 }

@@ -128,9 +128,7 @@ func (c *commit) accept(l *lane, added []*newMessage) {
 			rec.Seq, rec.TopicSeq, rec.ID, rec.AcceptedAt = n.msg.Seq, n.msg.TopicSeq, n.msg.ID, n.msg.AcceptedAt
 			c.sets = append(c.sets, pair{chunkSetKey(n.msg.Seq), n.payload.encode()})
 		}
-		if n.key != (keyHash{}) {
-			c.keep(keyEntry{n.key, keyRef{n.msg.Seq, n.fingerprint, n.msg.ID, c.now.UnixMilli()}})
-		}
+		c.keepKey(n)
 		l.counts.accepted++
 		l.counts.bytes += uint64(n.size)
 		c.s.held += int64(n.size)

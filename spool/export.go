@@ -15,50 +15,103 @@ import (
 // Exported tells what an export has, and has not.
 type Exported struct {
 	Messages   int
+	Keys       int // idempotency keys of settled messages
 	Unreadable int // places that are damaged, which Audit names
 }
 
-// Export writes what a query asks for to w, in the form of exportline.go. It ends
-// with the trailer only when all of it was written. A message that becomes a
-// dead letter meanwhile may be there twice. Settled messages have no export: ErrExport. Idempotency keys are not exported.
-func (s *Spool) Export(ctx context.Context, w io.Writer, q Query) (done Exported, err error) {
+// Export writes what a query asks for to w, in the form of exportline.go: what
+// was held when it began, and still is when its page is read, each message with
+// its idempotency key. When the query asks for all that is held, the keys of
+// settled messages follow, so that a repeat of any of them is known elsewhere. It
+// ends with the trailer only when all of it was written. A message that becomes
+// a dead letter meanwhile may be there twice. Settled messages have no export:
+// ErrExport.
+func (s *Spool) Export(ctx context.Context, w io.Writer, q Query) (Exported, error) {
 	if slices.ContainsFunc(q.States, message.State.Settled) {
-		return done, fmt.Errorf("export settled messages: %w", ErrExport)
+		return Exported{}, fmt.Errorf("export settled messages: %w", ErrExport)
 	}
 	sum := sha256.New()
-	buffered := bufio.NewWriterSize(io.MultiWriter(w, sum), 256<<10)
-	header, err := json.Marshal(headerLine{exportVersion, s.ID().String(), s.now().UTC()})
+	e := &exporter{s: s, w: bufio.NewWriterSize(io.MultiWriter(w, sum), 256<<10)}
+	err := e.write(ctx, q)
+	if err == nil {
+		err = e.w.Flush()
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(w, "{\"messages\":%d,\"keys\":%d,\"sha256\":\"%x\"}\n", e.done.Messages, e.done.Keys, sum.Sum(nil))
+	}
 	if err != nil {
-		return done, err
+		return e.done, fmt.Errorf("export: %w", err)
 	}
-	if _, err := buffered.Write(append(header, '\n')); err != nil {
-		return done, fmt.Errorf("export: %w", err)
+	return e.done, nil
+}
+
+// exporter writes all lines but the trailer.
+type exporter struct {
+	s    *Spool
+	w    *bufio.Writer
+	keys keysOfHeld
+	line []byte
+	done Exported
+}
+
+func (e *exporter) write(ctx context.Context, q Query) error {
+	header, err := json.Marshal(headerLine{exportVersion, e.s.ID().String(), e.s.now().UTC()})
+	if err != nil {
+		return err
 	}
-	q.Content = true
-	var line []byte
+	if _, err := e.w.Write(append(header, '\n')); err != nil {
+		return err
+	}
+	whole := q.asksForAll()
+	q.Content, q.upTo = true, max(e.s.highWater(), 1)
+	if e.keys, err = e.s.heldKeys(ctx); err != nil {
+		return err
+	}
+	if err := e.messages(ctx, q); err != nil || !whole {
+		return err
+	}
+	return e.s.settledKeys(ctx, func(k *settledKey) error {
+		e.done.Keys++
+		return e.add("key", k)
+	})
+}
+
+// asksForAll reports whether a query has no filter.
+func (q *Query) asksForAll() bool {
+	return len(q.States) == 0 && !q.OnHold && q.Topic == "" && q.Key == "" && q.Tag == "" && q.Error == "" && q.Before.IsZero()
+}
+
+func (s *Spool) highWater() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.head.highWater
+}
+
+func (e *exporter) messages(ctx context.Context, q Query) error {
 	for {
-		page, err := s.List(ctx, q)
+		page, err := e.s.List(ctx, q)
 		if err != nil {
-			return done, fmt.Errorf("export: %w", err)
+			return err
 		}
-		done.Unreadable += page.Unreadable
+		e.done.Unreadable += page.Unreadable
 		for i := range page.Items {
-			x := exportedOf(&page.Items[i])
-			if line, err = appendLine(line[:0], &x); err != nil {
-				return done, fmt.Errorf("export message %s: %w", x.ID, err)
+			item := &page.Items[i]
+			x := exportedOf(item, e.keys.of(item.Message.Seq))
+			e.done.Messages++
+			if err := e.add("message", &x); err != nil {
+				return fmt.Errorf("message %s: %w", x.ID, err)
 			}
-			if _, err := buffered.Write(line); err != nil {
-				return done, fmt.Errorf("export: %w", err)
-			}
-			done.Messages++
 		}
 		if q.Cursor = page.Next; q.Cursor == "" {
-			break
+			return nil
 		}
 	}
-	if err := buffered.Flush(); err != nil {
-		return done, fmt.Errorf("export: %w", err)
+}
+
+// add writes a line.
+func (e *exporter) add(kind string, x any) (err error) {
+	if e.line, err = appendLine(e.line[:0], kind, x); err == nil {
+		_, err = e.w.Write(e.line)
 	}
-	_, err = fmt.Fprintf(w, "{\"messages\":%d,\"sha256\":\"%x\"}\n", done.Messages, sum.Sum(nil))
-	return done, err
+	return err
 }

@@ -152,20 +152,25 @@ func IsException(state message.State, number uint64) bool {
 	return len(c.exceptions) == 1
 }
 
-// RewriteLine writes what a message's line decodes to, and does so again.
-func RewriteLine(raw []byte) (first, again string, err error) {
-	item, err := decodeLine(fmt.Appendf(nil, `{"crc32c":"%08x","message":%s}`, crc32.Checksum(raw, castagnoli), raw))
-	for _, line := range []*string{&first, &again} {
+// RewriteLine writes what the line of a message, or of a key, decodes to, and
+// does so again.
+func RewriteLine(kind string, raw []byte) (first, again string, err error) {
+	text := fmt.Appendf(nil, `{"crc32c":"%08x",%q:%s}`, crc32.Checksum(raw, castagnoli), kind, raw)
+	l, err := decodeLine(text, exportVersion)
+	for _, out := range []*string{&first, &again} {
 		if err != nil {
 			return first, again, err
 		}
-		x := exportedOf(&item)
-		b, failed := appendLine(nil, &x)
+		var x any = l.settled
+		if l.item != nil {
+			x = exportedOf(l.item, l.key)
+		}
+		b, failed := appendLine(nil, kind, x)
 		if failed != nil {
 			return "", fmt.Sprint("it cannot be written: ", failed), nil
 		}
-		*line = string(b)
-		if item, failed = decodeLine(b[:len(b)-1]); failed != nil {
+		*out = string(b)
+		if l, failed = decodeLine(b[:len(b)-1], exportVersion); failed != nil {
 			return first, fmt.Sprint("it cannot be read again: ", failed), nil
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -26,69 +27,78 @@ func (e *LineError) Error() string {
 
 func (e *LineError) Unwrap() error { return e.Err }
 
-// Export files are read by walkExport: take gets each message that is whole, and
-// bad each line that is not; either ends the walk by an error. A header that
+// Export files are read by walkExport: take gets each line that is whole, and
+// bad each that is not; either ends the walk by an error. A header that
 // cannot be read ends it too. The error of the file as a whole, a trailer that is
 // missing or does not agree, goes to bad with line 0.
-func walkExport(r io.Reader, take func(line int, i Item) error, bad func(*LineError) error) error {
+func walkExport(r io.Reader, take func(line) error, bad func(*LineError) error) (version int, err error) {
 	f := &exportFile{r: bufio.NewReaderSize(r, 256<<10), sum: sha256.New()}
 	if err := f.header(); err != nil {
-		return err
+		return 0, err
 	}
-	for messages := 0; ; messages++ {
-		line, err := f.next()
+	for {
+		text, err := f.next()
 		switch {
 		case errors.Is(err, io.EOF):
-			return bad(&LineError{0, fmt.Errorf("%w: the trailer is missing; the file is cut", ErrExport)})
+			return f.version, bad(&LineError{0, fmt.Errorf("%w: the trailer is missing; the file is cut", ErrExport)})
 		case err != nil && !errors.Is(err, ErrExport):
-			return err
-		case err == nil && bytes.HasPrefix(line, []byte(`{"messages":`)):
-			if err := f.trailer(line, messages); err != nil {
-				return bad(&LineError{f.line, err})
+			return f.version, err
+		case err == nil && bytes.HasPrefix(text, []byte(`{"messages":`)):
+			if err := f.trailer(text); err != nil {
+				return f.version, bad(&LineError{f.line, err})
 			}
-			return nil
+			return f.version, nil
 		}
-		if err := f.message(line, err, take, bad); err != nil {
-			return err
+		if err := f.content(text, err, take, bad); err != nil {
+			return f.version, err
 		}
 	}
 }
 
-// message hands over what a line holds, or why it cannot be used.
-func (f *exportFile) message(line []byte, err error, take func(int, Item) error, bad func(*LineError) error) error {
-	var i Item
+// content hands over what a line holds, or why it cannot be used.
+func (f *exportFile) content(text []byte, err error, take func(line) error, bad func(*LineError) error) error {
+	var l line
 	if err == nil {
-		i, err = decodeLine(line)
+		l, err = decodeLine(text, f.version)
 	}
+	f.contents++
 	if err != nil {
 		return bad(&LineError{f.line, err})
 	}
-	return take(f.line, i)
+	return take(l)
 }
 
-// header reads the first line.
+// header reads the first line. Of a newer format nothing else is looked at.
 func (f *exportFile) header() error {
+	var is struct {
+		Version int `json:"remora_export"`
+	}
 	var h headerLine
-	line, err := f.next()
+	text, err := f.next()
+	if err == nil && json.Unmarshal(text, &is) == nil && is.Version > exportVersion {
+		return &LineError{1, fmt.Errorf("%w: format %d is newer than %d; use the version that wrote it, or a newer one", ErrExport, is.Version, exportVersion)}
+	}
 	if err == nil {
-		err = strict(line, &h)
+		err = strict(text, &h)
 	}
 	switch {
 	case err != nil && !errors.Is(err, io.EOF):
 		return &LineError{1, err}
-	case err != nil || h.Version == 0:
+	case err != nil || h.Version <= 0:
 		return &LineError{1, fmt.Errorf("%w: the header is missing; this is no export", ErrExport)}
-	case h.Version > exportVersion:
-		return &LineError{1, fmt.Errorf("%w: format %d is newer than %d; use the version that wrote it, or a newer one", ErrExport, h.Version, exportVersion)}
 	}
+	f.version = h.Version
 	return nil
 }
 
 type exportFile struct {
-	r    *bufio.Reader
-	sum  hash.Hash // of all lines before the last one
-	last []byte
-	line int
+	r       *bufio.Reader
+	version int
+	sum     hash.Hash // of all lines before the last one
+	last    []byte
+	line    int
+
+	contents int // lines with a message or a key, whole or not
 }
 
 // next returns the next line, without its end. One that is too long, or has no
@@ -128,16 +138,16 @@ func (f *exportFile) next() ([]byte, error) {
 }
 
 // trailer compares the file with its last line, which nothing may follow.
-func (f *exportFile) trailer(line []byte, messages int) error {
+func (f *exportFile) trailer(text []byte) error {
 	var t trailerLine
-	if err := strict(line, &t); err != nil {
+	if err := strict(text, &t); err != nil {
 		return err
 	}
 	if got := hex.EncodeToString(f.sum.Sum(nil)); got != t.SHA256 {
 		return fmt.Errorf("%w: the sha256 of all lines before is %s, the trailer says %.64q", ErrExport, got, t.SHA256)
 	}
-	if t.Messages == nil || *t.Messages != messages {
-		return fmt.Errorf("%w: %d messages were read, the trailer has another number", ErrExport, messages)
+	if t.Messages == nil || *t.Messages+t.Keys != f.contents {
+		return fmt.Errorf("%w: %d messages and keys were read, the trailer has another number", ErrExport, f.contents)
 	}
 	if _, err := f.r.ReadByte(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: something follows the trailer", ErrExport)
@@ -145,18 +155,29 @@ func (f *exportFile) trailer(line []byte, messages int) error {
 	return nil
 }
 
-// CheckExport reads a whole export and returns how many messages it has that
-// are whole, and the first lines that are not (at most some, of all).
-func CheckExport(r io.Reader) (messages int, bad []*LineError, all int, err error) {
+// Checked is what a whole export has.
+type Checked struct {
+	Version        int          // of its format
+	Messages, Keys int          // that are whole
+	Bad            []*LineError // the first that are not
+	AllBad         int
+}
+
+// CheckExport reads a whole export.
+func CheckExport(r io.Reader) (c Checked, err error) {
 	const some = 20
-	err = walkExport(r, func(int, Item) error {
-		messages++
+	c.Version, err = walkExport(r, func(l line) error {
+		if l.item != nil {
+			c.Messages++
+		} else {
+			c.Keys++
+		}
 		return nil
 	}, func(e *LineError) error {
-		if all++; len(bad) < some {
-			bad = append(bad, e)
+		if c.AllBad++; len(c.Bad) < some {
+			c.Bad = append(c.Bad, e)
 		}
 		return nil
 	})
-	return messages, bad, all, err
+	return c, err
 }

@@ -2,7 +2,6 @@ package spool
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -13,17 +12,25 @@ import (
 
 // Imported tells what came of an import.
 type Imported struct {
-	Messages int `json:"imported"`
-	Known    int `json:"known"`   // held already, or their receipt is kept: nothing was done
-	Refused  int `json:"refused"` // lines that are not whole
+	Messages  int `json:"imported"`
+	Known     int `json:"known"`            // held already, or known by their receipt or idempotency key: nothing was done
+	Keys      int `json:"idempotency_keys"` // of messages that are settled, or were known without theirs
+	Conflicts int `json:"key_conflicts"`    // messages taken in without their idempotency key: it is another's here, of other content or refused
+	Refused   int `json:"refused"`          // lines that are not whole
 }
 
-// Import takes in the messages of an export under the IDs that they have. What
+// Import takes in the messages of an export under the IDs that they have, with
+// their idempotency keys and the numbers that they have in their topics. What
 // it counts as imported is on stable storage when it returns, whether with an
 // error or not; doing it again takes in what is missing. A pending message is
 // pending, or on hold, a dead letter a dead letter. A cancel of what was pending
 // is refused from then on, with all that was accepted before on its topic: an
 // attempt may have been made where the export comes from.
+//
+// A message is not taken in when it is known here: by its ID, or because a
+// message with its idempotency key and content was accepted here meanwhile. A
+// repeat of a key that came with the import is answered with the receipt of the
+// imported message, or with what is kept of one that was settled before.
 //
 // From here on new messages are given another spool ID, so that none is given an
 // ID that an import may bring. A line that is not whole ends the import with a
@@ -42,7 +49,7 @@ func (s *Spool) Import(ctx context.Context, r io.Reader, partial bool) (done Imp
 		return done, fmt.Errorf("import: %w", err)
 	}
 	b := &importBatch{s: s, done: &done, ids: map[message.ID]bool{}}
-	err = walkExport(r, func(_ int, i Item) error { return b.take(ctx, i) }, func(e *LineError) error {
+	_, err = walkExport(r, func(l line) error { return b.take(ctx, l) }, func(e *LineError) error {
 		if !partial {
 			return e
 		}
@@ -77,76 +84,6 @@ func (*newIdentity) size() int       { return fixedSize }
 func (*newIdentity) apply(c *commit) { c.s.head.newIdentity() }
 func (*newIdentity) synced(*Spool)   {}
 
-// importBatch gathers what goes into one commit.
-type importBatch struct {
-	s     *Spool
-	done  *Imported
-	op    importMessages
-	sizes appendMessages // the same messages, for who admits them
-	size  int
-	ids   map[message.ID]bool
-}
-
-// take adds a message, unless it is known.
-func (b *importBatch) take(ctx context.Context, i Item) error {
-	known, err := b.known(ctx, i.ID)
-	if err != nil {
-		return err
-	}
-	if known {
-		b.done.Known++
-		return nil
-	}
-	n := &importedMessage{newMessage: newMessage{msg: i.Message, size: i.Message.Size(), imported: true, onHold: i.OnHold}}
-	if i.State == message.StateDead {
-		n.dead = &i
-	}
-	if size := n.bytes(); b.size+size > b.s.sizes.op && len(b.op.added) > 0 {
-		if err := b.flush(ctx); err != nil {
-			return err
-		}
-	}
-	b.sizes.added = append(b.sizes.added, &n.newMessage)
-	if err := b.s.admit(&b.sizes); err != nil {
-		return err
-	}
-	if n.size > b.s.sizes.inline {
-		b.s.storeApart(&n.newMessage)
-	}
-	b.size += n.bytes()
-	b.op.added = append(b.op.added, n)
-	b.ids[i.ID] = true
-	return nil
-}
-
-func (b *importBatch) known(ctx context.Context, id message.ID) (bool, error) {
-	if b.ids[id] {
-		return true, nil
-	}
-	_, err := b.s.Receipt(ctx, id)
-	if errors.Is(err, ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// flush makes the batch durable.
-func (b *importBatch) flush(ctx context.Context) error {
-	if len(b.op.added) == 0 {
-		return nil
-	}
-	op := b.op
-	b.op, b.sizes, b.size = importMessages{}, appendMessages{}, 0
-	clear(b.ids)
-	if err := b.s.commit(ctx, &op); err != nil {
-		return err
-	}
-	if op.err == nil {
-		b.done.Messages += len(op.added)
-	}
-	return op.err
-}
-
 // importedMessage is a message with the ID that it had.
 type importedMessage struct {
 	newMessage
@@ -157,7 +94,7 @@ type importedMessage struct {
 // bytes bounds what n writes: its record, where its payload is, its ID, its
 // hold, and as a dead letter its receipt.
 func (n *importedMessage) bytes() int {
-	const each = 256
+	const each = 256 + importedKeySize
 	size := each + n.recordSize()
 	if n.dead != nil {
 		r := n.dead.Receipt
@@ -169,10 +106,14 @@ func (n *importedMessage) bytes() int {
 	return size
 }
 
-// importMessages accepts messages that keep their IDs.
+// importMessages accepts messages that keep their IDs, and keys of others.
 type importMessages struct {
-	added []*importedMessage
-	err   error
+	added    []*importedMessage
+	keys     []*importedKey
+	accepted []*importedMessage // of added
+	err      error
+
+	repeats, conflicts, keysKept int // see Imported: Known, Conflicts, Keys
 }
 
 func (op *importMessages) size() int {
@@ -183,37 +124,45 @@ func (op *importMessages) size() int {
 			size, topic, origin = size+fixedSize, n.msg.Topic, n.msg.ID.Spool()
 		}
 	}
-	return size
+	return size + len(op.keys)*importedKeySize
 }
 
 func (op *importMessages) apply(c *commit) {
-	s := c.s
+	op.sort(c)
 	all := appendMessages{}
-	for _, n := range op.added {
+	for _, n := range op.accepted {
 		all.added = append(all.added, &n.newMessage)
 	}
 	if op.err = all.check(c); op.err != nil {
-		for _, n := range op.added {
+		for _, n := range op.accepted {
 			c.dropChunks(n.payload)
 		}
 		return
 	}
-	for _, n := range op.added {
-		l := s.laneFor(n.msg.Topic)
-		if n.dead == nil {
-			c.add(l, &n.newMessage)
-			continue
-		}
+	for _, n := range op.accepted {
+		c.acceptImported(n)
+	}
+	op.keysKept = c.keepImported(op.keys)
+}
+
+func (c *commit) acceptImported(n *importedMessage) {
+	if n.key != (keyHash{}) {
+		c.reserved[n.key] = &n.newMessage
+	}
+	l := c.s.laneFor(n.msg.Topic)
+	if n.dead == nil {
+		c.add(l, &n.newMessage)
+	} else {
 		c.acceptDead(l, n)
 	}
 }
 
 func (op *importMessages) synced(s *Spool) {
-	if op.err != nil {
+	if op.err != nil || len(op.accepted) == 0 {
 		return
 	}
 	s.hasImported = true
-	for _, n := range op.added {
+	for _, n := range op.accepted {
 		if h := s.holds[n.msg.Seq]; h != nil {
 			h.synced = true
 		}
@@ -223,12 +172,12 @@ func (op *importMessages) synced(s *Spool) {
 	}
 }
 
-// keepID gives n its sequence. It has no number in its topic: that of the spool
-// it comes from is not counted here.
+// keepID gives n its sequence. Its record has no number: that of the spool it
+// comes from is not counted here (importnumber.go).
 func (c *commit) keepID(l *lane, n *newMessage) {
 	n.msg.Seq, n.msg.TopicSeq = c.nextSeq(), 0
 	l.numbers.earlier++
-	c.sets = append(c.sets, pair{importKey(n.msg.ID), seal(binary.AppendUvarint(nil, n.msg.Seq))})
+	c.sets = append(c.sets, pair{importKey(n.msg.ID), encodeImported(n.msg.Seq, n.number)})
 	l.attempted = max(l.attempted, n.msg.Seq)
 	l.attemptedAtOpen = max(l.attemptedAtOpen, n.msg.Seq)
 	if n.onHold {
@@ -248,27 +197,13 @@ func (c *commit) acceptDead(l *lane, n *importedMessage) {
 		c.sets = append(c.sets, pair{chunkSetKey(n.msg.Seq), p.encode()})
 	}
 	c.sets = append(c.sets, pair{deadKey(l.id, n.msg.Seq), encodeDead(end, n.dead.Reason, n.msg)})
+	c.keepKey(&n.newMessage)
 	l.counts.accepted++
 	l.counts.dead++
 	l.counts.bytes += uint64(n.size)
 	c.s.held += int64(n.size)
 	c.s.dead[n.msg.Seq] = l
 	c.touch(l)
-}
-
-// importedSeq finds a message that kept the ID of another spool.
-func (s *Spool) importedSeq(id message.ID) (uint64, bool) {
-	if !s.mayHaveImported() {
-		return 0, false
-	}
-	v, err := s.db.Get(importKey(id))
-	if err != nil {
-		return 0, false // the read that follows meets what is wrong, too
-	}
-	b, err := unseal(v)
-	f := fields{b: b}
-	seq := f.uint()
-	return seq, err == nil && !f.failed
 }
 
 func (s *Spool) mayHaveImported() bool {

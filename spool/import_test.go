@@ -3,7 +3,6 @@ package spool_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -18,6 +17,9 @@ func (r *rig) export(q spool.Query) []byte {
 	var b bytes.Buffer
 	if _, err := r.Export(context.Background(), &b, q); err != nil {
 		r.t.Fatal(err)
+	}
+	if c, err := spool.CheckExport(bytes.NewReader(b.Bytes())); err != nil || c.AllBad > 0 {
+		r.t.Fatalf("%+v, %v", c, err)
 	}
 	return b.Bytes()
 }
@@ -164,24 +166,21 @@ func TestImportRefusesDamagedLines(t *testing.T) {
 	from.accept(draft("t", "one"), draft("t", "two"), draft("t", "three"))
 	good := string(from.export(spool.Query{}))
 	lines := strings.SplitAfter(good, "\n")
-	sealed := func(lines ...string) string { // as if it had been written so
-		text := strings.Join(lines, "")
-		return fmt.Sprintf("%s{\"messages\":%d,\"sha256\":\"%x\"}\n", text, len(lines)-1, sha256.Sum256([]byte(text)))
-	}
+	sealed := func(lines ...string) string { return string(whole(lines)) } // as if it had been written so
 	tests := []struct {
 		name, file, says string
 		before, partial  int // messages taken in without and with partial; -1: refused also then
 	}{
 		{"nothing", "", "line 1: not what an export has: the header is missing", 0, -1},
 		{"no export", "{\"a\":1}\n", "line 1", 0, -1},
-		{"newer", strings.Replace(good, `"remora_export":1`, `"remora_export":2`, 1), "format 2 is newer", 0, -1},
+		{"newer", `{"remora_export":3,"what":"nobody knows"}` + "\n" + good, "line 1: not what an export has: format 3 is newer than 2", 0, -1},
 		{"a body is changed", strings.Replace(good, "dHdv", "dHdw", 1), "line 3: not what an export has: its crc32c", 1, 2},
 		{"a line is cut", strings.Replace(good, lines[2], lines[2][:30]+"\n", 1), "line 3", 1, 2},
 		{"a line is missing", lines[0] + lines[1] + lines[3] + lines[4], "line 4: not what an export has: the sha256", 2, 2},
 		{"a line is twice", lines[0] + lines[1] + lines[1] + lines[2] + lines[3] + lines[4], "line 6: not what an export has: the sha256", 3, 3},
 		{"no trailer", strings.Join(lines[:4], ""), "the trailer is missing; the file is cut", 3, 3},
 		{"cut within a line", strings.Join(lines[:3], "") + lines[3][:40], "line 4: not what an export has: the line has no end", 2, 2},
-		{"another count", strings.Replace(good, `{"messages":3`, `{"messages":4`, 1), "3 messages were read, the trailer has another number", 3, 3},
+		{"another count", strings.Replace(good, `{"messages":3`, `{"messages":4`, 1), "3 messages and keys were read, the trailer has another number", 3, 3},
 		{"something behind", good + "x", "something follows the trailer", 3, 3},
 		{"an empty line", sealed(lines[0], lines[1], "\n", lines[2]), "line 3", 1, 2},
 		{"a very long line", sealed(lines[0], lines[1], strings.Repeat("x", 7<<20)+"\n", lines[2]), "line 3: not what an export has: the line is longer", 1, 2},
@@ -200,13 +199,13 @@ func TestImportRefusesDamagedLines(t *testing.T) {
 			if a := to.balanced(); tc.partial >= 0 && a.Held != uint64(tc.partial) {
 				t.Errorf("%d messages are held, want %d", a.Held, tc.partial)
 			}
-			if _, _, all, err := spool.CheckExport(strings.NewReader(tc.file)); all == 0 && err == nil {
+			if c, err := spool.CheckExport(strings.NewReader(tc.file)); c.AllBad == 0 && err == nil {
 				t.Error("a check finds nothing")
 			}
 		})
 	}
-	if messages, _, bad, err := spool.CheckExport(strings.NewReader(good)); messages != 3 || bad != 0 || err != nil {
-		t.Errorf("a good file: %d messages, %d bad lines, %v", messages, bad, err)
+	if c, err := spool.CheckExport(strings.NewReader(good)); c.Messages != 3 || c.AllBad != 0 || err != nil {
+		t.Errorf("a good file: %+v, %v", c, err)
 	}
 }
 
@@ -243,28 +242,41 @@ func TestImportKeepsTheLimitOfTopics(t *testing.T) {
 }
 
 func FuzzImport(f *testing.F) {
-	c := newClock()
-	_ = c
-	good := `{"remora_export":1,"spool":"0000000000","created_at":"2026-01-02T03:04:05Z"}` + "\n"
-	f.Add([]byte(good))
-	f.Add([]byte(good + `{"crc32c":"00000000","message":{"id":"00000000000000000000000000000001","topic":"t","state":"pending","accepted_at":"2026-01-02T03:04:05Z","body_base64":"eA=="}}` + "\n"))
-	f.Add([]byte(good + `{"messages":0,"sha256":"x"}` + "\n"))
+	const at = `"2026-01-02T03:04:05Z"`
+	for _, version := range []int{1, 2} {
+		good := fmt.Sprintf(`{"remora_export":%d,"spool":"0000000000","created_at":%s}`+"\n", version, at)
+		f.Add([]byte(good))
+		f.Add([]byte(good + `{"crc32c":"00000000","message":{"id":"00000000000000000000000000000001","topic":"t","state":"pending","accepted_at":` + at + `,"body_base64":"eA=="}}` + "\n"))
+		f.Add([]byte(good + `{"crc32c":"00000000","key":{"hash":"00000000000000000000000000000001","fingerprint":"0000000000000001","id":"00000000000000000000000000000001","state":"confirmed","accepted_at":` + at + `,"since":` + at + `}}` + "\n"))
+		f.Add([]byte(good + `{"messages":0,"keys":0,"sha256":"x"}` + "\n"))
+	}
 	f.Fuzz(func(t *testing.T, file []byte) {
-		messages, bad, all, err := spool.CheckExport(bytes.NewReader(file))
-		if messages > bytes.Count(file, []byte("\n")) || len(bad) > all || err == nil && all == 0 && !bytes.Contains(file, []byte(`{"messages":`)) {
-			t.Fatalf("%d messages, %v, %v", messages, bad, err)
+		c, err := spool.CheckExport(bytes.NewReader(file))
+		if c.Messages+c.Keys > bytes.Count(file, []byte("\n")) || len(c.Bad) > c.AllBad || err == nil && c.AllBad == 0 && !bytes.Contains(file, []byte(`{"messages":`)) {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		if c.Version == 1 && c.Keys > 0 {
+			t.Fatal("format 1 has keys")
 		}
 	})
 }
 
 // Whatever a line decodes to is written and read again the same.
 func FuzzImportLine(f *testing.F) {
-	f.Add([]byte(`{"id":"00000000000000000000000000000001","topic":"t","state":"pending","held":true,"accepted_at":"2026-01-02T03:04:05.678Z","tag":"a","keys":["k"],"ordering_key":"o","properties":[{"name":"b","value":"1"},{"name":"a","value":"2"}],"body_base64":"eA=="}`))
-	f.Add([]byte(`{"id":"00000000000000000000000000000001","topic":"t","state":"dead","accepted_at":"2026-01-02T03:04:05Z","body_base64":"eA==","reason":"r","last_error":"e","attempts":3,"history":[{"at":"2026-01-02T03:04:05Z","event":"attempt","outcome":"permanent"}]}`))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		first, again, err := spool.RewriteLine(raw)
-		if err == nil && first != again {
-			t.Fatalf("%s\n%s", first, again)
-		}
-	})
+	f.Add([]byte(`{"id":"00000000000000000000000000000001","topic":"t","state":"pending","held":true,"accepted_at":"2026-01-02T03:04:05.678Z","origin":"0000000000","topic_sequence":7,"idempotency":{"hash":"000102030405060708090a0b0c0d0e0f","fingerprint":"0001020304050607"},"tag":"a","keys":["k"],"ordering_key":"o","properties":[{"name":"b","value":"1"},{"name":"a","value":"2"}],"body_base64":"eA=="}`))
+	f.Add([]byte(`{"id":"00000000000000000000000000000001","topic":"t","state":"dead","accepted_at":"2026-01-02T03:04:05Z","origin":"0000000000","body_base64":"eA==","reason":"r","last_error":"e","attempts":3,"history":[{"at":"2026-01-02T03:04:05Z","event":"attempt","outcome":"permanent"}]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) { rewrite(t, "message", raw) })
+}
+
+func FuzzImportKey(f *testing.F) {
+	f.Add([]byte(`{"hash":"000102030405060708090a0b0c0d0e0f","fingerprint":"0001020304050607","id":"00000000000000000000000000000001","state":"discarded","accepted_at":"2026-01-02T03:04:05.678Z","since":"2026-01-02T03:00:00Z"}`))
+	f.Fuzz(func(t *testing.T, raw []byte) { rewrite(t, "key", raw) })
+}
+
+func rewrite(t *testing.T, kind string, raw []byte) {
+	t.Helper()
+	first, again, err := spool.RewriteLine(kind, raw)
+	if err == nil && first != again {
+		t.Fatalf("%s\n%s", first, again)
+	}
 }

@@ -15,6 +15,7 @@ type keyIndex struct {
 	part  uint64                // makes the next entry's key unique
 	lives []idLife              // of the IDs
 	other map[uint64]message.ID // by sequence: IDs that do not follow from what is kept
+	came  uint64                // the highest place of a message that was settled elsewhere
 }
 
 // keptKey is a keyRef in 24 bytes, because there are a million of them: the ID
@@ -65,6 +66,9 @@ func (x *keyIndex) add(e keyEntry, hour uint64) {
 		x.other[k.seq] = e.ref.id
 	}
 	x.kept[e.hash] = k
+	if elsewhere(k.seq) {
+		x.came = max(x.came, k.seq)
+	}
 	r := k.seq >> bitmapShift
 	if x.with[r] == nil {
 		x.with[r] = new(bitmap)

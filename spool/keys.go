@@ -47,6 +47,15 @@ const keyCost = 192
 
 func hourOf(t time.Time) uint64 { return uint64(max(t.Unix(), 0)) / 3600 }
 
+func timeOfHour(hour uint64) time.Time { return time.Unix(int64(hour)*3600, 0).UTC() }
+
+// keepKey notes the key of a new message, if it has one.
+func (c *commit) keepKey(n *newMessage) {
+	if n.key != (keyHash{}) {
+		c.keep(keyEntry{n.key, keyRef{n.msg.Seq, n.fingerprint, n.msg.ID, n.msg.AcceptedAt.UnixMilli()}})
+	}
+}
+
 // keep notes a key for the entry of this commit.
 func (c *commit) keep(e keyEntry) {
 	c.keys = append(c.keys, e)
@@ -54,10 +63,8 @@ func (c *commit) keep(e keyEntry) {
 }
 
 func (c *commit) writeKeys() {
-	const perEntry = 1024
-	for part := range slices.Chunk(c.keys, perEntry) {
-		c.s.keys.part++
-		c.set(dedupeKey(hourOf(c.now), c.s.keys.part), encodeKeys(part))
+	for _, p := range c.s.keys.entriesOf(hourOf(c.now), c.keys) {
+		c.set(p.key, p.value)
 	}
 }
 

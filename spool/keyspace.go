@@ -23,7 +23,7 @@ import (
 //	sx seq                    the chunk set of a record's payload; makes the set exist
 //	sd topic seq              dead letter: reason, history, record
 //	sw topic seq              hold: when an operator put the message on hold
-//	sf id                     sequence of a message that was imported under that ID
+//	sf id                     sequence of a message that was imported under that ID, and its number there
 //	se seq                    cancelled or discarded under a dedupe key, which stays taken
 //	sr bucket part count      receipts of up to 256 neighbouring sequences
 //	sk hour part              dedupe keys of one commit

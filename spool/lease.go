@@ -79,6 +79,7 @@ func (s *Spool) leaseFrom(ctx context.Context, l *lane, opts LeaseOptions) ([]*L
 		switch {
 		case len(step.leases) > 0:
 			if leases := s.withPayloads(ctx, step.leases); len(leases) > 0 {
+				s.withNumbers(leases)
 				return leases, nil
 			}
 		case step.load:

@@ -26,6 +26,8 @@ type Query struct {
 	Cursor  string    // Page.Next of the page before; empty: the first page
 	Limit   int       // items a page; default 100, at most 1,000
 	Content bool      // with body and properties
+
+	upTo uint64 // no sequence above; 0: all
 }
 
 // Page is some of what a Query asks for.
@@ -147,6 +149,9 @@ func (l *lister) walkIndex() (done bool, err error) {
 	}
 	return l.scan(kv.Scan{Prefix: indexPrefix, From: indexKey(first)}, func(k, v []byte) error {
 		firstSeq := tail64(k, len(indexPrefix))
+		if l.q.upTo > 0 && firstSeq > l.q.upTo {
+			return errBeyond
+		}
 		l.left -= stepBytes
 		x, err := decodeIndex(v)
 		if err != nil {
@@ -184,13 +189,19 @@ func (l *lister) scan(over kv.Scan, visit func(k, v []byte) error) (done bool, e
 			done = false
 			return false, nil
 		}
+		if errors.Is(err, errBeyond) {
+			return false, nil
+		}
 		return true, err
 	})
 	return done, err
 }
 
-// errPageFull: the page ended within an entry.
-var errPageFull = errors.New("page is full")
+// errPageFull: the page ended within an entry. errBeyond: nothing behind is asked for.
+var (
+	errPageFull = errors.New("page is full")
+	errBeyond   = errors.New("beyond what is asked for")
+)
 
 // lastUpTo returns the sequence of the last entry not above key, or 0.
 func (l *lister) lastUpTo(prefix, key []byte) (seq uint64, err error) {
@@ -203,6 +214,9 @@ func (l *lister) lastUpTo(prefix, key []byte) (seq uint64, err error) {
 
 // block lists what is held of a block, behind at.seq.
 func (l *lister) block(firstSeq uint64, v []byte) error {
+	if l.q.upTo > 0 && firstSeq > l.q.upTo {
+		return errBeyond
+	}
 	l.left -= len(v)
 	var found []message.Record
 	last := firstSeq
@@ -298,6 +312,7 @@ func (l *lister) take(r *message.Record, receipt message.Receipt, reason string)
 		return
 	}
 	m := r.Message
+	l.s.withNumber(&m)
 	if !l.q.Content {
 		m.Body, m.Properties = nil, nil
 	}
@@ -318,7 +333,7 @@ func (s *Spool) fillPayload(ctx context.Context, r *message.Record) error {
 }
 
 func (q *Query) fitsHead(m *message.Message) bool {
-	return (q.Topic == "" || q.Topic == m.Topic) && (q.Before.IsZero() || m.AcceptedAt.Before(q.Before))
+	return (q.upTo == 0 || m.Seq <= q.upTo) && (q.Topic == "" || q.Topic == m.Topic) && (q.Before.IsZero() || m.AcceptedAt.Before(q.Before))
 }
 
 func (q *Query) fitsReceipt(r *message.Receipt) bool {
@@ -367,6 +382,7 @@ func (s *Spool) findHeld(ctx context.Context, seq uint64, r message.Receipt) (it
 	if rec.PayloadSize > 0 {
 		err = s.fillPayload(ctx, &rec)
 	}
+	s.withNumber(&rec.Message)
 	item.Message = &rec.Message
 	return item, err
 }

@@ -43,7 +43,7 @@ func (s *Spool) Retention() (keep time.Duration, most int) {
 // for a message that was imported, whose sequence they are not.
 // Of what is known no two share them: 2^32 messages are never held or kept.
 func (s *Spool) seqOf(id message.ID) uint64 {
-	if seq, ok := s.importedSeq(id); ok {
+	if seq, _, ok := s.imported(id); ok {
 		return seq
 	}
 	s.mu.Lock()

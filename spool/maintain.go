@@ -96,7 +96,7 @@ func (s *Spool) expireHour(hour uint64, old bool) error {
 			continue
 		}
 		op := &dropKeys{hour: hour, entry: p.key}
-		op.gone, op.kept = s.sortKeys(keys)
+		op.gone, op.kept = s.sortKeys(keys, old)
 		if len(op.gone) == 0 && !old {
 			continue
 		}
@@ -108,13 +108,16 @@ func (s *Spool) expireHour(hour uint64, old bool) error {
 }
 
 // sortKeys tells which keys may go: never while the message is held, nor soon
-// after it was settled.
-func (s *Spool) sortKeys(keys []keyEntry) (gone, kept []keyEntry) {
+// after it was settled. What was settled elsewhere has no such time: to make room
+// it goes no sooner than that after it came, and out of the window at once.
+func (s *Spool) sortKeys(keys []keyEntry, old bool) (gone, kept []keyEntry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	since := nanos(s.now().Add(-keyGrace))
+	since := s.now().Add(-keyGrace)
 	for _, k := range keys {
-		if s.settled.has(k.ref.seq) && s.receipts.settledBy(k.ref.seq>>receiptBucketShift) <= since {
+		seq := k.ref.seq
+		settled := s.settled.has(seq) && s.receipts.settledBy(seq>>receiptBucketShift) <= nanos(since)
+		if settled || elsewhere(seq) && (old || !cameAt(seq).After(since)) {
 			gone = append(gone, k)
 		} else {
 			kept = append(kept, k)

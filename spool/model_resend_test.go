@@ -108,7 +108,8 @@ func (m *model) sendAgain(t *rapid.T) {
 	}
 }
 
-// imports takes in what another spool holds: all of it comes over once.
+// imports takes in what another spool holds: all of it comes over once, with its
+// numbers and dedupe keys.
 func (m *model) imports(t *rapid.T) {
 	if m.other == nil {
 		m.other = &rig{t: t, dir: m.dir + "-other", opts: spool.Options{Now: m.clock.now}, kv: kv.Options{MemTableSize: 1 << 20}}
@@ -121,7 +122,12 @@ func (m *model) imports(t *rapid.T) {
 		if state == 1 {
 			d.OrderingKey = "" // else it may wait behind one on hold
 		}
-		h := &held{id: m.other.accept(d)[0].ID, draft: d, state: message.StatePending, former: true, leased: true, imported: true}
+		h := &held{id: m.other.accept(d)[0].ID, topicSeq: 1, draft: d, state: message.StatePending, former: true, leased: true, imported: true}
+		for _, earlier := range m.all {
+			if earlier.imported && earlier.draft.Topic == d.Topic {
+				h.topicSeq++
+			}
+		}
 		switch state {
 		case 0:
 			m.other.putOnHold(h.id)
@@ -130,7 +136,6 @@ func (m *model) imports(t *rapid.T) {
 			m.other.buryNext(d.Topic, h.id)
 			h.state = message.StateDead
 		}
-		h.draft.DedupeKey = ""
 		m.all = append(m.all, h)
 	}
 	done := m.take(m.other.export(spool.Query{}))

@@ -192,7 +192,7 @@ func (s *Spool) findPayloads(b diskBlock) {
 func (s *Spool) isSettled(seq uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.settled.has(seq)
+	return s.settled.has(seq) || elsewhere(seq)
 }
 
 // dropBlock passes over a block of which nothing is held, and retires it unless

@@ -177,7 +177,7 @@ func (r *resend) sendable(rec *message.Record) bool {
 		ok = err == nil
 	}
 	if ok && rec.TopicSeq == 0 {
-		seq, imported := s.importedSeq(rec.ID)
+		seq, _, imported := s.imported(rec.ID)
 		ok = imported && seq == rec.Seq
 	}
 	return ok

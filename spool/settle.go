@@ -240,7 +240,7 @@ func (s *Spool) Bury(ctx context.Context, l *Lease, reason, cause string) error 
 	e.lastError = clip(cause)
 	e.history.Add(message.Event{At: now, Name: "attempt", Outcome: message.OutcomePermanent, Detail: e.lastError})
 	end := newEnding(e, message.StateDead, now)
-	end.dead = encodeDead(end, reason, l.Message)
+	end.dead = encodeDead(end, reason, l.asRecorded())
 	s.leave(e, end)
 	s.mu.Unlock()
 	op := &endMessages{all: []*ending{end}}

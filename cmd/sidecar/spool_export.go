@@ -22,8 +22,9 @@ func newSpoolExport() *cobra.Command {
 		Short: "Write messages that are held to a file, with all that they carry",
 		Long: "The way out in an emergency: FILE has every message that is held, or those that the filters\n" +
 			"name, a line each, with checksums; 'sidecar spool import' takes them in elsewhere, under\n" +
-			"the same message IDs. Nothing leaves the spool. FILE appears when it is whole, read back\n" +
-			"and on disk. Idempotency keys do not travel.",
+			"the same message IDs. Each has its idempotency key; without a filter, the keys of messages\n" +
+			"that are settled follow. Nothing leaves the spool. FILE appears when it is whole, read back\n" +
+			"and on disk. It is plain text, also of an encrypted spool: keep it as you keep the messages.",
 		Example: "  sidecar spool export held.ndjson --dir /var/lib/remora\n  sidecar spool export dead.ndjson --state dead",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 	}
@@ -61,30 +62,41 @@ func export(c *cobra.Command, s *spooler, f *filter, path string) (err error) {
 	if written.end(); err != nil {
 		return err
 	}
-	n, err := readBack(temp)
+	n, keys, err := readBack(temp)
 	if err != nil {
 		return err
 	}
 	if err := appear(temp, path); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
-	fmt.Fprintf(c.OutOrStdout(), "%s in %s\n", messages(n), path)
+	also := ""
+	if keys > 0 {
+		also = fmt.Sprintf(", and %s of settled ones,", idempotencyKeys(keys))
+	}
+	fmt.Fprintf(c.OutOrStdout(), "%s%s in %s\n", messages(n), also, path)
 	return nil
 }
 
-// readBack proves that the file is whole.
-func readBack(f *os.File) (n int, err error) {
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return 0, fmt.Errorf("read the export back: %w", err)
+func idempotencyKeys(n int) string {
+	if n == 1 {
+		return "1 idempotency key"
 	}
-	n, bad, _, err := spool.CheckExport(f)
-	if len(bad) > 0 {
-		err = bad[0]
+	return fmt.Sprintf("%d idempotency keys", n)
+}
+
+// readBack proves that the file is whole, and counts what it has.
+func readBack(f *os.File) (messages, keys int, err error) {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return 0, 0, fmt.Errorf("read the export back: %w", err)
+	}
+	found, err := spool.CheckExport(f)
+	if len(found.Bad) > 0 {
+		err = found.Bad[0]
 	}
 	if err != nil {
-		return 0, fmt.Errorf("the export is not whole, and was removed: %w; look at the sidecar's log, then do it again", err)
+		return 0, 0, fmt.Errorf("the export is not whole, and was removed: %w; look at the sidecar's log, then do it again", err)
 	}
-	return n, nil
+	return found.Messages, found.Keys, nil
 }
 
 // appear gives a file its name, durably, and never takes another's.

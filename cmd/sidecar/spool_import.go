@@ -19,10 +19,11 @@ func newSpoolImport() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Take in the messages of an export, under the IDs that they have",
-		Long: "Reads all of FILE first, and asks. What is held already, or known by its receipt, is left\n" +
-			"alone: doing it twice does no harm. A file that is damaged is refused, with the lines;\n" +
-			"--partial takes in all others. Make sure that the spool the file comes from does not\n" +
-			"forward the same messages: the broker would get them twice, under the same IDs.",
+		Long: "Reads all of FILE first, and asks. What is held already, or known by its receipt or its\n" +
+			"idempotency key, is left alone: doing it twice does no harm. A file that is damaged is\n" +
+			"refused, with the lines; --partial takes in all others. Make sure that the spool the file\n" +
+			"comes from does not forward the same messages: the broker would get them twice, under the\n" +
+			"same IDs.",
 		Example: "  sidecar spool import held.ndjson\n  sidecar spool import held.ndjson --dir /var/lib/remora --dry-run",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 	}
@@ -47,16 +48,20 @@ func newSpoolImport() *cobra.Command {
 // agreedToImport reads the whole file before anything is done.
 func agreedToImport(c *cobra.Command, file *os.File, yes, dryRun, partial bool) (bool, error) {
 	reading := newCounter(c.ErrOrStderr(), "bytes")
-	n, bad, all, err := spool.CheckExport(io.TeeReader(file, reading))
+	found, err := spool.CheckExport(io.TeeReader(file, reading))
 	if reading.end(); err != nil {
 		return false, fail(exitFailed, "%s: %w", file.Name(), err)
 	}
-	for _, line := range bad {
+	for _, line := range found.Bad {
 		fmt.Fprintf(c.ErrOrStderr(), "%s: %s\n", file.Name(), line)
 	}
+	if found.Version == 1 {
+		fmt.Fprintf(c.ErrOrStderr(), "%s is of format 1, which has no idempotency keys: a client that repeats one of its messages after the import makes a second one\n", file.Name())
+	}
+	n := found.Messages
 	switch {
-	case all > 0 && !partial:
-		return false, fail(exitFailed, "%s is damaged in %d places; nothing was done. Copy it again from where it comes, or take in the other %s by --partial", file.Name(), all, messages(n))
+	case found.AllBad > 0 && !partial:
+		return false, fail(exitFailed, "%s is damaged in %d places; nothing was done. Copy it again from where it comes, or take in the other %s by --partial", file.Name(), found.AllBad, messages(n))
 	case dryRun:
 		fmt.Fprintf(c.OutOrStdout(), "would import up to %s\n", messages(n))
 		return false, nil
@@ -87,7 +92,11 @@ func importFile(c *cobra.Command, s *spooler, file *os.File, partial bool) error
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.OutOrStdout(), "imported %s; %d were known, %d lines are damaged\n", messages(done.Messages), done.Known, done.Refused)
+	fmt.Fprintf(c.OutOrStdout(), "imported %s and %s of others; %d were known, %d lines are damaged\n",
+		messages(done.Messages), idempotencyKeys(done.Keys), done.Known, done.Refused)
+	if done.Conflicts > 0 {
+		fmt.Fprintf(c.ErrOrStderr(), "%s came without their idempotency key: another message has it here, with other content, or was cancelled or discarded\n", messages(done.Conflicts))
+	}
 	if done.Refused > 0 {
 		return fail(exitPartly, "%d lines were passed over; they are named above", done.Refused)
 	}

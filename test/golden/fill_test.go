@@ -23,7 +23,7 @@ func draft(topic string, n int) spool.Draft {
 	}
 	return spool.Draft{
 		Message: message.Message{
-			Topic: topic, Tag: text("tag"), Keys: []string{text("key"), "second"}, OrderingKey: text("ordering key"),
+			Topic: topic, Tag: fmt.Sprint("tag", n, topic), Keys: []string{fmt.Sprint("key", n, topic), "second"}, OrderingKey: text("ordering key"),
 			ContentType: "text/plain", ContentEncoding: "identity", TraceParent: "00-parent", TraceState: "a=b",
 			Properties: []message.Property{{Name: "name", Value: text("value")}}, Body: []byte(body),
 		},

@@ -1,0 +1,108 @@
+package spool
+
+import (
+	"context"
+	"errors"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// importBatch gathers what goes into one commit.
+type importBatch struct {
+	s     *Spool
+	done  *Imported
+	op    importMessages
+	sizes appendMessages // the same messages, for who admits them
+	size  int
+	ids   map[message.ID]bool
+}
+
+// take adds what stands in a line.
+func (b *importBatch) take(ctx context.Context, l line) error {
+	if l.settled != nil {
+		return b.takeKey(ctx, importedKey{settledKey: *l.settled})
+	}
+	r, err := b.known(ctx, l.item.ID)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return b.takeMessage(ctx, l.item, l.key)
+	case err != nil:
+		return err
+	}
+	if b.done.Known++; l.key == nil || b.ids[l.item.ID] {
+		return nil
+	}
+	return b.takeKey(ctx, importedKey{settledKey{*l.key, l.item.ID, r.State, l.item.AcceptedAt, b.s.now()}, b.s.seqOf(l.item.ID)})
+}
+
+// known returns the receipt of a message that is here, or in this batch.
+func (b *importBatch) known(ctx context.Context, id message.ID) (message.Receipt, error) {
+	if b.ids[id] {
+		return message.Receipt{}, nil
+	}
+	return b.s.Receipt(ctx, id)
+}
+
+func (b *importBatch) takeMessage(ctx context.Context, i *Item, key *exportedKey) error {
+	n := &importedMessage{newMessage: newMessage{
+		msg: i.Message, size: i.Message.Size(), imported: true, number: i.Message.TopicSeq, onHold: i.OnHold,
+	}}
+	if key != nil {
+		n.key, n.fingerprint = key.Hash, uint64(key.Fingerprint)
+	}
+	if i.State == message.StateDead {
+		n.dead = i
+	}
+	if err := b.makeRoom(ctx, n.bytes()); err != nil {
+		return err
+	}
+	b.sizes.added = append(b.sizes.added, &n.newMessage)
+	if err := b.s.admit(&b.sizes); err != nil {
+		return err
+	}
+	if n.size > b.s.sizes.inline {
+		b.s.storeApart(&n.newMessage)
+	}
+	b.size += n.bytes()
+	b.op.added = append(b.op.added, n)
+	b.ids[i.ID] = true
+	return nil
+}
+
+func (b *importBatch) takeKey(ctx context.Context, k importedKey) error {
+	if err := b.makeRoom(ctx, importedKeySize); err != nil {
+		return err
+	}
+	b.size += importedKeySize
+	b.op.keys = append(b.op.keys, &k)
+	return nil
+}
+
+// makeRoom commits what is there when size more would be too much.
+func (b *importBatch) makeRoom(ctx context.Context, size int) error {
+	if b.size+size <= b.s.sizes.op || b.size == 0 {
+		return nil
+	}
+	return b.flush(ctx)
+}
+
+// flush makes the batch durable.
+func (b *importBatch) flush(ctx context.Context) error {
+	if b.size == 0 {
+		return nil
+	}
+	op := b.op
+	b.op, b.sizes, b.size = importMessages{}, appendMessages{}, 0
+	clear(b.ids)
+	if err := b.s.commit(ctx, &op); err != nil {
+		return err
+	}
+	if op.err != nil {
+		return op.err
+	}
+	b.done.Messages += len(op.accepted)
+	b.done.Known += op.repeats
+	b.done.Conflicts += op.conflicts
+	b.done.Keys += op.keysKept
+	return nil
+}

@@ -1,0 +1,109 @@
+package spool
+
+import (
+	"maps"
+	"slices"
+)
+
+// importedKey is a key of a message that is not taken in with it: it is here
+// already (seq), or was settled elsewhere.
+type importedKey struct {
+	settledKey
+
+	seq uint64 // 0: elsewhere
+}
+
+// importedKeySize bounds what a key costs a commit: itself, and, where each has
+// an hour of its own or is refused, an entry more.
+const importedKeySize = keyBytes + 2*deleteSize + 2*valueOverhead
+
+// sort tells the messages that are accepted. A message is not when another one
+// was accepted under its idempotency key with the same content, or when the key is
+// of this very message, which is settled and has no receipt any more. A key that
+// is another's stays so, and the message comes without.
+func (op *importMessages) sort(c *commit) {
+	own := map[keyHash]*importedMessage{}
+	for _, n := range op.added {
+		same, known := n.sameAs(c, own)
+		switch {
+		case same:
+			op.repeats++
+			c.dropChunks(n.payload)
+			continue
+		case known:
+			op.conflicts++
+			n.key = keyHash{}
+		case n.key != keyHash{}:
+			own[n.key] = n
+		}
+		op.accepted = append(op.accepted, n)
+	}
+}
+
+// sameAs looks for n's key among those of this commit, of all before, and of the
+// import itself (own). same: n is the message that has it; known: there is one.
+func (n *importedMessage) sameAs(c *commit, own map[keyHash]*importedMessage) (same, known bool) {
+	if n.key == (keyHash{}) {
+		return false, false
+	}
+	if first := c.reserved[n.key]; first != nil {
+		return first.fingerprint == n.fingerprint, true
+	}
+	if ref, ok := c.s.keys.get(n.key); ok {
+		return ref.id == n.msg.ID || ref.fingerprint == n.fingerprint && !c.s.ended[ref.seq], true
+	}
+	first := own[n.key]
+	return first != nil && first.fingerprint == n.fingerprint, first != nil
+}
+
+// keepImported keeps the keys that are not known, those of messages that were
+// settled elsewhere in the hour from which their window counts.
+func (c *commit) keepImported(keys []*importedKey) (kept int) {
+	s := c.s
+	oldest, now := hourOf(c.now.Add(-s.opts.DedupeWindow)), hourOf(c.now)
+	hours := map[uint64][]keyEntry{}
+	for _, k := range keys {
+		hour := min(hourOf(k.Since), now)
+		if _, known := s.keys.get(k.Hash); known || c.reserved[k.Hash] != nil || hour < oldest {
+			continue
+		}
+		e, ok := c.placed(k)
+		if !ok {
+			continue
+		}
+		hours[hour] = append(hours[hour], e)
+		s.keys.add(e, hour)
+		kept++
+	}
+	for _, hour := range slices.Sorted(maps.Keys(hours)) {
+		c.sets = append(c.sets, s.keys.entriesOf(hour, hours[hour])...)
+	}
+	return kept
+}
+
+// placed gives a key the sequence of its message, or a place. false: its message
+// was settled meanwhile, and how is not known here.
+func (c *commit) placed(k *importedKey) (keyEntry, bool) {
+	s := c.s
+	switch {
+	case k.seq == 0:
+		k.seq = s.keys.place(c.now)
+	case s.keys.has(k.seq), s.settled.has(k.seq) && !k.State.Settled():
+		return keyEntry{}, false
+	}
+	if k.refuses() {
+		s.ended[k.seq] = true
+		c.sets = append(c.sets, pair{endedKey(k.seq), seal([]byte{byte(k.State)})})
+	}
+	return k.entry(k.seq), true
+}
+
+// entriesOf are the entries for keys of an hour.
+func (x *keyIndex) entriesOf(hour uint64, keys []keyEntry) (all []pair) {
+	const perEntry = 1024
+	for part := range slices.Chunk(keys, perEntry) {
+		x.part++
+		all = append(all, pair{dedupeKey(hour, x.part), encodeKeys(part)})
+	}
+	return all
+}
