@@ -85,6 +85,16 @@ func (r remote) Consumer(sub broker.Subscription) (broker.Consumer, error) {
 	}, sub, r.s.log)
 }
 
+// ClusterOptions say how to reach the configured RocketMQ. It reads the files of
+// the keys.
+func ClusterOptions(c config.Config) (rocketmq.ConsumerOptions, error) {
+	keys, err := readSecrets(c)
+	if err != nil {
+		return rocketmq.ConsumerOptions{}, err
+	}
+	return rocketmq.ConsumerOptions{NameServers: c.Broker.RocketMQ.NameServers, AccessKey: keys.accessKey, SecretKey: keys.secretKey}, nil
+}
+
 func (remote) Failed() <-chan struct{} { return nil }
 func (remote) Close() error            { return nil }
 

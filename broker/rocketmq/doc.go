@@ -28,7 +28,8 @@
 // # Assumptions
 //
 // Topics exist before they are consumed. The broker's messageDelayLevel is the
-// default one. Time zones do not matter.
+// default one; an [Inspector] tells where it is not, and what else of a broker's
+// configuration takes something from SEND_OK. Time zones do not matter.
 //
 // # Process-wide state
 //

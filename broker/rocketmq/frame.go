@@ -12,6 +12,7 @@ import (
 const (
 	reqQueryConsumerOffset  = 14
 	reqUpdateConsumerOffset = 15
+	reqBrokerConfig         = 26
 	reqSearchOffset         = 29
 	reqMaxOffset            = 30
 	reqHeartBeat            = 34
@@ -19,6 +20,7 @@ const (
 	reqSendBack             = 36
 	reqCheckClientConfig    = 46
 	reqRoute                = 105
+	reqClusterInfo          = 106
 	reqAllGroupConfigs      = 201
 	reqGroupConfig          = 352
 )

@@ -74,26 +74,6 @@ func lookAtListener(ctx context.Context, f *findings, addr string) {
 	}
 }
 
-func lookAtBroker(ctx context.Context, f *findings, l *config.Loaded) {
-	const section = "broker"
-	if l.Broker.Type == config.BrokerEmbedded {
-		f.warnf(section, "fine for a laptop; name a RocketMQ for production", "the broker is embedded: no message leaves this process")
-		return
-	}
-	reached := 0
-	for _, addr := range l.Broker.RocketMQ.NameServers {
-		if err := dial(ctx, addr); err != nil {
-			f.warnf(section, "start it, or correct broker.rocketmq.name_servers; the sidecar accepts without it", "name server %s: %v", addr, err)
-			continue
-		}
-		reached++
-		f.okf(section, "name server %s can be reached", addr)
-	}
-	if reached == 0 {
-		f.badf(section, "messages wait in the spool until one can be reached", "no name server can be reached")
-	}
-}
-
 func lookAtHandlers(ctx context.Context, f *findings, l *config.Loaded) {
 	for _, s := range l.Subscriptions {
 		addr, err := hostPort(s.Handler)

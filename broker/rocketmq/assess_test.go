@@ -1,0 +1,52 @@
+package rocketmq
+
+import (
+	"maps"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestAssess(t *testing.T) {
+	sound := map[string]string{
+		"flushDiskType": "SYNC_FLUSH", "brokerRole": "SYNC_MASTER", "brokerPermission": "6", "syncFlushTimeout": "3000", "slaveTimeout": "3000",
+		"maxMessageSize": "4194304", "enablePropertyFilter": "true", "messageDelayLevel": defaultDelayLevels,
+	}
+	needs := Needs{MaxMessage: 4 << 20, AttemptTimeout: 5 * time.Second, SQL: true}
+	for _, c := range []struct{ name, value, want string }{
+		{"", "", ""},
+		{"flushDiskType", "ASYNC_FLUSH", "before a message is on its disk"},
+		{"brokerRole", "ASYNC_MASTER", "before a slave has the message"},
+		{"brokerPermission", "4", "read-only"},
+		{"syncFlushTimeout", "5000", "waits as long for its disk (syncFlushTimeout=5000 ms) as an attempt (5s)"},
+		{"slaveTimeout", "8000", "waits longer for its slave (slaveTimeout=8000 ms)"},
+		{"maxMessageSize", "1048576", "takes messages up to 1048576 bytes, the sidecar accepts 4194304"},
+		{"enablePropertyFilter", "false", "SQL filter"},
+		{"messageDelayLevel", "1s 2s", "delay levels of its own"},
+		{"brokerPermission", "", ""}, // an old broker does not say it
+	} {
+		t.Run(c.name+"="+c.value, func(t *testing.T) {
+			b := BrokerConfig{Name: "broker-a", Settings: maps.Clone(sound)}
+			if c.name != "" {
+				b.Settings[c.name] = c.value
+			}
+			got := b.Assess(needs)
+			switch {
+			case c.want == "" && len(got) == 0:
+			case len(got) != 1 || !strings.HasPrefix(got[0].Text, "broker-a ") || !strings.Contains(got[0].Text, c.want) || got[0].Hint == "":
+				t.Errorf("%+v, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestReadMasters(t *testing.T) {
+	got, err := readMasters([]byte(`{"brokerAddrTable":{"broker-a":{"brokerAddrs":{0:"127.0.0.1:10911",1:"127.0.0.1:10921"},"brokerName":"broker-a"},` +
+		`"no-master":{"brokerAddrs":{1:"[::1]:10931"}}},"clusterAddrTable":{"DefaultCluster":["broker-a"]}}`))
+	if err != nil || len(got) != 1 || got["broker-a"] != "127.0.0.1:10911" {
+		t.Errorf("%v %v", got, err)
+	}
+	if _, err := readMasters([]byte("{")); err == nil {
+		t.Error("half an answer was read")
+	}
+}
