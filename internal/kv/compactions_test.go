@@ -375,7 +375,8 @@ func largest(t *testing.T, db *DB) (path string) {
 }
 
 // TestAFlushedLogBringsNothingBack finds the log of a key whose deletion a
-// compaction has dropped: what held it was let go when the process died.
+// compaction has dropped: what held it was let go when the process died. Nor
+// does a salvage bring it back.
 func TestAFlushedLogBringsNothingBack(t *testing.T) {
 	opts := testOptions(filepath.Join(t.TempDir(), "db"))
 	db := openTest(t, opts)
@@ -388,13 +389,25 @@ func TestAFlushedLogBringsNothingBack(t *testing.T) {
 	must(t, db.flush(t.Context()))
 	mustCommit(t, q, &write{delete: []string{"deleted"}})
 	must(t, db.GiveBack(t.Context()))
-	killed := opts
-	killed.Dir = filepath.Join(t.TempDir(), "db")
-	must(t, os.CopyFS(killed.Dir, os.DirFS(opts.Dir)))
-	must(t, os.WriteFile(filepath.Join(killed.Dir, log), data, 0o600))
-	again := openTest(t, killed)
-	if v, err := again.Get([]byte("deleted")); !errors.Is(err, ErrNotFound) {
-		t.Errorf("the key is back: %q, %v", v, err)
+	mustCommit(t, q, put("newer", "value"))
+	for _, died := range []string{"", "2"} {
+		t.Run("died "+died, func(t *testing.T) {
+			killed := opts
+			killed.Dir = filepath.Join(t.TempDir(), "db")
+			must(t, os.CopyFS(killed.Dir, os.DirFS(opts.Dir)))
+			must(t, os.WriteFile(filepath.Join(killed.Dir, log), data, 0o600))
+			if died != "" {
+				must(t, os.WriteFile(filepath.Join(killed.Dir, startsName), []byte(died), 0o600))
+			}
+			again := openTest(t, killed)
+			if v, err := again.Get([]byte("deleted")); !errors.Is(err, ErrNotFound) {
+				t.Errorf("the key is back: %q, %v", v, err)
+			}
+			wantValue(t, again, "newer", "value")
+			if again.Damage() != nil {
+				t.Errorf("damage: %+v", again.Damage())
+			}
+		})
 	}
 }
 
