@@ -53,10 +53,14 @@ func (c *compactions) countMade() {
 }
 
 // closed judges the last compactions, when none runs any more, and lets go of
-// everything.
+// everything. One that cannot be judged fails it: the next start takes it back.
 func (c *compactions) closed() error {
 	c.mu.Lock()
+	clear(c.running)
 	_, err := c.judge(0)
+	if err == nil {
+		err = c.postponed
+	}
 	if err != nil {
 		c.mu.Unlock()
 		c.stop(err)

@@ -58,6 +58,7 @@ type compactions struct {
 	closing  bool
 
 	condemned error // of the first judgement that failed: nothing is let go any more
+	postponed error // why those that ended cannot be judged yet
 
 	before map[uint64]uint32 // the tables when closing began
 	made   map[uint64]uint64 // entries of those made since, which nothing holds
@@ -234,9 +235,15 @@ func (c *compactions) verdict(keep int) (free []held, err error) {
 		}
 		return nil, nil
 	}
-	if err := c.compare(); err != nil {
+	err = c.compare()
+	if errors.Is(err, errUnread) {
+		c.postpone(err)
+		return nil, nil
+	}
+	if err != nil {
 		return nil, err
 	}
+	c.postponed = nil
 	c.judged += len(c.ended)
 	c.ended, c.written = nil, nil
 	c.keepManifest()
@@ -260,6 +267,14 @@ func (c *compactions) keepManifest() {
 	if err := c.dir.keepManifest(); err != nil {
 		c.log.Warn("cannot give the manifest a second name", "dir", c.dir.path, "error", err)
 	}
+}
+
+// postpone leaves the judgement to the next line: all stays as it is. c.mu is held.
+func (c *compactions) postpone(why error) {
+	if c.postponed == nil {
+		c.log.Warn("a compaction cannot be judged now; what it was made from is kept until it can", "dir", c.dir.path, "error", why)
+	}
+	c.postponed = why
 }
 
 // compare tells whether all was read and all was written. c.mu is held.

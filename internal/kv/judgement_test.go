@@ -1,0 +1,117 @@
+package kv
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestARefusedOldTableIsJudgedLater has the system refuse to show what a
+// compaction was made from, in which a block is damaged or none is: it is kept
+// until it can be read.
+func TestARefusedOldTableIsJudgedLater(t *testing.T) {
+	for name, rot := range map[string]bool{"damaged": true, "whole": false} {
+		t.Run(name, func(t *testing.T) {
+			opts := testOptions(filepath.Join(t.TempDir(), "db"))
+			db, err := Open(t.Context(), opts)
+			must(t, err)
+			keys := layered(t, db, Attach(db, &writer{}))
+			old := largest(t, db)
+			if rot {
+				damageBlock(t, old, func(b []blockPlace) blockPlace { return b[1] })
+			}
+			allow := refuseOpen(t, old)
+			must(t, db.badger.Flatten(1))
+			if err := db.Err(); err != nil || db.compacts.quiet() {
+				t.Errorf("judged unread; fenced: %v", err)
+			}
+			allow()
+			db.compacts.said(lineFailed, []any{7, errInjected}) // another one ends
+			if err := db.Err(); errors.Is(err, ErrDamaged) != rot {
+				t.Errorf("fenced: %v", err)
+			}
+			if rot {
+				bury(t, db)
+				wantAlmostAll(t, opts, keys)
+				return
+			}
+			if !db.compacts.quiet() {
+				t.Error("something is still held")
+			}
+			must(t, db.Close())
+		})
+	}
+}
+
+// refuseOpen makes a file that is open impossible to open once more.
+func refuseOpen(t *testing.T, path string) (allow func()) {
+	t.Helper()
+	must(t, os.Rename(path, path+".kept"))
+	must(t, os.Symlink(path, path))
+	return func() {
+		must(t, os.Remove(path))
+		must(t, os.Rename(path+".kept", path))
+	}
+}
+
+// wantAlmostAll expects what is whole beside a damaged block, and a report of it.
+func wantAlmostAll(t *testing.T, opts Options, keys int) {
+	t.Helper()
+	db := openTest(t, opts)
+	if db.Damage() == nil {
+		t.Error("no damage is reported")
+	}
+	n, most := count(t, db), BlockSize/9000+1
+	if t.Logf("%d of %d keys are there", n, keys); n < keys-most {
+		t.Errorf("a damaged block has %d at most", most)
+	}
+}
+
+// TestCloseTellsWhatIsNotJudged: what a compaction was made from cannot be read
+// up to the end. Close fails, and the next open has everything.
+func TestCloseTellsWhatIsNotJudged(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	db, err := Open(t.Context(), opts)
+	must(t, err)
+	keys := layered(t, db, Attach(db, &writer{}))
+	allow := refuseOpen(t, largest(t, db))
+	must(t, db.badger.Flatten(1))
+	if err := db.Close(); !errors.Is(err, errUnread) || !errors.Is(err, unix.ELOOP) {
+		t.Errorf("Close returns %v", err)
+	}
+	wantUnclean(t, db)
+	allow()
+	wantWhole(t, opts, keys)
+}
+
+// TestCloseTellsOfALogThatStays: a log that is held until the end cannot be
+// removed then, of which only Badger's log tells.
+func TestCloseTellsOfALogThatStays(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	db, err := Open(t.Context(), opts)
+	must(t, err)
+	mustCommit(t, Attach(db, &writer{}), put("key", "value"))
+	must(t, os.Remove(filepath.Join(opts.Dir, logName(db.live.id)))) // so that it cannot be removed again
+	if err := db.Close(); err == nil || !errors.Is(err, db.Err()) {
+		t.Errorf("Close returns %v", err)
+	}
+	wantUnclean(t, db)
+	wantValue(t, openTest(t, opts), "key", "value")
+}
+
+// wantUnclean expects a database that failed to close to have left no word of a
+// clean stop, and gives its directory up, as the end of the process would.
+func wantUnclean(t *testing.T, db *DB) {
+	t.Helper()
+	if db.Err() == nil {
+		t.Error("it is not fenced")
+	}
+	if _, err := os.Stat(filepath.Join(db.dir.path, cleanName)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s: %v", cleanName, err)
+	}
+	must(t, db.dir.close())
+}
