@@ -321,12 +321,20 @@ func (c *compactions) stop(err error) {
 	c.fence(err)
 }
 
-// committed renews the view now and then. Only the committer calls it.
+// committed renews the view now and then, unless somebody judges just then, who
+// may wait for the disk: a commit must not. Only the committer calls it.
 func (c *compactions) committed() {
-	if now := time.Now(); now.Sub(c.viewed) > viewAge {
-		c.viewed = now
-		c.renew()
+	now := time.Now()
+	if now.Sub(c.viewed) <= viewAge {
+		return
 	}
+	next := &view{txn: c.badger.NewTransaction(false)}
+	if !c.mu.TryLock() {
+		next.txn.Discard()
+		return
+	}
+	c.viewed = now
+	c.replaceView(next)
 }
 
 // renew lets compactions drop what was replaced up to now. It waits for the
@@ -334,6 +342,11 @@ func (c *compactions) committed() {
 func (c *compactions) renew() {
 	next := &view{txn: c.badger.NewTransaction(false)}
 	c.mu.Lock()
+	c.replaceView(next)
+}
+
+// replaceView unlocks c.mu.
+func (c *compactions) replaceView(next *view) {
 	old := c.view
 	c.view, old.older = next, true
 	discard := old.uses == 0

@@ -1,11 +1,13 @@
 package kv
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,6 +70,32 @@ func wantAlmostAll(t *testing.T, opts Options, keys int) {
 	n, most := count(t, db), BlockSize/9000+1
 	if t.Logf("%d of %d keys are there", n, keys); n < keys-most {
 		t.Errorf("a damaged block has %d at most", most)
+	}
+}
+
+// TestACommitWaitsForNoJudgement commits while one is under way; a later commit
+// then renews what compactions may drop.
+func TestACommitWaitsForNoJudgement(t *testing.T) {
+	db := openTest(t, testOptions(filepath.Join(t.TempDir(), "db")))
+	q := Attach(db, &writer{})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	db.compacts.mu.Lock()
+	before := db.compacts.view
+	for range 3 { // each begins when all of the one before has been done
+		op := put("key", "value")
+		if err := q.Commit(ctx, op, op.size()); err != nil {
+			t.Errorf("it waits: %v", err)
+			break
+		}
+	}
+	db.compacts.mu.Unlock()
+	mustCommit(t, q, put("key", "value"))
+	mustCommit(t, q, put("key", "value"))
+	db.compacts.mu.Lock()
+	defer db.compacts.mu.Unlock()
+	if db.compacts.view == before {
+		t.Error("it was not renewed afterwards")
 	}
 }
 
