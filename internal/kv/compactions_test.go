@@ -405,7 +405,7 @@ func TestAFlushedLogBringsNothingBack(t *testing.T) {
 }
 
 // TestManifestTail reads what is added, stops at what is half written, and
-// follows a manifest that is replaced.
+// follows a manifest that is replaced, or begins with nothing.
 func TestManifestTail(t *testing.T) {
 	d := &directory{path: t.TempDir()}
 	path := filepath.Join(d.path, badger.ManifestFilename)
@@ -431,6 +431,8 @@ func TestManifestTail(t *testing.T) {
 	half := len(sets[2]) / 2
 	must(t, os.WriteFile(path, slices.Concat(header, sets[0], sets[1], sets[2][:half]), 0o600))
 	want("1-2")
+	must(t, os.WriteFile(path, slices.Concat(header, sets[0], sets[1], make([]byte, len(sets[2]))), 0o600))
+	want() // its place is there, and not yet its bytes
 	must(t, os.WriteFile(path, slices.Concat(header, sets[0], sets[1], sets[2]), 0o600))
 	want("1-0")
 	must(t, os.WriteFile(path+".new", slices.Concat(header, encodeSet(t, 4, 5), sets[4]), 0o600)) // sets[3] made it so
@@ -443,6 +445,9 @@ func TestManifestTail(t *testing.T) {
 	if !maps.Equal(tail.live, map[uint64]uint32{4: 0, 5: 0, 6: 0}) {
 		t.Errorf("live: %v", tail.live)
 	}
+	must(t, os.WriteFile(path+".new", slices.Concat(header, encodeSet(t), encodeSet(t, 7)), 0o600)) // 4, 5, 6 deleted
+	must(t, os.Rename(path+".new", path))
+	want("0-3", "1-0")
 	must(t, tail.close())
 }
 
