@@ -97,6 +97,9 @@ func (db *DB) closeStore(ctx context.Context) error {
 	if err := db.Err(); err != nil { // what was held could not be removed
 		return err
 	}
+	if err := db.dir.endRun(); err != nil {
+		return fmt.Errorf("forget this run: %w", err)
+	}
 	return db.dir.markClean()
 }
 

@@ -244,6 +244,9 @@ func (c *compactions) verdict(keep int) (free []held, err error) {
 		return nil, err
 	}
 	c.postponed = nil
+	if c.judged == 0 && len(c.ended) > 0 {
+		c.dir.proveRun()
+	}
 	c.judged += len(c.ended)
 	c.ended, c.written = nil, nil
 	c.keepManifest()

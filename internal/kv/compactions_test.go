@@ -303,7 +303,7 @@ func TestADamagedBlockIsNotCompactedAway(t *testing.T) {
 			db, err := Open(t.Context(), opts)
 			must(t, err)
 			keys := layered(t, db, Attach(db, &writer{}))
-			damageBlock(t, largest(t, db), pick)
+			damageBlock(t, largest(db), pick)
 			must(t, db.badger.Flatten(1))
 			if err := db.Err(); !errors.Is(err, ErrDamaged) {
 				t.Fatalf("fenced: %v", err)
@@ -321,7 +321,7 @@ func TestAVerdictIsFinal(t *testing.T) {
 	db, err := Open(t.Context(), opts)
 	must(t, err)
 	keys := layered(t, db, Attach(db, &writer{}))
-	path := largest(t, db)
+	path := largest(db)
 	whole, err := os.ReadFile(path)
 	must(t, err)
 	damageBlock(t, path, func(b []blockPlace) blockPlace { return b[1] })
@@ -356,8 +356,7 @@ func damageBlock(t *testing.T, path string, pick func([]blockPlace) blockPlace) 
 }
 
 // largest is the largest table of the last level.
-func largest(t *testing.T, db *DB) (path string) {
-	t.Helper()
+func largest(db *DB) (path string) {
 	var found badger.TableInfo
 	for _, info := range db.badger.Tables() {
 		if info.Level > 0 && info.OnDiskSize > found.OnDiskSize {

@@ -22,7 +22,7 @@ func TestARefusedOldTableIsJudgedLater(t *testing.T) {
 			db, err := Open(t.Context(), opts)
 			must(t, err)
 			keys := layered(t, db, Attach(db, &writer{}))
-			old := largest(t, db)
+			old := largest(db)
 			if rot {
 				damageBlock(t, old, func(b []blockPlace) blockPlace { return b[1] })
 			}
@@ -61,7 +61,7 @@ func refuseOpen(t *testing.T, path string) (allow func()) {
 }
 
 // wantAlmostAll expects what is whole beside a damaged block, and a report of it.
-func wantAlmostAll(t *testing.T, opts Options, keys int) {
+func wantAlmostAll(t *testing.T, opts Options, keys int) *DB {
 	t.Helper()
 	db := openTest(t, opts)
 	if db.Damage() == nil {
@@ -71,6 +71,7 @@ func wantAlmostAll(t *testing.T, opts Options, keys int) {
 	if t.Logf("%d of %d keys are there", n, keys); n < keys-most {
 		t.Errorf("a damaged block has %d at most", most)
 	}
+	return db
 }
 
 // TestACommitWaitsForNoJudgement commits while one is under way; a later commit
@@ -106,7 +107,7 @@ func TestCloseTellsWhatIsNotJudged(t *testing.T) {
 	db, err := Open(t.Context(), opts)
 	must(t, err)
 	keys := layered(t, db, Attach(db, &writer{}))
-	allow := refuseOpen(t, largest(t, db))
+	allow := refuseOpen(t, largest(db))
 	must(t, db.badger.Flatten(1))
 	if err := db.Close(); !errors.Is(err, errUnread) || !errors.Is(err, unix.ELOOP) {
 		t.Errorf("Close returns %v", err)
