@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,25 +30,7 @@ func (c *compactions) beforeClose() error {
 	if err := c.dir.keepClosing(); err != nil {
 		return StorageError(fmt.Errorf("note what is in use: %w", err))
 	}
-	c.before, c.made = maps.Clone(c.manifest.live), map[uint64]uint64{}
 	return nil
-}
-
-// countMade notes the entries of what was made since: when a compaction of it is
-// judged it is gone. c.mu is held.
-func (c *compactions) countMade() {
-	if !c.closing {
-		return
-	}
-	for id := range c.manifest.live {
-		_, held := c.before[id]
-		if _, known := c.made[id]; held || known {
-			continue
-		}
-		if n, err := countEntries(filepath.Join(c.dir.path, tableFile{id: id}.name())); err == nil {
-			c.made[id] = n
-		}
-	}
 }
 
 // closed judges the last compactions, when none runs any more, and lets go of

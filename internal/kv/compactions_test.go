@@ -190,8 +190,8 @@ const phantom = 99
 func (c *compactions) note(tables int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ended = append(c.ended, work{tables: tables})
-	c.running[phantom] = work{}
+	c.ended = append(c.ended, tables)
+	c.running[phantom] = 0
 }
 
 func (c *compactions) forget() {

@@ -18,8 +18,9 @@
 // Close. A fenced database keeps its directory locked until then.
 //
 // The writes of HEAD are such syncs too, and so is a compaction that did not
-// write all of its tables (compactions.go): Badger would not tell. What it was
-// made from is there until that is known, and the next Open takes it back.
+// write all of its tables, or has read what is damaged (compactions.go): Badger
+// would not tell. What it was made from is there until that is known, and the
+// next Open takes it back.
 //
 // A disk that does not answer fails nothing: whoever waits goes on waiting. Who
 // would rather be refused uses [Queue.Offer]; after Options.SyncTimeout offers

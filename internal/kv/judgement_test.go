@@ -34,7 +34,7 @@ func TestARefusedOldTableIsJudgedLater(t *testing.T) {
 			allow()
 			db.compacts.said(lineFailed, []any{7, errInjected}) // another one ends
 			if err := db.Err(); errors.Is(err, ErrDamaged) != rot {
-				t.Errorf("fenced: %v", err)
+				t.Fatalf("fenced: %v", err)
 			}
 			if rot {
 				bury(t, db)
@@ -143,4 +143,31 @@ func wantUnclean(t *testing.T, db *DB) {
 		t.Errorf("%s: %v", cleanName, err)
 	}
 	must(t, db.dir.close())
+}
+
+// TestRotIsNotCompactedAway changes a byte of a key, which Badger reads and would
+// write again under a checksum that holds.
+func TestRotIsNotCompactedAway(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	db, err := Open(t.Context(), opts)
+	must(t, err)
+	keys := layered(t, db, Attach(db, &writer{}))
+	path := largest(db)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	index, _, err := readIndex(f)
+	must(t, err)
+	block := index.blocks[1]
+	const header = 4
+	_, err = f.WriteAt([]byte("j"), block.from+header) // of the first key
+	must(t, errors.Join(err, f.Close()))
+	must(t, db.badger.Flatten(1))
+	if err := db.Err(); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("fenced: %v", err)
+	}
+	bury(t, db)
+	d := wantAlmostAll(t, opts, keys).Damage()
+	if len(d.Found) != 1 || d.Found[0].File != filepath.Base(path) || d.Found[0].From != block.from || d.Found[0].To != block.to {
+		t.Errorf("found %v, want bytes %d to %d of %s", d.Found, block.from, block.to, path)
+	}
 }
