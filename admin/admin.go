@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	description "github.com/remora-mq/remora/api"
 	"github.com/remora-mq/remora/internal/httpguard"
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/spool"
@@ -50,7 +51,7 @@ func New(opts Options, from Sources) *Server {
 	}
 	tokens := httpguard.NewTokens(opts.Tokens)
 	a := &api{Sources: from, tokens: tokens, log: opts.Log, now: time.Now}
-	mux := http.NewServeMux()
+	mux := &routes{ServeMux: http.NewServeMux()}
 	mux.HandleFunc("GET /v1/ledger", a.answer(a.Ledger, "the ledger"))
 	mux.HandleFunc("GET /v1/spool", a.answer(a.Stats, "the spool's directory"))
 	mux.HandleFunc("GET /v1/ledger/{topic}/exceptions", a.exceptions)
@@ -59,10 +60,27 @@ func New(opts Options, from Sources) *Server {
 	if from.Acknowledge != nil {
 		mux.HandleFunc("POST /v1/damage/acknowledge", a.acknowledge(from.Acknowledge))
 	}
-	guarded := guard(withProblems(mux), httpguard.NewRules(opts.AllowedHosts, opts.AllowedOrigins), tokens)
+	mux.HandleFunc("GET /openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
+		write(w, http.StatusOK, "application/yaml", description.Admin)
+	})
+	guarded := guard(withProblems(mux.ServeMux), httpguard.NewRules(opts.AllowedHosts, opts.AllowedOrigins), tokens)
 	s := newServer(guarded, opts.Log)
-	s.loopbackOnly = !tokens.Required()
+	s.loopbackOnly, s.patterns = !tokens.Required(), mux.patterns
 	return s
+}
+
+// routes is a mux that knows what it was given, so that a test can compare that
+// with the description.
+type routes struct {
+	*http.ServeMux
+
+	patterns []string
+}
+
+// HandleFunc serves what a pattern, method and path, fits.
+func (r *routes) HandleFunc(pattern string, serve func(http.ResponseWriter, *http.Request)) {
+	r.patterns = append(r.patterns, pattern)
+	r.ServeMux.HandleFunc(pattern, serve)
 }
 
 // guard lets a request pass that the rules allow and, if it can change

@@ -37,7 +37,7 @@ type Archive interface {
 }
 
 // routeMessages serves what an operator does with single messages.
-func (a *api) routeMessages(mux *http.ServeMux) {
+func (a *api) routeMessages(mux *routes) {
 	mux.HandleFunc("GET /v1/messages", a.list)
 	mux.HandleFunc("GET /v1/export", a.export)
 	mux.HandleFunc("POST /v1/import", a.imports)

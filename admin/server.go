@@ -20,6 +20,7 @@ var ErrExposed = errors.New("address is not loopback and no token is set: set li
 type Server struct {
 	http         *http.Server
 	loopbackOnly bool
+	patterns     []string // what is served: methods and paths
 }
 
 func newServer(handler http.Handler, log *slog.Logger) *Server {

@@ -1,0 +1,308 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/gorillamux"
+
+	description "github.com/remora-mq/remora/api"
+	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// described holds requests and answers against the description, and notes which
+// answers of each operation it saw.
+type described struct {
+	doc    *openapi3.T
+	router routers.Router
+	given  map[string]map[string]bool // statuses by "METHOD /path"
+}
+
+func readDescription(t *testing.T) *described {
+	t.Helper()
+	doc, err := openapi3.NewLoader().LoadFromData(description.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := doc.Validate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	doc.Servers = nil
+	plain := func(body io.Reader, _ http.Header, _ *openapi3.SchemaRef, _ openapi3filter.EncodingFn) (any, error) {
+		text, err := io.ReadAll(body)
+		return string(text), err
+	}
+	openapi3filter.RegisterBodyDecoder("application/x-ndjson", plain)
+	router, err := gorillamux.NewRouter(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &described{doc: doc, router: router, given: map[string]map[string]bool{}}
+}
+
+// operations are all that is described, as "METHOD /path", with their statuses.
+func (d *described) operations() map[string][]string {
+	all := map[string][]string{}
+	for path, item := range d.doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			all[method+" "+path] = slices.Sorted(maps.Keys(op.Responses.Map()))
+		}
+	}
+	return all
+}
+
+// call is a request to one listener.
+type call struct {
+	op, path, body string
+	header         []string
+}
+
+// made returns the request of a call, under its deadline.
+func (c call) made(ctx context.Context, t *testing.T, addr string) *http.Request {
+	t.Helper()
+	method, _, _ := strings.Cut(c.op, " ")
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+c.path, strings.NewReader(c.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if strings.HasPrefix(c.path, "/v1/import") {
+		req.Header.Set("Content-Type", "application/x-ndjson")
+	}
+	for i := 0; i < len(c.header); i += 2 {
+		if req.Header.Set(c.header[i], c.header[i+1]); c.header[i] == "Host" {
+			req.Host = c.header[i+1]
+		}
+	}
+	return req
+}
+
+// check makes a call and validates its answer, which must be of that status.
+func (d *described) check(t *testing.T, addr string, status int, c call) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	got := do(t, c.made(ctx, t, addr))
+	if got.status != status {
+		t.Errorf("%s %s: %d %s, want %d", c.op, c.path, got.status, got.body, status)
+		return
+	}
+	req := c.made(ctx, t, "127.0.0.1:7601")
+	route, params, err := d.router.FindRoute(req)
+	if err != nil || route.Method+" "+route.Path != c.op {
+		t.Fatalf("%s %s is not described: %v", c.op, c.path, err)
+	}
+	input := &openapi3filter.RequestValidationInput{Request: req, PathParams: params, Route: route, Options: &openapi3filter.Options{
+		AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true,
+	}}
+	if status < 300 {
+		if err := openapi3filter.ValidateRequest(ctx, input); err != nil {
+			t.Errorf("%s %s is answered, yet admin.yaml forbids it: %v", c.op, c.path, err)
+		}
+	}
+	out := &openapi3filter.ResponseValidationInput{RequestValidationInput: input, Status: status, Header: got.header, Options: input.Options}
+	out.SetBodyBytes([]byte(got.body))
+	if err := openapi3filter.ValidateResponse(ctx, out); err != nil {
+		t.Errorf("%s %s breaks admin.yaml: %v\n%s", c.op, c.path, err, got.body)
+	}
+	if d.given[c.op] == nil {
+		d.given[c.op] = map[string]bool{}
+	}
+	d.given[c.op][fmt.Sprint(status)] = true
+}
+
+// faulty is a spool whose every call fails.
+type faulty struct {
+	Spool
+	Archive
+
+	err error
+}
+
+func (f faulty) List(context.Context, spool.Query) (spool.Page, error) { return spool.Page{}, f.err }
+func (f faulty) Find(context.Context, message.ID) (spool.Item, error)  { return spool.Item{}, f.err }
+func (f faulty) Hold(context.Context, message.ID) (message.Receipt, error) {
+	return message.Receipt{}, f.err
+}
+func (f faulty) ReleaseHeld(context.Context, message.ID) (message.Receipt, error) {
+	return message.Receipt{}, f.err
+}
+func (f faulty) RetryNow(context.Context, message.ID) (message.Receipt, error) {
+	return message.Receipt{}, f.err
+}
+func (f faulty) Cancel(context.Context, message.ID) (message.Receipt, error) {
+	return message.Receipt{}, f.err
+}
+func (f faulty) Resend(context.Context, spool.ResendFilter, bool) (spool.Resent, error) {
+	return spool.Resent{}, f.err
+}
+func (f faulty) Exceptions(context.Context, string, string, int) (spool.Exceptions, error) {
+	return spool.Exceptions{}, f.err
+}
+func (f faulty) Import(context.Context, io.Reader, bool) (spool.Imported, error) {
+	return spool.Imported{}, f.err
+}
+
+const adminToken = "token"
+
+// serveFaulty is a listener of which everything fails with err; nil: its spool is
+// not open yet.
+func serveFaulty(t *testing.T, err error) (addr string) {
+	t.Helper()
+	from := Sources{Spool: func() Spool { return nil }, Archive: func() Archive { return nil }, Status: func() any { return make(chan int) }}
+	fail := func(context.Context) (any, error) { return nil, problem.New(problem.Starting, "not yet") }
+	from.Acknowledge = func(context.Context) (any, error) { return nil, spool.ErrClosed }
+	if err != nil {
+		s := faulty{err: err}
+		from.Spool, from.Archive = func() Spool { return s }, func() Archive { return s }
+		fail = func(context.Context) (any, error) { return nil, err }
+		from.Acknowledge = fail
+	}
+	from.Ledger, from.Stats = fail, fail
+	return serve(t, New(Options{Tokens: []string{adminToken}}, from))
+}
+
+// Every route is described, nothing else is, and every status that is described
+// is given by a real answer which is as it says.
+func TestAdminAPIIsAsDescribed(t *testing.T) {
+	s, ids := openSpool(t)
+	counted := func(context.Context) (any, error) {
+		return nil, errors.New("see sidecar.TestAdminAnswersAreAsDescribed")
+	}
+	server := New(Options{Tokens: []string{adminToken}}, Sources{
+		Spool: func() Spool { return s }, Archive: func() Archive { return s }, Status: func() any { return nil }, Ledger: counted, Stats: counted, Acknowledge: counted,
+	})
+	d := readDescription(t)
+	for _, pattern := range server.patterns {
+		if d.operations()[pattern] == nil {
+			t.Errorf("%s is served, and not described in api/admin.yaml", pattern)
+		}
+	}
+	for op := range d.operations() {
+		if !slices.Contains(server.patterns, op) {
+			t.Errorf("%s is described in api/admin.yaml, and not served", op)
+		}
+	}
+	addr, starting, failing := serve(t, server), serveFaulty(t, nil), serveFaulty(t, errors.New("failed on purpose"))
+	d.refusals(t, addr, starting, failing, ids)
+	d.answers(t, addr, s, ids)
+	elsewhere := []string{"GET /v1/status 200", "GET /v1/ledger 200", "GET /v1/spool 200", "POST /v1/damage/acknowledge 200"} // see sidecar
+	for op, statuses := range d.operations() {
+		for _, status := range statuses {
+			if !d.given[op][status] && !slices.Contains(elsewhere, op+" "+status) {
+				t.Errorf("%s is described to answer %s, which no call here is answered", op, status)
+			}
+		}
+	}
+}
+
+// refusals makes the calls that any operation refuses for the same reasons.
+func (d *described) refusals(t *testing.T, addr, starting, failing string, ids []message.ID) {
+	t.Helper()
+	export := fmt.Sprintf("{\"remora_export\":1,\"spool\":\"0000000000\",\"created_at\":%q}\n", time.Now().Format(time.RFC3339))
+	for op, statuses := range d.operations() {
+		method, path, _ := strings.Cut(op, " ")
+		c := call{op: op, path: strings.NewReplacer("{id}", ids[0].String(), "{topic}", "a").Replace(path)}
+		switch path {
+		case "/v1/messages/resend":
+			c.body = `{"filter":{"topic":"a"}}`
+		case "/v1/import":
+			c.body = export
+		}
+		with := func(header ...string) call {
+			return call{c.op, c.path, c.body, append(header, "Authorization", "Bearer "+adminToken)}
+		}
+		d.check(t, addr, http.StatusMisdirectedRequest, with("Host", "example.com"))
+		d.check(t, addr, http.StatusForbidden, with("Origin", "http://example.com"))
+		if method != http.MethodGet || path == "/v1/export" {
+			d.check(t, addr, http.StatusUnauthorized, c)
+		}
+		if slices.Contains(statuses, "503") {
+			d.check(t, starting, http.StatusServiceUnavailable, with())
+		}
+		if slices.Contains(statuses, "500") {
+			d.check(t, failing, http.StatusInternalServerError, with())
+		}
+	}
+}
+
+// answers makes the calls whose answers are an operation's own.
+func (d *described) answers(t *testing.T, addr string, s *spool.Spool, ids []message.ID) {
+	t.Helper()
+	unknown := strings.Repeat("0", 31) + "1"
+	var export bytes.Buffer
+	if _, err := s.Export(t.Context(), &export, spool.Query{}); err != nil {
+		t.Fatal(err)
+	}
+	buried(t, s, "a")
+	first, second, third := ids[0].String(), ids[1].String(), ids[2].String() // a dead letter, and two that wait
+	for _, x := range []struct {
+		status   int
+		op, path string
+		body     string
+	}{
+		{200, "GET /openapi.yaml", "/openapi.yaml", ""},
+		{200, "GET /v1/messages", "/v1/messages?limit=2&older_than=0s&tag=tag", ""},
+		{400, "GET /v1/messages", "/v1/messages?stat=dead", ""},
+		{400, "GET /v1/messages", "/v1/messages?cursor=x", ""},
+		{200, "GET /v1/messages/{id}", "/v1/messages/" + first, ""},
+		{200, "GET /v1/messages/{id}", "/v1/messages/" + second + "?body=true", ""},
+		{400, "GET /v1/messages/{id}", "/v1/messages/" + second + "?body=perhaps", ""},
+		{404, "GET /v1/messages/{id}", "/v1/messages/" + unknown, ""},
+		{404, "GET /v1/messages/{id}", "/v1/messages/x", ""},
+		{200, "POST /v1/messages/{id}/hold", "/v1/messages/" + second + "/hold", ""},
+		{404, "POST /v1/messages/{id}/hold", "/v1/messages/" + unknown + "/hold", ""},
+		{409, "POST /v1/messages/{id}/hold", "/v1/messages/" + first + "/hold", ""},
+		{200, "POST /v1/messages/{id}/release", "/v1/messages/" + second + "/release", ""},
+		{404, "POST /v1/messages/{id}/release", "/v1/messages/" + unknown + "/release", ""},
+		{409, "POST /v1/messages/{id}/release", "/v1/messages/" + first + "/release", ""},
+		{200, "POST /v1/messages/{id}/retry", "/v1/messages/" + second + "/retry", ""},
+		{404, "POST /v1/messages/{id}/retry", "/v1/messages/" + unknown + "/retry", ""},
+		{409, "POST /v1/messages/{id}/retry", "/v1/messages/" + first + "/retry", ""},
+		{200, "DELETE /v1/messages/{id}", "/v1/messages/" + third, ""},
+		{404, "DELETE /v1/messages/{id}", "/v1/messages/" + unknown, ""},
+		{409, "DELETE /v1/messages/{id}", "/v1/messages/" + first, ""},
+		{200, "GET /v1/messages", "/v1/messages?state=dead,cancelled,pending", ""},
+		{200, "GET /v1/ledger/{topic}/exceptions", "/v1/ledger/a/exceptions?limit=1", ""},
+		{400, "GET /v1/ledger/{topic}/exceptions", "/v1/ledger/a/exceptions?limit=0", ""},
+		{404, "GET /v1/ledger/{topic}/exceptions", "/v1/ledger/unknown/exceptions", ""},
+		{200, "POST /v1/messages/resend", "/v1/messages/resend", `{"filter":{"ids":["` + unknown + `"]},"dry_run":true}`},
+		{202, "POST /v1/messages/resend", "/v1/messages/resend", `{"filter":{"since":"2026-01-02T03:04:05Z"}}`},
+		{400, "POST /v1/messages/resend", "/v1/messages/resend", `{"filter":{}}`},
+		{200, "GET /v1/export", "/v1/export", ""},
+		{400, "GET /v1/export", "/v1/export?state=confirmed", ""},
+		{200, "POST /v1/import", "/v1/import", export.String()},
+		{400, "POST /v1/import", "/v1/import", "x"},
+	} {
+		d.check(t, addr, x.status, call{x.op, x.path, x.body, []string{"Authorization", "Bearer " + adminToken}})
+	}
+	d.check(t, addr, http.StatusUnauthorized, call{op: "GET /v1/messages/{id}", path: "/v1/messages/" + second + "?body=true"})
+}
+
+// buried makes the oldest message of a topic a dead letter.
+func buried(t *testing.T, s *spool.Spool, topic string) {
+	t.Helper()
+	leases, err := s.Lease(t.Context(), topic, spool.LeaseOptions{MaxMessages: 1})
+	if err == nil {
+		err = s.Bury(t.Context(), leases[0], "REFUSED", "the broker does not want it")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
