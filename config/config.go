@@ -86,12 +86,12 @@ type RocketMQ struct {
 
 // Forwarder is the way from the spool to the broker.
 type Forwarder struct {
-	Concurrency    int               `yaml:"concurrency"`
-	Batch          ForwardBatch      `yaml:"batch"`
-	AttemptTimeout Duration          `yaml:"attempt_timeout"`
-	Retry          Backoff           `yaml:"retry"`
-	Rate           map[string]string `yaml:"rate"`
-	Ordering       Ordering          `yaml:"ordering"`
+	Concurrency    int             `yaml:"concurrency"`
+	Batch          ForwardBatch    `yaml:"batch"`
+	AttemptTimeout Duration        `yaml:"attempt_timeout"`
+	Retry          Backoff         `yaml:"retry"`
+	Rate           map[string]Rate `yaml:"rate"`
+	Ordering       Ordering        `yaml:"ordering"`
 }
 
 // ForwardBatch bounds one attempt.
@@ -115,7 +115,7 @@ type Ordering struct {
 type Topics struct {
 	Allow    []string          `yaml:"allow"`
 	Max      int               `yaml:"max"`
-	Rate     map[string]string `yaml:"rate"`
+	Rate     map[string]Rate   `yaml:"rate"`
 	Priority map[string]string `yaml:"priority"`
 }
 

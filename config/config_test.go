@@ -214,10 +214,13 @@ func TestBadValuesNameTheirPlace(t *testing.T) {
 		{"retain without a unit", "spool: {retain: 10}\n", []string{"spool.retain", "unit"}},
 		{"retain nothing", "spool: {retain: 0s}\n", []string{"spool.retain", "off keeps nothing"}},
 		{"encryption with the embedded broker", "broker: {type: embedded}\nspool: {encryption_key_file: k}\n", []string{"2:30: spool.encryption_key_file", "the embedded broker does not encrypt"}},
-		{"rate", "forwarder: {rate: {orders: 5}}\n", []string{"forwarder.rate", "not supported yet"}},
+		{"rate of nothing", "forwarder: {rate: {orders: 0/s}}\n", []string{"1:28: forwarder.rate.orders", "is not a rate", "500/s"}},
+		{"rate without a topic", "forwarder: {rate: 5}\n", []string{"forwarder.rate"}},
 		{"failover", "forwarder: {ordering: {failover_after: 1m}}\n", []string{"not supported yet"}},
-		{"allowed topics", "topics: {allow: [a]}\n", []string{"not supported yet"}},
-		{"topic rate", "topics: {rate: {a: 1}}\n", []string{"not supported yet"}},
+		{"topic rate", "topics: {rate: {a: 1/day}}\n", []string{"topics.rate.a", "is not a rate"}},
+		{"topic rate of no topic", "topics: {rate: {\"a b\": 1/s}}\n", []string{"topics.rate", "a b"}},
+		{"allowed topic", "topics: {allow: [\"a b\"]}\n", []string{"topics.allow[0]", "a b"}},
+		{"rate of a topic that is not allowed", "topics: {allow: [a], rate: {b: 1/s}}\n", []string{"topics.rate.b", "topics.allow"}},
 		{"priority", "topics: {priority: {a: 1}}\n", []string{"not supported yet"}},
 		{"deliver", "memory: {deliver: 32MiB}\n", []string{"not supported yet"}},
 		{"transactions", "transactions: {check_urls: ['http://127.0.0.1:*']}\n", []string{"not supported yet: transactions"}},
@@ -408,5 +411,20 @@ func TestBrokenYAMLIsTheOnlyComplaint(t *testing.T) {
 	var problems config.Problems
 	if !errors.As(err, &problems) || len(problems) != 1 || !strings.Contains(problems[0].Error(), "not YAML") {
 		t.Errorf("want only the syntax:\n%v", err)
+	}
+}
+
+func TestRates(t *testing.T) {
+	for text, want := range map[string]string{"500": "500/s", "500/s": "500/s", "0.5": "30/m", "90/m": "1.5/s", "10/h": "10/h"} {
+		var r config.Rate
+		if err := r.UnmarshalText([]byte(text)); err != nil || r.String() != want {
+			t.Errorf("%s: %s %v, want %s", text, r, err, want)
+		}
+	}
+	for _, text := range []string{"", "/s", "5/", "-1/s", "0/s", "NaN/s", "Inf/s", "1e99/s", "5/d", "five/s"} {
+		var r config.Rate
+		if err := r.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q was read as %s", text, r)
+		}
 	}
 }

@@ -29,10 +29,7 @@ func Default() Config {
 // later names the keys that this version cannot honour and what they would do.
 // Their defaults say what happens instead.
 var later = map[string]string{
-	"forwarder.rate":                    "forwarding at a given rate",
 	"forwarder.ordering.failover_after": "moving an ordering key to another broker",
-	"topics.allow":                      "a list of allowed topics",
-	"topics.rate":                       "accepting at a given rate",
 	"topics.priority":                   "priorities",
 	"memory.deliver":                    "a byte budget for deliveries",
 	"transactions.check_urls":           "transactions",

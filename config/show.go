@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -52,7 +53,12 @@ func show(v reflect.Value) string {
 		}
 		return "[" + strings.Join(items, ", ") + "]"
 	case reflect.Map:
-		return strings.NewReplacer("map[", "{", "]", "}").Replace(fmt.Sprint(v.Interface()))
+		var entries []string
+		for key, value := range v.Seq2() {
+			entries = append(entries, show(key)+": "+show(value))
+		}
+		slices.Sort(entries)
+		return "{" + strings.Join(entries, ", ") + "}"
 	default:
 		return fmt.Sprint(v.Interface())
 	}

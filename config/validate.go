@@ -24,7 +24,7 @@ func (c *Config) problems() (p Problems) {
 		s.problems(&p, fmt.Sprintf("subscriptions[%d]", i), c.Dedupe.Window)
 	}
 	c.distinct(&p)
-	p.atLeast("topics.max", c.Topics.Max, 1)
+	c.Topics.problems(&p)
 	p.atLeast("memory.ingest", c.Memory.Ingest, KiB)
 	p.atLeast("ledger.keep", c.Ledger.Keep, Hour)
 	p.atLeast("dedupe.window", c.Dedupe.Window, Second)
@@ -165,6 +165,27 @@ func (c *Config) broker(p *Problems) {
 	}
 }
 
+func (t Topics) problems(p *Problems) {
+	p.atLeast("topics.max", t.Max, 1)
+	for i, name := range t.Allow {
+		p.published(fmt.Sprintf("topics.allow[%d]", i), name)
+	}
+	for name := range t.Rate {
+		path := "topics.rate." + name
+		p.published(path, name)
+		if len(t.Allow) > 0 && !slices.Contains(t.Allow, name) {
+			p.addf(path, "the topic is not one of topics.allow")
+		}
+	}
+}
+
+// published is the rule of message.ValidTopic for what is published to.
+func (p *Problems) published(path, topic string) {
+	if topic == "" || len(topic) > 127 || strings.Contains(topic, "%") || strings.IndexFunc(topic, illegal) >= 0 {
+		p.addf(path, "%q is no topic; a topic has 1 to 127 letters, digits, '_' and '-'", topic)
+	}
+}
+
 func (c *Config) forwarder(p *Problems) {
 	f := c.Forwarder
 	p.within("forwarder.concurrency", f.Concurrency, 1, 10_000)
@@ -172,6 +193,9 @@ func (c *Config) forwarder(p *Problems) {
 	p.within("forwarder.batch.max_bytes", f.Batch.MaxBytes, KiB, 4*MiB)
 	p.within("forwarder.attempt_timeout", f.AttemptTimeout, 100*Millisecond, 10*Minute)
 	p.backoff("forwarder.retry", f.Retry.Initial, f.Retry.Max)
+	for name := range f.Rate {
+		p.published("forwarder.rate."+name, name)
+	}
 }
 
 func (p *Problems) backoff(path string, initial, most Duration) {

@@ -31,6 +31,10 @@ type Options struct {
 	MaxBytes       int            // of a batch; default 1 MiB
 	AttemptTimeout time.Duration  // default 5 s
 	Retry          backoff.Policy // default 100 ms to 30 s
+
+	// Rates bounds what is sent of a topic, in messages a second; a topic that is
+	// missing has no bound.
+	Rates map[string]float64
 }
 
 func (o Options) withDefaults() Options {

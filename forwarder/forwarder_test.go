@@ -85,6 +85,15 @@ func start(t *testing.T, p *producer, drafts ...spool.Draft) *rig {
 // startWith runs it with a producer that is more than p.
 func startWith(t *testing.T, sender broker.Producer, p *producer, drafts ...spool.Draft) *rig {
 	t.Helper()
+	r := open(t, p, drafts...)
+	opts := forwarder.Options{AttemptTimeout: time.Second, Retry: backoff.Policy{Initial: time.Millisecond, Max: 4 * time.Millisecond}}
+	r.run(forwarder.New(opts, r.Spool, sender, slog.New(slog.DiscardHandler)))
+	return r
+}
+
+// open makes a spool that holds drafts.
+func open(t *testing.T, p *producer, drafts ...spool.Draft) *rig {
+	t.Helper()
 	db, err := kv.Open(t.Context(), kv.Options{Dir: filepath.Join(t.TempDir(), "db")})
 	if err != nil {
 		t.Fatal(err)
@@ -93,25 +102,29 @@ func startWith(t *testing.T, sender broker.Producer, p *producer, drafts ...spoo
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, Spool: s, producer: p}
-	r.accept(drafts...)
-	opts := forwarder.Options{AttemptTimeout: time.Second, Retry: backoff.Policy{Initial: time.Millisecond, Max: 4 * time.Millisecond}}
-	f := forwarder.New(opts, s, sender, slog.New(slog.DiscardHandler))
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context())) // ends in the cleanup
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := f.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
 	t.Cleanup(func() {
-		stop()
-		running.Wait()
 		if err := errors.Join(s.Close(), db.Close()); err != nil {
 			t.Error(err)
 		}
 	})
+	r := &rig{t: t, Spool: s, producer: p}
+	r.accept(drafts...)
 	return r
+}
+
+// run runs a forwarder until the test ends.
+func (r *rig) run(f *forwarder.Forwarder) {
+	ctx, stop := context.WithCancel(context.WithoutCancel(r.t.Context())) // ends in the cleanup
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := f.Run(ctx); err != nil {
+			r.t.Error(err)
+		}
+	})
+	r.t.Cleanup(func() {
+		stop()
+		running.Wait()
+	})
 }
 
 func (r *rig) accept(drafts ...spool.Draft) (ids []message.ID) {

@@ -3,9 +3,12 @@ package forwarder
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/message"
@@ -19,6 +22,7 @@ type lane struct {
 	topic    string
 	attempts sync.WaitGroup
 	share    chan struct{} // a lane has at most half of the slots: the other topics need some
+	rate     *rate.Limiter // of messages
 
 	mu       sync.Mutex
 	failures int       // in a row, over all attempts
@@ -27,7 +31,18 @@ type lane struct {
 }
 
 func newLane(f *Forwarder, topic string) *lane {
-	return &lane{f: f, topic: topic, limit: f.opts.MaxMessages, share: make(chan struct{}, max(1, f.opts.Concurrency/2))}
+	return &lane{
+		f: f, topic: topic, limit: f.opts.MaxMessages, share: make(chan struct{}, max(1, f.opts.Concurrency/2)),
+		rate: limiterOf(f.opts.Rates[topic]),
+	}
+}
+
+// limiterOf lets a tenth of a second's messages go at once, and at least one.
+func limiterOf(perSecond float64) *rate.Limiter {
+	if perSecond == 0 {
+		return rate.NewLimiter(rate.Inf, math.MaxInt)
+	}
+	return rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond/10)))
 }
 
 // run leases and attempts until ctx is done or the spool ends.
@@ -46,7 +61,7 @@ func (l *lane) run(ctx context.Context) {
 			l.f.spool.Release(leases)
 			continue
 		}
-		if !l.begin(ctx) {
+		if l.rate.WaitN(ctx, len(leases)) != nil || !l.begin(ctx) {
 			l.f.spool.Release(leases)
 			return
 		}
@@ -99,7 +114,7 @@ func (l *lane) batchLimit() int {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.limit
+	return min(l.limit, l.rate.Burst())
 }
 
 // begin takes a slot for an attempt.

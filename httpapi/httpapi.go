@@ -40,6 +40,7 @@ type Server struct {
 	rules   *httpguard.Rules
 	tokens  *httpguard.Tokens
 	budget  *budget
+	topics  *topics
 	metrics *metrics
 	http    *fasthttp.Server
 
@@ -66,6 +67,7 @@ func New(opts Options, sp Spool) *Server {
 		rules:     httpguard.NewRules(opts.AllowedHosts, opts.AllowedOrigins),
 		tokens:    httpguard.NewTokens(opts.Tokens),
 		metrics:   newMetrics(),
+		topics:    newTopics(opts),
 		listeners: map[net.Listener]struct{}{},
 		conns:     map[*conn]struct{}{},
 	}

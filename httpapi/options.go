@@ -41,6 +41,12 @@ type Options struct {
 	// MaxWait bounds Prefer: wait; longer wishes are shortened. Default: 60 s.
 	MaxWait time.Duration
 
+	// AllowedTopics are the topics that may be published to; none: any.
+	AllowedTopics []string
+	// TopicRates bounds what is accepted for a topic, in messages a second; a
+	// topic that is missing has no bound. Over it: 429 rate-limited.
+	TopicRates map[string]float64
+
 	// Tokens are the valid bearer tokens; none: no token is asked for.
 	Tokens []string
 	// AllowedHosts and AllowedOrigins are allowed besides loopback names.

@@ -65,6 +65,9 @@ func (s *Server) draft(p *publication) (spool.Draft, error) {
 	if err := m.Validate(s.opts.MaxMessage); err != nil {
 		return spool.Draft{}, err
 	}
+	if err := s.topics.check(m.Topic); err != nil {
+		return spool.Draft{}, err
+	}
 	if err := m.SetCloudEvent(p.cloudEvent); err != nil {
 		return spool.Draft{}, err
 	}
@@ -85,6 +88,9 @@ func orKey(given, derived string) string {
 // store makes drafts durable. The bytes of the body stop counting against the
 // budget, because from here the spool bounds them.
 func (s *Server) store(r *request, drafts []spool.Draft) ([]message.Receipt, error) {
+	if err := s.topics.admit(drafts, r.began); err != nil {
+		return nil, err
+	}
 	receipts, err := s.spool.Append(s.patience.context(time.Now()), drafts)
 	r.body.release()
 	if err != nil {

@@ -103,8 +103,7 @@ func fullTopic(err error) string {
 	return ""
 }
 
-// retryAfter is 1 to 60 s, jittered by half, so that clients refused together
-// do not come back together.
+// retryAfter is how long the cause of a 503 lasts, jittered.
 func (s *Server) retryAfter(code, topic string) time.Duration {
 	wait := 30 * time.Second
 	switch code {
@@ -117,5 +116,11 @@ func (s *Server) retryAfter(code, topic string) time.Duration {
 			wait = min(measured, time.Minute)
 		}
 	}
+	return jittered(wait)
+}
+
+// jittered is wait by half more or less, from 1 to 60 s, so that clients refused
+// together do not come back together.
+func jittered(wait time.Duration) time.Duration {
 	return min(max(wait/2+rand.N(wait), time.Second), time.Minute)
 }

@@ -60,6 +60,7 @@ func (s *Sidecar) dataOptions() httpapi.Options {
 	return httpapi.Options{
 		MaxMessage: room.unit(c.Spool.MaxMessage, share), MaxBatchMessages: c.Spool.MaxBatch.Messages, MaxBatchBytes: room.unit(c.Spool.MaxBatch.Bytes, share),
 		IngestBudget: int64(c.Memory.Ingest), AppendTimeout: c.Spool.SyncTimeout.Std(), Tokens: s.secrets.dataTokens,
+		AllowedTopics: c.Topics.Allow, TopicRates: c.Topics.PerSecond(),
 		AllowedHosts: c.Listen.Hosts, AllowedOrigins: c.Listen.Origins, PeerUIDs: c.Listen.PeerUIDs,
 		Version: s.version, BrokerType: c.Broker.Type, Survives: s.parts.volume.Survives,
 		RetryAfter: s.drain.untilRoom, Status: s.dataStatus, Log: s.log.With("component", "httpapi"),

@@ -162,8 +162,8 @@ func (s *Sidecar) startForwarder(ctx context.Context) error {
 	p := &s.parts
 	p.forward = forwarder.New(forwarder.Options{
 		Concurrency: f.Concurrency, MaxMessages: f.Batch.MaxMessages, MaxBytes: int(f.Batch.MaxBytes),
-		AttemptTimeout: f.AttemptTimeout.Std(),
-		Retry:          backoff.Policy{Initial: f.Retry.Initial.Std(), Max: f.Retry.Max.Std()},
+		AttemptTimeout: f.AttemptTimeout.Std(), Rates: f.PerSecond(),
+		Retry: backoff.Policy{Initial: f.Retry.Initial.Std(), Max: f.Retry.Max.Std()},
 	}, p.spool, p.producer, s.log.With("component", "forwarder"))
 	p.forward.Register(s.registry)
 	p.forwarding = p.start(ctx, "forwarder", p.forward.Run)

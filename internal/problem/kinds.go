@@ -31,6 +31,8 @@ const (
 	PreflightRefused   = "preflight-refused"
 	PeerRefused        = "peer-refused"
 	TooManyTopics      = "too-many-topics"
+	TopicNotAllowed    = "topic-not-allowed"
+	RateLimited        = "rate-limited"
 	NotFound           = "not-found"
 	NoSuchPath         = "no-such-path"
 	MethodNotAllowed   = "method-not-allowed"
@@ -85,6 +87,7 @@ var kinds = []Kind{
 	{ForbiddenOrigin, 403, "A web page may not call this listener", "Call it from your application; or add the page's origin to the allowed origins.", false, StoredNo},
 	{PreflightRefused, 403, "OPTIONS is refused", "This listener does no CORS.", false, StoredNo},
 	{PeerRefused, 403, "This user may not use the socket", "Connect as one of the configured user IDs.", false, StoredNo},
+	{TopicNotAllowed, 403, "The topic is not one of those that may be published to", "Correct the topic. The operator: add it to topics.allow.", false, StoredNo},
 	{NotFound, 404, "There is no such message", "Receipts are kept for a limited time after a message has settled: see receipts in /v1/status. A message that is held always has one.", false, StoredUnknown},
 	{NoSuchPath, 404, "There is nothing at this path", "See /openapi.yaml for what there is.", false, StoredNo},
 	{MethodNotAllowed, 405, "This method is not allowed here", "Use a method of the Allow header.", false, StoredNo},
@@ -98,6 +101,7 @@ var kinds = []Kind{
 	{UnsupportedMedia, 415, "The media type is not understood here", "", false, StoredNo},
 	{MisdirectedRequest, 421, "The Host is not one of this listener's", "Use localhost or 127.0.0.1, or add the name to the allowed hosts.", false, StoredNo},
 	{KeyReused, 422, "The idempotency key was used before with other content", "A retry must send the same topic, body and options; another message needs another key.", false, StoredNo},
+	{RateLimited, 429, "The topic is published to faster than it may be", "Send again after Retry-After, and slower. The operator: raise topics.rate.", true, StoredNo},
 	{HeadersTooLarge, 431, "The request headers are too large", "Move data into the body, or use POST /v1/messages:batch, whose options stand in JSON.", false, StoredNo},
 	{SpoolFull, 503, "The spool is full", "Send again after Retry-After. The operator: see why the broker takes nothing, free space, or raise spool.limit.", true, StoredNo},
 	{TopicFull, 503, "The topic holds its whole share of the spool", "Send again after Retry-After. The operator: see why the topic is not forwarded, or raise spool.topic_share.", true, StoredNo},

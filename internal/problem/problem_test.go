@@ -27,7 +27,7 @@ func TestEveryKindIsComplete(t *testing.T) {
 			if k.Status >= 500 && k.Status != 503 && k.Code != problem.Internal {
 				t.Errorf("status %d: a 5xx other than 503 is a bug", k.Status)
 			}
-			if wantRetry := k.Status >= 500 || k.Status == 408; k.Retryable != wantRetry {
+			if wantRetry := k.Status >= 500 || k.Status == 408 || k.Status == 429; k.Retryable != wantRetry {
 				t.Errorf("retryable = %t for status %d", k.Retryable, k.Status)
 			}
 			if page := problem.Page(k.Code); !strings.Contains(page, k.Title) || !strings.Contains(page, k.Hint) {
