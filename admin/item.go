@@ -22,7 +22,8 @@ type itemJSON struct {
 	State         message.State `json:"state"`
 	Held          bool          `json:"held,omitempty"` // by an operator
 	AcceptedAt    timestamp     `json:"accepted_at"`
-	Size          int           `json:"size,omitempty"` // bytes
+	DeliverAt     *timestamp    `json:"deliver_at,omitempty"` // while it is delayed
+	Size          int           `json:"size,omitempty"`       // bytes
 	Tag           string        `json:"tag,omitempty"`
 	Keys          []string      `json:"keys,omitempty"`
 	OrderingKey   string        `json:"ordering_key,omitempty"`
@@ -72,7 +73,7 @@ func optionalTime(t time.Time) *timestamp {
 
 func itemOf(i *spool.Item) itemJSON {
 	out := itemJSON{
-		ID: i.ID, Topic: i.Topic, State: i.State, Held: i.OnHold, AcceptedAt: timestamp(i.AcceptedAt), Size: i.Size,
+		ID: i.ID, Topic: i.Topic, State: i.State, Held: i.OnHold, AcceptedAt: timestamp(i.AcceptedAt), DeliverAt: optionalTime(i.DeliverAt), Size: i.Size,
 		Attempts: i.Attempts, LastError: i.LastError, NextAttemptAt: optionalTime(i.NextAttemptAt), SettledAt: optionalTime(i.SettledAt), MaybeSent: i.MaybeSent, Reason: i.Reason,
 	}
 	if m := i.Message; m != nil {

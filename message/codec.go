@@ -66,6 +66,18 @@ func AppendExternalRecord(dst []byte, m *Message, payload []byte) []byte {
 	})
 }
 
+// AppendAgain appends a record that was decoded: its message may have another
+// sequence since; its payload stays where it is.
+func AppendAgain(dst []byte, r *Record) []byte {
+	if r.PayloadSize == 0 {
+		return AppendRecord(dst, &r.Message)
+	}
+	return appendRecord(dst, &r.Message, flagExternal, func(b []byte) []byte {
+		b = binary.AppendUvarint(b, uint64(r.PayloadSize))
+		return binary.LittleEndian.AppendUint32(b, r.PayloadCRC)
+	})
+}
+
 // ExternalRecord is what DecodeRecord will read of m when its payload is stored
 // elsewhere.
 func ExternalRecord(m *Message, payload []byte) Record {

@@ -11,6 +11,7 @@ type Receipt struct {
 	OnHold     bool // an operator keeps it from being forwarded
 	Duplicate  bool // this call found it accepted before, under its dedupe key
 	AcceptedAt time.Time
+	DeliverAt  time.Time // when a delayed message will be pending; zero in any other state
 	SettledAt  time.Time // zero while held
 
 	Confirmation *Confirmation // set only in StateConfirmed

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/remora-mq/remora/message"
 )
@@ -54,16 +55,32 @@ type newMessage struct {
 	number      uint64      // it was imported with: that of its topic where it comes from
 	onHold      bool        // it was imported so
 	first       *newMessage // the same, when it is new in this very commit
+
+	delay     time.Duration   // or deliverAt, as asked for
+	deliverAt time.Time       // when it will be pending
+	due       due             // of a delayed message; its seq is 0 until it is
+	moved     *message.Record // it was delayed, and keeps its ID and time; nil: it was not
 }
 
 // recordSize is an upper bound of the bytes of its record.
 func (n *newMessage) recordSize() int {
 	const fixed = 64 + recordOverhead // header, sequence, ID, time, CRC, lengths
-	if n.external != nil {
+	if n.payload != nil {
 		return fixed + len(n.msg.Topic) + len(n.msg.OrderingKey)
 	}
 	// Lengths take up to 3 bytes; Size counts 1 a key and 2 a property.
 	return fixed + n.size + 3*7 + 2*len(n.msg.Keys) + 4*len(n.msg.Properties)
+}
+
+// appendRecord appends the record of the message, which has its sequence.
+func (n *newMessage) appendRecord(b []byte) []byte {
+	switch {
+	case n.moved != nil:
+		return message.AppendAgain(b, &message.Record{Message: *n.msg, PayloadSize: n.moved.PayloadSize, PayloadCRC: n.moved.PayloadCRC})
+	case n.external != nil:
+		return message.AppendExternalRecord(b, n.msg, n.external)
+	}
+	return message.AppendRecord(b, n.msg)
 }
 
 // payloadSize is what storing it apart takes out of its record.
@@ -106,7 +123,7 @@ func newAppend(drafts []Draft) *appendMessages {
 
 func newMessageOf(d *Draft) *newMessage {
 	m := d.Message
-	n := &newMessage{msg: &m, size: m.Size()}
+	n := &newMessage{msg: &m, size: m.Size(), delay: d.Delay, deliverAt: d.DeliverAt.Truncate(time.Millisecond)}
 	if d.DedupeKey != "" {
 		n.key, n.fingerprint = hashKey(m.Topic, d.DedupeKey), shortFingerprint(d.Fingerprint)
 	}
@@ -131,7 +148,11 @@ func (op *appendMessages) size() int {
 	const apart = 64 + valueOverhead
 	size := fixedSize + topicSize*op.topics()
 	for _, n := range op.added {
-		if size += n.recordSize() + keyBytes; n.payload != nil {
+		size += n.recordSize() + keyBytes
+		if n.delay > 0 || !n.deliverAt.IsZero() {
+			size += delayedHead + 2*deleteSize + 2*valueOverhead
+		}
+		if n.payload != nil {
 			size += apart + int(n.payload.chunks)*deleteSize
 		}
 	}
@@ -269,7 +290,7 @@ func (op *appendMessages) synced(s *Spool) {
 	for _, n := range op.added {
 		switch {
 		case n.first != nil:
-			n.earlier.seq = n.first.msg.Seq
+			n.earlier.seq, n.earlier.id = n.first.msg.Seq, n.first.msg.ID
 		case n.earlier.seq == 0:
 			s.enter(n)
 		}
@@ -280,6 +301,10 @@ func (op *appendMessages) synced(s *Spool) {
 // block and nothing waits on disk before it.
 func (s *Spool) enter(n *newMessage) {
 	l := s.lanes[n.msg.Topic]
+	if n.due.seq > 0 {
+		s.schedule(n.due)
+		return
+	}
 	l.lastSeq = n.msg.Seq
 	s.announce(l)
 	l.ready.raise()
@@ -326,11 +351,15 @@ func (s *Spool) receiptsOf(ctx context.Context, op *appendMessages) ([]message.R
 	out := make([]message.Receipt, 0, len(op.added))
 	for _, n := range op.added {
 		if n.earlier.seq == 0 {
-			out = append(out, acceptedReceipt(n.msg))
+			out = append(out, n.receipt())
 			continue
 		}
 		r, err := s.patiently(ctx, func() (message.Receipt, error) {
-			return s.receiptOf(context.WithoutCancel(ctx), n.earlier.seq)
+			r, err := s.receiptOf(context.WithoutCancel(ctx), n.earlier.seq)
+			if errors.Is(err, ErrNotFound) && !elsewhere(n.earlier.seq) { // it may have been moved just now
+				r, err = s.Receipt(context.WithoutCancel(ctx), n.earlier.id)
+			}
+			return r, err
 		})
 		if errors.Is(err, ErrNotFound) && s.isSettled(n.earlier.seq) {
 			r, err = n.earlier.receipt(n.msg.Topic), nil
@@ -342,6 +371,15 @@ func (s *Spool) receiptsOf(ctx context.Context, op *appendMessages) ([]message.R
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+// receipt of a message that was accepted just now.
+func (n *newMessage) receipt() message.Receipt {
+	r := acceptedReceipt(n.msg)
+	if n.due.seq > 0 {
+		r.State, r.DeliverAt = message.StateDelayed, n.deliverAt
+	}
+	return r
 }
 
 func acceptedReceipt(m *message.Message) message.Receipt {

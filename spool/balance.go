@@ -174,7 +174,7 @@ func (a *account) settle(unknown uint64, report *Damage) (taken uint64) {
 	c.confirmed -= a.again
 	c.lost += lost
 	c.accepted = c.settled() + a.held
-	c.dead, c.bytes = a.dead, a.bytes
+	c.dead, c.delayed, c.bytes = a.dead, a.delayed, a.bytes
 	a.renumber()
 	report.Lost += lost
 	if a.again > 0 {
@@ -252,10 +252,11 @@ func (b *books) settleMissing(report *Damage) {
 
 // takeOver puts what was read into memory.
 func (b *books) takeOver(report *Damage) {
-	b.Spool.held = 0
+	b.Spool.held, b.Spool.delayed = 0, 0
 	for _, a := range b.accounts {
 		l := a.lane
 		b.Spool.held += int64(l.counts.bytes)
+		b.Spool.delayed += l.counts.delayed
 		if a.firstBlock > 0 && (a.rebuilt || a.firstBlock < l.cursor) {
 			l.cursor = a.firstBlock
 		}
@@ -269,7 +270,7 @@ func (b *books) takeOver(report *Damage) {
 		l.exceptions = a.excepted
 		l.window.loadedTo = max(l.cursor, 1) - 1
 		l.lastSeq = b.head.highWater
-		if l.counts.held() > l.counts.dead {
+		if l.counts.waiting() > 0 {
 			b.announce(l)
 		}
 	}

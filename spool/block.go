@@ -33,13 +33,9 @@ func newBlock(topic uint32, first *message.Message, room []byte) *block {
 	}
 }
 
-// add appends m; external is its payload when that is stored apart.
-func (b *block) add(m *message.Message, external []byte) {
-	if external != nil {
-		b.value = message.AppendExternalRecord(b.value, m, external)
-	} else {
-		b.value = message.AppendRecord(b.value, m)
-	}
+// add appends a message.
+func (b *block) add(n *newMessage) {
+	b.value = n.appendRecord(b.value)
 	b.count++
 	binary.BigEndian.PutUint16(b.value, uint16(b.count))
 }

@@ -48,6 +48,7 @@ type account struct {
 	rebuilt           bool   // its entry could not be read
 	again             uint64 // settled, and not known to be any more
 	held, dead, bytes uint64
+	delayed           uint64
 	missing           uint64
 	excepted          uint64
 	firstBlock        uint64
@@ -83,7 +84,7 @@ func (b *books) read(r kv.Reader) error {
 		prefix []byte
 		visit  func(k, v []byte) error
 	}{
-		{receiptPrefix, b.ending}, {exceptPrefix, b.endedOtherwise}, {deadPrefix, b.deadLetter}, {indexPrefix, b.index}, {blockPrefix, b.block}, {receiptPrefix, b.receiptPart},
+		{receiptPrefix, b.ending}, {exceptPrefix, b.endedOtherwise}, {deadPrefix, b.deadLetter}, {delayedPrefix, b.delayedMessage}, {indexPrefix, b.index}, {blockPrefix, b.block}, {receiptPrefix, b.receiptPart},
 		{exceptPrefix, b.exceptions}, {retainPrefix, b.kept}, {chunkSetPrefix, b.unkept}, {barPrefix, b.bar},
 	} {
 		if err := b.each(walk.prefix, walk.visit); err != nil {

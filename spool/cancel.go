@@ -24,6 +24,9 @@ func (s *Spool) Cancel(ctx context.Context, id message.ID) (message.Receipt, err
 	}
 	end, err := s.takeForCancel(seq, current)
 	if errors.Is(err, ErrAlreadySent) {
+		if moved, failed := s.movedTo(id, seq); moved && failed == nil {
+			return s.Cancel(ctx, id) // it was delayed until now
+		}
 		return s.cancelled(ctx, id)
 	}
 	if err != nil {
@@ -109,7 +112,7 @@ func (s *Spool) cancelInMemory(seq uint64, current message.Receipt) (*ending, er
 // reached it. Naming it in settling keeps it from being loaded meanwhile.
 // errMoved: it is no longer there alone.
 func (s *Spool) cancelOnDisk(seq uint64) (*ending, error) {
-	e, err := s.entryOnDisk(seq)
+	e, until, err := s.entryOnDisk(seq)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -120,7 +123,7 @@ func (s *Spool) cancelOnDisk(seq uint64) (*ending, error) {
 	}
 	e.lane = s.lanes[e.msg.Topic]
 	h := s.holds[seq]
-	if seq <= e.lane.attemptedAtOpen || h != nil && h.maybeSent {
+	if until == nil && seq <= e.lane.attemptedAtOpen || h != nil && h.maybeSent {
 		return nil, ErrMaybeSent
 	}
 	if h != nil {
@@ -128,20 +131,21 @@ func (s *Spool) cancelOnDisk(seq uint64) (*ending, error) {
 		s.dropHold(seq, h)
 	}
 	end := newEnding(e, message.StateCancelled, s.now())
-	end.wasOnHold = h != nil
+	end.wasOnHold, end.delayed = h != nil, until
 	s.announceEnd(end)
 	return end, nil
 }
 
-// entryOnDisk reads a held message without bringing it into its window.
-func (s *Spool) entryOnDisk(seq uint64) (*entry, error) {
-	r, err := s.readRecord(seq)
+// entryOnDisk reads a held message without bringing it into its window. Of a
+// delayed one it tells what delays it.
+func (s *Spool) entryOnDisk(seq uint64) (*entry, *delayed, error) {
+	r, until, err := s.findRecord(seq)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	e := &entry{msg: &r.Message, size: heldSize(r), state: message.StatePending}
 	if r.PayloadSize > 0 {
 		e.payload, err = s.findPayload(r)
 	}
-	return e, err
+	return e, until, err
 }

@@ -167,7 +167,7 @@ func FuzzBlock(f *testing.F) {
 			if all[i].PayloadSize > 0 {
 				return
 			}
-			again.add(&all[i].Message, nil)
+			again.add(&newMessage{msg: &all[i].Message})
 		}
 		n := 0
 		if err := records(again.value, func(r message.Record) {
@@ -199,11 +199,11 @@ func TestCodecsCarryEverything(t *testing.T) {
 	own := r
 	own.Confirmation = &message.Confirmation{MessageID: id.String(), OffsetMessageID: "o", Queue: "b/0", Offset: 1 << 40}
 
-	h := head{spoolID: message.SpoolID{1, 2, 3, 4, 5}, device: 1 << 63, inode: 2, epoch: message.MaxEpoch, highWater: 1 << 40, lowRange: 4, topics: 5, keysGone: 6, damage: 7}
+	h := head{spoolID: message.SpoolID{1, 2, 3, 4, 5}, device: 1 << 63, inode: 2, epoch: message.MaxEpoch, highWater: 1 << 40, lowRange: 4, topics: 5, keysGone: 6, damage: 7, format: 2, clock: 8}
 	got, err := decodeHead(h.encode())
 	carried(t, "head", got, h, err)
 
-	l := &lane{id: 9, topic: "t", counts: counts{1, 2, 3, 4, 5, 6, 7, 8}, cursor: 9, attempted: 10, numbers: numbering{[]Origin{{message.SpoolID{1}, 11}, {message.SpoolID{2}, 1 << 40}}, 12}, exceptions: 13, resent: 14}
+	l := &lane{id: 9, topic: "t", counts: counts{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, cursor: 9, attempted: 10, numbers: numbering{[]Origin{{message.SpoolID{1}, 11}, {message.SpoolID{2}, 1 << 40}}, 12}, exceptions: 13, resent: 14}
 	l2, err := decodeLane(9, l.encode())
 	carried(t, "lane", []any{l2.id, l2.topic, l2.counts, l2.cursor, l2.attempted, l2.numbers, l2.exceptions, l2.resent, l2.attemptedAtOpen}, []any{l.id, l.topic, l.counts, l.cursor, l.attempted, l.numbers, l.exceptions, l.resent, l.attempted}, err)
 
@@ -237,9 +237,13 @@ func TestCodecsCarryEverything(t *testing.T) {
 	d, err := decodeDead(encodeDead(&ending{receipt: r}, "REFUSED", m))
 	carried(t, "dead letter", d, deadLetter{reason: "REFUSED", receipt: r, record: message.Record{Message: *m}}, err)
 
+	late := &newMessage{msg: m, key: keyHash{1, 2}, fingerprint: 3, deliverAt: time.UnixMilli(1 << 41), due: due{clockElapsed, 1 << 42, m.Seq}}
+	y, err := decodeDelayed(encodeDelayed(late))
+	carried(t, "delayed message", y, delayed{late.due, late.deliverAt, late.key, late.fingerprint, message.Record{Message: *m}}, err)
+
 	bl := newBlock(1, m, nil)
-	bl.add(m, nil)
-	bl.add(m, message.AppendPayload(nil, m))
+	bl.add(&newMessage{msg: m})
+	bl.add(&newMessage{msg: m, external: message.AppendPayload(nil, m)})
 	var all []message.Record
 	err = records(bl.value, func(r message.Record) { all = append(all, r) })
 	carried(t, "block", all, []message.Record{{Message: *m}, message.ExternalRecord(m, message.AppendPayload(nil, m))}, err)
@@ -273,7 +277,7 @@ func TestDamageOfAnEntryIsNoticed(t *testing.T) {
 func TestNewerFormatIsRefused(t *testing.T) {
 	h := head{highWater: 5}
 	b := h.encode()
-	b[0]++
+	b[0] = Format + 1
 	if _, err := decodeHead(seal(b[:len(b)-4])); !errors.Is(err, ErrFormat) {
 		t.Fatal(err)
 	}

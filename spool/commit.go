@@ -21,9 +21,10 @@ import (
 // Invariant after each commit, checked by Audit: every sequence up to the high
 // water is a readable record or settled, and the counters agree.
 type commit struct {
-	s   *Spool
-	tx  *kv.Tx
-	now time.Time
+	s       *Spool
+	tx      *kv.Tx
+	now     time.Time
+	elapsed uint64 // by the spool's own clock
 
 	drafts     map[*lane][]*newMessage
 	order      []*lane // of drafts, as they came
@@ -60,7 +61,7 @@ func (c *commit) begin(tx *kv.Tx) {
 	clear(c.reserved)
 	clear(c.exceptions)
 	*c = commit{
-		s: c.s, tx: tx, now: c.s.now(),
+		s: c.s, tx: tx, now: c.s.now(), elapsed: c.s.clock.now(),
 		drafts: c.drafts, lanes: c.lanes, ranges: c.ranges, receipts: c.receipts, reserved: c.reserved, exceptions: c.exceptions,
 		order: emptied(c.order), blocks: emptied(c.blocks), keys: emptied(c.keys), sets: emptied(c.sets), deletes: emptied(c.deletes),
 		room: c.room[:0],
@@ -95,6 +96,7 @@ func (c *commit) add(l *lane, n *newMessage) {
 
 // seal accepts the new messages.
 func (c *commit) seal() {
+	c.s.head.clock = max(c.s.head.clock, c.elapsed)
 	for _, l := range c.order {
 		c.accept(l, c.drafts[l])
 	}
@@ -110,33 +112,60 @@ func (c *commit) accept(l *lane, added []*newMessage) {
 		size += n.recordSize()
 	}
 	for _, n := range added {
-		if n.imported {
-			c.keepID(l, n)
-		} else {
-			n.msg.Seq, n.msg.ID, n.msg.AcceptedAt = c.nextSeq(), c.nextID(), c.now
-			n.msg.TopicSeq = l.numbers.next(n.msg.ID.Spool())
+		if c.place(l, n); n.due.seq > 0 {
+			c.acceptDelayed(l, n)
+			c.count(l, n)
+			b, size = nil, size-n.recordSize()
+			continue
 		}
 		if b == nil || b.origin != n.msg.ID.Spool() || b.full(n.recordSize(), c.s.sizes.block) {
 			b = newBlock(l.id, n.msg, c.take(blockHeader+min(size, c.s.sizes.block)))
 			c.blocks = append(c.blocks, b)
 		}
-		b.add(n.msg, n.external)
+		b.add(n)
 		size -= n.recordSize()
 		n.block = b
-		if n.payload != nil {
-			rec := &n.payload.rec
-			rec.Seq, rec.TopicSeq, rec.ID, rec.AcceptedAt = n.msg.Seq, n.msg.TopicSeq, n.msg.ID, n.msg.AcceptedAt
-			c.sets = append(c.sets, pair{chunkSetKey(n.msg.Seq), n.payload.encode()})
-		}
-		c.keepKey(n)
-		l.counts.accepted++
-		l.counts.bytes += uint64(n.size)
-		c.s.held += int64(n.size)
+		c.count(l, n)
 	}
 	if l.flowing && l.window.atTail {
 		l.attempted = c.s.head.highWater
 	}
 	c.touch(l)
+}
+
+// place gives n its sequence, ID and number, and says whether it is delayed: then
+// its due has the sequence, too.
+func (c *commit) place(l *lane, n *newMessage) {
+	delayed := c.delays(n)
+	switch {
+	case n.imported:
+		c.keepID(l, n)
+	case n.moved != nil:
+		c.number(l, n)
+	default:
+		n.msg.Seq, n.msg.ID, n.msg.AcceptedAt = c.nextSeq(), c.nextID(), c.now
+		if delayed {
+			l.numbers.earlier++ // it gets one when it is pending
+		} else {
+			n.msg.TopicSeq = l.numbers.next(n.msg.ID.Spool())
+		}
+	}
+	if delayed {
+		n.due.seq = n.msg.Seq
+	}
+}
+
+// count counts a new message, and writes its payload's place and its dedupe key.
+func (c *commit) count(l *lane, n *newMessage) {
+	if n.payload != nil {
+		rec := &n.payload.rec
+		rec.Seq, rec.TopicSeq, rec.ID, rec.AcceptedAt = n.msg.Seq, n.msg.TopicSeq, n.msg.ID, n.msg.AcceptedAt
+		c.sets = append(c.sets, pair{chunkSetKey(n.msg.Seq), n.payload.encode()})
+	}
+	c.keepKey(n)
+	l.counts.accepted++
+	l.counts.bytes += uint64(n.size)
+	c.s.held += int64(n.size)
 }
 
 func (c *commit) nextSeq() uint64 {
@@ -158,7 +187,7 @@ func (c *commit) nextID() message.ID {
 // end settles a message or makes it a dead letter, once.
 func (c *commit) end(e *ending) {
 	s := c.s
-	if !e.wasDead {
+	if !e.wasDead && e.delayed == nil {
 		e.lane.leaving--
 	}
 	if s.settled.has(e.seq) || (s.dead[e.seq] != nil) != e.wasDead {
@@ -188,6 +217,10 @@ func (c *commit) end(e *ending) {
 	if (e.State == message.StateCancelled || e.State == message.StateDiscarded) && s.keys.has(e.seq) {
 		s.ended[e.seq] = true
 		c.sets = append(c.sets, pair{endedKey(e.seq), seal([]byte{byte(e.State)})})
+	}
+	if e.delayed != nil {
+		c.leaveDelayed(e.lane, e.delayed)
+		return
 	}
 	if e.wasDead {
 		delete(s.dead, e.seq)

@@ -25,6 +25,7 @@
 // bitmap of its 4,096 sequences; the block is deleted, in the same transaction,
 // when all of it is settled. So every sequence up to the high water is a
 // readable record or a set bit; anything else is lost, and Audit names it.
+// A delayed message has an entry of its own, and moves into a block when it is due.
 // keyspace.go lists the entries, commit.go writes them, docs/spool.md draws them.
 //
 // # Concurrency

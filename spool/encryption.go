@@ -54,8 +54,8 @@ func (s *Spool) countKeys() (map[keyring.ID]int, error) {
 func (s *Spool) OlderKeys() map[keyring.ID]int { return maps.Clone(s.older) }
 
 // renewEntries writes the entries that no drain and no retention ends under the
-// current key: topics, bitmaps, marks of single messages, and dead letters with
-// their payloads.
+// current key: topics, bitmaps, marks of single messages, and delayed messages and
+// dead letters with their payloads.
 func (s *Spool) renewEntries(ctx context.Context) error {
 	if len(s.older) == 0 {
 		return nil
@@ -63,7 +63,7 @@ func (s *Spool) renewEntries(ctx context.Context) error {
 	s.opts.Logger.Info("entries of other keys than the current one are left; they are read until they are drained",
 		"current_key", s.db.ring.Current().String(), "entries", s.olderText())
 	r := &renewal{}
-	for _, prefix := range [][]byte{topicPrefix, bitmapPrefix, deadPrefix, holdPrefix, importPrefix, endedPrefix, damagePrefix} {
+	for _, prefix := range [][]byte{topicPrefix, bitmapPrefix, deadPrefix, delayedPrefix, duePrefix, holdPrefix, importPrefix, endedPrefix, damagePrefix} {
 		if err := s.renew(ctx, r, prefix); err != nil {
 			return err
 		}
@@ -72,6 +72,12 @@ func (s *Spool) renewEntries(ctx context.Context) error {
 		if err := s.renewPayload(ctx, r, seq); err != nil {
 			return err
 		}
+	}
+	err := s.scan(kv.Scan{Prefix: delayedPrefix, KeysOnly: true}, func(k, _ []byte) error {
+		return s.renewPayload(ctx, r, tail64(k, len(delayedPrefix)))
+	})
+	if err != nil {
+		return err
 	}
 	return s.flushRenewal(ctx, r, 0)
 }

@@ -50,6 +50,7 @@ var entryNames = map[string]string{
 	"sh": "head", "st": "topic", "sm": "block", "si": "index", "sb": "bitmap", "sc": "part of a payload", "sx": "place of a payload",
 	"sd": "dead letter", "sw": "hold", "sf": "ID of an import", "se": "ended key", "sr": "receipts", "sk": "idempotency keys", "sl": "report of damage", "so": "exceptions",
 	"sv": "kept messages", "sn": "bar", "sg": "order",
+	"sy": "delayed message", "sq": "time of a delayed message",
 }
 
 // nameOf tells an entry by its key, for an operator.
@@ -67,8 +68,10 @@ func nameOf(key []byte) string {
 		return fmt.Sprintf("%s of sequences from %d", name, tail64(key, 2)<<bitmapShift)
 	case "sr":
 		return fmt.Sprintf("%s of sequences from %d", name, tail64(key, 2)<<receiptBucketShift)
-	case "si", "sx", "se", "sn":
+	case "si", "sx", "se", "sn", "sy":
 		return fmt.Sprintf("%s of sequence %d", name, binary.BigEndian.Uint64(key[2:]))
+	case "sq":
+		return fmt.Sprintf("%s of sequence %d", name, tail64(key, 11))
 	}
 	return fmt.Sprintf("%s %x", name, key[2:])
 }

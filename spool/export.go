@@ -24,7 +24,7 @@ type Exported struct {
 // its idempotency key. When the query asks for all that is held, the keys of
 // settled messages follow, so that a repeat of any of them is known elsewhere. It
 // ends with the trailer only when all of it was written. A message that becomes
-// a dead letter meanwhile may be there twice. Settled messages have no export:
+// a dead letter, or is due, meanwhile may be there twice. Settled messages have no export:
 // ErrExport.
 func (s *Spool) Export(ctx context.Context, w io.Writer, q Query) (Exported, error) {
 	if slices.ContainsFunc(q.States, message.State.Settled) {
@@ -63,17 +63,40 @@ func (e *exporter) write(ctx context.Context, q Query) error {
 		return err
 	}
 	whole := q.asksForAll()
-	q.Content, q.upTo = true, max(e.s.highWater(), 1)
-	if e.keys, err = e.s.heldKeys(ctx); err != nil {
-		return err
+	q.Content = true
+	for _, part := range q.parts() {
+		part.upTo = max(e.s.highWater(), 1)
+		if e.keys, err = e.s.heldKeys(ctx); err != nil {
+			return err
+		}
+		if err := e.messages(ctx, part); err != nil {
+			return err
+		}
 	}
-	if err := e.messages(ctx, q); err != nil || !whole {
-		return err
+	if !whole {
+		return nil
 	}
 	return e.s.settledKeys(ctx, func(k *settledKey) error {
 		e.done.Keys++
 		return e.add("key", k)
 	})
+}
+
+// parts asks for what is delayed first, and then for all else, so that what is
+// moved between the two has been asked for, and its key under either sequence.
+func (q *Query) parts() []Query {
+	first, then := *q, *q
+	first.States = []message.State{message.StateDelayed}
+	then.States = slices.DeleteFunc(slices.Clone(q.States), func(s message.State) bool { return s == message.StateDelayed })
+	switch {
+	case len(q.States) == 0:
+		then.States = []message.State{message.StatePending, message.StateInFlight, message.StateRetrying, message.StateDead}
+	case len(then.States) == len(q.States):
+		return []Query{then}
+	case len(then.States) == 0:
+		return []Query{first}
+	}
+	return []Query{first, then}
 }
 
 // asksForAll reports whether a query has no filter.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/crc32"
+	"time"
 
 	"github.com/remora-mq/remora/message"
 )
@@ -75,8 +76,10 @@ func (s *Spool) SettledBytes() (n int) {
 	return n
 }
 
-// WakeDue does what a Lease does first: it looks at the clock.
+// WakeDue looks at the clock, as a Lease does first, and has it looked whether
+// delayed messages are due.
 func (s *Spool) WakeDue() {
+	s.dueSooner.raise()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.lanes {
@@ -136,7 +139,7 @@ func NextLife(epoch uint32, sameVolume bool) (next uint32, sameID bool) {
 // Prefixes are the kinds of entries in the database.
 func Prefixes() (all []string) {
 	for _, p := range [][]byte{
-		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, holdPrefix, importPrefix, endedPrefix, receiptPrefix, keyPrefix, exceptPrefix, damagePrefix, retainPrefix, barPrefix, orderPrefix,
+		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, holdPrefix, importPrefix, endedPrefix, receiptPrefix, keyPrefix, exceptPrefix, damagePrefix, retainPrefix, barPrefix, orderPrefix, delayedPrefix, duePrefix,
 	} {
 		all = append(all, string(p))
 	}
@@ -208,4 +211,30 @@ func Raises(stuck bool) bool {
 // Patiently reads for a caller who may give up.
 func (s *Spool) Patiently(ctx context.Context, read func() (message.Receipt, error)) (message.Receipt, error) {
 	return s.patiently(ctx, read)
+}
+
+// DueBehind reports whether delays are looked for behind those that ended by at.
+func (s *Spool) DueBehind(at time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.due[clockElapsed].from.at >= millis(at)
+}
+
+// DueReads counts the entries of the index of due times that were read.
+func (s *Spool) DueReads() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, x := range s.due {
+		n += x.reads
+	}
+	return n
+}
+
+// Watched reports whether a call waits for the end of a message.
+func (s *Spool) Watched(id message.ID) bool {
+	seq := s.seqOf(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.watchers[seq]) > 0
 }

@@ -16,9 +16,10 @@ const maxLine = message.MaxBody*4/3 + 1<<20
 type exported struct {
 	ID              message.ID         `json:"id"`
 	Topic           string             `json:"topic"`
-	State           message.State      `json:"state"` // pending or dead
+	State           message.State      `json:"state"` // pending, delayed or dead
 	Held            bool               `json:"held,omitempty"`
 	AcceptedAt      time.Time          `json:"accepted_at"`
+	DeliverAt       *time.Time         `json:"deliver_at,omitempty"`     // of a delayed message
 	Origin          string             `json:"origin,omitempty"`         // spool that accepted it, and gave it ID and number
 	TopicSequence   uint64             `json:"topic_sequence,omitempty"` // its number there
 	Idempotency     *exportedKey       `json:"idempotency,omitempty"`
@@ -56,6 +57,10 @@ func exportedOf(i *Item, key *exportedKey) exported {
 		Tag: m.Tag, Keys: m.Keys, OrderingKey: m.OrderingKey, ContentType: m.ContentType, ContentEncoding: m.ContentEncoding,
 		TraceParent: m.TraceParent, TraceState: m.TraceState, Properties: m.Properties, Body: m.Body,
 	}
+	if i.State == message.StateDelayed {
+		at := i.DeliverAt.UTC()
+		out.State, out.DeliverAt = i.State, &at
+	}
 	if i.State != message.StateDead {
 		return out
 	}
@@ -78,6 +83,9 @@ func (x *exported) item() Item {
 		ID: x.ID, Topic: x.Topic, State: x.State, OnHold: x.Held, AcceptedAt: i.Message.AcceptedAt,
 		Attempts: x.Attempts, LastError: clip(x.LastError), MaybeSent: x.MaybeSent,
 	}
+	if x.DeliverAt != nil {
+		i.DeliverAt = x.DeliverAt.Truncate(time.Millisecond)
+	}
 	i.History.Skipped = max(x.HistorySkipped, 0)
 	for _, e := range x.History {
 		i.History.Add(message.Event{At: e.At, Name: clip(e.Event), Outcome: e.Outcome, Detail: clip(e.Detail)})
@@ -91,8 +99,8 @@ func decodeMessage(raw []byte, version int) (line, error) {
 	if err := strict(raw, &x); err != nil {
 		return line{}, err
 	}
-	if x.State != message.StatePending && x.State != message.StateDead {
-		return line{}, fmt.Errorf("%w: the state is %s; it is pending or dead", ErrExport, x.State)
+	if x.State != message.StatePending && x.State != message.StateDelayed && x.State != message.StateDead {
+		return line{}, fmt.Errorf("%w: the state is %s; it is pending, delayed or dead", ErrExport, x.State)
 	}
 	if err := errors.Join(x.check(), x.checkVersion(version)); err != nil {
 		return line{}, fmt.Errorf("%w: %w", ErrExport, err)
@@ -110,8 +118,10 @@ func (x *exported) check() error {
 	switch {
 	case x.ID.IsZero():
 		return errors.New("it has no ID")
-	case x.State == message.StateDead && x.Held:
-		return errors.New("it is dead, and on hold")
+	case x.State != message.StatePending && x.Held:
+		return fmt.Errorf("it is %s, and on hold", x.State)
+	case (x.State == message.StateDelayed) != (x.DeliverAt != nil), x.DeliverAt != nil && !datable(*x.DeliverAt):
+		return errors.New("only a delayed message has a time to be delivered at, and one that can be")
 	case len(x.History) > 64, len(x.Reason) > maxDetail, x.Attempts < 0, x.Attempts > 1<<40:
 		return errors.New("its history, reason or attempts are more than there can be")
 	case !datable(x.AcceptedAt):

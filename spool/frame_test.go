@@ -24,7 +24,7 @@ func roomFor(size int) []byte { return make([]byte, 0, size) }
 func blockOf(bodies ...string) []byte {
 	b := newBlock(1, &message.Message{Seq: 1}, nil)
 	for i, body := range bodies {
-		b.add(&message.Message{Seq: uint64(i + 1), Topic: "t", Body: []byte(body)}, nil)
+		b.add(&newMessage{msg: &message.Message{Seq: uint64(i + 1), Topic: "t", Body: []byte(body)}})
 	}
 	return b.value
 }

@@ -9,9 +9,14 @@ import (
 	"github.com/remora-mq/remora/message"
 )
 
-// FormatVersion is the version of everything in keyspace.go: the number with
-// which the database is opened.
+// FormatVersion is the version of each entry in keyspace.go by itself: the number
+// with which the database is opened.
 const FormatVersion = 1
+
+// Format is the newest format of a spool as a whole, which its head tells. A spool
+// is of format 1 until it takes a delayed message: a version that knows none still
+// reads it. In one of format 2 there are entries and counters that it would not see.
+const Format = 2
 
 // ErrFormat reports a spool written by a newer version of this program.
 var ErrFormat = errors.New("the spool has a newer format than this version reads; run the version that wrote it, or a newer one")
@@ -27,12 +32,14 @@ type head struct {
 	topics    uint32       // number of topics ever seen
 	keysGone  uint64       // last hour of which dedupe keys were dropped
 	damage    uint64       // the database's last damage that was answered with a new spool ID
+	format    byte         // what may be in the spool; 0: as 1
+	clock     uint64       // time never goes back below it, in milliseconds since 1970; kept from format 2 on
 	keys      []keyring.ID // of all that is encrypted, the current one first; zero: something is plain
 }
 
 func (h *head) encode() []byte {
 	b := make([]byte, 0, 64)
-	b = append(b, FormatVersion)
+	b = append(b, max(h.format, 1))
 	b = append(b, h.spoolID[:]...)
 	for _, n := range [...]uint64{h.device, h.inode, uint64(h.epoch), h.highWater, h.lowRange, uint64(h.topics), h.keysGone, h.damage} {
 		b = binary.AppendUvarint(b, n)
@@ -40,6 +47,9 @@ func (h *head) encode() []byte {
 	b = binary.AppendUvarint(b, uint64(len(h.keys)))
 	for _, id := range h.keys {
 		b = append(b, id[:]...)
+	}
+	if h.format > 1 {
+		b = binary.AppendUvarint(b, h.clock)
 	}
 	return seal(b)
 }
@@ -50,15 +60,18 @@ func decodeHead(v []byte) (head, error) {
 		return head{}, fmt.Errorf("read head: %w", err)
 	}
 	f := fields{b: b}
-	if v := f.raw(1)[0]; v != FormatVersion {
-		return head{}, fmt.Errorf("format %d: %w", v, ErrFormat)
+	h := head{format: f.raw(1)[0]}
+	if h.format == 0 || h.format > Format {
+		return head{}, fmt.Errorf("format %d: %w", h.format, ErrFormat)
 	}
-	var h head
 	copy(h.spoolID[:], f.raw(len(h.spoolID)))
 	h.device, h.inode, h.epoch = f.uint(), f.uint(), uint32(f.uint())
 	h.highWater, h.lowRange, h.topics, h.keysGone, h.damage = f.uint(), f.uint(), uint32(f.uint()), f.uint(), f.uint()
 	for n := f.uint(); n > 0 && !f.failed; n-- {
 		h.keys = append(h.keys, keyring.ID(f.raw(len(keyring.ID{}))))
+	}
+	if h.format > 1 {
+		h.clock = f.uint()
 	}
 	return h, f.err("read head")
 }

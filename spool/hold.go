@@ -132,7 +132,7 @@ func (h *hold) again(seq uint64) (operation, error) {
 // holdOnDisk is for a message that no window has. Naming it in holds keeps it
 // from being brought into one. errMoved: it is no longer on disk alone.
 func (s *Spool) holdOnDisk(seq uint64) (operation, error) {
-	e, err := s.entryOnDisk(seq)
+	e, _, err := s.entryOnDisk(seq)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -150,6 +150,8 @@ func (s *Spool) holdable(seq uint64, current message.Receipt) error {
 	switch r := s.settling[seq]; {
 	case r != nil:
 		return wrongState(r.State)
+	case current.State == message.StateDelayed:
+		return fmt.Errorf("%w: it is delayed until %s; until then it can be cancelled", ErrWrongState, current.DeliverAt.UTC().Format(time.RFC3339))
 	case s.dead[seq] != nil:
 		return wrongState(message.StateDead)
 	case s.settled.has(seq) && !current.State.Settled():

@@ -23,7 +23,8 @@ type Imported struct {
 // their idempotency keys and the numbers that they have in their topics. What
 // it counts as imported is on stable storage when it returns, whether with an
 // error or not; doing it again takes in what is missing. A pending message is
-// pending, or on hold, a dead letter a dead letter. A cancel of what was pending
+// pending, or on hold, a delayed one delayed until the same time, a dead letter a
+// dead letter. A cancel of what was pending
 // is refused from then on, with all that was accepted before on its topic: an
 // attempt may have been made where the export comes from.
 //
@@ -94,7 +95,7 @@ type importedMessage struct {
 // bytes bounds what n writes: its record, where its payload is, its ID, its
 // hold, and as a dead letter its receipt.
 func (n *importedMessage) bytes() int {
-	const each = 256 + importedKeySize
+	const each = 256 + importedKeySize + delayedHead + 2*valueOverhead
 	size := each + n.recordSize()
 	if n.dead != nil {
 		r := n.dead.Receipt
@@ -177,7 +178,10 @@ func (op *importMessages) synced(s *Spool) {
 func (c *commit) keepID(l *lane, n *newMessage) {
 	n.msg.Seq, n.msg.TopicSeq = c.nextSeq(), 0
 	l.numbers.earlier++
-	c.sets = append(c.sets, pair{importKey(n.msg.ID), encodeImported(n.msg.Seq, n.number)})
+	c.sets = append(c.sets, importEntry(n.msg, n.number))
+	if n.due.at > 0 { // no attempt was made
+		return
+	}
 	l.attempted = max(l.attempted, n.msg.Seq)
 	l.attemptedAtOpen = max(l.attemptedAtOpen, n.msg.Seq)
 	if n.onHold {
@@ -185,6 +189,12 @@ func (c *commit) keepID(l *lane, n *newMessage) {
 		c.s.addHold(n.msg.Seq, h)
 		c.sets = append(c.sets, pair{holdKey(l.id, n.msg.Seq), encodeHold(h)})
 	}
+}
+
+// importEntry leads from an ID to a sequence that it does not tell, and to the
+// number that the message has elsewhere.
+func importEntry(m *message.Message, number uint64) pair {
+	return pair{importKey(m.ID), encodeImported(m.Seq, number)}
 }
 
 // acceptDead accepts a message that is a dead letter from the start.

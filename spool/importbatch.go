@@ -45,7 +45,7 @@ func (b *importBatch) known(ctx context.Context, id message.ID) (message.Receipt
 
 func (b *importBatch) takeMessage(ctx context.Context, i *Item, key *exportedKey) error {
 	n := &importedMessage{newMessage: newMessage{
-		msg: i.Message, size: i.Message.Size(), imported: true, number: i.Message.TopicSeq, onHold: i.OnHold,
+		msg: i.Message, size: i.Message.Size(), imported: true, number: i.Message.TopicSeq, onHold: i.OnHold, deliverAt: i.DeliverAt,
 	}}
 	if key != nil {
 		n.key, n.fingerprint = key.Hash, uint64(key.Fingerprint)

@@ -58,7 +58,10 @@ func (x *keyIndex) has(seq uint64) bool {
 }
 
 func (x *keyIndex) add(e keyEntry, hour uint64) {
-	if old, known := x.kept[e.hash]; known {
+	if old, known := x.kept[e.hash]; known && old.seq > e.ref.seq && !elsewhere(old.seq) { // that was delayed, and moved
+		x.hours[hour]++
+		return
+	} else if known {
 		x.leave(old)
 	}
 	k := keptKey{seq: e.ref.seq, fingerprint: e.ref.fingerprint, at: uint64(e.ref.acceptedAt)<<lifeBits | x.life(e.ref)}

@@ -22,6 +22,8 @@ import (
 //	sc set n                  chunk n of a payload stored apart
 //	sx seq                    the chunk set of a record's payload; makes the set exist
 //	sd topic seq              dead letter: reason, history, record
+//	sy seq topic              delayed message: until when, its dedupe key, record
+//	sq clock time seq         when a delayed message is due
 //	sw topic seq              hold: when an operator put the message on hold
 //	sf id                     sequence of a message that was imported under that ID, and its number there
 //	se seq                    cancelled or discarded under a dedupe key, which stays taken
@@ -43,6 +45,8 @@ var (
 	chunkSetPrefix = []byte("sx")
 	deadPrefix     = []byte("sd")
 	holdPrefix     = []byte("sw")
+	delayedPrefix  = []byte("sy")
+	duePrefix      = []byte("sq")
 	importPrefix   = []byte("sf")
 	endedPrefix    = []byte("se")
 	receiptPrefix  = []byte("sr")
@@ -58,7 +62,7 @@ var (
 var keySizes = map[string]int{
 	"st": 2 + 4, "sm": 2 + 4 + 8, "si": 2 + 8, "sb": 2 + 8, "sc": 2 + 8 + 4, "sx": 2 + 8,
 	"sd": 2 + 4 + 8, "sf": 2 + 16, "sw": 2 + 4 + 8, "se": 2 + 8, "sr": 2 + 8 + 8 + 2, "sk": 2 + 8 + 8, "so": 2 + 8 + 4 + 8 + 2,
-	"sv": retainedKeySize, "sn": 2 + 8, "sg": 2 + 4 + 8,
+	"sy": 2 + 8 + 4, "sq": 2 + 1 + 8 + 8, "sv": retainedKeySize, "sn": 2 + 8, "sg": 2 + 4 + 8,
 }
 
 // fits reports whether a key has the length that its prefix asks for.
@@ -89,6 +93,10 @@ func deadKey(topic uint32, seq uint64) []byte {
 
 func holdKey(topic uint32, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(key32(holdPrefix, topic), seq)
+}
+
+func delayedKey(seq uint64, topic uint32) []byte {
+	return binary.BigEndian.AppendUint32(key64(delayedPrefix, seq), topic)
 }
 
 func importKey(id message.ID) []byte {

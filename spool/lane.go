@@ -48,15 +48,21 @@ type lane struct {
 type counts struct {
 	accepted, confirmed, cancelled, rolledBack, discarded, lost uint64
 
-	dead  uint64 // held as dead letters
-	bytes uint64 // of all that is held
+	moved uint64 // sequences of messages that were delayed, which have another now: accepted counts them twice
+
+	dead    uint64 // held as dead letters
+	delayed uint64 // held, and not pending yet
+	bytes   uint64 // of all that is held
 }
 
 func (c *counts) settled() uint64 {
-	return c.confirmed + c.cancelled + c.rolledBack + c.discarded + c.lost
+	return c.confirmed + c.cancelled + c.rolledBack + c.discarded + c.lost + c.moved
 }
 
 func (c *counts) held() uint64 { return c.accepted - c.settled() }
+
+// waiting are those that the forwarder will get, or has.
+func (c *counts) waiting() uint64 { return c.held() - c.dead - c.delayed }
 
 // of returns the counter of a settled state.
 func (c *counts) of(s message.State) *uint64 {
@@ -88,7 +94,8 @@ func (l *lane) encode() []byte {
 	b = binary.AppendUvarint(b, l.cursor)
 	b = binary.AppendUvarint(b, l.attempted)
 	b = binary.AppendUvarint(l.numbers.append(b), l.exceptions)
-	return seal(binary.AppendUvarint(b, l.resent))
+	b = binary.AppendUvarint(b, l.resent)
+	return seal(binary.AppendUvarint(binary.AppendUvarint(b, l.counts.delayed), l.counts.moved))
 }
 
 func decodeLane(id uint32, v []byte) (*lane, error) {
@@ -113,6 +120,9 @@ func decodeLane(id uint32, v []byte) (*lane, error) {
 	}
 	if len(f.b) > 0 { // else before messages were sent again
 		l.resent = f.uint()
+	}
+	if len(f.b) > 0 { // else before messages were delayed
+		l.counts.delayed, l.counts.moved = f.uint(), f.uint()
 	}
 	return l, f.err("read topic")
 }

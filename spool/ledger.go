@@ -53,6 +53,7 @@ func (c *Counts) add(d Counts) {
 	c.Unattributed += d.Unattributed
 	c.Resent += d.Resent
 	c.Resending += d.Resending
+	c.InSpool.Delayed += d.InSpool.Delayed
 	c.InSpool.Pending += d.InSpool.Pending
 	c.InSpool.InFlight += d.InSpool.InFlight
 	c.InSpool.Retrying += d.InSpool.Retrying
@@ -90,11 +91,11 @@ func (r *damageReports) counts() Counts {
 func (l *lane) ledger() Counts {
 	n := &l.counts
 	c := Counts{
-		Accepted: n.accepted, Confirmed: n.confirmed, Cancelled: n.cancelled, RolledBack: n.rolledBack,
+		Accepted: n.accepted - n.moved, Confirmed: n.confirmed, Cancelled: n.cancelled, RolledBack: n.rolledBack,
 		Discarded: n.discarded, Lost: n.lost, Bytes: n.bytes,
 		OnHold: uint64(l.onHold), Resent: l.resent, Resending: uint64(l.copies.left),
 	}
-	c.InSpool.Dead = n.dead
+	c.InSpool.Dead, c.InSpool.Delayed = n.dead, n.delayed
 	c.InSpool.Retrying = uint64(len(l.window.waiting))
 	c.InSpool.InFlight = uint64(len(l.window.leased))
 	if volatile := c.InSpool.Held(); n.held() > volatile {
@@ -106,6 +107,8 @@ func (l *lane) ledger() Counts {
 // State counts the messages of one state over all topics.
 func (c Counts) State(s message.State) uint64 {
 	switch s {
+	case message.StateDelayed:
+		return c.InSpool.Delayed
 	case message.StatePending:
 		return c.InSpool.Pending
 	case message.StateInFlight:

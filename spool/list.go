@@ -61,8 +61,8 @@ const (
 	stepBytes = 64
 )
 
-// List returns held messages: first those that wait or are in flight, in the
-// order in which they were accepted, then the dead letters by topic, then, where
+// List returns held messages: first those that are delayed, then those that wait
+// or are in flight, each in the order in which they were accepted, or became pending, then the dead letters by topic, then, where
 // settled ones are asked for, those whose receipts are kept. It reads a bounded
 // amount and holds no lock while it does, so a message that changes its state between two pages may be on both; none that stays held is on neither.
 func (s *Spool) List(ctx context.Context, q Query) (Page, error) {
@@ -95,7 +95,7 @@ type lister struct {
 // Each part is looked at in a later view than the one before: what dies or ends
 // between is in a later one.
 func (l *lister) run() error {
-	for part, walk := range []func() (bool, error){l.walkBlocks, l.walkDead, l.walkEnded} {
+	for part, walk := range []func() (bool, error){l.walkDelayed, l.walkBlocks, l.walkDead, l.walkEnded} {
 		if l.at.part > part || !l.wants(part) {
 			continue
 		}
@@ -229,7 +229,7 @@ func (l *lister) block(firstSeq uint64, v []byte) error {
 		l.page.Unreadable++
 	}
 	for some := range slices.Chunk(found, 256) {
-		receipts := l.s.standing(some)
+		receipts := l.s.receiptsOfHeld(some)
 		for i := range some {
 			if l.full() {
 				return errPageFull
@@ -244,9 +244,9 @@ func (l *lister) block(firstSeq uint64, v []byte) error {
 	return nil
 }
 
-// standing tells of held records where they stand; nil: settled, or a dead
+// receiptsOfHeld tells of held records where they stand; nil: settled, or a dead
 // letter.
-func (s *Spool) standing(found []message.Record) []*message.Receipt {
+func (s *Spool) receiptsOfHeld(found []message.Record) []*message.Receipt {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := make([]*message.Receipt, len(found))
@@ -355,11 +355,11 @@ func (s *Spool) laneOf(topic string) *lane {
 func (s *Spool) Find(ctx context.Context, id message.ID) (Item, error) {
 	const tries = 5
 	for range tries {
-		r, err := s.Receipt(ctx, id)
+		seq, r, err := s.standing(ctx, id)
 		if err != nil || r.State.Settled() {
 			return Item{Receipt: r}, err
 		}
-		item, err := s.findHeld(ctx, s.seqOf(id), r)
+		item, err := s.findHeld(ctx, seq, r)
 		if !errors.Is(err, kv.ErrNotFound) { // else it moved while we read
 			return item, err
 		}
@@ -373,7 +373,7 @@ func (s *Spool) findHeld(ctx context.Context, seq uint64, r message.Receipt) (it
 	if r.State == message.StateDead {
 		rec, item.Reason, err = s.deadRecord(seq, r.Topic)
 	} else {
-		rec, err = s.readRecord(seq)
+		rec, _, err = s.findRecord(seq)
 	}
 	if err != nil {
 		return item, err

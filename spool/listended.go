@@ -10,7 +10,8 @@ import (
 
 // The parts of a listing, in order.
 const (
-	listWaiting = iota
+	listDelayed = iota
+	listWaiting
 	listDead
 	listEnded
 )
@@ -27,6 +28,8 @@ type position struct {
 
 func (p position) String() string {
 	switch p.part {
+	case listDelayed:
+		return fmt.Sprintf("t%d", p.seq)
 	case listDead:
 		return fmt.Sprintf("d%d.%d", p.topic, p.seq)
 	case listEnded:
@@ -39,7 +42,11 @@ func parsePosition(text string) (p position, err error) {
 	if text == "" {
 		return position{}, nil
 	}
+	p.part = listWaiting
 	switch text[0] {
+	case 't':
+		p.part = listDelayed
+		_, err = fmt.Sscanf(text, "t%d", &p.seq)
 	case 'd':
 		p.part = listDead
 		_, err = fmt.Sscanf(text, "d%d.%d", &p.topic, &p.seq)
@@ -64,6 +71,8 @@ func (l *lister) wants(part int) bool {
 			return part == listEnded
 		case s == message.StateDead:
 			return part == listDead
+		case s == message.StateDelayed:
+			return part == listDelayed
 		}
 		return part == listWaiting
 	}

@@ -24,6 +24,7 @@ func (s *Spool) load() error {
 	if err := s.findKeys(); err != nil {
 		return err
 	}
+	s.clock = newSpoolClock(s.opts.Now(), s.head.clock, s.opts.Elapsed)
 	s.head.nextLife(device, inode)
 	s.head.afterDamage(s.db.Damage())
 	// A database that lost its tail may have lost the last epoch with it; its own
@@ -125,7 +126,10 @@ func (s *Spool) loadLanes() error {
 		s.addLane(l)
 		l.window.loadedTo = max(l.cursor, 1) - 1
 		s.held += int64(l.counts.bytes)
-		if l.counts.held() > l.counts.dead {
+		if s.delayed += l.counts.delayed; l.counts.delayed+l.counts.moved > 0 {
+			s.head.format = max(s.head.format, 2)
+		}
+		if l.counts.waiting() > 0 {
 			s.announce(l)
 		}
 		l.lastSeq = s.head.highWater

@@ -13,11 +13,16 @@ import (
 // Receipt tells what is known of a message: from accept until its receipt's
 // retention ends, then ErrNotFound.
 func (s *Spool) Receipt(ctx context.Context, id message.ID) (message.Receipt, error) {
-	r, err := s.receiptOf(ctx, s.seqOf(id))
-	if err == nil && r.ID != id {
-		err = ErrNotFound
+	for {
+		seq := s.seqOf(id)
+		r, err := s.receiptOf(ctx, seq)
+		if err == nil && r.ID != id {
+			err = ErrNotFound
+		}
+		if !errors.Is(err, ErrNotFound) || s.seqOf(id) == seq { // else it was delayed, and is not any more
+			return r, errorOf(err)
+		}
 	}
-	return r, errorOf(err)
 }
 
 // toChange finds a message that an operator is about to change: its sequence, and
@@ -27,10 +32,21 @@ func (s *Spool) toChange(ctx context.Context, id message.ID) (seq uint64, r mess
 	if err := s.over(ctx); err != nil {
 		return 0, r, err
 	}
-	if r, err = s.Receipt(ctx, id); err != nil {
-		return 0, message.Receipt{}, err
+	return s.standing(ctx, id)
+}
+
+// standing returns the sequence of a message, and its receipt, when it is not just
+// being moved.
+func (s *Spool) standing(ctx context.Context, id message.ID) (seq uint64, r message.Receipt, err error) {
+	for {
+		if r, err = s.Receipt(ctx, id); err != nil {
+			return 0, message.Receipt{}, err
+		}
+		seq = s.seqOf(id)
+		if moved, err := s.movedTo(id, seq); !moved || err != nil {
+			return seq, r, err
+		}
 	}
-	return s.seqOf(id), r, nil
 }
 
 // Retention is how long receipts are kept after their message has settled, and
@@ -85,6 +101,9 @@ func (s *Spool) receiptInMemory(seq uint64) (message.Receipt, func(uint64) (mess
 	}
 	if e := s.entries[seq]; e != nil {
 		return e.receipt(), nil
+	}
+	if n := s.moving[seq]; n != nil {
+		return acceptedReceipt(n.msg), nil
 	}
 	switch l := s.dead[seq]; {
 	case l != nil:
@@ -146,9 +165,12 @@ func (s *Spool) readReceipt(seq uint64) (found message.Receipt, err error) {
 // sequence is the last one not above its own; h is its hold, if there is one.
 func (s *Spool) readHeld(h *hold) func(uint64) (message.Receipt, error) {
 	return func(seq uint64) (message.Receipt, error) {
-		r, err := s.readRecord(seq)
+		r, until, err := s.findRecord(seq)
 		if err != nil {
 			return message.Receipt{}, err
+		}
+		if until != nil {
+			return until.receipt(), nil
 		}
 		receipt := acceptedReceipt(&r.Message)
 		if h != nil {

@@ -57,7 +57,7 @@ func (m *model) retryNow(t *rapid.T) {
 	}
 	h := rapid.SampledFrom(m.all).Draw(t, "message")
 	_, err := m.RetryNow(t.Context(), h.id)
-	allowed := !h.onHold && !h.state.Settled() && h.state != message.StateDead
+	allowed := !h.onHold && !h.state.Settled() && h.state != message.StateDead && h.state != message.StateDelayed
 	if (err == nil) != allowed {
 		t.Fatalf("retry of %s: %v", h.state, err)
 	}
@@ -66,12 +66,12 @@ func (m *model) retryNow(t *rapid.T) {
 	}
 }
 
-// list walks over all pages: each held message is there once, as it stands, in
-// the order of accept, the dead letters behind.
+// list walks over all pages: each held message is there once, as it stands, the
+// delayed ones and those that wait in the order of accept, the dead letters behind.
 func (m *model) list(t *rapid.T) {
 	got := map[message.ID]bool{}
 	q := spool.Query{Limit: rapid.IntRange(1, 30).Draw(t, "limit"), Content: true}
-	at := map[bool]uint64{}
+	at := map[message.State]uint64{}
 	for {
 		page, err := m.List(t.Context(), q)
 		if err != nil || page.Unreadable > 0 || len(page.Items) > q.Limit {
@@ -80,11 +80,14 @@ func (m *model) list(t *rapid.T) {
 		for _, i := range page.Items {
 			h := m.all[slices.IndexFunc(m.all, func(h *held) bool { return h.id == i.ID })]
 			m.same(t, h, i.Receipt)
-			dead := i.State == message.StateDead
-			if got[i.ID] || !slices.Equal(i.Message.Body, h.draft.Body) || !dead && i.Message.Seq <= at[dead] {
-				t.Fatalf("listed %s %.20s, sequence %d, behind %d", i.State, i.Message.Body, i.Message.Seq, at[dead])
+			part := i.State
+			if part != message.StateDelayed && part != message.StateDead {
+				part = message.StatePending
 			}
-			got[i.ID], at[dead] = true, i.Message.Seq
+			if got[i.ID] || !slices.Equal(i.Message.Body, h.draft.Body) || part != message.StateDead && i.Message.Seq <= at[part] {
+				t.Fatalf("listed %s %.20s, sequence %d, behind %d", i.State, i.Message.Body, i.Message.Seq, at[part])
+			}
+			got[i.ID], at[part] = true, i.Message.Seq
 		}
 		if q.Cursor = page.Next; q.Cursor == "" {
 			break

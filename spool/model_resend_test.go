@@ -112,7 +112,8 @@ func (m *model) sendAgain(t *rapid.T) {
 // numbers and dedupe keys.
 func (m *model) imports(t *rapid.T) {
 	if m.other == nil {
-		m.other = &rig{t: t, dir: m.dir + "-other", opts: spool.Options{Now: m.clock.now}, kv: kv.Options{MemTableSize: 1 << 20}}
+		m.other = &rig{t: t, dir: m.dir + "-other", kv: kv.Options{MemTableSize: 1 << 20}}
+		m.clock.rule(&m.other.opts)
 		m.other.open()
 	}
 	known := len(m.all)
@@ -122,11 +123,14 @@ func (m *model) imports(t *rapid.T) {
 		if state == 1 {
 			d.OrderingKey = "" // else it may wait behind one on hold
 		}
-		h := &held{id: m.other.accept(d)[0].ID, topicSeq: 1, draft: d, state: message.StatePending, former: true, leased: true, imported: true}
-		for _, earlier := range m.all {
-			if earlier.imported && earlier.draft.Topic == d.Topic {
-				h.topicSeq++
-			}
+		if state < 2 {
+			d.Delay, d.DeliverAt = 0, time.Time{}
+		}
+		h := &held{id: m.other.accept(d)[0].ID, draft: d, former: true, imported: true, until: m.until(d)}
+		h.state = m.firstState(h)
+		h.leased = h.state != message.StateDelayed // as far as can be known
+		if h.waitsElsewhere = !h.leased; h.leased {
+			h.topicSeq = m.numberElsewhere(d.Topic)
 		}
 		switch state {
 		case 0:
@@ -145,7 +149,7 @@ func (m *model) imports(t *rapid.T) {
 	}
 	m.imported += done.Messages
 	for _, h := range m.all[:known] { // an attempt may have been made elsewhere, as far as the topic knows
-		h.former = true
+		h.former = h.former || slices.ContainsFunc(m.all[known:], func(o *held) bool { return o.draft.Topic == h.draft.Topic && o.state != message.StateDelayed })
 	}
 	m.inOrder(t, known)
 }

@@ -54,20 +54,22 @@ var models = map[string]struct {
 
 // held is what the model knows of a message.
 type held struct {
-	id        message.ID
-	topicSeq  uint64
-	draft     spool.Draft
-	state     message.State
-	unsynced  bool // confirmed, and no commit has followed
-	maybeSent bool
-	attempts  int
-	former    bool // accepted by a former process
-	leased    bool // ever, in any process
-	onHold    bool
-	imported  bool
-	ordered   bool // to be sent again, ever
-	owed      bool // ordered, kept, and not sent again since
-	due       time.Time
+	id             message.ID
+	topicSeq       uint64 // 0: it was never pending, or under another spool ID than it was accepted
+	draft          spool.Draft
+	state          message.State
+	unsynced       bool // confirmed, and no commit has followed
+	maybeSent      bool
+	attempts       int
+	former         bool // accepted by a former process
+	leased         bool // ever, in any process
+	onHold         bool
+	imported       bool
+	ordered        bool // to be sent again, ever
+	owed           bool // ordered, kept, and not sent again since
+	due            time.Time
+	until          time.Time // delayed
+	waitsElsewhere bool      // where it was imported from
 }
 
 type model struct {
@@ -78,8 +80,9 @@ type model struct {
 	leases map[*held]*spool.Lease
 	bodies int
 
-	other    *rig // where imports come from; nil: there was none
-	imported int
+	other     *rig // where imports come from; nil: there was none
+	imported  int
+	elsewhere map[string]uint64 // numbers given there, by topic
 }
 
 var modelTopics = []string{"a", "b"}
@@ -89,8 +92,9 @@ func newModel(t *rapid.T, opts spool.Options, db kv.Options) *model {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &model{clock: newClock(), keys: map[string]*held{}, leases: map[*held]*spool.Lease{}}
-	opts.Now, opts.LeaseFor, opts.ReceiptsKeep = m.clock.now, 1000*time.Hour, 1000*time.Hour
+	m := &model{clock: newClock(), keys: map[string]*held{}, leases: map[*held]*spool.Lease{}, elsewhere: map[string]uint64{}}
+	opts.LeaseFor, opts.ReceiptsKeep = 1000*time.Hour, 1000*time.Hour
+	m.clock.rule(&opts)
 	m.rig = &rig{t: t, dir: dir, opts: opts, kv: db}
 	m.rig.open()
 	return m
@@ -117,15 +121,20 @@ func (m *model) draw(t *rapid.T) spool.Draft {
 	if rapid.Bool().Draw(t, "keyed") {
 		d = under(fmt.Sprint("key ", m.bodies), d)
 	}
+	wait := time.Duration(rapid.IntRange(1, 150).Draw(t, "delay")) * time.Minute
+	switch rapid.IntRange(0, 7).Draw(t, "delayed") {
+	case 0:
+		d.Delay = wait
+	case 1:
+		d.DeliverAt = m.clock.now().Add(wait)
+	}
 	return d
 }
 
 func (m *model) add(d spool.Draft, r message.Receipt) *held {
-	h := &held{id: r.ID, topicSeq: 1, draft: d, state: message.StatePending}
-	for _, earlier := range m.all {
-		if earlier.draft.Topic == d.Topic && earlier.id.Spool() == r.ID.Spool() && !earlier.imported {
-			h.topicSeq++
-		}
+	h := &held{id: r.ID, draft: d, state: message.StatePending, until: m.until(d)}
+	if h.state = m.firstState(h); h.state == message.StatePending {
+		m.number(h)
 	}
 	m.all = append(m.all, h)
 	if d.DedupeKey != "" {
@@ -147,10 +156,12 @@ func (m *model) accept(t *rapid.T) {
 		drafts = append(drafts, m.draw(t))
 	}
 	for i, r := range m.rig.accept(drafts...) {
-		if r.Duplicate || r.State != message.StatePending || r.Topic != drafts[i].Topic {
+		if r.Duplicate || r.Topic != drafts[i].Topic {
 			t.Fatalf("accepted %+v", r)
 		}
-		m.add(drafts[i], r)
+		if h := m.add(drafts[i], r); h.state != r.State || !r.DeliverAt.Equal(h.until) {
+			t.Fatalf("accepted %+v, want %s until %v", r, h.state, h.until)
+		}
 	}
 	m.synced()
 }
@@ -204,6 +215,7 @@ func (m *model) acceptAndDie(t *rapid.T) {
 	m.synced()
 	h := m.add(d, again)
 	h.former = again.Duplicate
+	m.awaitDelayed(m.delayed())
 	if again.Duplicate && again.ID != first.ID {
 		t.Fatalf("the retry found %v, stored was %v", again.ID, first.ID)
 	}
@@ -376,6 +388,7 @@ func (m *model) cancel(t *rapid.T) {
 			t.Fatalf("cancel again: %v %v", got.State, err)
 		}
 		return
+	case h.state == message.StateDelayed:
 	case h.state != message.StatePending && h.state != message.StateRetrying:
 		want = spool.ErrAlreadySent
 	case h.maybeSent || h.former && h.leased:
@@ -410,7 +423,7 @@ func (m *model) wait(t *rapid.T) {
 }
 
 // advance lets retries become due.
-func (m *model) advance(*rapid.T) {
+func (m *model) advance(t *rapid.T) {
 	m.clock.advance(time.Hour)
 	for _, h := range m.all {
 		if h.state == message.StateRetrying && !h.due.After(m.clock.now()) {
@@ -418,11 +431,13 @@ func (m *model) advance(*rapid.T) {
 		}
 	}
 	m.WakeDue()
+	m.fallDue(t)
 }
 
 func (m *model) kill(t *rapid.T) {
 	m.rig.kill()
 	m.restarted()
+	m.awaitDelayed(m.delayed())
 	m.audit(t)
 }
 
@@ -430,5 +445,6 @@ func (m *model) reopen(t *rapid.T) {
 	m.synced()
 	m.rig.reopen()
 	m.restarted()
+	m.awaitDelayed(m.delayed())
 	m.audit(t)
 }

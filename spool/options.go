@@ -46,6 +46,9 @@ type Options struct {
 	Keys *keyring.Ring
 	// Now is the wall clock. Default time.Now.
 	Now func() time.Time
+	// Elapsed is time that goes on whatever the wall clock says, since any moment.
+	// Default: since the spool was opened.
+	Elapsed func() time.Duration
 	// Logger may be nil.
 	Logger *slog.Logger
 }
@@ -66,6 +69,10 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Elapsed == nil {
+		began := time.Now()
+		o.Elapsed = func() time.Duration { return time.Since(began) }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -55,7 +55,7 @@ func frameRuns(v []byte) (runs []kv.Run) {
 
 // Proves implements kv.Owner for what is written once, and does no harm when it
 // comes back: a bitmap tells that a record, in a block or a dead letter, is
-// settled; a part of a payload is checked by its record; a receipt tells of what
+// settled, or was delayed and is a record elsewhere; a part of a payload is checked by its record; a receipt tells of what
 // never changes any more.
 func (o owner) Proves(key, value []byte) bool {
 	if !isOurs(key) {
@@ -68,6 +68,9 @@ func (o owner) Proves(key, value []byte) bool {
 	case string(deadPrefix):
 		d, err := decodeDead(v)
 		return err == nil && d.record.Seq == tail64(key, len(deadPrefix)+4)
+	case string(delayedPrefix):
+		d, err := decodeDelayed(v)
+		return err == nil && d.record.Seq == tail64(key, len(delayedPrefix))
 	case string(chunkPrefix):
 		_, err := unseal(v)
 		return err == nil

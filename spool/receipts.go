@@ -153,7 +153,7 @@ func (d *dropReceipts) synced(*Spool) {}
 
 // expireReceipts deletes what retention ends, some buckets a commit.
 func (s *Spool) expireReceipts() error {
-	op, imported := &dropReceipts{}, s.mayHaveImported()
+	op, imported, own := &dropReceipts{}, s.mayHaveImported(), s.ID()
 	for _, b := range s.expiredReceipts() {
 		err := s.db.Scan(kv.Scan{Prefix: key64(receiptPrefix, b.number), KeysOnly: !imported}, func(k, v []byte) (bool, error) {
 			b.keys = append(b.keys, slices.Clone(k))
@@ -161,7 +161,9 @@ func (s *Spool) expireReceipts() error {
 				return true, nil
 			}
 			return true, receipts(v, func(r receipt) bool {
-				b.keys = append(b.keys, importKey(r.ID))
+				if r.ID.Seq32() != uint32(r.seq) || r.ID.Spool() != own { // else the ID leads to it by itself
+					b.keys = append(b.keys, importKey(r.ID))
+				}
 				return true
 			})
 		})

@@ -57,7 +57,7 @@ func (s *Spool) takeForRelease(seq uint64, current message.Receipt) (h *hold, mi
 
 // releaseOf reads the message before its hold is given up.
 func (s *Spool) releaseOf(seq uint64, h *hold) (operation, error) {
-	e, err := s.entryOnDisk(seq)
+	e, _, err := s.entryOnDisk(seq)
 	if err == nil {
 		return &releaseHold{seq, h, e}, nil
 	}

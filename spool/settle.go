@@ -18,8 +18,9 @@ type ending struct {
 	payload   *payload // stored apart; nil: inline
 	wasDead   bool
 	wasOnHold bool
-	dead      []byte // value of its entry sd, when it becomes a dead letter
-	done      bool   // set by apply: false when it had ended before
+	delayed   *delayed // it was; nil: it was not
+	dead      []byte   // value of its entry sd, when it becomes a dead letter
+	done      bool     // set by apply: false when it had ended before
 }
 
 func newEnding(e *entry, state message.State, now time.Time) *ending {
@@ -158,7 +159,9 @@ func (s *Spool) leave(e *entry, end *ending) {
 // announceEnd lets end be seen before it is applied. s.mu is held.
 func (s *Spool) announceEnd(end *ending) {
 	s.settling[end.seq] = &end.receipt
-	end.lane.leaving++
+	if end.delayed == nil { // else it is not waited for
+		end.lane.leaving++
+	}
 	s.notify(end.seq)
 	s.left.raise()
 }

@@ -21,41 +21,46 @@ type Spool struct {
 
 	writer *writer
 
-	mu       sync.Mutex
-	head     head
-	lanes    map[string]*lane
-	byID     map[uint32]*lane
-	settled  settledSet
-	entries  map[uint64]*entry   // held messages in memory, by sequence
-	dead     map[uint64]*lane    // dead letters, by sequence
-	holds    map[uint64]*hold    // pending messages that an operator keeps back, by sequence
-	settling map[uint64]*receipt // being settled: not synced yet
-	ended    map[uint64]bool     // cancelled or discarded: their dedupe keys stay taken
-	keys     keyIndex
-	offered  map[keyHash]int // calls of Append by their dedupe keys, until their commit begins
-	receipts receiptIndex
-	excepted exceptionIndex
-	damage   damageReports
-	verified Verified
-	doubts   doubts          // while it opens
-	sets     map[uint64]bool // of chunks, that a record names; while it opens
-	held     int64           // bytes of held messages, over all lanes
-	full     bool            // the high-water mark was reached, and the low one not since
-	windows  int64           // bytes of all windows
-	retained retained
-	copies   copies
-	leases   uint64
-	watchers map[uint64][]chan struct{}
-	fresh    []string // topics that NextTopic has not told of yet
-	topics   signal
-	left     signal             // a message left its window
-	older    map[keyring.ID]int // entries by key, other than the current one, as they were found
-	closing  chan struct{}
-	dropping sync.Mutex // held by the one that drops what is retained
-	running  sync.WaitGroup
-	stop     sync.Once
-	life     context.Context //nolint:containedctx // ends with Close: for what maintain does
-	end      context.CancelFunc
+	mu        sync.Mutex
+	head      head
+	lanes     map[string]*lane
+	byID      map[uint32]*lane
+	settled   settledSet
+	entries   map[uint64]*entry   // held messages in memory, by sequence
+	dead      map[uint64]*lane    // dead letters, by sequence
+	holds     map[uint64]*hold    // pending messages that an operator keeps back, by sequence
+	settling  map[uint64]*receipt // being settled: not synced yet
+	ended     map[uint64]bool     // cancelled or discarded: their dedupe keys stay taken
+	keys      keyIndex
+	offered   map[keyHash]int // calls of Append by their dedupe keys, until their commit begins
+	receipts  receiptIndex
+	excepted  exceptionIndex
+	damage    damageReports
+	verified  Verified
+	doubts    doubts          // while it opens
+	sets      map[uint64]bool // of chunks, that a record names; while it opens
+	held      int64           // bytes of held messages, over all lanes
+	full      bool            // the high-water mark was reached, and the low one not since
+	windows   int64           // bytes of all windows
+	retained  retained
+	copies    copies
+	delayed   uint64                   // messages, over all lanes
+	moving    map[uint64]*movedMessage // that were delayed, by the sequence that they had: not synced yet
+	due       map[dueClock]*schedule
+	clock     spoolClock
+	leases    uint64
+	watchers  map[uint64][]chan struct{}
+	fresh     []string // topics that NextTopic has not told of yet
+	topics    signal
+	left      signal             // a message left its window
+	dueSooner signal             // a message is delayed for less than fallDue sleeps
+	older     map[keyring.ID]int // entries by key, other than the current one, as they were found
+	closing   chan struct{}
+	dropping  sync.Mutex // held by the one that drops what is retained
+	running   sync.WaitGroup
+	stop      sync.Once
+	life      context.Context //nolint:containedctx // ends with Close: for what maintain does
+	end       context.CancelFunc
 
 	hasImported bool          // some message has the ID of another spool
 	importing   chan struct{} // held by the one import that runs
@@ -76,6 +81,7 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 		lanes: map[string]*lane{}, byID: map[uint32]*lane{},
 		settled: settledSet{ranges: map[uint64]*bitmap{}},
 		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, holds: map[uint64]*hold{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{}, offered: map[keyHash]int{},
+		moving: map[uint64]*movedMessage{}, due: newSchedules(), dueSooner: newSignal(),
 		watchers: map[uint64][]chan struct{}{}, topics: newSignal(), left: newSignal(), closing: make(chan struct{}),
 		importing: make(chan struct{}, 1),
 	}
@@ -100,6 +106,7 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
 	s.running.Go(s.maintain)
+	s.running.Go(s.fallDue)
 	s.running.Go(s.keepVerifying)
 	return s, nil
 }

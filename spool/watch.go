@@ -14,30 +14,42 @@ import (
 // ErrUnknown: the disk has told nothing.
 // A confirmation counts from the broker's answer on, before it is recorded.
 func (s *Spool) Wait(ctx context.Context, id message.ID) (message.Receipt, error) {
-	seq := s.seqOf(id)
-	ended := s.watch(seq)
-	defer s.unwatch(seq, ended)
 	patience, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastLook, giveUp) })()
 	look := func() (message.Receipt, error) {
 		return s.patiently(patience, func() (message.Receipt, error) { return s.Receipt(context.WithoutCancel(ctx), id) })
 	}
-	r, err := look()
+	for {
+		r, again, err := s.waitOnce(ctx, id, look)
+		if !again {
+			return r, err
+		}
+	}
+}
+
+// waitOnce waits until something happens to the message; again: it was delayed,
+// and is pending now.
+func (s *Spool) waitOnce(ctx context.Context, id message.ID, look func() (message.Receipt, error)) (r message.Receipt, again bool, err error) {
+	seq := s.seqOf(id)
+	ended := s.watch(seq)
+	defer s.unwatch(seq, ended)
+	r, err = look()
 	if err != nil || r.State.Settled() || r.State == message.StateDead {
-		return r, err
+		return r, false, err
 	}
 	select {
 	case <-ended:
+		again = s.seqOf(id) != seq
 	case <-ctx.Done():
 	case <-s.closing:
 	case <-s.db.Failed():
 	}
 	now, err := look()
 	if errors.Is(err, ErrUnknown) {
-		return r, nil
+		return r, false, nil
 	}
-	return now, err
+	return now, again && !now.State.Settled() && now.State != message.StateDead, err
 }
 
 // lastLook is how long a Wait whose time is over may read the receipt. When the
@@ -115,7 +127,7 @@ func (w *window) stopped(room bool) bool {
 }
 
 func (l *lane) forwardable() int {
-	return int(l.counts.held()-l.counts.dead) - l.leaving - l.onHold + l.copies.left
+	return int(l.counts.waiting()) - l.leaving - l.onHold + l.copies.left
 }
 
 // Waiting counts the messages of a topic that wait for the forwarder or are in

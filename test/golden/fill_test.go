@@ -31,6 +31,30 @@ func draft(topic string, n int) spool.Draft {
 	}
 }
 
+// delay adds to each topic what is delayed: 20 and 22, and 21, which is cancelled.
+func (h *house) delay() {
+	h.t.Helper()
+	for _, topic := range topics {
+		h.append(delayedDraft(topic, 20))
+		r := h.append(delayedDraft(topic, 21))
+		_, err := h.spool.Cancel(h.t.Context(), r.ID)
+		h.must(err)
+		h.append(delayedDraft(topic, 22))
+	}
+}
+
+// delayedDraft is message n of a topic, by the one clock or by the other; 22 is
+// stored apart.
+func delayedDraft(topic string, n int) spool.Draft {
+	d := draft(topic, n)
+	if n == 22 {
+		d.Body, d.DeliverAt = []byte(strings.Repeat(string(d.Body), 4000)), day.Add(100*time.Hour)
+	} else {
+		d.Delay = 100 * time.Hour
+	}
+	return d
+}
+
 const perTopic = 10
 
 // fill brings a message of each topic into every state that lasts: 1 confirmed,

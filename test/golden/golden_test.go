@@ -57,7 +57,7 @@ func TestEveryVersionIsRead(t *testing.T) {
 		}
 	}
 	for kind := range kinds {
-		if _, err := os.Stat(archive(fmt.Sprint(spool.FormatVersion), kind)); err != nil {
+		if _, err := os.Stat(archive(fmt.Sprint(spool.Format), kind)); err != nil {
 			t.Errorf("the current format has no directory; write it: go test ./test/golden -update (%v)", err)
 		}
 	}
@@ -73,9 +73,10 @@ func TestEveryVersionIsRead(t *testing.T) {
 // write fills a directory of the current format and notes what it holds.
 func write(t *testing.T, kind string) {
 	t.Helper()
-	dir, path := t.TempDir(), archive(fmt.Sprint(spool.FormatVersion), kind)
+	dir, path := t.TempDir(), archive(fmt.Sprint(spool.Format), kind)
 	h := open(t, dir, ringOf(t, kind))
 	h.fill()
+	h.delay()
 	if kinds[kind].closed {
 		h.close()
 		pack(t, dir, path)

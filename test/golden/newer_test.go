@@ -16,7 +16,7 @@ import (
 // A newer version may have written the directory, or, if that were missed, any of
 // the entries that are read first. It is refused, and stays as it is.
 func TestNewerFormatIsRefused(t *testing.T) {
-	path := archive(fmt.Sprint(spool.FormatVersion), "plain")
+	path := archive(fmt.Sprint(spool.Format), "plain")
 	dir := unpack(t, path)
 	db, err := kv.Open(t.Context(), kv.Options{Dir: filepath.Join(dir, "db"), MemTableSize: 1 << 20, Magic: spool.FormatVersion + 1})
 	if !errors.Is(err, kv.ErrFormat) {
@@ -30,6 +30,12 @@ func TestNewerFormatIsRefused(t *testing.T) {
 		}
 		plant(t, dir, old)
 	}
+	old := entries(t, dir, "sh")[0]
+	plant(t, dir, pair{old.key, newerHead(old.value)})
+	if _, err := try(t, dir, nil); !errors.Is(err, spool.ErrFormat) {
+		t.Errorf("the format that the head tells: %v", err)
+	}
+	plant(t, dir, old)
 	read(t, path) // the same, in a fresh directory
 	h := open(t, dir, nil)
 	defer h.close()
@@ -45,6 +51,13 @@ type pair struct{ key, value []byte }
 func newer(value []byte) []byte {
 	b := slices.Clone(value[:len(value)-4])
 	b[len(b)-1] = spool.FormatVersion + 1
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+}
+
+// newerHead gives a head the next format of a spool as a whole: its first byte.
+func newerHead(value []byte) []byte {
+	b := slices.Clone(value[:len(value)-4])
+	b[0] = spool.Format + 1
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 }
 

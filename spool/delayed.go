@@ -1,0 +1,126 @@
+package spool
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
+)
+
+// delayed is a message that is not pending yet. It has an entry of its own, sy,
+// with its record, and one in the index of due times, sq; no memory. When it is
+// due it moves to the end of its topic, under a new sequence and the ID that it
+// has (falldue.go).
+type delayed struct {
+	due         due
+	deliverAt   time.Time // of the wall clock, as far as that could be told
+	key         keyHash   // zero: none
+	fingerprint uint64
+	record      message.Record
+}
+
+// encodeDelayed makes the value of an entry sy, for a message that has its sequence.
+func encodeDelayed(n *newMessage) []byte {
+	b := binary.AppendUvarint(append(make([]byte, 0, delayedHead+n.recordSize()), byte(n.due.clock)), n.due.at)
+	b = binary.AppendUvarint(b, uint64(n.deliverAt.UnixMilli()))
+	b = binary.BigEndian.AppendUint64(append(b, n.key[:]...), n.fingerprint)
+	return seal(n.appendRecord(b))
+}
+
+// delayedHead bounds what stands before the record.
+const delayedHead = 1 + 2*binary.MaxVarintLen64 + 16 + 8
+
+func decodeDelayed(v []byte) (d delayed, err error) {
+	b, err := unseal(v)
+	if err != nil {
+		return d, fmt.Errorf("read delayed message: %w", err)
+	}
+	f := fields{b: b}
+	d.due = due{clock: dueClock(f.raw(1)[0]), at: f.uint()}
+	d.deliverAt = f.time()
+	copy(d.key[:], f.raw(len(d.key)))
+	d.fingerprint = binary.BigEndian.Uint64(f.raw(8))
+	if f.failed || !d.due.clock.known() {
+		return d, fmt.Errorf("read delayed message: %w", errDamaged)
+	}
+	if d.record, _, err = message.DecodeRecord(f.b); err != nil {
+		return d, fmt.Errorf("read delayed message: %w", err)
+	}
+	d.due.seq = d.record.Seq
+	return d, nil
+}
+
+// receipt of a delayed message.
+func (d *delayed) receipt() message.Receipt {
+	r := acceptedReceipt(&d.record.Message)
+	r.State, r.DeliverAt = message.StateDelayed, d.deliverAt
+	return r
+}
+
+// delays reports whether a message that is being accepted has to wait, and until
+// when. Both clocks are those of the commit.
+func (c *commit) delays(n *newMessage) bool {
+	switch {
+	case n.delay > 0:
+		n.due = due{clock: clockElapsed, at: c.elapsed + uint64(n.delay.Milliseconds())}
+		n.deliverAt = c.now.Add(n.delay)
+	case n.deliverAt.After(c.now):
+		n.due = due{clock: clockWall, at: uint64(n.deliverAt.UnixMilli())}
+	default:
+		return false
+	}
+	return true
+}
+
+// acceptDelayed writes a message that has its sequence into entries of its own.
+func (c *commit) acceptDelayed(l *lane, n *newMessage) {
+	c.s.head.format = max(c.s.head.format, 2)
+	l.counts.delayed++
+	c.s.delayed++
+	c.sets = append(c.sets, pair{delayedKey(n.msg.Seq, l.id), encodeDelayed(n)}, pair{n.due.key(), seal(nil)})
+}
+
+// leaveDelayed deletes the entries of a delayed message.
+func (c *commit) leaveDelayed(l *lane, d *delayed) {
+	l.counts.delayed--
+	c.s.delayed--
+	c.deletes = append(c.deletes, delayedKey(d.record.Seq, l.id), d.due.key())
+}
+
+// findDelayed reads a delayed message. kv.ErrNotFound: none has that sequence.
+func (s *Spool) findDelayed(seq uint64) (d delayed, err error) {
+	s.mu.Lock()
+	some := s.delayed > 0
+	s.mu.Unlock()
+	err = kv.ErrNotFound
+	if !some {
+		return d, err
+	}
+	prefix := key64(delayedPrefix, seq)
+	scanErr := s.db.Scan(kv.Scan{Prefix: prefix}, func(k, v []byte) (bool, error) {
+		if !fits(k) {
+			return true, nil
+		}
+		if d, err = decodeDelayed(v); err != nil || d.record.Seq != seq {
+			s.notice(nameOf(k))
+		}
+		return false, nil
+	})
+	if scanErr != nil {
+		return d, scanErr
+	}
+	return d, err
+}
+
+// findRecord returns the record of a held message that is no dead letter; of a
+// delayed one also what delays it.
+func (s *Spool) findRecord(seq uint64) (r message.Record, until *delayed, err error) {
+	d, err := s.findDelayed(seq)
+	if err == nil {
+		return d.record, &d, nil
+	}
+	r, err = s.readRecord(seq)
+	return r, nil, err
+}

@@ -1,0 +1,96 @@
+package spool
+
+import (
+	"encoding/binary"
+	"time"
+)
+
+// dueClock is which of two times a due time is of.
+type dueClock byte
+
+const (
+	clockWall    dueClock = 'w' // of a DeliverAt: it follows the wall clock
+	clockElapsed dueClock = 'e' // of a Delay: it goes on as time passes, whatever the wall clock says
+)
+
+var dueClocks = [...]dueClock{clockWall, clockElapsed}
+
+func (c dueClock) known() bool { return c == clockWall || c == clockElapsed }
+
+// due is an entry of the index of due times, sq: in its order the first is the
+// next that is due. The message tells the same; the index makes finding it a seek.
+type due struct {
+	clock dueClock
+	at    uint64 // milliseconds since 1970, of its clock
+	seq   uint64
+}
+
+func (d due) key() []byte {
+	k := append(append(make([]byte, 0, 24), duePrefix...), byte(d.clock))
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(k, d.at), d.seq)
+}
+
+func dueOf(key []byte) due {
+	return due{clock: dueClock(key[2]), at: tail64(key, 3), seq: tail64(key, 11)}
+}
+
+func (d due) before(e due) bool { return d.at < e.at || d.at == e.at && d.seq < e.seq }
+
+// never is behind all due times.
+const never = 1<<64 - 1
+
+// schedule is where the reader of one clock's index stands: what is before from
+// was looked at, and nothing is due before next. It is told of each message that
+// is delayed anew, also while it reads.
+type schedule struct {
+	from  due
+	next  due
+	reads int // entries of the index, ever
+}
+
+// newSchedules know nothing: all is to be looked at.
+func newSchedules() map[dueClock]*schedule {
+	all := map[dueClock]*schedule{}
+	for _, clock := range dueClocks {
+		all[clock] = &schedule{from: due{clock: clock}, next: due{clock: clock}}
+	}
+	return all
+}
+
+func (x *schedule) add(d due) {
+	if d.before(x.next) {
+		x.next = d
+	}
+	if d.before(x.from) { // the wall clock went back
+		x.from = d
+	}
+}
+
+// schedule notes that a message was delayed. s.mu is held.
+func (s *Spool) schedule(d due) {
+	x := s.due[d.clock]
+	if d.before(x.next) {
+		s.dueSooner.raise()
+	}
+	x.add(d)
+}
+
+// spoolClock is time as the spool counts it: it goes on as time passes, and over a
+// restart it does not go back below what was written. The wall clock is asked
+// only when it begins.
+type spoolClock struct {
+	began   uint64 // milliseconds since 1970
+	elapsed func() time.Duration
+	offset  time.Duration // elapsed, when it began
+}
+
+func newSpoolClock(wall time.Time, mark uint64, elapsed func() time.Duration) spoolClock {
+	return spoolClock{began: max(millis(wall), mark), elapsed: elapsed, offset: elapsed()}
+}
+
+func (c *spoolClock) now() uint64 {
+	return c.began + uint64(max(c.elapsed()-c.offset, 0).Milliseconds())
+}
+
+// millis counts from 1970; a clock set before that counts as 0.
+func millis(t time.Time) uint64 { return uint64(max(t.UnixMilli(), 0)) }

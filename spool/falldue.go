@@ -1,0 +1,296 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
+)
+
+// What is due is found by a seek in the index of due times, and moved in the group
+// commit: the entries sy and sq go, and the record enters the topic's newest block
+// under a new sequence and number, as if it were accepted now. The old sequence is
+// settled in the same transaction, and counted as moved. From then on it is a
+// message like any other.
+
+// fallDue is done by one goroutine, from Open to Close.
+func (s *Spool) fallDue() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.closing:
+			return
+		case <-s.db.Failed():
+			return
+		case <-s.dueSooner:
+		case <-timer.C:
+		}
+		wait, err := s.moveDue()
+		if err != nil && !s.closed() && s.db.Err() == nil {
+			s.opts.Logger.Error("delayed messages are kept back; it is tried again", "error", err)
+		}
+		timer.Reset(wait)
+	}
+}
+
+// lookAgain bounds how long fallDue sleeps: the wall clock may be set.
+const lookAgain = time.Second
+
+// moveDue moves all that is due, and returns for how long nothing will be.
+func (s *Spool) moveDue() (wait time.Duration, err error) {
+	wait = lookAgain
+	for _, clock := range dueClocks {
+		for {
+			all, next, err := s.readDue(clock)
+			if err != nil {
+				return lookAgain, fmt.Errorf("read the messages that are due: %w", err)
+			}
+			if len(all) > 0 {
+				if err := s.commit(s.life, &moveMessages{all: all}); err != nil {
+					s.scheduleAgain(all)
+					return lookAgain, fmt.Errorf("move the messages that are due: %w", err)
+				}
+				continue
+			}
+			if now := s.timeOf(clock); next > now {
+				wait = min(wait, time.Duration(min(next-now, uint64(lookAgain.Milliseconds())))*time.Millisecond)
+				break
+			}
+		}
+	}
+	return wait, s.checkSchedule()
+}
+
+// checkSchedule notices an index of due times that has come to its end, while there
+// are messages that it should lead to.
+func (s *Spool) checkSchedule() error {
+	s.mu.Lock()
+	ended := s.scheduleLacks()
+	s.mu.Unlock()
+	if !ended {
+		return nil
+	}
+	op := &compareSchedule{}
+	if err := s.commit(s.life, op); err != nil {
+		return fmt.Errorf("compare the index of due times: %w", err)
+	}
+	if op.lacks {
+		s.notice("the index of due times does not lead to all delayed messages")
+	}
+	return nil
+}
+
+// scheduleLacks compares counts. s.mu is held.
+func (s *Spool) scheduleLacks() bool {
+	for _, x := range s.due {
+		if x.next.at != never {
+			return false
+		}
+	}
+	return s.delayed > 0
+}
+
+// compareSchedule compares while nothing is delayed or moved: what former commits
+// have delayed is scheduled, and what its own does is not counted yet.
+type compareSchedule struct{ lacks bool }
+
+func (*compareSchedule) size() int          { return fixedSize }
+func (op *compareSchedule) apply(c *commit) { op.lacks = c.s.scheduleLacks() }
+func (*compareSchedule) synced(*Spool)      {}
+
+// scheduleAgain is for messages of one clock that were not moved.
+func (s *Spool) scheduleAgain(all []*movedMessage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.due[all[0].from.due.clock].add(all[0].from.due)
+}
+
+func (s *Spool) timeOf(clock dueClock) uint64 {
+	if clock == clockWall {
+		return millis(s.opts.Now())
+	}
+	return s.clock.now()
+}
+
+// dueBatch is the most messages that are moved by one commit.
+const dueBatch = 256
+
+// readDue reads the next messages that are due by a clock: at most as many as one
+// operation moves. There are none before next.
+func (s *Spool) readDue(clock dueClock) (all []*movedMessage, next uint64, err error) {
+	now := s.timeOf(clock)
+	s.mu.Lock()
+	x := s.due[clock]
+	if x.next.at > now {
+		s.mu.Unlock()
+		return nil, x.next.at, nil
+	}
+	from := x.from
+	x.next = due{clock, never, never}
+	s.mu.Unlock()
+	found, behind, err := s.scanDue(from, now)
+	if err != nil {
+		s.mu.Lock()
+		x.add(from)
+		s.mu.Unlock()
+		return nil, 0, err
+	}
+	size, read := fixedSize, 0
+	for _, d := range found {
+		if size > s.sizes.op {
+			behind = d
+			break
+		}
+		read++
+		if n := s.readMoved(d); n != nil {
+			size += n.bytes()
+			all = append(all, n)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	added := x.next // while it was read
+	x.reads += len(found)
+	x.add(behind)
+	if x.from = from; read > 0 {
+		x.from = found[read-1]
+		x.from.seq++
+	}
+	x.add(added)
+	return all, x.next.at, nil
+}
+
+// scanDue reads the index from one due time on: what is due, and what is first
+// behind that.
+func (s *Spool) scanDue(from due, now uint64) (found []due, behind due, err error) {
+	behind = due{from.clock, never, never}
+	prefix := append(slices.Clone(duePrefix), byte(from.clock))
+	err = s.db.Scan(kv.Scan{Prefix: prefix, From: from.key(), KeysOnly: true}, func(k, _ []byte) (bool, error) {
+		if !fits(k) {
+			s.notice(nameOf(k))
+			return true, nil
+		}
+		if d := dueOf(k); d.at > now || len(found) == dueBatch {
+			behind = d
+			return false, nil
+		}
+		found = append(found, dueOf(k))
+		return true, nil
+	})
+	return found, behind, err
+}
+
+// readMoved reads a message that is due; nil: there is none any more, or it cannot
+// be read, which is noticed and kept for the next opening.
+func (s *Spool) readMoved(d due) *movedMessage {
+	m, err := s.findDelayed(d.seq)
+	if errors.Is(err, kv.ErrNotFound) || err == nil && m.due != d {
+		s.post(&deletion{[][]byte{d.key()}}) // it was cancelled, or the entry is one that a damage brought back
+		return nil
+	}
+	n := &movedMessage{from: m}
+	if err == nil && m.record.PayloadSize > 0 {
+		n.payload, err = s.findPayload(m.record)
+	}
+	if err != nil {
+		s.notice(fmt.Sprintf("sequence %d, which is due: %v", d.seq, err))
+		return nil
+	}
+	msg := m.record.Message
+	n.newMessage.msg, n.newMessage.size = &msg, heldSize(m.record)
+	n.newMessage.moved, n.newMessage.key, n.newMessage.fingerprint = &m.record, m.key, m.fingerprint
+	return n
+}
+
+// movedMessage is a delayed message on its way into a block.
+type movedMessage struct {
+	newMessage
+
+	from delayed
+	done bool // else it was cancelled before
+}
+
+// bytes bounds what moving it writes: what a new message does, its ID, and the
+// bitmap and the entries of the sequence that it had.
+func (n *movedMessage) bytes() int {
+	const each = 256 + 4*valueOverhead
+	return each + n.recordSize() + keyBytes + topicSize + bitmapBytes
+}
+
+// moveMessages makes delayed messages pending.
+type moveMessages struct{ all []*movedMessage }
+
+func (op *moveMessages) size() int {
+	size := fixedSize
+	for _, n := range op.all {
+		size += n.bytes()
+	}
+	return size
+}
+
+func (op *moveMessages) apply(c *commit) {
+	s := c.s
+	for _, n := range op.all {
+		was := n.from.record.Seq
+		if s.settled.has(was) || s.settling[was] != nil {
+			continue
+		}
+		n.done = true
+		l := s.lanes[n.msg.Topic]
+		c.leaveDelayed(l, &n.from)
+		c.ranges[s.settled.set(was)] = true
+		l.counts.moved++
+		l.counts.bytes -= uint64(n.size)
+		s.held -= int64(n.size)
+		if n.payload != nil {
+			c.deletes = append(c.deletes, chunkSetKey(was))
+		}
+		if ref, known := s.keys.get(n.key); !known || ref.seq != was {
+			n.key = keyHash{}
+		}
+		s.moving[was] = n
+		c.add(l, &n.newMessage)
+	}
+}
+
+// synced lets the forwarder see them.
+func (op *moveMessages) synced(s *Spool) {
+	for _, n := range op.all {
+		if !n.done {
+			continue
+		}
+		delete(s.moving, n.from.record.Seq)
+		s.hasImported = true
+		s.enter(&n.newMessage)
+		s.notify(n.from.record.Seq)
+	}
+}
+
+// number gives a delayed message that is due its sequence: the ID that it has then
+// leads to it by an entry of its own. Under another spool ID than that of now no
+// more numbers are given.
+func (c *commit) number(l *lane, n *newMessage) {
+	n.msg.Seq, n.msg.TopicSeq = c.nextSeq(), 0
+	if n.msg.ID.Spool() == c.s.head.spoolID {
+		n.msg.TopicSeq = l.numbers.next(n.msg.ID.Spool())
+	} else {
+		l.numbers.earlier++
+	}
+	c.sets = append(c.sets, importEntry(n.msg, 0))
+}
+
+// movedTo reports whether a message that was delayed under a sequence has another
+// one now. While it is being moved, movedTo waits until that is on disk.
+func (s *Spool) movedTo(id message.ID, seq uint64) (bool, error) {
+	s.mu.Lock()
+	moving := s.moving[seq] != nil
+	s.mu.Unlock()
+	if moving {
+		return true, s.commit(s.life, &flush{})
+	}
+	return s.seqOf(id) != seq, nil
+}
