@@ -92,9 +92,8 @@ func TestBadInput(t *testing.T) {
 		{"unknown header", "", "x", []string{"MQ-Tagg", "a"}, 400, "invalid-option", "mq-tagg"},
 		{"query badly encoded", "?tag=%zz", "x", nil, 400, "invalid-option", "percent-encoded"},
 
-		{"delay is not supported", "", "x", []string{"MQ-Delay", "90s"}, 400, "not-supported", "delay"},
-		{"delay, query", "?delay=90s", "x", nil, 400, "not-supported", "delay"},
-		{"deliver-at is not supported", "", "x", []string{"MQ-Deliver-At", "2026-01-02T03:04:05+01:00"}, 400, "not-supported", "deliver_at"},
+		{"delay of an age, query", "?delay=999999h", "x", nil, 400, "invalid-option", "10 years"},
+		{"deliver-at in an age", "", "x", []string{"MQ-Deliver-At", "9026-01-02T03:04:05+01:00"}, 400, "invalid-option", "10 years"},
 		{"ttl is not supported", "?ttl=10m", "x", nil, 400, "not-supported", "ttl"},
 		{"delay without a unit", "", "x", []string{"MQ-Delay", "90"}, 400, "invalid-option", "unit"},
 		{"delay of nothing", "", "x", []string{"MQ-Delay", "0s"}, 400, "invalid-option", "greater than 0"},

@@ -96,7 +96,7 @@ func TestBadBatches(t *testing.T) {
 		{"no body", `[{"topic":"a"}]`, asJSON, 400, "empty-body", 0, ""},
 		{"no topic", `[{"body":"x"}]`, asJSON, 400, "invalid-topic", 0, ""},
 		{"message too large", `[{"topic":"a","body":"` + strings.Repeat("x", 2001) + `"}]`, asJSON, 413, "message-too-large", 0, "2000"},
-		{"delay", `[` + item + `,{"topic":"a","body":"x","delay":"9s"}]`, asJSON, 400, "not-supported", 1, "delay"},
+		{"delay", `[` + item + `,{"topic":"a","body":"x","delay":"9s","deliver_at":"2026-01-02T03:04:05Z"}]`, asJSON, 400, "invalid-option", 1, "both"},
 		{"reserved property", `[{"topic":"a","body":"x","properties":{"__x":"1"}}]`, asJSON, 400, "reserved-property", 0, ""},
 		{"empty key", `[{"topic":"a","body":"x","idempotency_key":""}]`, asJSON, 400, "invalid-idempotency-key", 0, ""},
 		{"one key twice", `[{"topic":"a","body":"x","idempotency_key":"k"},{"topic":"a","body":"x","idempotency_key":"k"}]`, asJSON, 400, "duplicate-idempotency-key", 1, "index 0"},

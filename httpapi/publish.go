@@ -75,7 +75,7 @@ func (s *Server) draft(p *publication) (spool.Draft, error) {
 	if key != "" {
 		draft.Fingerprint = fingerprint(&m, p.delay, p.deliverAt, p.ttl)
 	}
-	return draft, nil
+	return draft, p.schedule(&draft)
 }
 
 func orKey(given, derived string) string {

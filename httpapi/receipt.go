@@ -18,6 +18,7 @@ type receiptJSON struct {
 	Duplicate  bool                  `json:"duplicate"`
 	Survives   string                `json:"survives"`
 	AcceptedAt timestamp             `json:"accepted_at"`
+	DeliverAt  *timestamp            `json:"deliver_at,omitempty"` // while it is delayed
 	BrokerType string                `json:"broker_type,omitempty"`
 	Broker     *message.Confirmation `json:"broker,omitempty"`
 }
@@ -61,7 +62,7 @@ func (s *Server) receiptOf(r message.Receipt) receiptJSON {
 		ID: r.ID, Topic: r.Topic, State: r.State,
 		Stored:    holds(r.State),
 		Confirmed: r.State == message.StateConfirmed, Duplicate: r.Duplicate,
-		Survives: s.opts.Survives, AcceptedAt: timestamp(r.AcceptedAt),
+		Survives: s.opts.Survives, AcceptedAt: timestamp(r.AcceptedAt), DeliverAt: optionalTime(r.DeliverAt),
 		BrokerType: s.opts.BrokerType, Broker: r.Confirmation,
 	}
 }

@@ -17,6 +17,9 @@ func (r *receiptJSON) appendJSON(b []byte) []byte {
 	b = appendText(append(b, `,"survives":`...), r.Survives)
 	b = r.AcceptedAt.append(append(b, `,"accepted_at":"`...))
 	b = append(b, '"')
+	if r.DeliverAt != nil {
+		b = append(r.DeliverAt.append(append(b, `,"deliver_at":"`...)), '"')
+	}
 	if r.BrokerType != "" {
 		b = appendText(append(b, `,"broker_type":`...), r.BrokerType)
 	}

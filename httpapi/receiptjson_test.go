@@ -22,6 +22,9 @@ func TestReceiptIsWrittenAsJSONWouldBe(t *testing.T) {
 			Survives: text.Draw(t, "survives"), BrokerType: text.Draw(t, "broker type"),
 			AcceptedAt: timestamp(time.UnixMilli(rapid.Int64Range(0, 1<<42).Draw(t, "accepted"))),
 		}
+		if flag.Draw(t, "delayed") {
+			r.DeliverAt = new(timestamp(time.UnixMilli(rapid.Int64Range(0, 1<<42).Draw(t, "deliver at"))))
+		}
 		if flag.Draw(t, "at the broker") {
 			r.Broker = &message.Confirmation{MessageID: text.Draw(t, "id there"), Queue: text.Draw(t, "queue"), Offset: rapid.Int64().Draw(t, "offset")}
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/spool"
 )
 
 // maxSchedule bounds delays and time to live: a slip of units, not a wish.
@@ -23,8 +24,9 @@ func readSchedule(r *request, p *publication) (err error) {
 	return checkSchedule(p.delay, p.deliverAt, p.ttl)
 }
 
-// checkSchedule refuses wrong values for what is wrong with them, and right
-// ones because the spool cannot honour them yet.
+// checkSchedule refuses wrong values for what is wrong with them, and a right ttl
+// because the spool cannot honour it yet. A time that has passed is right: a repeat
+// of a publish may come late.
 func checkSchedule(delay, deliverAt, ttl string) error {
 	if delay != "" && deliverAt != "" {
 		return invalidOption("both delay and deliver_at are given; send one of them")
@@ -36,14 +38,29 @@ func checkSchedule(delay, deliverAt, ttl string) error {
 		return err
 	}
 	if deliverAt != "" {
-		if _, err := time.Parse(time.RFC3339, deliverAt); err != nil {
+		at, err := time.Parse(time.RFC3339, deliverAt)
+		if err != nil {
 			return invalidOption("deliver_at %.40q is not a time as RFC 3339 writes it, as 2026-01-02T03:04:05Z", deliverAt)
 		}
+		if time.Until(at) > maxSchedule {
+			return invalidOption("deliver_at %.40q is more than 10 years away", deliverAt)
+		}
 	}
-	if delay+deliverAt+ttl != "" {
-		return problem.New(problem.NotSupported, "delay, deliver_at and ttl are not supported yet")
+	if ttl != "" {
+		return problem.New(problem.NotSupported, "ttl is not supported yet")
 	}
 	return nil
+}
+
+// schedule makes draft wait for what was asked for, which checkSchedule has seen.
+func (p *publication) schedule(draft *spool.Draft) (err error) {
+	if p.delay != "" {
+		draft.Delay, err = parseDuration(p.delay)
+	}
+	if p.deliverAt != "" {
+		draft.DeliverAt, err = time.Parse(time.RFC3339, p.deliverAt)
+	}
+	return err
 }
 
 func checkSpan(name, value string) error {

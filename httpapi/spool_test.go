@@ -95,3 +95,36 @@ func confirmReal(t *testing.T, sp *spool.Spool) {
 	}
 	sp.Confirm(leases, []message.Confirmation{{MessageID: leases[0].ID.String(), OffsetMessageID: "7F", Queue: "a/0", Offset: 1}})
 }
+
+// TestDelayOnTheRealSpool walks a delayed message from its 202 to its cancel.
+func TestDelayOnTheRealSpool(t *testing.T) {
+	l, sp := startReal(t)
+	header := []string{"MQ-Delay", "30h", "Idempotency-Key", "k"}
+	first := l.do("POST", orders, "body", header...)
+	l.accepted(first)
+	at, _ := first.json["deliver_at"].(string)
+	if first.json["state"] != "delayed" || first.json["stored"] != true || at == "" {
+		t.Errorf("accepted %s", first.raw)
+	}
+	path := first.header.Get("Location")
+	if a := l.do("GET", path, ""); a.status != 200 || a.json["state"] != "delayed" || a.json["deliver_at"] != at {
+		t.Errorf("receipt: %d %s", a.status, a.raw)
+	}
+	if a := l.do("POST", orders, "body", header...); a.json["duplicate"] != true || a.json["state"] != "delayed" || a.json["deliver_at"] != at {
+		t.Errorf("replay: %d %s", a.status, a.raw)
+	}
+	if a := l.do("POST", orders, "body", "MQ-Delay", "31h", "Idempotency-Key", "k"); a.status != 422 {
+		t.Errorf("another delay under the key: %d %s", a.status, a.raw)
+	}
+	if a := l.do("DELETE", path, ""); a.status != 200 || a.json["state"] != "cancelled" || a.json["deliver_at"] != nil {
+		t.Errorf("cancel: %d %s", a.status, a.raw)
+	}
+	answers := make(chan *answer, 1)
+	go func() {
+		answers <- l.do("POST", orders, strings.Repeat("x", 2<<20), "MQ-Delay", "100ms", "Prefer", "wait=20")
+	}()
+	confirmReal(t, sp)
+	if a := <-answers; a.status != 200 || a.json["confirmed"] != true || a.json["deliver_at"] != nil {
+		t.Errorf("wait over a delay: %d %s", a.status, a.raw)
+	}
+}

@@ -39,6 +39,7 @@ type item struct {
 	State         string    `json:"state"`
 	Held          bool      `json:"held"`
 	AcceptedAt    time.Time `json:"accepted_at"`
+	DeliverAt     time.Time `json:"deliver_at"`
 	Size          int64     `json:"size"`
 	Tag           string    `json:"tag"`
 	Keys          []string  `json:"keys"`

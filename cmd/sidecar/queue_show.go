@@ -101,6 +101,9 @@ func (m *story) table(w io.Writer) {
 	row("attempts", strconv.Itoa(m.Attempts))
 	row("reason", m.Reason)
 	row("last error", m.LastError)
+	if !m.DeliverAt.IsZero() {
+		row("deliver at", m.DeliverAt.Format(time.RFC3339Nano))
+	}
 	if !m.NextAttemptAt.IsZero() {
 		row("next attempt", m.NextAttemptAt.Format(time.RFC3339Nano))
 	}
