@@ -40,7 +40,9 @@ const (
 //   - serial: commits pairs one after the other, through rotations of the log,
 //     saying so after each;
 //   - churn: writers commit pairs of keys until they are done, or the database
-//     is fenced, saying so after each.
+//     is fenced, saying so after each;
+//   - compact: compacts all of it, of which it may crash; or damages an index
+//     first.
 func runChild(mode string) int {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -65,6 +67,15 @@ func runChild(mode string) int {
 		}
 	case "churn":
 		return churn(db, q)
+	case "compact index":
+		if damageIndex(db) != nil {
+			return childFenced
+		}
+		fallthrough
+	case "compact":
+		if db.badger.Flatten(1) != nil || db.Err() != nil {
+			return childFenced
+		}
 	}
 	return childDone // without Close
 }

@@ -94,6 +94,12 @@ func (db *DB) closeStore(ctx context.Context) error {
 	if err := db.nextLog.remove(); err != nil {
 		return fmt.Errorf("remove the next log: %w", err)
 	}
+	if err := db.Err(); err != nil { // what was held could not be removed
+		return err
+	}
+	if err := db.dir.endRun(); err != nil {
+		return fmt.Errorf("forget this run: %w", err)
+	}
 	return db.dir.markClean()
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,32 +30,18 @@ func (c *compactions) beforeClose() error {
 	if err := c.dir.keepClosing(); err != nil {
 		return StorageError(fmt.Errorf("note what is in use: %w", err))
 	}
-	c.before, c.made = maps.Clone(c.manifest.live), map[uint64]uint64{}
 	return nil
 }
 
-// countMade notes the entries of what was made since: when a compaction of it is
-// judged it is gone. c.mu is held.
-func (c *compactions) countMade() {
-	if !c.closing {
-		return
-	}
-	for id := range c.manifest.live {
-		_, held := c.before[id]
-		if _, known := c.made[id]; held || known {
-			continue
-		}
-		if n, err := countEntries(filepath.Join(c.dir.path, tableFile{id: id}.name())); err == nil {
-			c.made[id] = n
-		}
-	}
-}
-
 // closed judges the last compactions, when none runs any more, and lets go of
-// everything.
+// everything. One that cannot be judged fails it: the next start takes it back.
 func (c *compactions) closed() error {
 	c.mu.Lock()
+	clear(c.running)
 	_, err := c.judge(0)
+	if err == nil {
+		err = c.postponed
+	}
 	if err != nil {
 		c.mu.Unlock()
 		c.stop(err)

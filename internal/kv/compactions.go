@@ -19,20 +19,21 @@ import (
 // deletes what all were made from. Nothing outside is told, whatever the reason
 // was: a failed sync, no room, no descriptor, no memory.
 //
-// Nor is anybody told of a block that cannot be read: the rest of its table counts
-// as read (table/iterator.go ends with an error, which nobody asks for).
+// Nor is anybody told of damage in what is read. Of a block that cannot be read
+// the rest of its table counts as read (table/iterator.go ends with an error,
+// which nobody asks for); of any other, what it says now is written with a
+// checksum that holds.
 //
-// So what a compaction was made from is kept until it is known that all of it
-// was read and written. Badger says in its log how many entries a compaction has
-// read, how many tables it begins to write, when it has read all that it reads,
-// and when it is done; the old tables have their numbers of entries, and the
-// manifest tells how many tables there are. From the moment when all was read, which is before
-// Badger deletes anything, an iterator holds what was read: Badger deletes no
-// file that an iterator has (table/table.go, DecrRef). It is closed when the
-// counts agree.
+// So what a compaction was made from is kept until it is known that it was whole,
+// and that all was written. Badger says in its log how many tables a compaction
+// begins to write, when it has read all that it reads, and when it is done; the
+// manifest tells how many tables there are. From the moment when all was read,
+// which is before Badger deletes anything, an iterator holds what was read: Badger
+// deletes no file that an iterator has (table/table.go, DecrRef). It is closed when
+// the counts agree, and the checksums of what was read hold.
 //
-// Counts that differ fence the database with the iterators open, and what they
-// hold stays on the disk when the process ends, as it does when it is killed.
+// Otherwise the database is fenced with the iterators open, and what they hold
+// stays on the disk when the process ends, as it does when it is killed.
 // The next start takes those compactions back (takeback.go). While Badger closes
 // more than one compaction may have to be (closing.go).
 //
@@ -50,26 +51,16 @@ type compactions struct {
 	mu       sync.Mutex
 	manifest *manifestTail
 	view     *view
-	held     []held       // oldest first
-	running  map[int]work // by compactor
-	ended    []work       // of those that ended, and are not judged
-	written  []changeSet  // of compactions in the manifest, not judged
-	judged   int          // compactions
+	held     []held      // oldest first
+	running  map[int]int // tables that are begun, by compactor
+	ended    []int       // the same of those that ended, and are not judged
+	written  []changeSet // of compactions in the manifest, not judged
+	judged   int         // compactions
 	closing  bool
 
 	condemned error // of the first judgement that failed: nothing is let go any more
-
-	before map[uint64]uint32 // the tables when closing began
-	made   map[uint64]uint64 // entries of those made since, which nothing holds
+	postponed error // why those that ended cannot be judged yet
 }
-
-// work is what compactions say that they do.
-type work struct {
-	tables  int    // that they begin to write
-	entries uint64 // that they read, of which they may drop some
-}
-
-func (w work) plus(o work) work { return work{w.tables + o.tables, w.entries + o.entries} }
 
 // view is a transaction that iterators are made of: to begin one waits for
 // commits, which may wait for the compaction that asks.
@@ -99,7 +90,7 @@ const (
 )
 
 func newCompactions(dir *directory, log *slog.Logger, fence func(error)) *compactions {
-	return &compactions{dir: dir, log: log, fence: fence, ready: make(chan struct{}), running: map[int]work{}}
+	return &compactions{dir: dir, log: log, fence: fence, ready: make(chan struct{}), running: map[int]int{}}
 }
 
 // begin is called when Badger has opened. What a compaction read before waits
@@ -122,7 +113,7 @@ func (c *compactions) begin(b *badger.DB) error {
 func (c *compactions) said(format string, args []any) {
 	switch format {
 	case lineTable:
-		c.table(compactor(args), number(args, 1), number(args, 2))
+		c.table(compactor(args), args)
 	case lineRead:
 		<-c.ready
 		c.read()
@@ -133,14 +124,6 @@ func (c *compactions) said(format string, args []any) {
 	}
 }
 
-func number(args []any, at int) uint64 {
-	if at >= len(args) {
-		return 0
-	}
-	n, _ := args[at].(uint64)
-	return n
-}
-
 // compactor is which of Badger's compactors, of which each does one compaction
 // at a time, a line is about.
 func compactor(args []any) int {
@@ -149,14 +132,14 @@ func compactor(args []any) int {
 }
 
 // table notes that a compaction begins to write a table. One of no keys is none.
-func (c *compactions) table(id int, added, skipped uint64) {
+func (c *compactions) table(id int, args []any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	w := work{entries: added + skipped}
-	if added > 0 {
-		w.tables = 1
+	if keys, _ := args[1].(uint64); keys > 0 {
+		c.running[id]++
+	} else {
+		c.running[id] += 0 // it runs
 	}
-	c.running[id] = c.running[id].plus(w)
 }
 
 // read holds the files: some compaction has read all that it reads, or a part
@@ -165,7 +148,6 @@ func (c *compactions) read() {
 	c.mu.Lock()
 	c.hold()
 	free, err := c.judge(1)
-	c.countMade()
 	c.mu.Unlock()
 	c.after(free, err)
 }
@@ -234,8 +216,17 @@ func (c *compactions) verdict(keep int) (free []held, err error) {
 		}
 		return nil, nil
 	}
-	if err := c.compare(); err != nil {
+	err = c.compare()
+	if errors.Is(err, errUnread) {
+		c.postpone(err)
+		return nil, nil
+	}
+	if err != nil {
 		return nil, err
+	}
+	c.postponed = nil
+	if c.judged == 0 && len(c.ended) > 0 {
+		c.dir.proveRun()
 	}
 	c.judged += len(c.ended)
 	c.ended, c.written = nil, nil
@@ -262,21 +253,29 @@ func (c *compactions) keepManifest() {
 	}
 }
 
-// compare tells whether all was read and all was written. c.mu is held.
-func (c *compactions) compare() error {
-	var said work
-	for _, w := range c.ended {
-		said = said.plus(w)
+// postpone leaves the judgement to the next line: all stays as it is. c.mu is held.
+func (c *compactions) postpone(why error) {
+	if c.postponed == nil {
+		c.log.Warn("a compaction cannot be judged now; what it was made from is kept until it can", "dir", c.dir.path, "error", why)
 	}
-	named := 0
+	c.postponed = why
+}
+
+// compare tells whether all was written, and all that was read was whole. c.mu is
+// held.
+func (c *compactions) compare() error {
+	begun, named := 0, 0
+	for _, tables := range c.ended {
+		begun += tables
+	}
 	for _, s := range c.written {
 		created, _ := s.count()
 		named += created
 	}
-	if said.tables != named {
-		return fmt.Errorf("%w: compactions named %d tables of %d: the rest could not be written", ErrStorage, named, said.tables)
+	if begun != named {
+		return fmt.Errorf("%w: compactions named %d tables of %d: the rest could not be written", ErrStorage, named, begun)
 	}
-	return c.dir.unread(c.written, said.entries, c.made)
+	return c.dir.checkRead(c.written, c.closing)
 }
 
 // after acts on a judgement, outside the lock: closing an iterator removes
@@ -306,12 +305,20 @@ func (c *compactions) stop(err error) {
 	c.fence(err)
 }
 
-// committed renews the view now and then. Only the committer calls it.
+// committed renews the view now and then, unless somebody judges just then, who
+// may wait for the disk: a commit must not. Only the committer calls it.
 func (c *compactions) committed() {
-	if now := time.Now(); now.Sub(c.viewed) > viewAge {
-		c.viewed = now
-		c.renew()
+	now := time.Now()
+	if now.Sub(c.viewed) <= viewAge {
+		return
 	}
+	next := &view{txn: c.badger.NewTransaction(false)}
+	if !c.mu.TryLock() {
+		next.txn.Discard()
+		return
+	}
+	c.viewed = now
+	c.replaceView(next)
 }
 
 // renew lets compactions drop what was replaced up to now. It waits for the
@@ -319,6 +326,11 @@ func (c *compactions) committed() {
 func (c *compactions) renew() {
 	next := &view{txn: c.badger.NewTransaction(false)}
 	c.mu.Lock()
+	c.replaceView(next)
+}
+
+// replaceView unlocks c.mu.
+func (c *compactions) replaceView(next *view) {
 	old := c.view
 	c.view, old.older = next, true
 	discard := old.uses == 0

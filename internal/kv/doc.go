@@ -18,8 +18,9 @@
 // Close. A fenced database keeps its directory locked until then.
 //
 // The writes of HEAD are such syncs too, and so is a compaction that did not
-// write all of its tables (compactions.go): Badger would not tell. What it was
-// made from is there until that is known, and the next Open takes it back.
+// write all of its tables, or has read what is damaged (compactions.go): Badger
+// would not tell. What it was made from is there until that is known, and the
+// next Open takes it back.
 //
 // A disk that does not answer fails nothing: whoever waits goes on waiting. Who
 // would rather be refused uses [Queue.Offer]; after Options.SyncTimeout offers
@@ -45,7 +46,9 @@
 // until [DB.AcknowledgeDamage]. Where a newer version of a key cannot be read
 // an older one may come back. Nothing is cut off in silence, and nothing waits
 // for an operator. A start that dies is followed by one that reads every block
-// of every table, and that by one which takes a fresh directory in any case.
+// of every table, and that by one which takes a fresh directory in any case. So
+// is a run that crashes within Badger (running.go), as a compaction does that
+// meets damage, but for the fresh directory.
 //
 // Beside it HEAD holds a note of the owner ([DB.Note]), for what has to be known
 // when the entry that says it is gone. A read that meets a damaged block fails
@@ -60,10 +63,10 @@
 // # Files
 //
 // Beside Badger's: HEAD; OWNER, the lock; CLEAN while closed after everything
-// was synced; FENCED after a fence; STARTS while a start is under way; DAMAGE
-// until acknowledged; MANIFEST.earlier, a second name of Badger's manifest;
-// MANIFEST.closing, the manifest as it was, while Badger closes. Next to the
-// directory, during a salvage, DIR.salvage.
+// was synced; FENCED after a fence; STARTS while a start is under way; RUNNING
+// while open; DAMAGE until acknowledged; MANIFEST.earlier, a second name of
+// Badger's manifest; MANIFEST.closing, the manifest as it was, while Badger
+// closes. Next to the directory, during a salvage, DIR.salvage.
 //
 // # Assumes
 //

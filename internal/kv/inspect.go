@@ -205,6 +205,16 @@ func (i *inspection) inspectLogs(d *directory) error {
 	return nil
 }
 
+// inTables reports whether all of a log is in tables.
+func (i *inspection) inTables(log walFile) bool {
+	return log.scan.last > 0 && log.scan.last <= i.flushed
+}
+
+// tablesWhole reports whether nothing of what was in tables is missing.
+func (i *inspection) tablesWhole() bool {
+	return len(i.gone) == 0 && !slices.ContainsFunc(i.tables, func(t tableFile) bool { return t.broken })
+}
+
 func (i *inspection) judge(log *walFile, data []byte) {
 	i.room += uint64(len(data)) / minTransaction
 	log.scan = scanLog(data, span{i.last, i.flushed + i.room + 1}, i.sealed)

@@ -92,7 +92,10 @@ func (t *manifestTail) replaced() (bool, error) {
 	return err == nil && !os.SameFile(now, ours), err
 }
 
-// rest reads to the end, or to where Badger is still writing.
+// rest reads to the end, or to where Badger is still writing. Zeros pass for an
+// entry of nothing, and so may the place of one that is being written: Badger
+// writes none but as the first of a manifest (manifest.go, helpRewrite), which is
+// there when the file gets its name.
 func (t *manifestTail) rest() ([]changeSet, error) {
 	data, err := io.ReadAll(io.NewSectionReader(t.file, t.at, 1<<62))
 	if err != nil {
@@ -101,6 +104,9 @@ func (t *manifestTail) rest() ([]changeSet, error) {
 	var sets []changeSet
 	for len(data) >= manifestPrefix && entrySize(data) <= uint64(len(data)) {
 		size := entrySize(data)
+		if size == manifestPrefix && t.at > manifestHeader {
+			break
+		}
 		set, whole := entry(data[:size])
 		if !whole {
 			break

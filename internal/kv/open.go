@@ -67,7 +67,7 @@ func (d *directory) beforeOpen(ctx context.Context, hook func(context.Context) (
 	}
 	starved, err := hook(ctx)
 	if err == nil && starved {
-		err = d.endStart()
+		err = errors.Join(d.endStart(), d.forget(runningName))
 	}
 	return err
 }
@@ -81,8 +81,16 @@ func (db *DB) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("count this start: %w", err)
 	}
+	unproven, why := db.dir.lastRuns()
+	if why != nil {
+		db.log.Warn("reading every block of every table", "dir", db.dir.path, "because", why)
+		died, unproven = max(died, deepAfter), 0
+	}
 	if db.stats.Unclean, err = db.bringUp(ctx, died); err != nil {
 		return errors.Join(err, db.dir.endStart())
+	}
+	if err := db.dir.beginRun(unproven + 1); err != nil {
+		db.log.Warn("a crash of this process would not be noted", "dir", db.dir.path, "error", err)
 	}
 	if err := db.settle(); err != nil {
 		return err // a failed sync: Badger is left alone, still locked

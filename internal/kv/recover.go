@@ -81,7 +81,7 @@ func (db *DB) inspect(deep bool) error {
 // deletion.
 func (d *directory) removeFlushed(found *inspection) error {
 	for _, log := range found.logs {
-		if log.scan.last == 0 || log.scan.last > found.flushed {
+		if !found.inTables(log) {
 			continue
 		}
 		if err := os.Remove(filepath.Join(d.path, log.name)); err != nil {

@@ -103,10 +103,15 @@ func (db *DB) refill(ctx context.Context, fresh *directory, found *inspection) (
 	return report, h.file.Close()
 }
 
-// copyLogs writes the logs without what is broken.
+// copyLogs writes the logs without what is broken, and without those that are in
+// tables if all of these are whole: they would bring back what was deleted since.
+// From a broken table they may have what is broken in it.
 func (db *DB) copyLogs(fresh *directory, found *inspection) ([]CommitRange, error) {
 	s := salvagedLogs{sealed: found.sealed, last: found.flushed, most: found.flushed + found.room + 1, acked: found.head.highWater}
 	for _, log := range found.logs {
+		if found.tablesWhole() && found.inTables(log) {
+			continue
+		}
 		err := db.dir.readFile(log.name, func(data []byte, _ []Finding) error {
 			s.mend(data, db.opts.Owner, found.last)
 			return writeFile(filepath.Join(fresh.path, log.name), s.clean(data))

@@ -54,21 +54,9 @@ func readIndex(f *os.File) (ti tableIndex, start int64, err error) {
 	return ti, t.end, err
 }
 
-// countEntries is the number of entries in a table, by its index.
-func countEntries(path string) (uint64, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = f.Close() }() // only read
-	ti, _, err := readIndex(f)
-	return ti.keys, err
-}
-
 // tableIndex is what this package needs of a table's index.
 type tableIndex struct {
 	reach  uint64 // the largest version
-	keys   uint64 // entries, which are versions of keys
 	blocks []blockPlace
 }
 
@@ -87,7 +75,7 @@ func parseIndex(index []byte) (ti tableIndex, err error) {
 		}
 	}()
 	raw := fb.GetRootAsTableIndex(index, 0)
-	ti.reach, ti.keys = raw.MaxVersion(), uint64(raw.KeyCount())
+	ti.reach = raw.MaxVersion()
 	var at fb.BlockOffset
 	for n := range raw.OffsetsLength() {
 		if raw.Offsets(&at, n) {

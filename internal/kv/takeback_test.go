@@ -109,7 +109,7 @@ func buryDropped(t *testing.T, opts Options, rot func(old string)) (keys int) {
 	db, err := Open(t.Context(), opts)
 	must(t, err)
 	keys = layered(t, db, Attach(db, &writer{}))
-	old := largest(t, db)
+	old := largest(db)
 	refuseTable(t, db)
 	must(t, db.badger.Flatten(1))
 	if err := db.Err(); !errors.Is(err, ErrStorage) {
