@@ -36,20 +36,29 @@ var ErrBadID = errors.New("a message ID is 32 hex digits")
 // NewID composes an ID. Only the low 24 bits of epoch and the low 32 bits of
 // seq have room: the owner of the spool changes the epoch before either wraps.
 func NewID(spool SpoolID, epoch uint32, seq uint64, at time.Time) ID {
+	return NewStampedID(spool, epoch, seq, StampOf(at))
+}
+
+// Stamp is the time of an ID, as it stands there.
+type Stamp uint32
+
+// StampOf is below 2^32: a month has at most 2,682,000,000 ms. It has to look
+// into the calendar.
+func StampOf(at time.Time) Stamp {
+	at = at.Local()
+	month := time.Date(at.Year(), at.Month(), 1, 0, 0, 0, 0, at.Location())
+	return Stamp(at.Sub(month).Milliseconds())
+}
+
+// NewStampedID is NewID for many IDs of one time.
+func NewStampedID(spool SpoolID, epoch uint32, seq uint64, at Stamp) ID {
 	var id ID
 	copy(id[0:5], spool[:])
 	id[5], id[6], id[7] = byte(epoch>>16), byte(epoch>>8), byte(epoch)
 	binary.BigEndian.PutUint16(id[8:], uint16(seq>>16))
-	binary.BigEndian.PutUint32(id[10:], millisOfMonth(at))
+	binary.BigEndian.PutUint32(id[10:], uint32(at))
 	binary.BigEndian.PutUint16(id[14:], uint16(seq))
 	return id
-}
-
-// millisOfMonth is below 2^32: a month has at most 2,682,000,000 ms.
-func millisOfMonth(at time.Time) uint32 {
-	at = at.Local()
-	month := time.Date(at.Year(), at.Month(), 1, 0, 0, 0, 0, at.Location())
-	return uint32(at.Sub(month).Milliseconds())
 }
 
 // ParseID reads 32 hex digits of either case.

@@ -44,10 +44,11 @@ func (s *Spool) admit(op *appendMessages) error {
 	return s.refuseTopics(op)
 }
 
-// sizeOfNew is how many bytes of op are not known by their dedupe key. s.mu is held.
+// sizeOfNew is how many bytes of op are not known by their dedupe key, and notes
+// which those are. s.mu is held.
 func (s *Spool) sizeOfNew(op *appendMessages) (size int64) {
 	for _, n := range op.added {
-		if _, known := s.keys.get(n.key); !known {
+		if n.find(s); n.earlier.seq == 0 {
 			size += int64(n.size)
 		}
 	}
@@ -69,19 +70,20 @@ func (s *Spool) refuseFull(size int64) error {
 
 // neverFits tells a unit that waiting does not help from one that it may.
 func (s *Spool) neverFits(op *appendMessages) error {
+	share := s.share()
+	if op.bytes() <= min(share, s.opts.Limit) { // nearly always: then nobody's keys matter
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	size := s.sizeOfNew(op)
 	if size > s.opts.Limit {
 		return &TooLargeError{"what the spool may hold (spool.limit)", size, s.opts.Limit}
 	}
-	share, sizes := s.share(), map[string]int64{}
-	if size <= share {
-		return nil
-	}
+	sizes := map[string]int64{}
 	for _, n := range op.added {
 		topic := n.msg.Topic
-		if _, known := s.keys.get(n.key); known {
+		if n.earlier.seq > 0 {
 			continue
 		}
 		if sizes[topic] += int64(n.size); sizes[topic] > share {
@@ -94,14 +96,14 @@ func (s *Spool) neverFits(op *appendMessages) error {
 // share is how many bytes a topic may hold.
 func (s *Spool) share() int64 { return int64(s.opts.TopicShare * float64(s.opts.Limit)) }
 
-// refuseTopics holds each topic of op to its share.
+// refuseTopics holds each topic of op to its share, after sizeOfNew.
 func (s *Spool) refuseTopics(op *appendMessages) error {
 	if s.opts.TopicShare >= 1 {
 		return nil
 	}
 	share, sizes := s.share(), map[string]int64{}
 	for _, n := range op.added {
-		if _, known := s.keys.get(n.key); known {
+		if n.earlier.seq > 0 {
 			continue
 		}
 		topic := n.msg.Topic

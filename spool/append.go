@@ -50,7 +50,7 @@ type newMessage struct {
 	external    []byte // encoded payload, when it is stored apart
 	payload     *payload
 	block       *block
-	earlier     keyRef      // the message that has the key; zero: none
+	earlier     keyRef      // the message that has the key, as find saw it; zero: none
 	imported    bool        // it keeps the ID and the time that it has
 	number      uint64      // it was imported with: that of its topic where it comes from
 	onHold      bool        // it was imported so
@@ -91,10 +91,7 @@ func (s *Spool) prepare(ctx context.Context, op *appendMessages) error {
 	if s.closed() {
 		return ErrClosed
 	}
-	total := 0
-	for _, n := range op.added {
-		total += n.size
-	}
+	total := int(op.bytes())
 	if err := cmp.Or(ctx.Err(), errorOf(s.db.Busy(total))); err != nil {
 		return err
 	}
@@ -159,6 +156,14 @@ func (op *appendMessages) size() int {
 	return size
 }
 
+// bytes is the sum of what the messages count for.
+func (op *appendMessages) bytes() (sum int64) {
+	for _, n := range op.added {
+		sum += int64(n.size)
+	}
+	return sum
+}
+
 // topics is how many there are messages of.
 func (op *appendMessages) topics() int {
 	if len(op.added) == 1 {
@@ -173,6 +178,9 @@ func (op *appendMessages) topics() int {
 
 func (op *appendMessages) apply(c *commit) {
 	op.claimed(c.s)
+	for _, n := range op.added {
+		n.find(c.s)
+	}
 	op.err = op.check(c)
 	for _, n := range op.added {
 		if op.err != nil || !n.claim(c) {
@@ -188,14 +196,20 @@ func (n *newMessage) claim(c *commit) bool {
 	if n.key == (keyHash{}) {
 		return true
 	}
-	if n.first = c.reserved[n.key]; n.first != nil {
+	if n.first = c.reserved[n.key]; n.first != nil || n.earlier.seq > 0 {
 		return false
 	}
-	earlier, known := c.s.keys.get(n.key)
-	if n.earlier = earlier; !known {
-		c.reserved[n.key] = n
+	c.reserved[n.key] = n
+	return true
+}
+
+// find looks for the message that has the key. Within a commit one look is
+// enough: its own keys are only reserved until all of it is applied, and no key
+// goes meanwhile. s.mu is held.
+func (n *newMessage) find(s *Spool) {
+	if n.key != (keyHash{}) {
+		n.earlier, _ = s.keys.get(n.key)
 	}
-	return !known
 }
 
 // check finds what makes the whole unit impossible, before anything is changed.
@@ -244,8 +258,7 @@ func (n *newMessage) repeats(c *commit) bool {
 	if n.key == (keyHash{}) {
 		return false
 	}
-	_, known := c.s.keys.get(n.key)
-	return known || c.reserved[n.key] != nil
+	return n.earlier.seq > 0 || c.reserved[n.key] != nil
 }
 
 // checkKey looks for the key among those of the unit itself (own), of this
@@ -257,11 +270,11 @@ func (n *newMessage) checkKey(c *commit, own map[keyHash]uint64) error {
 	fingerprint, known := own[n.key]
 	if first := c.reserved[n.key]; first != nil {
 		fingerprint, known = first.fingerprint, true
-	} else if ref, ok := c.s.keys.get(n.key); ok {
-		if c.s.ended[ref.seq] {
+	} else if n.earlier.seq > 0 {
+		if c.s.ended[n.earlier.seq] {
 			return ErrKeySettled
 		}
-		fingerprint, known = ref.fingerprint, true
+		fingerprint, known = n.earlier.fingerprint, true
 	}
 	if known && fingerprint != n.fingerprint {
 		return ErrKeyReused

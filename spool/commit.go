@@ -26,6 +26,7 @@ type commit struct {
 	now     time.Time
 	elapsed uint64 // by the spool's own clock
 
+	stamp      message.Stamp // of now
 	drafts     map[*lane][]*newMessage
 	order      []*lane // of drafts, as they came
 	blocks     []*block
@@ -60,8 +61,9 @@ func (c *commit) begin(tx *kv.Tx) {
 	clear(c.receipts)
 	clear(c.reserved)
 	clear(c.exceptions)
+	now := c.s.now()
 	*c = commit{
-		s: c.s, tx: tx, now: c.s.now(), elapsed: c.s.clock.now(),
+		s: c.s, tx: tx, now: now, stamp: message.StampOf(now), elapsed: c.s.clock.now(),
 		drafts: c.drafts, lanes: c.lanes, ranges: c.ranges, receipts: c.receipts, reserved: c.reserved, exceptions: c.exceptions,
 		order: emptied(c.order), blocks: emptied(c.blocks), keys: emptied(c.keys), sets: emptied(c.sets), deletes: emptied(c.deletes),
 		room: c.room[:0],
@@ -181,7 +183,7 @@ func (c *commit) nextSeq() uint64 {
 
 func (c *commit) nextID() message.ID {
 	h := &c.s.head
-	return message.NewID(h.spoolID, h.epoch, h.highWater, c.now)
+	return message.NewStampedID(h.spoolID, h.epoch, h.highWater, c.stamp)
 }
 
 // end settles a message or makes it a dead letter, once.

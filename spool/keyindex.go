@@ -16,6 +16,9 @@ type keyIndex struct {
 	lives []idLife              // of the IDs
 	other map[uint64]message.ID // by sequence: IDs that do not follow from what is kept
 	came  uint64                // the highest place of a message that was settled elsewhere
+
+	stampAt int64 // milliseconds since 1970 of stamp: all keys of a commit have one
+	stamp   message.Stamp
 }
 
 // keptKey is a keyRef in 24 bytes, because there are a million of them: the ID
@@ -45,7 +48,7 @@ func (x *keyIndex) get(h keyHash) (ref keyRef, known bool) {
 	}
 	ref = keyRef{seq: k.seq, fingerprint: k.fingerprint, acceptedAt: int64(k.at >> lifeBits)}
 	if life := k.at & otherLife; life != otherLife {
-		ref.id = x.lives[life].id(ref)
+		ref.id = x.lives[life].id(ref, message.StampOf(ref.time()))
 	} else {
 		ref.id = x.other[k.seq]
 	}
@@ -107,7 +110,7 @@ func (x *keyIndex) life(ref keyRef) uint64 {
 	if at < 0 {
 		at = len(x.lives)
 	}
-	if id := life.id(ref); at >= otherLife || !bytes.Equal(id[:], ref.id[:]) {
+	if id := life.id(ref, x.stampOf(ref)); at >= otherLife || !bytes.Equal(id[:], ref.id[:]) {
 		return otherLife
 	}
 	if at == len(x.lives) {
@@ -116,9 +119,16 @@ func (x *keyIndex) life(ref keyRef) uint64 {
 	return uint64(at)
 }
 
-func (l idLife) id(ref keyRef) message.ID {
+func (x *keyIndex) stampOf(ref keyRef) message.Stamp {
+	if x.stampAt != ref.acceptedAt {
+		x.stampAt, x.stamp = ref.acceptedAt, message.StampOf(ref.time())
+	}
+	return x.stamp
+}
+
+func (l idLife) id(ref keyRef, at message.Stamp) message.ID {
 	epoch := uint32(l[5])<<16 | uint32(l[6])<<8 | uint32(l[7])
-	return message.NewID(message.SpoolID(l[:5]), epoch, ref.seq, ref.time())
+	return message.NewStampedID(message.SpoolID(l[:5]), epoch, ref.seq, at)
 }
 
 func (x *keyIndex) bytes() int64 { return int64(len(x.kept)) * keyCost }
