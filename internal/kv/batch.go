@@ -50,8 +50,12 @@ func (db *DB) batchFor(size int) *batch {
 // long it can wait. db.mu is held.
 func (db *DB) ready(now time.Time) (ready bool, wait time.Duration) {
 	b := db.pending[0]
-	if b.waiting > 0 || len(db.pending) > 1 || db.closing {
+	switch {
+	case len(db.pending) > 1 || db.closing:
 		return true, 0
+	case b.waiting > 0:
+		wait = db.linger.wait(b.waiting, now)
+		return wait <= 0, wait
 	}
 	wait = b.lazyDue.Sub(now)
 	return wait <= 0, wait

@@ -54,10 +54,10 @@ func (db *DB) take(now time.Time) (b *batch, wait time.Duration, end bool) {
 	return b, 0, false
 }
 
-// wakeCommitter tells the committer of a new batch, or of the first in it who
-// waits; nil: of anything else. db.mu is held.
+// wakeCommitter tells the committer of a new batch, of the first in it who waits,
+// or that enough do; nil: of anything else. db.mu is held.
 func (db *DB) wakeCommitter(b *batch) {
-	if b != nil && b.ops > 1 && b.waiting != 1 {
+	if b != nil && b.ops > 1 && b.waiting != 1 && b.waiting != db.linger.enough {
 		return // it was told
 	}
 	select {
@@ -98,10 +98,22 @@ func (db *DB) commit(b *batch) {
 		db.keeper.committed(txn.ReadTs() + 1) // after the participants' notes
 	}
 	db.record(stats)
+	db.expect(b, stats.Duration)
 	db.answer(b, nil)
 	b.release()
 	db.nextLog.committed()
 	db.compacts.committed()
+}
+
+// expect is called before those are answered who waited for b.
+func (db *DB) expect(b *batch, took time.Duration) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	waiting := 0
+	if len(db.pending) > 0 {
+		waiting = db.pending[0].waiting
+	}
+	db.linger.answered(b.waiting, waiting, took, time.Now())
 }
 
 // seal adds the commit's seal. The timestamp follows from the read timestamp,

@@ -5,7 +5,8 @@
 // When [Queue.Commit] returns nil, everything its operation wrote is on stable
 // storage: Badger's write-ahead log was synced (livelog.go), and the directory
 // if an entry in it had changed. Operations that wait at the same time share
-// one Badger transaction and one sync (group commit). A read never shows what
+// one Badger transaction and one sync (group commit); a commit waits for a moment
+// for callers that the one before has answered (linger.go). A read never shows what
 // is not yet durable: it waits for the commit that is being synced, as Badger's
 // own reads do (txn.go, oracle.readTs).
 //

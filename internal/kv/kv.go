@@ -39,6 +39,7 @@ type DB struct {
 	pending []*batch // oldest first; the last one still grows
 	tickets uint64   // given to operations
 	current *batch   // the one in the committer's hands, or the last one it had
+	linger  linger
 	closing bool
 	cause   error // why the database is fenced
 	stats   Stats
@@ -80,6 +81,7 @@ func newDB(opts Options, dir *directory) *DB {
 		wake:       make(chan struct{}, 1),
 		idle:       make(chan struct{}),
 		stalls:     newStalls(opts),
+		linger:     linger{most: opts.Linger},
 	}
 	db.committing = db.stalls.watch("a commit")
 	db.commitTxn = commitTxn

@@ -29,6 +29,9 @@ type Options struct {
 	// LazyDelay is the longest time a posted operation waits for a commit to
 	// ride in; 0: 50 ms.
 	LazyDelay time.Duration
+	// Linger is the longest time a commit waits for callers who are likely to
+	// come, because they were just answered (linger.go); 0: 500 µs, below 0: none waits.
+	Linger time.Duration
 	// LockWait is how long Open waits for the holder of the directory; 0: not at all.
 	LockWait time.Duration
 	// CloseWait bounds Close, because Badger's can hang for ever
@@ -76,6 +79,7 @@ const (
 	defaultMemTableSize = 8 << 20
 	minMemTableSize     = 1 << 20
 	defaultLazyDelay    = 50 * time.Millisecond
+	defaultLinger       = 500 * time.Microsecond
 	defaultCloseWait    = 10 * time.Second
 	defaultSyncTimeout  = 10 * time.Second
 	defaultMaxQueued    = 64 << 20
@@ -104,6 +108,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.LazyDelay == 0 {
 		o.LazyDelay = defaultLazyDelay
+	}
+	if o.Linger == 0 {
+		o.Linger = defaultLinger
 	}
 	if o.CloseWait == 0 {
 		o.CloseWait = defaultCloseWait
