@@ -203,9 +203,9 @@ func (n *newMessage) claim(c *commit) bool {
 	return true
 }
 
-// find looks for the message that has the key. Within a commit one look is
-// enough: its own keys are only reserved until all of it is applied, and no key
-// goes meanwhile. s.mu is held.
+// find looks for the message that has the key. One look serves all of an apply:
+// only the committer changes the index, and what apply takes is reserved until all
+// of the commit is sealed. s.mu is held.
 func (n *newMessage) find(s *Spool) {
 	if n.key != (keyHash{}) {
 		n.earlier, _ = s.keys.get(n.key)
@@ -395,9 +395,12 @@ func (n *newMessage) receipt() message.Receipt {
 	return r
 }
 
-func acceptedReceipt(m *message.Message) message.Receipt {
+func acceptedReceipt(m *message.Message) message.Receipt { return beginReceipt(m, 1) }
+
+// beginReceipt is acceptedReceipt with room for so many events in its history.
+func beginReceipt(m *message.Message, events int) message.Receipt {
 	r := message.Receipt{ID: m.ID, Topic: m.Topic, State: message.StatePending, AcceptedAt: m.AcceptedAt}
-	r.History.First = make([]message.Event, 0, 2) // most have two
+	r.History.First = make([]message.Event, 0, events)
 	r.History.Add(message.Event{At: m.AcceptedAt, Name: "accepted"})
 	return r
 }

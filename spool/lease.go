@@ -139,6 +139,7 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 
 // leased leases what was picked.
 func (s *Spool) leased(l *lane, picked []*entry, now time.Time) (st step) {
+	st.leases = make([]*Lease, 0, len(picked))
 	for _, e := range picked {
 		st.leases = append(st.leases, s.lease(e, now))
 	}
@@ -171,6 +172,9 @@ func (s *Spool) lease(e *entry, now time.Time) *Lease {
 	e.state, e.lease, e.due = message.StateInFlight, s.leases, now.Add(s.opts.LeaseFor)
 	w := e.in()
 	w.dequeue(e)
+	if len(w.leased) == 0 || e.due.Before(w.lapse) {
+		w.lapse = e.due
+	}
 	w.leased[e.msg.Seq] = e
 	w.hold(e)
 	return &Lease{Message: e.msg, Attempt: e.attempts + 1, Expires: e.due, entry: e, number: e.lease}
@@ -213,10 +217,17 @@ func (w *window) wakeDue(now time.Time) {
 		e.state = message.StatePending
 		w.enqueue(e)
 	}
+	if len(w.leased) == 0 || now.Before(w.lapse) { // there may be thousands
+		return
+	}
+	w.lapse = time.Time{}
 	for _, e := range w.leased {
-		if !e.due.After(now) {
+		switch {
+		case !e.due.After(now):
 			e.lapse(now)
 			w.unlease(e)
+		case w.lapse.IsZero() || e.due.Before(w.lapse):
+			w.lapse = e.due
 		}
 	}
 }
@@ -244,13 +255,11 @@ func (w *window) wait(e *entry) {
 	heap.Push(&w.waiting, e)
 }
 
-// nextDue is when wakeDue has something to do, nil: not before a signal.
+// nextDue is when wakeDue may have something to do, nil: not before a signal.
 func (w *window) nextDue() *time.Time {
 	at, ok := w.waiting.next()
-	for _, e := range w.leased {
-		if !ok || e.due.Before(at) {
-			at, ok = e.due, true
-		}
+	if len(w.leased) > 0 && (!ok || w.lapse.Before(at)) {
+		at, ok = w.lapse, true
 	}
 	if !ok {
 		return nil

@@ -119,7 +119,7 @@ func (s *Spool) receiptInMemory(seq uint64) (message.Receipt, func(uint64) (mess
 
 // receipt of a held message in memory.
 func (e *entry) receipt() message.Receipt {
-	r := acceptedReceipt(e.msg)
+	r := beginReceipt(e.msg, usualEvents)
 	r.State, r.Attempts, r.LastError, r.MaybeSent = e.state, e.attempts, e.lastError, e.maybeSent
 	if e.state == message.StateRetrying {
 		r.NextAttemptAt = e.due

@@ -90,9 +90,9 @@ func (c *commit) sealReceipts() {
 			x.add(b, number, count)
 			part, count = nil, 0
 		}
-		for _, r := range c.receipts[b] {
+		for at, r := range c.receipts[b] {
 			if part == nil {
-				part = make([]byte, 0, min(len(c.receipts[b])*usualReceipt, partRoom)+usualReceipt)
+				part = c.take(min((len(c.receipts[b])-at)*usualReceipt, partRoom) + usualReceipt)
 			}
 			part = appendReceipt(part, r)
 			if count++; len(part) >= partRoom {

@@ -23,6 +23,9 @@ type ending struct {
 	done      bool     // set by apply: false when it had ended before
 }
 
+// usualEvents is how many most messages have: accepted, attempt, confirmed.
+const usualEvents = 3
+
 func newEnding(e *entry, state message.State, now time.Time) *ending {
 	end := &ending{lane: e.lane, number: e.msg.TopicSeq, size: e.size, payload: e.payload}
 	end.seq, end.Receipt = e.msg.Seq, e.receipt()
@@ -103,7 +106,7 @@ func (op *endMessages) parts(limit int) (parts []*endMessages) {
 // A lease that has ended still counts: the broker has the message.
 func (s *Spool) Confirm(leases []*Lease, confirmations []message.Confirmation) {
 	now := s.now()
-	op := &endMessages{}
+	op := &endMessages{all: make([]*ending, 0, len(leases))}
 	var ended []*endCopies
 	s.mu.Lock()
 	for i, l := range leases {

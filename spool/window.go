@@ -17,6 +17,7 @@ type window struct {
 	queued   int               // length of the ready list
 	waiting  dueHeap           // retrying, by due time
 	leased   map[uint64]*entry // by sequence
+	lapse    time.Time         // no lease of them ends before it
 	busy     map[string]int    // ordering keys that a lease or a retry holds back
 	onHold   heldKeys          // ordering keys that an operator holds back
 	bytes    int64             // cost of all entries
