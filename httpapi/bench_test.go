@@ -19,7 +19,7 @@ func BenchmarkPublish(b *testing.B) {
 	request := fmt.Appendf(nil, "POST /v1/topics/bench/messages HTTP/1.1\r\nHost: 127.0.0.1\r\n"+
 		"Content-Type: application/octet-stream\r\nContent-Length: %d\r\nIdempotency-Key: 0123456789abcdef0123456789abcdef\r\n\r\n%s", len(body), body)
 	s := New(Options{BrokerType: "null"}, unstored{})
-	c := newConn(&client{request: request, left: b.N}, time.Second)
+	c := newConn(&client{request: request, left: b.N}, timeouts{read: time.Second, slack: time.Second})
 	b.ReportAllocs()
 	b.SetBytes(int64(len(request)))
 	b.ResetTimer()

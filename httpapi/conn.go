@@ -27,17 +27,17 @@ const parkAfter = 250 * time.Millisecond
 type conn struct {
 	net.Conn
 
-	slack  time.Duration // by which a write deadline may be early
-	idle   bool          // fasthttp has answered and waits for the next request
-	parked bool          // Read told fasthttp that the connection has ended
-	ended  bool          // the client has sent all it will
-	unread bool          // the client may still be sending what we will not read
-	first  byte          // read by awaitRequest, before fasthttp
-	held   bool          // first waits to be read
+	idle   bool // fasthttp has answered and waits for the next request
+	parked bool // Read told fasthttp that the connection has ended
+	ended  bool // the client has sent all it will
+	unread bool // the client may still be sending what we will not read
+	first  byte // read by awaitRequest, before fasthttp
+	held   bool // first waits to be read
 
-	wanted time.Time // read deadline that fasthttp asked for
-	reads  time.Time // read deadline that the socket has
-	writes time.Time // write deadline that the socket has
+	timeouts timeouts
+	until    time.Time // when the request has to be over; zero: nobody waits for more of it yet
+	reads    time.Time // read deadline that the socket has
+	writes   time.Time // write deadline that the socket has
 
 	request request // that is being answered
 	body    body    // of request
@@ -48,7 +48,7 @@ type conn struct {
 	finishing bool // no further request is taken
 }
 
-func newConn(nc net.Conn, slack time.Duration) *conn { return &conn{Conn: nc, slack: slack} }
+func newConn(nc net.Conn, t timeouts) *conn { return &conn{Conn: nc, timeouts: t} }
 
 // connState keeps idle and busy true to what fasthttp does. It is called on the
 // connection's own goroutine.
@@ -62,7 +62,7 @@ func connState(nc net.Conn, state fasthttp.ConnState) {
 		c.idle = false
 		c.begin()
 	case fasthttp.StateIdle:
-		c.idle = true
+		c.idle, c.until = true, time.Time{}
 		c.rest()
 	default: // new and closed are Serve's, and nothing is hijacked
 	}
@@ -98,13 +98,13 @@ func (c *conn) Read(p []byte) (int, error) {
 	case c.held && len(p) > 0:
 		c.held = false
 		p[0] = c.first
-		_ = c.armRead(c.wanted)    // as below
+		_ = c.armRequest()         // as below
 		n, _ := c.Conn.Read(p[1:]) // no request has one byte; an error comes again with the next read
 		return n + 1, nil
 	case c.idle:
 		return c.readNext(p)
 	}
-	if err := c.armRead(c.wanted); err != nil {
+	if err := c.armRequest(); err != nil {
 		return 0, err
 	}
 	n, err := c.Conn.Read(p)

@@ -3,15 +3,23 @@ package httpapi
 import "time"
 
 // Deadlines cost as much as a small read: each goes to the runtime's timers.
-// fasthttp sets four a request. Nearly all of them are replaced before anybody
-// waits under them, so the socket gets only those that somebody will.
+// fasthttp would set three a request for reads alone, and nearly all of them are
+// replaced before anybody waits under them. So it is told of no read timeout, and
+// the socket gets the deadlines that somebody will wait under.
 
-// SetReadDeadline notes when a request, or the wait for one, has to be over.
-// The socket learns of it with the first read that may wait: most requests come
-// whole with their first bytes.
-func (c *conn) SetReadDeadline(t time.Time) error {
-	c.wanted = t
-	return nil
+// timeouts of a connection's requests.
+type timeouts struct {
+	read  time.Duration // for a whole request
+	slack time.Duration // by which a write deadline may be early
+}
+
+// armRequest makes the request be over in time, from its second read on: the
+// first has brought its beginning, and mostly all of it.
+func (c *conn) armRequest() error {
+	if c.until.IsZero() {
+		c.until = time.Now().Add(c.timeouts.read)
+	}
+	return c.armRead(c.until)
 }
 
 // armRead makes the socket's reads end at t.
@@ -20,7 +28,7 @@ func (c *conn) armRead(t time.Time) error {
 		return nil
 	}
 	c.reads = t
-	return c.Conn.SetReadDeadline(t)
+	return c.SetReadDeadline(t)
 }
 
 // armPark makes the wait for the next request end after parkAfter, or up to half
@@ -33,9 +41,9 @@ func (c *conn) armPark() error {
 	return c.armRead(t)
 }
 
-// SetWriteDeadline ends writes at t, or up to the connection's slack earlier.
+// SetWriteDeadline is fasthttp's: it ends writes at t, or up to the slack earlier.
 func (c *conn) SetWriteDeadline(t time.Time) error {
-	if early := t.Sub(c.writes); early >= 0 && early < c.slack {
+	if early := t.Sub(c.writes); early >= 0 && early < c.timeouts.slack {
 		return nil
 	}
 	c.writes = t

@@ -33,9 +33,7 @@ func (s *Server) newFasthttp() *fasthttp.Server {
 		ExpectHandler:                s.expect,
 		DisablePreParseMultipartForm: true, // a body is opaque
 		ReadBufferSize:               s.opts.MaxHeader,
-		ReadTimeout:                  s.opts.ReadTimeout,
-		WriteTimeout:                 s.opts.WriteTimeout,
-		IdleTimeout:                  s.opts.IdleTimeout,
+		WriteTimeout:                 s.opts.WriteTimeout, // of reads the connection knows, see deadline.go
 		Concurrency:                  s.opts.MaxConns + 1, // admit counts; fasthttp must not refuse in its own words
 		NoDefaultServerHeader:        true,
 		NoDefaultContentType:         true,
@@ -112,7 +110,7 @@ func (s *Server) admit(nc net.Conn) {
 		s.turnAway(nc, problem.New(problem.PeerRefused, "the user of this process is not one of the configured ones"))
 		return
 	}
-	if p := s.startServing(newConn(nc, s.opts.WriteTimeout/8)); p != nil {
+	if p := s.startServing(newConn(nc, timeouts{read: s.opts.ReadTimeout, slack: s.opts.WriteTimeout / 8})); p != nil {
 		s.turnAway(nc, p)
 	}
 }
