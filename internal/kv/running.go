@@ -38,10 +38,11 @@ func (d *directory) lastRuns() (unproven int, why error) {
 	return unproven, nil
 }
 
-// crashes is the one place that a process has for what its crash says.
+// crashes is the one place that a process has for what its crash says. The
+// database that was opened first has it, until it is closed.
 var crashes struct {
 	sync.Mutex
-	of *directory // that was opened last; nil: none
+	of *directory // nil: none
 }
 
 // beginRun counts this run, and has a crash noted. Nothing is synced: neither a
@@ -51,11 +52,14 @@ func (d *directory) beginRun(unproven int) error {
 	if err != nil {
 		return err
 	}
+	_, err = fmt.Fprintln(f, unproven)
 	crashes.Lock()
 	defer crashes.Unlock()
-	crashes.of = d
-	_, err = fmt.Fprintln(f, unproven)
-	return errors.Join(err, debug.SetCrashOutput(f, debug.CrashOptions{}), f.Close())
+	if crashes.of == nil || crashes.of.path == d.path { // it may have failed to open, or to close
+		crashes.of = d
+		err = errors.Join(err, debug.SetCrashOutput(f, debug.CrashOptions{}))
+	}
+	return errors.Join(err, f.Close())
 }
 
 // proveRun notes that this run has finished a compaction.
