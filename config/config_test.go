@@ -205,6 +205,7 @@ func TestBadValuesNameTheirPlace(t *testing.T) {
 		{"topic share of nothing", "spool: {topic_share: 0%}\n", []string{"1:22: spool.topic_share", "is not a share"}},
 		{"topic share without its unit", "spool: {topic_share: '50'}\n", []string{"as 50%"}},
 		{"reserve", "spool: {reserve: much}\n", []string{"spool.reserve", "not a size", "or auto"}},
+		{"large batch", "spool: {max_batch: {messages: 1001}}\n", []string{"spool.max_batch.messages", "not between 1 and 1000"}},
 		{"large message", "spool: {max_message: 8MiB}\n", []string{"spool.max_message", "not between 1B and 4032KiB"}},
 		{"short window", "spool: {idempotency: {window: 1s}}\n", []string{"below the least, 15m"}},
 		{"backoff", "forwarder: {retry: {initial: 5s, max: 1s}}\n", []string{"forwarder.retry.max", "less than initial"}},

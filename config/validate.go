@@ -113,6 +113,10 @@ func (p *Problems) loopback(path, addr, tokenKey string) {
 	}
 }
 
+// mostBatchMessages is what one commit has room for, whatever the messages carry:
+// a batch is stored as a whole. On a small volume it is less (/v1/status tells).
+const mostBatchMessages = 1000
+
 func (c *Config) spool(p *Problems) {
 	s := c.Spool
 	if s.Dir == "" {
@@ -127,7 +131,7 @@ func (c *Config) spool(p *Problems) {
 	}
 	p.within("spool.sync_timeout", s.SyncTimeout, 100*Millisecond, 10*Minute)
 	p.within("spool.max_message", s.MaxMessage, Size(1), 4032*KiB)
-	p.within("spool.max_batch.messages", s.MaxBatch.Messages, 1, 10_000)
+	p.within("spool.max_batch.messages", s.MaxBatch.Messages, 1, mostBatchMessages)
 	p.within("spool.max_batch.bytes", s.MaxBatch.Bytes, KiB, 256*MiB)
 	if _, err := s.RetainFor(false); err != nil {
 		p.addf("spool.retain", "%s", err)

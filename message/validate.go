@@ -13,7 +13,7 @@ const (
 	MaxBody       = 4032 << 10 // bytes: the broker's 4 MiB less room for properties
 	MaxProperties = 32767 - 1024
 	MaxTopic      = 127
-	maxShort      = 255 // bytes of a tag, a key, an ordering key, a property name
+	MaxShort      = 255 // bytes of a tag, a key, an ordering key, a property name
 )
 
 // Invalid says what is wrong with a message and what to change. Code is one of
@@ -143,9 +143,9 @@ func validProperties(props []Property) *Invalid {
 }
 
 func validShort(code, what, s string) *Invalid {
-	if len(s) > maxShort {
-		e := invalid(code, "%s has %d bytes; at most %d are allowed", what, len(s), maxShort)
-		e.Limit = maxShort
+	if len(s) > MaxShort {
+		e := invalid(code, "%s has %d bytes; at most %d are allowed", what, len(s), MaxShort)
+		e.Limit = MaxShort
 		return e
 	}
 	return validLine(code, what, s)

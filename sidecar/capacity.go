@@ -7,6 +7,7 @@ import (
 	"github.com/remora-mq/remora/config"
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/internal/volume"
+	"github.com/remora-mq/remora/spool"
 )
 
 // Capacity is how a spool shares its volume with everybody else; in bytes.
@@ -88,6 +89,12 @@ func capacityWith(c config.Spool, space volume.Space, memTable int64) (Capacity,
 // topic may hold, with room for what a message carries besides its body.
 func (c Capacity) unit(asked config.Size, share float64) int {
 	return int(max(1, min(int64(asked), int64(share*float64(c.Messages)*15/16))))
+}
+
+// batch is how many messages a batch may have, of those asked for: what one commit
+// has room for, whatever they carry.
+func (c Capacity) batch(asked config.MaxBatch) int {
+	return min(asked.Messages, spool.MostMessages(kv.MaxCommit(c.memTable), int64(asked.Bytes)))
 }
 
 // receiptBytes is about what a receipt takes on the disk.

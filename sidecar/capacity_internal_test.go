@@ -189,3 +189,17 @@ func TestSettledMessagesLeaveRoom(t *testing.T) {
 		t.Errorf("large: %d receipts, %d bytes of keys", n, k)
 	}
 }
+
+// A batch is stored by one commit: no more messages are offered than it has room
+// for, whatever they carry. On a volume that others take 1,000.
+func TestBatchesFitIntoACommit(t *testing.T) {
+	asked := config.Default().Spool.MaxBatch
+	for memTable, want := range map[int64]int{0: asked.Messages, 4 << 20: spool.MostMessages(kv.MaxCommit(4<<20), int64(asked.Bytes))} {
+		if got := (Capacity{memTable: memTable}).batch(asked); got != want || got < 400 {
+			t.Errorf("with memtables of %d bytes: %d messages, want %d", memTable, got, want)
+		}
+	}
+	if got := (Capacity{}).batch(config.MaxBatch{Messages: 5, Bytes: config.MiB}); got != 5 {
+		t.Errorf("%d messages where 5 were asked for", got)
+	}
+}

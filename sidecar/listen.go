@@ -58,7 +58,7 @@ func (s *Sidecar) dataOptions() httpapi.Options {
 	c, room := s.cfg, s.parts.room.cap
 	share, _ := c.Spool.Share() // validated
 	return httpapi.Options{
-		MaxMessage: room.unit(c.Spool.MaxMessage, share), MaxBatchMessages: c.Spool.MaxBatch.Messages, MaxBatchBytes: room.unit(c.Spool.MaxBatch.Bytes, share),
+		MaxMessage: room.unit(c.Spool.MaxMessage, share), MaxBatchMessages: room.batch(c.Spool.MaxBatch), MaxBatchBytes: room.unit(c.Spool.MaxBatch.Bytes, share),
 		IngestBudget: int64(c.Memory.Ingest), AppendTimeout: c.Spool.SyncTimeout.Std(), Tokens: s.secrets.dataTokens,
 		AllowedTopics: c.Topics.Allow, TopicRates: c.Topics.PerSecond(),
 		AllowedHosts: c.Listen.Hosts, AllowedOrigins: c.Listen.Origins, PeerUIDs: c.Listen.PeerUIDs,

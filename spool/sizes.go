@@ -1,6 +1,9 @@
 package spool
 
-import "github.com/remora-mq/remora/internal/kv"
+import (
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
+)
 
 // sizes are the bounds in bytes that follow from those of the database: what is
 // declared for an operation (kv.Queue.Commit) has to be an upper bound of what
@@ -25,6 +28,21 @@ func sizesFor(db *store) sizes {
 		unit:   min(256<<10, db.MaxCommit()/4),
 		op:     db.MaxCommit() / 4,
 	}
+}
+
+// messageRoom is the most that a message of a unit takes in its commit, whatever
+// it carries: names of full length, a dedupe key, and a payload that is as large as
+// one may be that stays in its record, made of what takes the most lengths. One
+// that is stored apart takes less, but for its chunks.
+const messageRoom = 64 + recordOverhead + 3*7 + message.MaxTopic + message.MaxShort + 2*inlineSmall + keyBytes
+
+// MostMessages is how many messages of one topic, and of bytes together, an Append
+// can always make durable at once, when commits have at most maxCommit bytes: what
+// it is given is all or nothing. Messages of many topics may be refused earlier,
+// with ErrTooLarge.
+func MostMessages(maxCommit int, bytes int64) int {
+	chunks := int(min(bytes/int64(min(128<<10, maxCommit/2)), int64(maxCommit))) + 1
+	return max(1, (maxCommit-fixedSize-topicSize-chunks*deleteSize)/messageRoom)
 }
 
 const (

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -122,7 +123,7 @@ func (o Options) withDefaults() Options {
 		o.MaxQueued = defaultMaxQueued
 	}
 	if o.MaxCommit == 0 {
-		o.MaxCommit = int(o.MemTableSize * maxCommitPercent / 100)
+		o.MaxCommit = MaxCommit(o.MemTableSize)
 	}
 	return o
 }
@@ -141,6 +142,12 @@ func (o Options) validate() error {
 }
 
 func (o Options) maxBatchBytes() int64 { return o.MemTableSize * maxBatchPercent / 100 }
+
+// MaxCommit is the largest operation of a database whose memtables have that
+// size, in bytes; 0: the default.
+func MaxCommit(memTable int64) int {
+	return int(cmp.Or(memTable, defaultMemTableSize) * maxCommitPercent / 100)
+}
 
 // maxBatchEntries is the number of entries at which Badger refuses a
 // transaction (db.go, checkAndSetOptions: maxBatchCount).
