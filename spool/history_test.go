@@ -12,10 +12,13 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
 )
 
-// Options say how much is in memory and how much goes in one piece: whatever
-// they are, the same messages come to the same ends, in the same order per key.
+// Options say how much is in memory, how much goes in one piece or one commit, how
+// long what, and whether it is encrypted: whatever they are, the same messages
+// come to the same ends, in the same order per key, by the same attempts, through
+// holds, retries, kills and reopens.
 func TestOptionsDoNotChangeHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		script := rapid.SliceOfN(rapid.Custom(drawAct), 1, 60).Draw(t, "script")
@@ -37,18 +40,39 @@ type act struct {
 	key     string
 	size    int
 	fate    message.State
-	retries int
-	then    string // reopen, kill
+	joined  bool   // with the next one in one Append
+	again   bool   // its client repeats it
+	heldFor int    // messages that are accepted until it is released from hold; 0: it is not held
+	then    string // reopen, kill: when it was accepted
+
+	retries, releases int    // attempts that fail, leases that are given back before
+	after             string // reopen, kill: when it has come to its end
 }
 
 func drawAct(t *rapid.T) act {
+	restart := []string{"", "", "", "", "", "", "reopen", "kill"}
 	return act{
-		key:     rapid.SampledFrom([]string{"", "k", "l"}).Draw(t, "key"),
-		size:    rapid.SampledFrom([]int{0, 10, 3000, 70 << 10}).Draw(t, "size"),
-		fate:    rapid.SampledFrom([]message.State{message.StateConfirmed, message.StateConfirmed, message.StateDead, message.StateCancelled}).Draw(t, "fate"),
-		retries: rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "retries"),
-		then:    rapid.SampledFrom([]string{"", "", "", "", "", "reopen", "kill"}).Draw(t, "then"),
+		key:      rapid.SampledFrom([]string{"", "k", "l"}).Draw(t, "key"),
+		size:     rapid.SampledFrom([]int{0, 10, 3000, 70 << 10}).Draw(t, "size"),
+		fate:     rapid.SampledFrom([]message.State{message.StateConfirmed, message.StateConfirmed, message.StateDead, message.StateCancelled}).Draw(t, "fate"),
+		joined:   rapid.IntRange(0, 2).Draw(t, "joined") == 0,
+		again:    rapid.IntRange(0, 3).Draw(t, "again") == 0,
+		heldFor:  rapid.SampledFrom([]int{0, 0, 0, 1, 5}).Draw(t, "held for"),
+		then:     rapid.SampledFrom(restart).Draw(t, "then"),
+		retries:  rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "retries"),
+		releases: rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "releases"),
+		after:    rapid.SampledFrom(restart).Draw(t, "after"),
 	}
+}
+
+// player plays a script, and notes how it went.
+type player struct {
+	*rig
+	script []act
+	ids    []message.ID
+	drafts []spool.Draft // accepted with the next one
+	order  map[string][]int
+	seen   []string // of the leases: attempts and numbers
 }
 
 // play accepts the script's messages, forwards them, and tells how it went.
@@ -58,66 +82,139 @@ func play(t *rapid.T, options string, script []act) string {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	r := &rig{t: t, dir: dir, opts: models[options].spool, kv: models[options].kv}
-	r.open()
-	defer func() { r.close() }()
-	var ids []message.ID
+	p := &player{rig: &rig{t: t, dir: dir, opts: models[options].spool, kv: models[options].kv}, script: script, order: map[string][]int{}}
+	p.open()
+	defer func() { p.close() }()
+	for i := range script {
+		p.acceptAct(t, i)
+	}
 	for i, a := range script {
-		d := keyed("t", fmt.Sprint(i, " ", strings.Repeat("x", a.size)), a.key)
-		ids = append(ids, r.accept(d)[0].ID)
-		if a.fate == message.StateCancelled {
-			if _, err := r.Cancel(t.Context(), ids[i]); err != nil {
-				t.Fatal(err)
-			}
-		}
-		switch a.then {
-		case "reopen":
-			r.reopen()
-		case "kill":
-			r.kill()
+		if a.heldFor > 0 && i+a.heldFor >= len(script) {
+			p.release(t, i)
 		}
 	}
-	order := r.forwardScript(script)
-	r.reopen()
-	total := r.balanced().Ledger.Total
-	var states []message.State
-	for _, id := range ids {
-		got, err := r.Receipt(t.Context(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		states = append(states, got.State)
-	}
-	return fmt.Sprintf("%v\n%v\n%+v", states, order, total)
+	p.forward(t)
+	p.reopen()
+	return p.told(t)
 }
 
-// forwardScript gives each message its fate, and returns the order of keys.
-func (r *rig) forwardScript(script []act) map[string][]int {
-	order, tried := map[string][]int{}, map[int]int{}
+// acceptAct accepts message i, unless it goes with the next one, and does what is to
+// be done before it is forwarded.
+func (p *player) acceptAct(t *rapid.T, i int) {
+	a := p.script[i]
+	d := under(fmt.Sprint("key ", i), keyed("t", fmt.Sprint(i, " ", strings.Repeat("x", a.size)), a.key))
+	p.drafts = append(p.drafts, d)
+	if a.joined && i+1 < len(p.script) {
+		return
+	}
+	first := len(p.ids)
+	for _, r := range p.accept(p.drafts...) {
+		p.ids = append(p.ids, r.ID)
+	}
+	for n, d := range p.drafts {
+		p.prepare(t, first+n, d)
+	}
+	p.drafts = nil
+	for n := range p.ids {
+		if held := p.script[n].heldFor; held > 0 && n+held >= first && n+held <= i {
+			p.release(t, n)
+		}
+	}
+	p.restart(a.then)
+}
+
+func (p *player) prepare(t *rapid.T, i int, d spool.Draft) {
+	a := p.script[i]
+	if a.again {
+		if r := p.accept(d)[0]; !r.Duplicate || r.ID != p.ids[i] {
+			t.Fatalf("repeated: %+v", r)
+		}
+	}
+	switch {
+	case a.fate == message.StateCancelled:
+		if _, err := p.Cancel(t.Context(), p.ids[i]); err != nil {
+			t.Fatal(err)
+		}
+	case a.heldFor > 0:
+		p.putOnHold(p.ids[i])
+	}
+}
+
+// release lets a message be forwarded that was on hold.
+func (p *player) release(t *rapid.T, i int) {
+	if p.script[i].fate == message.StateCancelled {
+		return
+	}
+	if _, err := p.ReleaseHeld(t.Context(), p.ids[i]); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p *player) restart(how string) {
+	switch how {
+	case "reopen":
+		p.reopen()
+	case "kill":
+		p.Flush() // else what was confirmed last may come again, or not
+		p.kill()
+	}
+}
+
+// forward gives each message its fate.
+func (p *player) forward(t *rapid.T) {
+	tried, given := map[int]int{}, map[int]int{}
 	left := 0
-	for _, a := range script {
+	for _, a := range p.script {
 		if a.fate != message.StateCancelled {
 			left++
 		}
 	}
 	for left > 0 {
-		l := r.lease("t", 1)
+		l := p.lease("t", 1)
 		var n int
 		if _, err := fmt.Sscan(string(l[0].Body), &n); err != nil {
-			r.t.Fatal(err)
+			t.Fatal(err)
 		}
-		if tried[n]++; tried[n] <= script[n].retries {
-			r.Retry(l, time.Now(), message.OutcomeRetryable, "no")
+		a := p.script[n]
+		p.seen = append(p.seen, fmt.Sprintf("%d:%d/%d", n, l[0].TopicSeq, l[0].Attempt))
+		switch {
+		case given[n] < a.releases:
+			given[n]++
+			p.Release(l)
 			continue
+		case tried[n] < a.retries:
+			tried[n]++
+			p.Retry(l, time.Now(), message.OutcomeRetryable, "no")
+			continue
+		case a.fate == message.StateDead:
+			p.bury(l[0])
+		default:
+			p.confirm(l)
 		}
-		if left--; script[n].fate == message.StateDead {
-			r.bury(l[0])
-		} else {
-			r.confirm(l)
+		left--
+		if a.key != "" {
+			p.order[a.key] = append(p.order[a.key], n)
 		}
-		if k := script[n].key; k != "" {
-			order[k] = append(order[k], n)
-		}
+		p.restart(a.after)
 	}
-	return order
+}
+
+// told is what the spool says in the end, and the order of each key and the leases
+// of each message.
+func (p *player) told(t *rapid.T) string {
+	var states []string
+	for _, id := range p.ids {
+		got, err := p.Receipt(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		states = append(states, fmt.Sprint(got.State, got.OnHold))
+	}
+	var excepted []string
+	for _, e := range p.exceptions("t", 100) {
+		excepted = append(excepted, fmt.Sprint(e.TopicSeq, e.State))
+	}
+	slices.Sort(excepted)
+	slices.Sort(p.seen)
+	return fmt.Sprintf("%v\n%v\n%v\n%v\n%+v", states, p.order, p.seen, excepted, p.balanced().Ledger.Total)
 }

@@ -47,6 +47,7 @@ var models = map[string]struct {
 }{
 	"defaults": {kv: kv.Options{MemTableSize: 2 << 20}},
 	"smallest": {spool.Options{Window: 1, MaxTopics: 2, RetainFor: 90 * time.Minute, RetainBytes: 1 << 20}, kv.Options{MemTableSize: 1 << 20}},
+	"hasty":    {kv: kv.Options{MemTableSize: 1 << 20, MaxCommit: 24 << 10}},
 	"secret":   {spool.Options{Keys: ring(1), Window: 2 << 10}, kv.Options{MemTableSize: 1 << 20}},
 	"keepers":  {spool.Options{Window: 2 << 10, RetainFor: 1000 * time.Hour, RetainBytes: 1 << 40}, kv.Options{MemTableSize: 1 << 20}},
 	"laziest":  {spool.Options{Window: 2 << 10, RetainFor: 1000 * time.Hour, RetainBytes: 4 << 10}, kv.Options{MemTableSize: 1 << 20, LazyDelay: time.Hour}},
