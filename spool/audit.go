@@ -29,7 +29,7 @@ const maxMissing = 10_000
 // Audit reads every record in one consistent view, checks its CRC, and compares
 // sequences and topics with the ledger. It takes as long as reading the spool.
 func (s *Spool) Audit(ctx context.Context) (Audit, error) {
-	a := &auditor{topics: map[uint32]*auditTopic{}, letters: newSeqSet(), barred: newSeqSet()}
+	a := &auditor{topics: map[uint32]*auditTopic{}, letters: newSeqSet(), redriven: map[uint64]bool{}, barred: newSeqSet()}
 	a.over = func() error { return cmp.Or(ctx.Err(), s.life.Err()) } // Close of the database waits for readers
 	a.settled.ranges, a.held.ranges = map[uint64]*bitmap{}, map[uint64]*bitmap{}
 	if err := s.db.Snapshot(a.run); err != nil {
@@ -47,17 +47,18 @@ type auditTopic struct {
 }
 
 type auditor struct {
-	over    func() error // why to stop reading
-	r       kv.Reader
-	head    head
-	topics  map[uint32]*auditTopic
-	settled settledSet
-	held    settledSet // readable and not settled
-	letters seqSet     // of those, dead letters
-	barred  seqSet
-	indexes int // of blocks that were found
-	damage  []string
-	reports damageReports
+	over     func() error // why to stop reading
+	r        kv.Reader
+	head     head
+	topics   map[uint32]*auditTopic
+	settled  settledSet
+	held     settledSet      // readable and not settled
+	letters  seqSet          // of those, dead letters, and what was redriven
+	redriven map[uint64]bool // and whose dead letter was not met yet
+	barred   seqSet
+	indexes  int // of blocks that were found
+	damage   []string
+	reports  damageReports
 }
 
 func (a *auditor) run(r kv.Reader) error {
@@ -74,7 +75,7 @@ func (a *auditor) run(r kv.Reader) error {
 		prefix []byte
 		visit  func(k, v []byte) error
 	}{
-		{damagePrefix, a.report}, {topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {deadPrefix, a.dead}, {delayedPrefix, a.delayed}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index}, {exceptPrefix, a.exceptions},
+		{damagePrefix, a.report}, {topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {againPrefix, a.redrive}, {deadPrefix, a.dead}, {delayedPrefix, a.delayed}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index}, {exceptPrefix, a.exceptions},
 		{retainPrefix, a.kept}, {barPrefix, a.bar}, {orderPrefix, a.order},
 	} {
 		err := r.Scan(kv.Scan{Prefix: walk.prefix}, func(k, v []byte) (bool, error) {
@@ -90,6 +91,9 @@ func (a *auditor) run(r kv.Reader) error {
 		if err != nil {
 			return err
 		}
+	}
+	for seq := range a.redriven {
+		a.notef("sequence %d was redriven, and has no record of its own", seq)
 	}
 	return nil
 }
@@ -142,9 +146,24 @@ func (a *auditor) dead(k, v []byte) error {
 	if t == nil || d.record.Seq != seq || d.record.Topic != t.lane.topic {
 		return errors.New("a dead letter is filed under a wrong sequence or topic")
 	}
-	t.dead++
+	if a.settled.has(seq) { // its deletion is lost
+		return nil
+	}
+	if !a.redriven[seq] {
+		t.dead++
+	}
+	delete(a.redriven, seq)
 	a.letters.add(seq)
 	return a.hold(t, d.record)
+}
+
+// redrive learns which dead letters are pending again.
+func (a *auditor) redrive(k, v []byte) error {
+	if seq := tail64(k, len(againPrefix)+4); !a.settled.has(seq) {
+		a.redriven[seq] = true
+	}
+	_, err := decodeRedriven(v)
+	return err
 }
 
 func (a *auditor) onHold(k, v []byte) error {

@@ -26,6 +26,7 @@ func (b *books) balance() (*Damage, error) {
 	b.renew()
 	b.settleMissing(report)
 	b.takeOver(report)
+	b.queueRedriven()
 	if err := b.holdAgain(); err != nil {
 		return nil, err
 	}
@@ -174,6 +175,9 @@ func (a *account) settle(unknown uint64, report *Damage) (taken uint64) {
 	c.confirmed -= a.again
 	c.lost += lost
 	c.accepted = c.settled() + a.held
+	if !a.rebuilt && a.dead > c.dead {
+		report.Found = append(report.Found, fmt.Sprintf("topic %q: %d dead letters more than were counted; what was redriven may be one again", a.topic, a.dead-c.dead))
+	}
 	c.dead, c.delayed, c.bytes = a.dead, a.delayed, a.bytes
 	a.renumber()
 	report.Lost += lost

@@ -84,7 +84,7 @@ func (b *books) read(r kv.Reader) error {
 		prefix []byte
 		visit  func(k, v []byte) error
 	}{
-		{receiptPrefix, b.ending}, {exceptPrefix, b.endedOtherwise}, {deadPrefix, b.deadLetter}, {delayedPrefix, b.delayedMessage}, {indexPrefix, b.index}, {blockPrefix, b.block}, {receiptPrefix, b.receiptPart},
+		{receiptPrefix, b.ending}, {exceptPrefix, b.endedOtherwise}, {deadPrefix, b.deadLetter}, {againPrefix, b.redrive}, {delayedPrefix, b.delayedMessage}, {indexPrefix, b.index}, {blockPrefix, b.block}, {receiptPrefix, b.receiptPart},
 		{exceptPrefix, b.exceptions}, {retainPrefix, b.kept}, {chunkSetPrefix, b.unkept}, {barPrefix, b.bar},
 	} {
 		if err := b.each(walk.prefix, walk.visit); err != nil {
@@ -157,20 +157,25 @@ func (b *books) deadLetter(k, v []byte) error {
 		err = errDamaged
 	}
 	if err != nil {
-		delete(b.dead, seq) // its record may still stand in its block
+		b.forgetLetter(seq) // its record may still stand in its block
 		return err
 	}
 	a := b.accountOf(id, d.record.Topic)
 	a.saw(d.record)
-	if b.settled.has(seq) {
+	if b.settled.has(seq) { // its deletion is lost
+		b.deletes = append(b.deletes, bytes.Clone(k))
 		return nil
 	}
 	if !b.hold(a, d.record) {
-		delete(b.dead, seq)
+		b.forgetLetter(seq)
 		return errPayload
 	}
-	b.dead[seq] = a.lane
-	a.dead++
+	if rd := b.redriven[seq]; rd != nil {
+		rd.lane = a.lane
+	} else {
+		b.dead[seq] = a.lane
+		a.dead++
+	}
 	if a.id != id {
 		b.move(k, deadKey(a.id, seq), v)
 	}

@@ -120,10 +120,12 @@ func (s *Spool) cancelOnDisk(seq uint64) (*ending, error) {
 		return nil, errMoved
 	case err != nil:
 		return nil, fmt.Errorf("cancel: %w", err)
+	case e.redriven != (s.redriven[seq] != nil):
+		return nil, errMoved
 	}
 	e.lane = s.lanes[e.msg.Topic]
 	h := s.holds[seq]
-	if until == nil && seq <= e.lane.attemptedAtOpen || h != nil && h.maybeSent {
+	if until == nil && seq <= e.lane.attemptedAtOpen || e.maybeSent || h != nil && h.maybeSent {
 		return nil, ErrMaybeSent
 	}
 	if h != nil {
@@ -139,6 +141,10 @@ func (s *Spool) cancelOnDisk(seq uint64) (*ending, error) {
 // entryOnDisk reads a held message without bringing it into its window. Of a
 // delayed one it tells what delays it.
 func (s *Spool) entryOnDisk(seq uint64) (*entry, *delayed, error) {
+	if rd := s.redrivenOf(seq); rd != nil {
+		e, err := s.entryApart(rd, seq)
+		return e, nil, err
+	}
 	r, until, err := s.findRecord(seq)
 	if err != nil {
 		return nil, nil, err

@@ -201,7 +201,7 @@ func (c *commit) end(e *ending) {
 		s.dead[e.seq] = e.lane
 		e.lane.counts.dead++
 		c.sets = append(c.sets, pair{deadKey(e.lane.id, e.seq), e.dead})
-		c.leaveBlock(e)
+		c.leavePlace(e)
 		return
 	}
 	e.SettledAt = c.now
@@ -230,7 +230,21 @@ func (c *commit) end(e *ending) {
 		c.deletes = append(c.deletes, deadKey(e.lane.id, e.seq))
 		return
 	}
-	c.leaveBlock(e)
+	if e.redriven {
+		c.deletes = append(c.deletes, deadKey(e.lane.id, e.seq))
+	}
+	c.leavePlace(e)
+}
+
+// leavePlace counts a pending message out of its block, or out of those that
+// were redriven.
+func (c *commit) leavePlace(e *ending) {
+	if !e.redriven {
+		c.leaveBlock(e)
+		return
+	}
+	delete(c.s.redriven, e.seq)
+	c.deletes = append(c.deletes, againKey(e.lane.id, e.seq))
 }
 
 // leaveBlock counts the message out of its block. A block that is not loaded is

@@ -147,7 +147,7 @@ func (o *orderCopies) choose(s *Spool) (fresh []uint64) {
 // holdsAny reports whether any of a block is held there. s.mu is held.
 func (s *Spool) holdsAny(firstSeq uint64, count int) bool {
 	for seq := firstSeq; seq < firstSeq+uint64(count); seq++ {
-		if !s.settled.has(seq) && s.dead[seq] == nil {
+		if !s.settled.has(seq) && !s.apart(seq) {
 			return true
 		}
 	}

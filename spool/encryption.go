@@ -63,12 +63,12 @@ func (s *Spool) renewEntries(ctx context.Context) error {
 	s.opts.Logger.Info("entries of other keys than the current one are left; they are read until they are drained",
 		"current_key", s.db.ring.Current().String(), "entries", s.olderText())
 	r := &renewal{}
-	for _, prefix := range [][]byte{topicPrefix, bitmapPrefix, deadPrefix, delayedPrefix, duePrefix, holdPrefix, importPrefix, endedPrefix, damagePrefix} {
+	for _, prefix := range [][]byte{topicPrefix, bitmapPrefix, deadPrefix, againPrefix, delayedPrefix, duePrefix, holdPrefix, importPrefix, endedPrefix, damagePrefix} {
 		if err := s.renew(ctx, r, prefix); err != nil {
 			return err
 		}
 	}
-	for seq := range s.dead {
+	for _, seq := range slices.AppendSeq(slices.Collect(maps.Keys(s.dead)), maps.Keys(s.redriven)) {
 		if err := s.renewPayload(ctx, r, seq); err != nil {
 			return err
 		}

@@ -48,7 +48,7 @@ func (s *Spool) keepEvidence(all doubts) (path string, err error) {
 
 var entryNames = map[string]string{
 	"sh": "head", "st": "topic", "sm": "block", "si": "index", "sb": "bitmap", "sc": "part of a payload", "sx": "place of a payload",
-	"sd": "dead letter", "sw": "hold", "sf": "ID of an import", "se": "ended key", "sr": "receipts", "sk": "idempotency keys", "sl": "report of damage", "so": "exceptions",
+	"sd": "dead letter", "sa": "redrive", "sw": "hold", "sf": "ID of an import", "se": "ended key", "sr": "receipts", "sk": "idempotency keys", "sl": "report of damage", "so": "exceptions",
 	"sv": "kept messages", "sn": "bar", "sg": "order",
 	"sy": "delayed message", "sq": "time of a delayed message",
 }
@@ -62,7 +62,7 @@ func nameOf(key []byte) string {
 	switch string(key[:2]) {
 	case "st":
 		return fmt.Sprintf("%s %d", name, tail32(key, 2))
-	case "sm", "sd", "sw", "sg":
+	case "sm", "sd", "sa", "sw", "sg":
 		return fmt.Sprintf("%s of topic %d from sequence %d", name, tail32(key, 2), tail64(key, 6))
 	case "sb":
 		return fmt.Sprintf("%s of sequences from %d", name, tail64(key, 2)<<bitmapShift)

@@ -273,7 +273,7 @@ func (x *exceptionList) dead(at exceptionCursor) error {
 			x.out.Next = exceptionCursor{seq: tail64(k, len(prefix))}.String()
 			return false, nil
 		}
-		if d, err := decodeDead(v); err == nil { // a damaged one is named by an audit
+		if d, err := decodeDead(v); err == nil && x.s.redrivenOf(tail64(k, len(prefix))) == nil { // a damaged one is named by an audit
 			x.s.withNumber(&d.record.Message)
 			x.out.Items = append(x.out.Items, Exception{
 				Origin: d.ID.Spool(), TopicSeq: d.record.TopicSeq, ID: d.ID, State: message.StateDead, At: d.buriedAt(), seq: d.seq,

@@ -202,7 +202,7 @@ func (s *Spool) passes(m *message.Message) bool {
 		s.passHold(m.Seq, h)
 		return true
 	}
-	return s.settled.has(m.Seq) || s.dead[m.Seq] != nil || s.settling[m.Seq] != nil
+	return s.settled.has(m.Seq) || s.apart(m.Seq) || s.settling[m.Seq] != nil
 }
 
 // heldKeys are the sequences on hold by ordering key, in order: what comes
@@ -275,6 +275,7 @@ func (s *Spool) loadHolds() error {
 		h.lane = s.byID[tail32(k, len(holdPrefix))]
 		if h.lane != nil && !s.settled.has(seq) && s.dead[seq] == nil {
 			s.noteHold(seq, h)
+			s.holdRedriven(seq, h)
 		}
 		return err
 	})

@@ -22,6 +22,7 @@ import (
 //	sc set n                  chunk n of a payload stored apart
 //	sx seq                    the chunk set of a record's payload; makes the set exist
 //	sd topic seq              dead letter: reason, history, record
+//	sa topic seq              redriven: since when the dead letter of sd is pending again
 //	sy seq topic              delayed message: until when, its dedupe key, record
 //	sq clock time seq         when a delayed message is due
 //	sw topic seq              hold: when an operator put the message on hold
@@ -44,6 +45,7 @@ var (
 	chunkPrefix    = []byte("sc")
 	chunkSetPrefix = []byte("sx")
 	deadPrefix     = []byte("sd")
+	againPrefix    = []byte("sa")
 	holdPrefix     = []byte("sw")
 	delayedPrefix  = []byte("sy")
 	duePrefix      = []byte("sq")
@@ -61,7 +63,7 @@ var (
 // keySizes are the lengths of keys by their prefix, where all have the same.
 var keySizes = map[string]int{
 	"st": 2 + 4, "sm": 2 + 4 + 8, "si": 2 + 8, "sb": 2 + 8, "sc": 2 + 8 + 4, "sx": 2 + 8,
-	"sd": 2 + 4 + 8, "sf": 2 + 16, "sw": 2 + 4 + 8, "se": 2 + 8, "sr": 2 + 8 + 8 + 2, "sk": 2 + 8 + 8, "so": 2 + 8 + 4 + 8 + 2,
+	"sd": 2 + 4 + 8, "sa": 2 + 4 + 8, "sf": 2 + 16, "sw": 2 + 4 + 8, "se": 2 + 8, "sr": 2 + 8 + 8 + 2, "sk": 2 + 8 + 8, "so": 2 + 8 + 4 + 8 + 2,
 	"sy": 2 + 8 + 4, "sq": 2 + 1 + 8 + 8, "sv": retainedKeySize, "sn": 2 + 8, "sg": 2 + 4 + 8,
 }
 
@@ -89,6 +91,10 @@ func chunkSetKey(seq uint64) []byte { return key64(chunkSetPrefix, seq) }
 
 func deadKey(topic uint32, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(key32(deadPrefix, topic), seq)
+}
+
+func againKey(topic uint32, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(key32(againPrefix, topic), seq)
 }
 
 func holdKey(topic uint32, seq uint64) []byte {

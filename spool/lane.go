@@ -35,11 +35,13 @@ type lane struct {
 	copies  laneCopies
 	blocks  []*blockState // loaded, in order
 	deleted int           // of blocks: deleted, and still there
+	again   []uint64      // redriven messages that are not in the window
 	ready   signal        // something may be leasable
 	flowing bool          // attempts succeed: what is accepted will be sent at once
 
 	announced bool // NextTopic has told of it, or will
 	onHold    int  // messages that an operator keeps back
+	againBusy bool // some of again are being read
 	leaving   int  // messages with an ending that no commit has applied yet
 }
 
@@ -159,6 +161,7 @@ type entry struct {
 
 	prev, next *entry // in window.ready
 	queued     bool
+	redriven   bool // its record is in the entry of a dead letter, not in a block
 	copy       bool // of a message that was confirmed before: it is sent again
 }
 

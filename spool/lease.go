@@ -86,6 +86,8 @@ func (s *Spool) leaseFrom(ctx context.Context, l *lane, opts LeaseOptions) ([]*L
 			err = s.loadBlocks(l)
 		case step.copies:
 			err = s.enterCopies(l)
+		case step.again:
+			err = s.enterAgain(l)
 		case step.raise > 0:
 			err = s.commit(ctx, &raiseAttempted{l, step.raise})
 		default:
@@ -102,6 +104,7 @@ type step struct {
 	leases []*Lease
 	load   bool
 	copies bool       // read the next block of copies
+	again  bool       // read redriven messages
 	raise  uint64     // make it durable that attempts up to here are made
 	wake   *time.Time // nothing to do before, unless the lane is raised
 }
@@ -120,6 +123,9 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 		return s.leased(l, picked, now)
 	}
 	room := s.windows < s.opts.Window
+	if l.startAgain(room) {
+		return step{again: true}
+	}
 	if room && w.queued < opts.MaxMessages && w.startLoading() {
 		return step{load: true}
 	}

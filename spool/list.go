@@ -22,6 +22,7 @@ type Query struct {
 	Key     string // one of its keys
 	Tag     string
 	Error   string    // part of its last error
+	Cause   string    // why it is a dead letter: Item.Reason
 	Before  time.Time // accepted before
 	Cursor  string    // Page.Next of the page before; empty: the first page
 	Limit   int       // items a page; default 100, at most 1,000
@@ -62,7 +63,8 @@ const (
 )
 
 // List returns held messages: first those that are delayed, then those that wait
-// or are in flight, each in the order in which they were accepted, or became pending, then the dead letters by topic, then, where
+// or are in flight, each in the order in which they were accepted, or became
+// pending, then the dead letters, and those that were redriven, by topic, then, where
 // settled ones are asked for, those whose receipts are kept. It reads a bounded
 // amount and holds no lock while it does, so a message that changes its state between two pages may be on both; none that stays held is on neither.
 func (s *Spool) List(ctx context.Context, q Query) (Page, error) {
@@ -254,6 +256,8 @@ func (s *Spool) receiptsOfHeld(found []message.Record) []*message.Receipt {
 		m := &found[i].Message
 		r := message.Receipt{}
 		switch e, end, h := s.entries[m.Seq], s.settling[m.Seq], s.holds[m.Seq]; {
+		case s.redriven[m.Seq] != nil: // listed with the dead letters
+			continue
 		case end != nil && end.State == message.StateDead: // its entry may not be there yet
 			r = end.Receipt
 		case end != nil || s.settled.has(m.Seq) || s.dead[m.Seq] != nil:
@@ -288,11 +292,41 @@ func (l *lister) walkDead() (done bool, err error) {
 		switch {
 		case err != nil:
 			l.page.Unreadable++
-		case l.q.fitsHead(&d.record.Message) && !l.s.isSettled(l.at.seq):
-			l.take(&d.record, d.Receipt, d.reason)
+			l.s.notice(nameOf(k))
+		case l.q.fitsHead(&d.record.Message):
+			l.takeApart(&d)
 		}
 		return nil
 	})
+}
+
+// takeApart adds a dead letter, or what it has become since it was read.
+func (l *lister) takeApart(d *deadLetter) {
+	receipt, reason := l.s.standingApart(d)
+	if receipt != nil && (l.q.Cause == "" || l.q.Cause == reason) {
+		l.take(&d.record, *receipt, reason)
+	}
+}
+
+// standingApart is standing for a message whose record is in the entry of a dead
+// letter; nil: it has ended.
+func (s *Spool) standingApart(d *deadLetter) (r *message.Receipt, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seq := d.record.Seq
+	switch e, end, rd := s.entries[seq], s.settling[seq], s.redriven[seq]; {
+	case s.settled.has(seq), end != nil && end.State != message.StateDead:
+		return nil, ""
+	case end != nil:
+		return &end.Receipt, d.reason
+	case rd == nil:
+		return &d.Receipt, d.reason
+	case e != nil:
+		r = new(e.receipt())
+	default:
+		r = new(d.standing(rd, s.holds[seq]))
+	}
+	return r, ""
 }
 
 // take adds a message to the page, if it is asked for.

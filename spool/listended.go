@@ -64,7 +64,7 @@ func parsePosition(text string) (p position, err error) {
 
 // wants reports whether one part of the walk can have what is asked for.
 func (l *lister) wants(part int) bool {
-	q := &l.q
+	q, redriven := &l.q, l.s.anyRedriven()
 	of := func(s message.State) bool {
 		switch {
 		case s.Settled():
@@ -74,10 +74,10 @@ func (l *lister) wants(part int) bool {
 		case s == message.StateDelayed:
 			return part == listDelayed
 		}
-		return part == listWaiting
+		return part == listWaiting || part == listDead && redriven
 	}
 	switch {
-	case part != listWaiting && q.OnHold, part == listEnded && (q.Key != "" || q.Tag != ""):
+	case q.Cause != "" && part != listDead, q.OnHold && (part == listEnded || part == listDead && !redriven), part == listEnded && (q.Key != "" || q.Tag != ""):
 		return false
 	case len(q.States) == 0:
 		return part != listEnded

@@ -32,7 +32,7 @@ func (s *Spool) load() error {
 	s.raiseEpoch()
 	s.settled.startAt(s.head.lowRange)
 	for _, step := range []func() error{
-		s.loadDamage, s.loadLanes, s.loadBitmaps, s.loadDead, s.loadHolds, s.loadImported, s.loadEnded, s.loadKeys, s.loadReceipts, s.loadExceptions,
+		s.loadDamage, s.loadLanes, s.loadBitmaps, s.loadDead, s.loadRedriven, s.loadHolds, s.loadImported, s.loadEnded, s.loadKeys, s.loadReceipts, s.loadExceptions,
 		s.loadChunkSets, s.loadRetained, s.loadCopies,
 	} {
 		if err := step(); err != nil {
@@ -171,7 +171,9 @@ func (s *Spool) loadDead() error {
 		if l == nil {
 			return errNoTopic
 		}
-		s.dead[tail64(k, len(deadPrefix)+4)] = l
+		if seq := tail64(k, len(deadPrefix)+4); !s.settled.has(seq) { // else its deletion is lost
+			s.dead[seq] = l
+		}
 		return nil
 	})
 }

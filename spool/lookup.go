@@ -105,7 +105,9 @@ func (s *Spool) receiptInMemory(seq uint64) (message.Receipt, func(uint64) (mess
 	if n := s.moving[seq]; n != nil {
 		return acceptedReceipt(n.msg), nil
 	}
-	switch l := s.dead[seq]; {
+	switch l, rd := s.dead[seq], s.redriven[seq]; {
+	case rd != nil:
+		return message.Receipt{}, s.readRedriven(rd, s.holds[seq])
 	case l != nil:
 		return message.Receipt{}, func(seq uint64) (message.Receipt, error) { return s.readDead(l, seq) }
 	case seq == 0 || seq > s.head.highWater:
@@ -132,15 +134,46 @@ func (e *entry) receipt() message.Receipt {
 }
 
 func (s *Spool) readDead(l *lane, seq uint64) (message.Receipt, error) {
+	d, err := s.readLetter(l, seq)
+	return d.Receipt, err
+}
+
+// readLetter reads a dead letter, or one that was redriven.
+func (s *Spool) readLetter(l *lane, seq uint64) (deadLetter, error) {
 	v, err := s.db.Get(deadKey(l.id, seq))
 	if err != nil {
-		return message.Receipt{}, fmt.Errorf("read dead letter: %w", err)
+		return deadLetter{}, fmt.Errorf("read dead letter: %w", err)
 	}
 	d, err := decodeDead(v)
+	if err == nil && d.record.Seq != seq {
+		err = errDamaged
+	}
 	if err != nil {
 		s.notice(nameOf(deadKey(l.id, seq)))
 	}
-	return d.Receipt, err
+	return d, err
+}
+
+// readRedriven is readHeld for a message that was redriven.
+func (s *Spool) readRedriven(rd *redriven, h *hold) func(uint64) (message.Receipt, error) {
+	return func(seq uint64) (message.Receipt, error) {
+		d, err := s.readLetter(rd.lane, seq)
+		if err != nil {
+			return message.Receipt{}, err
+		}
+		return d.standing(rd, h), nil
+	}
+}
+
+// standing is the receipt of a dead letter that was redriven, and maybe put on
+// hold since.
+func (d *deadLetter) standing(rd *redriven, h *hold) message.Receipt {
+	if h == nil {
+		return d.entry(rd).receipt()
+	}
+	r := acceptedReceipt(&d.record.Message)
+	h.tell(&r)
+	return r
 }
 
 func (s *Spool) readReceipt(seq uint64) (found message.Receipt, err error) {
@@ -182,6 +215,10 @@ func (s *Spool) readHeld(h *hold) func(uint64) (message.Receipt, error) {
 
 // readRecord returns the record of a sequence in its block.
 func (s *Spool) readRecord(seq uint64) (found message.Record, err error) {
+	if rd := s.redrivenOf(seq); rd != nil {
+		d, err := s.readLetter(rd.lane, seq)
+		return d.record, err
+	}
 	l, firstSeq, err := s.findBlock(seq)
 	if err != nil {
 		return found, err

@@ -39,7 +39,7 @@ func (m *marks) meet(seq uint64) {
 	}
 	s := m.b.Spool
 	ended := s.settled.has(seq) && !m.sure.has(seq) && !s.copies.due.has(seq)
-	if (ended || s.dead[seq] != nil) && !s.retained.barred.has(seq) {
+	if (ended || s.apart(seq)) && !s.retained.barred.has(seq) {
 		m.barred = append(m.barred, seq)
 	}
 }

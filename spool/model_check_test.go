@@ -52,7 +52,7 @@ func (m *model) exceptions(t *rapid.T) {
 	for _, topic := range modelTopics {
 		want := map[message.ID]string{}
 		for _, h := range m.all {
-			if h.draft.Topic == topic && (h.topicSeq > 0 || h.state == message.StateDead) && (h.state == message.StateCancelled || h.state == message.StateDead) {
+			if h.draft.Topic == topic && (h.topicSeq > 0 || h.state == message.StateDead) && (h.state == message.StateCancelled || h.state == message.StateDiscarded || h.state == message.StateDead) {
 				want[h.id] = fmt.Sprint(h.topicSeq, h.state)
 			}
 		}

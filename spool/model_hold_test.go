@@ -67,7 +67,8 @@ func (m *model) retryNow(t *rapid.T) {
 }
 
 // list walks over all pages: each held message is there once, as it stands, the
-// delayed ones and those that wait in the order of accept, the dead letters behind.
+// delayed ones and those that wait in the order of accept, the dead letters behind,
+// and with them what was redriven.
 func (m *model) list(t *rapid.T) {
 	got := map[message.ID]bool{}
 	q := spool.Query{Limit: rapid.IntRange(1, 30).Draw(t, "limit"), Content: true}
@@ -83,6 +84,9 @@ func (m *model) list(t *rapid.T) {
 			part := i.State
 			if part != message.StateDelayed && part != message.StateDead {
 				part = message.StatePending
+			}
+			if h.redriven {
+				part = message.StateDead
 			}
 			if got[i.ID] || !slices.Equal(i.Message.Body, h.draft.Body) || part != message.StateDead && i.Message.Seq <= at[part] {
 				t.Fatalf("listed %s %.20s, sequence %d, behind %d", i.State, i.Message.Body, i.Message.Seq, at[part])

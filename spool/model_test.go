@@ -31,6 +31,7 @@ func TestModel(t *testing.T) {
 					"lease": m.lease, "lease nothing": m.leaseNothing,
 					"confirm": m.confirm, "retry": m.retry, "release": m.release, "bury": m.bury,
 					"put on hold": m.putOnHold, "release from hold": m.releaseFromHold, "retry now": m.retryNow, "list": m.list,
+					"redrive": m.redrive, "discard": m.discard,
 					"cancel": m.cancel, "wait": m.wait, "advance": m.advance,
 					"resend": m.resendSome, "send again": m.sendAgain, "import": m.imports,
 					"kill": m.kill, "reopen": m.reopen,
@@ -66,6 +67,7 @@ type held struct {
 	leased         bool // ever, in any process
 	onHold         bool
 	imported       bool
+	redriven       bool // ever
 	ordered        bool // to be sent again, ever
 	owed           bool // ordered, kept, and not sent again since
 	due            time.Time
@@ -183,7 +185,7 @@ func (m *model) acceptAgain(t *rapid.T) {
 		d.Fingerprint[0] ^= 1
 		want = spool.ErrKeyReused
 	}
-	if h.state == message.StateCancelled {
+	if h.state == message.StateCancelled || h.state == message.StateDiscarded {
 		want = spool.ErrKeySettled
 	}
 	got, err := m.Append(t.Context(), []spool.Draft{d})
@@ -276,10 +278,11 @@ func (m *model) lease(t *rapid.T) {
 	if err != nil || len(leases) > n {
 		t.Fatalf("leased %d of %d: %v", len(leases), len(free), err)
 	}
-	if leases[0].ID != free[0].id {
+	key, first := leases[0].OrderingKey, leases[0].ID
+	free, leases = m.leasedAgain(t, free, leases)
+	if len(leases) > 0 && leases[0].ID == first && first != free[0].id {
 		t.Fatalf("leased %s, which is not the oldest", leases[0].Body)
 	}
-	key := leases[0].OrderingKey
 	at := 0
 	for _, l := range leases {
 		of := func(h *held) bool { return h.draft.OrderingKey == key }

@@ -91,7 +91,7 @@ func (s *Spool) liveOf(b diskBlock) (live int) {
 		live++
 	}
 	for n := range uint64(b.count) {
-		if seq := b.firstSeq + n; !s.settled.has(seq) && s.dead[seq] == nil {
+		if seq := b.firstSeq + n; !s.settled.has(seq) && !s.apart(seq) {
 			live++
 		}
 	}
@@ -167,7 +167,7 @@ func (s *Spool) unsettledOf(b diskBlock) (all []uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for seq := b.firstSeq; seq < b.firstSeq+uint64(b.count); seq++ {
-		if !read[seq] && !s.settled.has(seq) && s.dead[seq] == nil {
+		if !read[seq] && !s.settled.has(seq) && !s.apart(seq) {
 			all = append(all, seq)
 		}
 	}

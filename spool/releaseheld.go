@@ -88,7 +88,7 @@ func (op *releaseHold) synced(s *Spool) {
 	}
 	l := op.h.lane
 	s.dropHold(op.seq, op.h)
-	if op.seq > l.window.loadedTo {
+	if op.seq > l.window.loadedTo && !op.e.redriven {
 		return
 	}
 	e := op.e

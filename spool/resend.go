@@ -170,7 +170,7 @@ func (r *resend) wants(rec *message.Record) bool {
 func (r *resend) sendable(rec *message.Record) bool {
 	s := r.s
 	s.mu.Lock()
-	ok := s.settled.has(rec.Seq) && s.dead[rec.Seq] == nil && !s.retained.barred.has(rec.Seq)
+	ok := s.settled.has(rec.Seq) && !s.apart(rec.Seq) && !s.retained.barred.has(rec.Seq)
 	s.mu.Unlock()
 	if ok && rec.PayloadSize > 0 {
 		_, err := s.findPayload(*rec)

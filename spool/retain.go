@@ -148,7 +148,7 @@ func (c *commit) retainPayload(e *ending) {
 	if e.payload == nil {
 		return
 	}
-	if e.State != message.StateConfirmed || !c.s.opts.retains() {
+	if e.State != message.StateConfirmed || !c.s.opts.retains() || e.redriven {
 		c.drop(e.seq, e.payload)
 		return
 	}

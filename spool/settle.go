@@ -17,6 +17,7 @@ type ending struct {
 	size      int
 	payload   *payload // stored apart; nil: inline
 	wasDead   bool
+	redriven  bool // its record is in the entry of a dead letter
 	wasOnHold bool
 	delayed   *delayed // it was; nil: it was not
 	dead      []byte   // value of its entry sd, when it becomes a dead letter
@@ -27,7 +28,7 @@ type ending struct {
 const usualEvents = 3
 
 func newEnding(e *entry, state message.State, now time.Time) *ending {
-	end := &ending{lane: e.lane, number: e.msg.TopicSeq, size: e.size, payload: e.payload}
+	end := &ending{lane: e.lane, number: e.msg.TopicSeq, size: e.size, payload: e.payload, redriven: e.redriven}
 	end.seq, end.Receipt = e.msg.Seq, e.receipt()
 	end.State, end.NextAttemptAt = state, time.Time{}
 	if state.Settled() {

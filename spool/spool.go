@@ -26,11 +26,12 @@ type Spool struct {
 	lanes     map[string]*lane
 	byID      map[uint32]*lane
 	settled   settledSet
-	entries   map[uint64]*entry   // held messages in memory, by sequence
-	dead      map[uint64]*lane    // dead letters, by sequence
-	holds     map[uint64]*hold    // pending messages that an operator keeps back, by sequence
-	settling  map[uint64]*receipt // being settled: not synced yet
-	ended     map[uint64]bool     // cancelled or discarded: their dedupe keys stay taken
+	entries   map[uint64]*entry    // held messages in memory, by sequence
+	dead      map[uint64]*lane     // dead letters, by sequence
+	redriven  map[uint64]*redriven // pending messages that were dead letters, by sequence
+	holds     map[uint64]*hold     // pending messages that an operator keeps back, by sequence
+	settling  map[uint64]*receipt  // being settled: not synced yet
+	ended     map[uint64]bool      // cancelled or discarded: their dedupe keys stay taken
 	keys      keyIndex
 	offered   map[keyHash]int // calls of Append by their dedupe keys, until their commit begins
 	receipts  receiptIndex
@@ -80,7 +81,7 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 		opts: opts.withDefaults(), db: &store{db, opts.Keys},
 		lanes: map[string]*lane{}, byID: map[uint32]*lane{},
 		settled: settledSet{ranges: map[uint64]*bitmap{}},
-		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, holds: map[uint64]*hold{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{}, offered: map[keyHash]int{},
+		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, redriven: map[uint64]*redriven{}, holds: map[uint64]*hold{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{}, offered: map[keyHash]int{},
 		moving: map[uint64]*movedMessage{}, due: newSchedules(), dueSooner: newSignal(),
 		watchers: map[uint64][]chan struct{}{}, topics: newSignal(), left: newSignal(), closing: make(chan struct{}),
 		importing: make(chan struct{}, 1),

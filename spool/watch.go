@@ -103,7 +103,8 @@ func (s *Spool) Drained(ctx context.Context) error {
 // sent again. s.mu is held.
 func (s *Spool) forwardable() (n int) {
 	for _, l := range s.lanes {
-		if l.window.stopped(s.windows < s.opts.Window) {
+		room := s.windows < s.opts.Window
+		if l.window.stopped(room) && !(room && len(l.again) > 0) && !l.againBusy {
 			n += l.copies.left
 		} else {
 			n += l.forwardable()

@@ -1,0 +1,155 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
+)
+
+// Redriven messages enter the window of their lane beside its blocks: the lane
+// knows their sequences, and reads some when there is room.
+
+// queueRedriven makes the lanes bring in all that is redriven, in order.
+func (s *Spool) queueRedriven() {
+	for _, l := range s.byID {
+		l.again = nil
+	}
+	for seq, rd := range s.redriven {
+		rd.lane.again = append(rd.lane.again, seq)
+	}
+	for _, l := range s.byID {
+		slices.Sort(l.again)
+	}
+}
+
+// startAgain reports whether redriven messages wait to be brought in, and nobody
+// else does that.
+func (l *lane) startAgain(room bool) bool {
+	if len(l.again) == 0 || l.againBusy || !room && l.window.bytes > 0 {
+		return false
+	}
+	l.againBusy = true
+	return true
+}
+
+// enterAgain brings in the next redriven messages of l. One that cannot be read
+// stops no other.
+func (s *Spool) enterAgain(l *lane) error {
+	entries, left, err := s.readAgain(l)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.againBusy = false
+	l.again = append(left, l.again...)
+	l.ready.raise()
+	s.left.raise()
+	for rd, e := range entries {
+		if s.enterable(e.msg.Seq, rd) {
+			s.addAgain(e)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("read redriven messages of topic %s: %w", l.topic, err)
+	}
+	return nil
+}
+
+// readAgain reads about refillBytes; left are those that it did not come to.
+func (s *Spool) readAgain(l *lane) (entries map[*redriven]*entry, left []uint64, err error) {
+	s.mu.Lock()
+	seqs, known := l.again, map[uint64]*redriven{}
+	l.again = nil
+	for _, seq := range seqs {
+		known[seq] = s.redriven[seq]
+	}
+	s.mu.Unlock()
+	entries = map[*redriven]*entry{}
+	for size := 0; len(seqs) > 0 && size < refillBytes; seqs = seqs[1:] {
+		rd := known[seqs[0]]
+		if rd == nil {
+			continue
+		}
+		e, err := s.entryApart(rd, seqs[0])
+		switch {
+		case err == nil:
+			entries[rd] = e
+			size += int(e.cost())
+		case s.db.Err() != nil || s.closed():
+			return entries, seqs, err
+		case !errors.Is(err, kv.ErrNotFound): // else it ended meanwhile
+			s.notice(nameOf(deadKey(l.id, seqs[0])))
+		}
+	}
+	return entries, seqs, nil
+}
+
+// enterable reports whether a redriven message is still to be brought in. s.mu is held.
+func (s *Spool) enterable(seq uint64, rd *redriven) bool {
+	return s.redriven[seq] == rd && s.entries[seq] == nil && s.holds[seq] == nil && s.settling[seq] == nil && !s.settled.has(seq)
+}
+
+// addAgain makes a redriven message leasable. s.mu is held.
+func (s *Spool) addAgain(e *entry) {
+	s.entries[e.msg.Seq] = e
+	e.lane.window.add(e)
+	s.windows += e.cost()
+}
+
+// entryApart reads a redriven message.
+func (s *Spool) entryApart(rd *redriven, seq uint64) (*entry, error) {
+	d, err := s.readLetter(rd.lane, seq)
+	if err != nil {
+		return nil, err
+	}
+	e := d.entry(rd)
+	if d.record.PayloadSize > 0 {
+		e.payload, err = s.findPayload(d.record)
+	}
+	return e, err
+}
+
+// entry is the message as it is after its redrive: what was known of it, and no
+// attempts.
+func (d *deadLetter) entry(rd *redriven) *entry {
+	m := d.record.Message
+	return &entry{
+		msg: &m, lane: rd.lane, size: heldSize(d.record), state: message.StatePending, redriven: true,
+		maybeSent: d.MaybeSent, history: d.historyAfter(rd),
+	}
+}
+
+// historyAfter is the history of the dead letter without its first event, which
+// every receipt begins with, and with its redrive.
+func (d *deadLetter) historyAfter(rd *redriven) message.History {
+	h := d.History
+	h.First, h.Last = slices.Clone(h.First), slices.Clone(h.Last)
+	if len(h.First) > 0 && h.First[0].Name == "accepted" {
+		h.First = h.First[1:]
+	}
+	event := message.Event{At: rd.at, Name: "redriven"}
+	if d.record.OrderingKey != "" {
+		event.Detail = "out of order: later messages of its ordering key may have been confirmed"
+	}
+	h.Add(event)
+	return h
+}
+
+// holdRedriven tells a hold that was read at open what is known of a message
+// that was redriven: no block of its lane leads to it. One that cannot be read
+// is met when it is brought in.
+func (s *Spool) holdRedriven(seq uint64, h *hold) {
+	rd := s.redriven[seq]
+	if rd == nil {
+		return
+	}
+	v, err := s.db.Get(deadKey(rd.lane.id, seq))
+	if err != nil {
+		return
+	}
+	if d, err := decodeDead(v); err == nil {
+		h.orderingKey, h.maybeSent, h.history = d.record.OrderingKey, d.MaybeSent, d.historyAfter(rd)
+		s.passHold(seq, h)
+	}
+}
