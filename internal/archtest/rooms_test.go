@@ -25,7 +25,7 @@ var floors = [][]string{
 	// httpguard refuses with a problem, so it stands above it.
 	{"broker", "dedupe", "push", "internal/httpguard"},
 	{"spool", "broker/*", "dedupe/*"},
-	{"forwarder", "transaction", "ackgate"},
+	{"forwarder", "transaction", "ackgate", "deadletter"},
 	{"httpapi", "admin"},
 	{"sidecar"},
 	{"cmd/sidecar"},
