@@ -42,6 +42,9 @@ type Sources struct {
 	// Acknowledge notes that an operator knows of the damage that was found, and
 	// returns what, as JSON will show it. nil: there is no such call.
 	Acknowledge func(context.Context) (any, error)
+	// Forwards says that what is pending is forwarded: the outcomes of a redrive
+	// can be waited for.
+	Forwards bool
 }
 
 // New returns the admin listener.
@@ -50,13 +53,15 @@ func New(opts Options, from Sources) *Server {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	tokens := httpguard.NewTokens(opts.Tokens)
-	a := &api{Sources: from, tokens: tokens, log: opts.Log, now: time.Now}
+	a := &api{Sources: from, tokens: tokens, log: opts.Log, now: time.Now, operations: newOperations()}
 	mux := &routes{ServeMux: http.NewServeMux()}
 	mux.HandleFunc("GET /v1/ledger", a.answer(a.Ledger, "the ledger"))
 	mux.HandleFunc("GET /v1/spool", a.answer(a.Stats, "the spool's directory"))
 	mux.HandleFunc("GET /v1/ledger/{topic}/exceptions", a.exceptions)
 	mux.HandleFunc("GET /v1/status", a.getStatus)
 	a.routeMessages(mux)
+	a.routeDeadLetters(mux)
+	a.routeOperations(mux)
 	if from.Acknowledge != nil {
 		mux.HandleFunc("POST /v1/damage/acknowledge", a.acknowledge(from.Acknowledge))
 	}
@@ -65,7 +70,7 @@ func New(opts Options, from Sources) *Server {
 	})
 	guarded := guard(withProblems(mux.ServeMux), httpguard.NewRules(opts.AllowedHosts, opts.AllowedOrigins), tokens)
 	s := newServer(guarded, opts.Log)
-	s.loopbackOnly, s.patterns = !tokens.Required(), mux.patterns
+	s.loopbackOnly, s.patterns, s.operations = !tokens.Required(), mux.patterns, a.operations
 	return s
 }
 
@@ -104,9 +109,10 @@ func guard(next http.Handler, rules *httpguard.Rules, tokens *httpguard.Tokens) 
 type api struct {
 	Sources
 
-	tokens *httpguard.Tokens
-	log    *slog.Logger
-	now    func() time.Time
+	tokens     *httpguard.Tokens
+	log        *slog.Logger
+	now        func() time.Time
+	operations *operations
 }
 
 // getStatus answers GET /v1/status.

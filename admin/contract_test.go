@@ -186,7 +186,7 @@ func TestAdminAPIIsAsDescribed(t *testing.T) {
 		return nil, errors.New("see sidecar.TestAdminAnswersAreAsDescribed")
 	}
 	server := New(Options{Tokens: []string{adminToken}}, Sources{
-		Spool: func() Spool { return s }, Archive: func() Archive { return s }, Status: func() any { return nil }, Ledger: counted, Stats: counted, Acknowledge: counted,
+		Spool: func() Spool { return s }, Archive: func() Archive { return s }, Status: func() any { return nil }, Ledger: counted, Stats: counted, Acknowledge: counted, Forwards: true,
 	})
 	d := readDescription(t)
 	for _, pattern := range server.patterns {
@@ -202,6 +202,7 @@ func TestAdminAPIIsAsDescribed(t *testing.T) {
 	addr, starting, failing := serve(t, server), serveFaulty(t, nil), serveFaulty(t, errors.New("failed on purpose"))
 	d.refusals(t, addr, starting, failing, ids)
 	d.answers(t, addr, s, ids)
+	d.operationAnswers(t, addr, server.operations, ids[0].String())
 	elsewhere := []string{"GET /v1/status 200", "GET /v1/ledger 200", "GET /v1/spool 200", "POST /v1/damage/acknowledge 200"} // see sidecar
 	for op, statuses := range d.operations() {
 		for _, status := range statuses {
@@ -222,6 +223,8 @@ func (d *described) refusals(t *testing.T, addr, starting, failing string, ids [
 		switch path {
 		case "/v1/messages/resend":
 			c.body = `{"filter":{"topic":"a"}}`
+		case "/v1/dead-letters/redrive", "/v1/dead-letters/discard":
+			c.body = `{"filter":{"topic":"a"},"dry_run":true}`
 		case "/v1/import":
 			c.body = export
 		}

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 
+	"github.com/remora-mq/remora/deadletter"
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
@@ -14,13 +16,12 @@ import (
 
 // Spool is what the admin listener needs of *spool.Spool.
 type Spool interface {
-	List(ctx context.Context, q spool.Query) (spool.Page, error)
-	Find(ctx context.Context, id message.ID) (spool.Item, error)
 	Hold(ctx context.Context, id message.ID) (message.Receipt, error)
 	ReleaseHeld(ctx context.Context, id message.ID) (message.Receipt, error)
 	RetryNow(ctx context.Context, id message.ID) (message.Receipt, error)
 	Cancel(ctx context.Context, id message.ID) (message.Receipt, error)
 
+	deadletter.Spool
 	Ended
 }
 
@@ -62,7 +63,11 @@ func notOpen() *problem.Problem { return problem.New(problem.Starting, "the spoo
 
 // list answers GET /v1/messages.
 func (a *api) list(w http.ResponseWriter, r *http.Request) {
-	q, p := a.query(r.URL.Query())
+	a.listOf(w, r, r.URL.Query())
+}
+
+func (a *api) listOf(w http.ResponseWriter, r *http.Request, values url.Values) {
+	q, p := a.query(values)
 	if p != nil {
 		writeProblem(w, p)
 		return

@@ -19,12 +19,12 @@ const onHold = "held"
 // that is left out in silence would list, and then change, too much.
 func (a *api) query(values url.Values) (q spool.Query, p *problem.Problem) {
 	for name := range values {
-		if !slices.Contains([]string{"state", "topic", "key", "tag", "error", "older_than", "cursor", "limit"}, name) {
-			return q, problem.New(problem.InvalidOption, "%.40q is no filter; there are state, topic, key, tag, error, older_than, cursor and limit", name)
+		if !slices.Contains([]string{"state", "topic", "key", "tag", "error", "cause", "older_than", "cursor", "limit"}, name) {
+			return q, problem.New(problem.InvalidOption, "%.40q is no filter; there are state, topic, key, tag, error, cause, older_than, cursor and limit", name)
 		}
 	}
 	q = spool.Query{
-		Topic: values.Get("topic"), Key: values.Get("key"), Tag: values.Get("tag"), Error: values.Get("error"), Cursor: values.Get("cursor"),
+		Topic: values.Get("topic"), Key: values.Get("key"), Tag: values.Get("tag"), Error: values.Get("error"), Cause: values.Get("cause"), Cursor: values.Get("cursor"),
 	}
 	if p := readStates(values.Get("state"), &q); p != nil {
 		return q, p

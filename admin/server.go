@@ -20,7 +20,8 @@ var ErrExposed = errors.New("address is not loopback and no token is set: set li
 type Server struct {
 	http         *http.Server
 	loopbackOnly bool
-	patterns     []string // what is served: methods and paths
+	patterns     []string    // what is served: methods and paths
+	operations   *operations // nil: there are none
 }
 
 func newServer(handler http.Handler, log *slog.Logger) *Server {
@@ -50,6 +51,15 @@ func (s *Server) Serve(ln net.Listener) error {
 		return fmt.Errorf("serve on %s: %w", ln.Addr(), err)
 	}
 	return nil
+}
+
+// EndOperations stops what operators began, lets nothing begin any more, and
+// waits for it until ctx is done.
+func (s *Server) EndOperations(ctx context.Context) error {
+	if s.operations == nil {
+		return nil
+	}
+	return s.operations.end(ctx)
 }
 
 // Shutdown stops accepting and waits for running requests. When ctx ends first,

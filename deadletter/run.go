@@ -49,7 +49,7 @@ type Progress struct {
 	Refused   int            `json:"refused"`        // were no dead letters any more when it came to them, or are damaged
 	Confirmed int            `json:"confirmed"`      // of those redriven
 	Dead      map[string]int `json:"dead_by_cause"`  // dead letters again, by their cause
-	Other     int            `json:"ended_elsewise"` // cancelled, or not known any more
+	Other     int            `json:"ended_otherwise"` // cancelled, or not known any more
 	Open      int            `json:"without_outcome"`
 }
 

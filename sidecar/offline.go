@@ -25,8 +25,8 @@ var ErrNoSpool = errors.New("there is no spool")
 // listens to nothing and forwards nothing; the admin API is served within the
 // process, by Handler, so that a tool works the same way on both.
 type Offline struct {
-	side    *Sidecar
-	handler http.Handler
+	side  *Sidecar
+	admin *admin.Server
 }
 
 // OpenOffline opens the spool in cfg.Spool.Dir. Nothing is made where there is
@@ -51,7 +51,7 @@ func OpenOffline(ctx context.Context, cfg config.Config, version string, log *sl
 	if err := side.openSpool(ctx); err != nil {
 		return nil, errors.Join(err, side.closeTool()) //nolint:contextcheck // bounds itself
 	}
-	return &Offline{side: side, handler: admin.New(admin.Options{Log: log}, side.sources()).Handler()}, nil
+	return &Offline{side: side, admin: admin.New(admin.Options{Log: log}, side.sources())}, nil
 }
 
 // exists looks for the database without making anything.
@@ -67,11 +67,14 @@ func exists(dir string) error {
 func DatabaseDir(spoolDir string) string { return filepath.Join(spoolDir, "spool", "db") }
 
 // Handler serves the admin API.
-func (o *Offline) Handler() http.Handler { return o.handler }
+func (o *Offline) Handler() http.Handler { return o.admin.Handler() }
 
-// Close returns when everything is on disk and the directory is free.
+// Close stops what runs, and returns when everything is on disk and the directory
+// is free.
 func (o *Offline) Close() error {
-	return o.side.closeTool()
+	ctx, cancel := context.WithTimeout(context.Background(), closing)
+	defer cancel()
+	return errors.Join(o.admin.EndOperations(ctx), o.side.closeTool())
 }
 
 // closeTool closes what a tool has open, and leaves the volume as it was found.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/dedupe"
 	"github.com/remora-mq/remora/forwarder"
@@ -35,6 +36,7 @@ type parts struct {
 	serving       []*task // data listeners
 	watching      []*task // admin and health listeners
 	watchers      []shutter
+	operators     *admin.Server
 
 	volume  Volume
 	storage storage

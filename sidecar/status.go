@@ -82,7 +82,7 @@ func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
 
 // sources are what the admin listener tells, and works on.
 func (s *Sidecar) sources() admin.Sources {
-	return admin.Sources{Ledger: s.ledger, Status: s.status, Stats: s.stats, Spool: s.operated, Archive: s.archive, Acknowledge: s.acknowledge}
+	return admin.Sources{Ledger: s.ledger, Status: s.status, Stats: s.stats, Spool: s.operated, Archive: s.archive, Acknowledge: s.acknowledge, Forwards: !s.offline}
 }
 
 // archive is the spool as it is exported and imported.

@@ -25,6 +25,7 @@ func (s *Sidecar) steps() lifecycle.Steps {
 		return lifecycle.Step{Name: name, Timeout: closing, Do: do}
 	}
 	return lifecycle.Steps{
+		last("end operations", s.endOperations),
 		{Name: "stop fetching", Timeout: s.handlerShare() + least, Do: s.stopFetching},
 		{Name: "stop accepting", Do: s.stopAccepting},
 		{Name: "forward what is left", Do: func(ctx context.Context) error {
@@ -49,6 +50,15 @@ func later(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// endOperations ends what operators have begun: a redrive would bring the drain
+// more than was accepted. What it has done stays done.
+func (s *Sidecar) endOperations(ctx context.Context) error {
+	if s.parts.operators == nil {
+		return nil
+	}
+	return s.parts.operators.EndOperations(ctx)
 }
 
 // stopFetching ends the gates, which cancel their calls when their share is

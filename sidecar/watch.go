@@ -26,6 +26,7 @@ func (s *Sidecar) openWatchers(ctx context.Context) error {
 		Tokens: s.secrets.adminTokens, AllowedHosts: s.cfg.Listen.Hosts, AllowedOrigins: s.cfg.Listen.Origins,
 		Log: s.log.With("component", "admin"),
 	}, s.sources())
+	s.parts.operators = operators
 	if addr, err = s.watch(ctx, "admin listener", s.cfg.Listen.Admin, operators); err != nil {
 		return err
 	}

@@ -42,6 +42,7 @@ const (
 	AlreadySent        = "already-sent"
 	MaybeSent          = "maybe-sent"
 	WrongState         = "wrong-state"
+	OperationRunning   = "operation-running"
 	MessageTooLarge    = "message-too-large"
 	BatchTooLarge      = "batch-too-large"
 	UnsupportedMedia   = "unsupported-media-type"
@@ -96,6 +97,7 @@ var kinds = []Kind{
 	{AlreadySent, 409, "The message is in flight or settled", "It cannot be cancelled any more.", false, StoredYes},
 	{MaybeSent, 409, "The message may have reached the broker", "It cannot be cancelled any more; it is repeated until confirmed.", false, StoredYes},
 	{WrongState, 409, "The message's state does not allow this", "The detail says what it is. While an attempt is being made, ask again when it has ended.", false, StoredYes},
+	{OperationRunning, 409, "Another operation is running", "Follow it by GET /v1/operations/{id}; wait until it has ended, or stop it by POST /v1/operations/{id}/stop.", false, StoredNo},
 	{MessageTooLarge, 413, "The message is too large", "Send a smaller body, or put it elsewhere and send a reference.", false, StoredNo},
 	{BatchTooLarge, 413, "The batch is too large", "Split it into several batches.", false, StoredNo},
 	{UnsupportedMedia, 415, "The media type is not understood here", "", false, StoredNo},

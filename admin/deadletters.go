@@ -1,0 +1,211 @@
+package admin
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/remora-mq/remora/deadletter"
+	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// routeDeadLetters serves what an operator does with many dead letters.
+func (a *api) routeDeadLetters(mux *routes) {
+	mux.HandleFunc("GET /v1/dead-letters", a.deadLetters)
+	mux.HandleFunc("POST /v1/dead-letters/redrive", a.changeDeadLetters("redrive"))
+	mux.HandleFunc("POST /v1/dead-letters/discard", a.changeDeadLetters("discard"))
+}
+
+// causeJSON is one group of GET /v1/dead-letters?group_by=cause.
+type causeJSON struct {
+	Cause      string     `json:"cause"`
+	Messages   int        `json:"messages"`
+	Bytes      int64      `json:"bytes"`
+	Topics     []string   `json:"topics"`
+	MoreTopics int        `json:"more_topics,omitempty"`
+	Oldest     timestamp  `json:"oldest_accepted_at"`
+	Error      string     `json:"last_error,omitempty"` // of the example
+	Example    message.ID `json:"example"`
+}
+
+type causesJSON struct {
+	Items      []causeJSON `json:"items"`
+	Unreadable int         `json:"unreadable,omitempty"`
+}
+
+// deadLetters answers GET /v1/dead-letters.
+func (a *api) deadLetters(w http.ResponseWriter, r *http.Request) {
+	values := r.URL.Query()
+	if values.Has("state") {
+		writeProblem(w, problem.New(problem.InvalidOption, "state is no filter here: all of them are dead"))
+		return
+	}
+	groupBy, grouped := values.Get("group_by"), values.Has("group_by")
+	values.Del("group_by")
+	values.Set("state", message.StateDead.String())
+	switch {
+	case !grouped:
+		a.listOf(w, r, values)
+	case groupBy != "cause":
+		writeProblem(w, problem.New(problem.InvalidOption, "group_by is %.40q; there is cause", groupBy))
+	case values.Has("cursor") || values.Has("limit"):
+		writeProblem(w, problem.New(problem.InvalidOption, "groups have no pages: leave cursor and limit out"))
+	default:
+		a.causes(w, r, values)
+	}
+}
+
+func (a *api) causes(w http.ResponseWriter, r *http.Request, values url.Values) {
+	q, p := a.query(values)
+	if p != nil {
+		writeProblem(w, p)
+		return
+	}
+	s, ok := a.open(w)
+	if !ok {
+		return
+	}
+	all, unreadable, err := deadletter.Causes(r.Context(), s, deadletter.Filter{Query: q})
+	if err != nil {
+		a.refuse(w, err, message.Receipt{})
+		return
+	}
+	answer := causesJSON{Items: make([]causeJSON, 0, len(all)), Unreadable: unreadable}
+	for _, c := range all {
+		answer.Items = append(answer.Items, causeJSON{
+			Cause: c.Cause, Messages: c.Messages, Bytes: c.Bytes, Topics: c.Topics, MoreTopics: c.More,
+			Oldest: timestamp(c.Oldest), Error: c.Error, Example: c.Example,
+		})
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+// deadLetterRequest redrives or discards.
+type deadLetterRequest struct {
+	Filter struct {
+		Topic     string       `json:"topic"`
+		Key       string       `json:"key"`
+		Tag       string       `json:"tag"`
+		Error     string       `json:"error"`
+		Cause     string       `json:"cause"`
+		OlderThan string       `json:"older_than"` // an age, as 15m
+		IDs       []message.ID `json:"ids"`
+		All       bool         `json:"all"`
+	} `json:"filter"`
+	Rate   int  `json:"rate"` // messages a second; 0: the default
+	DryRun bool `json:"dry_run"`
+}
+
+const maxRate = 100_000
+
+// changeDeadLetters answers POST /v1/dead-letters/redrive and /discard.
+func (a *api) changeDeadLetters(kind string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		req, p := readDeadLetterRequest(r)
+		var filter deadletter.Filter
+		if p == nil {
+			filter, p = a.deadLetterFilter(&req)
+		}
+		if p != nil {
+			writeProblem(w, p)
+			return
+		}
+		s, ok := a.open(w)
+		switch {
+		case !ok:
+		case req.DryRun:
+			a.countDeadLetters(w, r, s, filter)
+		default:
+			a.beginOn(w, s, kind, deadletter.Options{ //nolint:contextcheck // it outlives the request
+				Filter: filter, Discard: kind == "discard", Rate: req.Rate, Forwards: a.Forwards,
+			})
+		}
+	}
+}
+
+func (a *api) countDeadLetters(w http.ResponseWriter, r *http.Request, s Spool, f deadletter.Filter) {
+	count, err := deadletter.Counted(r.Context(), s, f)
+	if err != nil {
+		a.refuse(w, err, message.Receipt{})
+		return
+	}
+	writeJSON(w, http.StatusOK, struct {
+		deadletter.Count
+
+		DryRun bool `json:"dry_run"`
+	}{count, true})
+}
+
+func (a *api) beginOn(w http.ResponseWriter, s Spool, kind string, opts deadletter.Options) {
+	if opts.Rate == 0 && !opts.Discard {
+		opts.Rate = deadletter.DefaultRate
+	}
+	op, p := a.operations.begin(kind, opts.Rate, deadletter.New(s, opts))
+	if p != nil {
+		writeProblem(w, p)
+		return
+	}
+	q := &opts.Filter.Query
+	a.log.Info("an operator began an operation on dead letters", "operation", op.id, "kind", kind, "rate", opts.Rate,
+		"topic", q.Topic, "cause", q.Cause, "ids", len(opts.Filter.IDs))
+	w.Header().Set("Location", "/v1/operations/"+op.id)
+	writeJSON(w, http.StatusAccepted, op.json())
+}
+
+// readDeadLetterRequest wants one JSON object.
+func readDeadLetterRequest(r *http.Request) (req deadLetterRequest, p *problem.Problem) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxResendBody+1))
+	if err != nil {
+		return req, problem.New(problem.InvalidRequest, "the body could not be read: %s", err)
+	}
+	if len(body) > maxResendBody {
+		return req, problem.New(problem.InvalidOption, "the body has more than %d bytes; name at most %d IDs at a time", maxResendBody, maxResendIDs)
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&req); err != nil {
+		return req, problem.New(problem.InvalidJSON, `%s; send {"filter": {"topic", "cause", "error", "key", "tag", "older_than"} or {"ids"} or {"all": true}, "rate", "dry_run"}`, err)
+	}
+	if d.More() {
+		return req, problem.New(problem.InvalidJSON, "something follows the object")
+	}
+	if req.Rate < 0 || req.Rate > maxRate {
+		return req, problem.New(problem.InvalidOption, "rate is %d; it is messages a second, from 1 to %d", req.Rate, maxRate)
+	}
+	return req, nil
+}
+
+// deadLetterFilter wants one that chooses: all are asked for by saying so.
+func (a *api) deadLetterFilter(req *deadLetterRequest) (out deadletter.Filter, p *problem.Problem) {
+	f := &req.Filter
+	values := url.Values{}
+	for name, value := range map[string]string{
+		"topic": f.Topic, "key": f.Key, "tag": f.Tag, "error": f.Error, "cause": f.Cause, "older_than": f.OlderThan,
+	} {
+		if value != "" {
+			values.Set(name, value)
+		}
+	}
+	ways := 0
+	for _, used := range []bool{len(values) > 0, len(f.IDs) > 0, f.All} {
+		if used {
+			ways++
+		}
+	}
+	switch {
+	case ways == 0:
+		return out, problem.New(problem.InvalidOption, `the filter chooses nothing; give a topic, cause, error, key, tag, older_than or ids, or say "all": true`)
+	case ways > 1:
+		return out, problem.New(problem.InvalidOption, `"ids" and "all" stand alone in a filter`)
+	case len(f.IDs) > maxResendIDs:
+		return out, problem.New(problem.InvalidOption, "there are %d ids; name at most %d at a time", len(f.IDs), maxResendIDs)
+	}
+	q, p := a.query(values)
+	return deadletter.Filter{Query: q, IDs: f.IDs}, p
+}
+
+var _ deadletter.Spool = (*spool.Spool)(nil)

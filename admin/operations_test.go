@@ -1,0 +1,32 @@
+package admin
+
+import "testing"
+
+// operationAnswers makes the calls about dead letters, of which dead is one.
+func (d *described) operationAnswers(t *testing.T, addr string, ops *operations, dead string) {
+	t.Helper()
+	one := `{"filter":{"ids":["` + dead + `"]}}`
+	check := func(status int, op, path, body string) {
+		t.Helper()
+		d.check(t, addr, status, call{op, path, body, []string{"Authorization", "Bearer " + adminToken}})
+	}
+	check(200, "GET /v1/dead-letters", "/v1/dead-letters?cause=REFUSED&limit=1", "")
+	check(200, "GET /v1/dead-letters", "/v1/dead-letters?group_by=cause", "")
+	check(400, "GET /v1/dead-letters", "/v1/dead-letters?group_by=topic", "")
+	check(404, "GET /v1/operations/{id}", "/v1/operations/x", "")
+	check(404, "POST /v1/operations/{id}/stop", "/v1/operations/x/stop", "")
+	for _, kind := range []string{"redrive", "discard"} {
+		op, path := "POST /v1/dead-letters/"+kind, "/v1/dead-letters/"+kind
+		check(200, op, path, `{"filter":{"cause":"REFUSED"},"dry_run":true}`)
+		check(400, op, path, `{"filter":{"all":true},"rate":-1}`)
+	}
+	check(202, "POST /v1/dead-letters/redrive", "/v1/dead-letters/redrive", one) // nothing forwards it: it runs on
+	check(409, "POST /v1/dead-letters/redrive", "/v1/dead-letters/redrive", one)
+	check(409, "POST /v1/dead-letters/discard", "/v1/dead-letters/discard", one)
+	id := ops.list()[0].id
+	check(200, "GET /v1/operations/{id}", "/v1/operations/"+id, "")
+	check(200, "POST /v1/operations/{id}/stop", "/v1/operations/"+id+"/stop", "")
+	check(200, "GET /v1/operations", "/v1/operations", "")
+	check(202, "POST /v1/dead-letters/discard", "/v1/dead-letters/discard", one)
+	<-ops.list()[1].done
+}
