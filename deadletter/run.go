@@ -44,11 +44,11 @@ const (
 type Progress struct {
 	Phase Phase `json:"phase"`
 
-	Chosen    Count          `json:"chosen"`         // by the filter, when it began
-	Changed   int            `json:"changed"`        // redriven, or discarded: on stable storage
-	Refused   int            `json:"refused"`        // were no dead letters any more when it came to them, or are damaged
-	Confirmed int            `json:"confirmed"`      // of those redriven
-	Dead      map[string]int `json:"dead_by_cause"`  // dead letters again, by their cause
+	Chosen    Count          `json:"chosen"`          // by the filter, when it began
+	Changed   int            `json:"changed"`         // redriven, or discarded: on stable storage
+	Refused   int            `json:"refused"`         // were no dead letters any more when it came to them, or are damaged
+	Confirmed int            `json:"confirmed"`       // of those redriven
+	Dead      map[string]int `json:"dead_by_cause"`   // dead letters again, by their cause
 	Other     int            `json:"ended_otherwise"` // cancelled, or not known any more
 	Open      int            `json:"without_outcome"`
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 
@@ -29,14 +30,14 @@ func newSpoolExport() *cobra.Command {
 		Args:    usageArgs(cobra.ExactArgs(1)),
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
-		return o.use(c, func(s *spooler) error { return export(c, s, &f, args[0]) })
+		return o.use(c, func(s *spooler) error { return export(c, s, f.values(), args[0]) })
 	}
 	o.register(c)
 	f.register(c)
 	return c
 }
 
-func export(c *cobra.Command, s *spooler, f *filter, path string) (err error) {
+func export(c *cobra.Command, s *spooler, q url.Values, path string) (err error) {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return fail(exitFailed, "%s is there already; name another file", path)
 	}
@@ -51,7 +52,7 @@ func export(c *cobra.Command, s *spooler, f *filter, path string) (err error) {
 		err = errors.Join(err, temp.Close())
 	}()
 	query := ""
-	if q := f.values(); len(q) > 0 {
+	if len(q) > 0 {
 		query = "?" + q.Encode()
 	}
 	written := newCounter(c.ErrOrStderr(), "bytes")

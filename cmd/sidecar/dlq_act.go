@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// dlqAct is a command that redrives or discards dead letters.
+type dlqAct struct {
+	operate
+	letters
+
+	verb             string
+	all, yes, dryRun bool
+	rate             int
+	out              *format
+}
+
+func newDLQAct(verb, short, long string) *cobra.Command {
+	a := &dlqAct{verb: verb}
+	c := &cobra.Command{
+		Use:   verb + " [ID...]",
+		Short: short,
+		Long: long + "\n\nNames dead letters by their IDs, by filters, or all of them by --all; says how many there are,\n" +
+			"and asks. It shows how far it has come until it has ended; an interrupt stops it, and so does\n" +
+			"a restart of the sidecar: what was done then stays done. Ends with 4 when it did only a part.",
+		Example: fmt.Sprintf("  sidecar dlq %[1]s 0A3B...\n  sidecar dlq %[1]s --cause MESSAGE_ILLEGAL --dry-run\n  sidecar dlq %[1]s --topic orders --rate 200 --yes", verb),
+	}
+	a.out = newOutput(c)
+	c.RunE = func(c *cobra.Command, ids []string) error { return a.run(c, ids) }
+	a.operate.register(c)
+	a.letters.register(c)
+	c.Flags().BoolVar(&a.all, "all", false, "all dead letters")
+	c.Flags().IntVar(&a.rate, "rate", 0, "messages a second (default: 50 for redrive, no bound for discard)")
+	c.Flags().BoolVar(&a.yes, "yes", false, "do not ask")
+	c.Flags().BoolVar(&a.dryRun, "dry-run", false, "say how many, and do nothing")
+	return c
+}
+
+// operation is long work as the admin API shows it.
+type operation struct {
+	ID        string         `json:"id"`
+	State     string         `json:"state"`
+	Detail    string         `json:"detail"`
+	Phase     string         `json:"phase"`
+	Changed   int            `json:"changed"`
+	Refused   int            `json:"refused"`
+	Confirmed int            `json:"confirmed"`
+	Dead      map[string]int `json:"dead_by_cause"`
+	Open      int            `json:"without_outcome"`
+	Chosen    struct {
+		Messages int `json:"messages"`
+	} `json:"chosen"`
+}
+
+// counted is the answer to a dry run.
+type counted struct {
+	Messages   int   `json:"messages"`
+	Bytes      int64 `json:"bytes"`
+	Ordered    int   `json:"with_ordering_key"`
+	Unreadable int   `json:"unreadable"`
+}
+
+func (a *dlqAct) run(c *cobra.Command, ids []string) error {
+	filter := a.fields()
+	ways := 0
+	for _, used := range []bool{len(ids) > 0, len(filter) > 0, a.all} {
+		if used {
+			ways++
+		}
+	}
+	if ways != 1 {
+		return fail(exitUsage, "name dead letters by their IDs, or by filters as --cause, or all by --all; see '%s --help'", c.CommandPath())
+	}
+	if len(ids) > 0 {
+		filter["ids"] = ids
+	}
+	if a.all {
+		filter["all"] = true
+	}
+	return a.use(c, func(s *spooler) error {
+		var would counted
+		if _, err := a.post(c.Context(), s, filter, true, &would); err != nil {
+			return err
+		}
+		if ok, err := a.agreed(c, would, len(ids)); !ok {
+			return err
+		}
+		return a.follow(c, s, filter)
+	})
+}
+
+// agreed says what is meant, and asks.
+func (a *dlqAct) agreed(c *cobra.Command, would counted, named int) (bool, error) {
+	noteUnreadable(c, would.Unreadable)
+	if missing := named - would.Messages; missing > 0 {
+		fmt.Fprintf(c.ErrOrStderr(), "note: %s named are no dead letters\n", messages(missing))
+	}
+	if would.Messages == 0 {
+		fmt.Fprintln(c.ErrOrStderr(), "no dead letters")
+		if named > 0 {
+			return false, fail(exitFailed, "none of %s is a dead letter", messages(named))
+		}
+		return false, nil
+	}
+	if a.verb == "redrive" && would.Ordered > 0 {
+		fmt.Fprintf(c.ErrOrStderr(), "note: %d of them have an ordering key and come out of order: later messages of their key may have been confirmed\n", would.Ordered)
+	}
+	if a.dryRun {
+		fmt.Fprintf(c.OutOrStdout(), "would %s %s, %s\n", a.verb, messages(would.Messages), size(would.Bytes))
+		return false, nil
+	}
+	if a.yes || a.verb == "redrive" && would.Messages == 1 {
+		return true, nil
+	}
+	return confirm(c, fmt.Sprintf("%s %s, %s?", a.verb, messages(would.Messages), size(would.Bytes)))
+}
+
+func (a *dlqAct) post(ctx context.Context, s *spooler, filter map[string]any, dry bool, into any) (json.RawMessage, error) {
+	body, err := json.Marshal(map[string]any{"filter": filter, "rate": a.rate, "dry_run": dry})
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.do(ctx, http.MethodPost, "/v1/dead-letters/"+a.verb, http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(body))
+	switch {
+	case err != nil:
+		return nil, fail(exitUnreachable, "cannot reach the sidecar: %w; is it running, and is --url right?", err)
+	case r.status != http.StatusOK && r.status != http.StatusAccepted:
+		return nil, r.problem()
+	}
+	return r.body, json.Unmarshal(r.body, into)
+}
+
+// follow begins the operation, and shows it to its end.
+func (a *dlqAct) follow(c *cobra.Command, s *spooler, filter map[string]any) error {
+	ctx, cancel := signal.NotifyContext(c.Context(), os.Interrupt)
+	defer cancel()
+	var p operation
+	raw, err := a.post(ctx, s, filter, false, &p)
+	if err != nil {
+		return err
+	}
+	shown := newCounter(c.ErrOrStderr(), "messages: "+a.verb)
+	for p.State == "running" && err == nil {
+		shown.set(int64(p.Changed))
+		select {
+		case <-time.After(100 * time.Millisecond):
+			raw, err = s.read(context.WithoutCancel(ctx), "/v1/operations/"+p.ID, &p)
+		case <-ctx.Done():
+			raw, err = s.ask(context.WithoutCancel(ctx), http.MethodPost, "/v1/operations/"+p.ID+"/stop")
+			if err == nil {
+				err = json.Unmarshal(raw, &p)
+			}
+		}
+	}
+	if shown.end(); err != nil {
+		return fmt.Errorf("follow operation %s, which goes on: %w", p.ID, err)
+	}
+	if err := a.out.print(c.OutOrStdout(), raw, func(w io.Writer) { fmt.Fprintln(w, a.summary(&p)) }); err != nil {
+		return err
+	}
+	if a.verb == "redrive" && s.offline != nil {
+		fmt.Fprintln(c.ErrOrStderr(), "note: they are sent when the sidecar of this directory starts")
+	}
+	return a.verdict(&p)
+}
+
+func (a *dlqAct) summary(p *operation) string {
+	done := map[string]string{"redrive": "redriven", "discard": "discarded"}[a.verb]
+	line := fmt.Sprintf("%s %d of %s", done, p.Changed, messages(p.Chosen.Messages))
+	var more []string
+	add := func(n int, what string) {
+		if n > 0 {
+			more = append(more, fmt.Sprintf("%d %s", n, what))
+		}
+	}
+	add(p.Confirmed, "confirmed")
+	for cause, n := range p.Dead {
+		add(n, "dead again ("+printable(cause)+")")
+	}
+	add(p.Open, "without an outcome yet")
+	add(p.Refused, "refused")
+	if len(more) == 0 {
+		return line
+	}
+	return line + ": " + strings.Join(more, ", ")
+}
+
+// verdict is the command's end.
+func (a *dlqAct) verdict(p *operation) error {
+	died := 0
+	for _, n := range p.Dead {
+		died += n
+	}
+	switch {
+	case p.State == "done" && p.Refused == 0 && died == 0:
+		return nil
+	case p.Changed-died <= 0:
+		return fail(exitFailed, "%s %s: %s", a.verb, p.State, p.Detail)
+	case p.State == "done":
+		return fail(exitPartly, "%d are refused or dead letters again", p.Refused+died)
+	}
+	return fail(exitPartly, "%s %s: %s", a.verb, p.State, p.Detail)
+}
