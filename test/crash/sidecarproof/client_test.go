@@ -60,6 +60,7 @@ func (c *client) publish(m message) (receipt, error) {
 	set("MQ-Key", m.key)
 	set("MQ-Ordering-Key", m.ordKey)
 	set("Idempotency-Key", m.idempotency)
+	set("MQ-Delay", m.delay)
 	set("MQ-Property", "number="+strconv.Itoa(m.number))
 	var r receipt
 	r.Status, err = c.do(req, &r)
@@ -81,11 +82,12 @@ func (c *client) batch(all []message) (each []receipt, problem receipt, err erro
 		Properties  map[string]string `json:"properties"`
 		ContentType string            `json:"content_type"`
 		Key         string            `json:"idempotency_key,omitempty"`
+		Delay       string            `json:"delay,omitempty"`
 	}
 	var items []item
 	for _, m := range all {
 		items = append(items, item{m.topic, m.body, m.tag, []string{m.key}, m.ordKey,
-			map[string]string{"number": strconv.Itoa(m.number)}, "application/octet-stream", m.idempotency})
+			map[string]string{"number": strconv.Itoa(m.number)}, "application/octet-stream", m.idempotency, m.delay})
 	}
 	text, err := json.Marshal(items)
 	if err != nil {

@@ -24,10 +24,12 @@ type message struct {
 	number                  int
 	topic, tag, key, ordKey string
 	idempotency             string // "": none
+	delay                   string // "": none
 	body                    []byte
 }
 
-// message makes number n. A third has an idempotency key, a third an ordering key.
+// message makes number n. A third has an idempotency key, a third an ordering key;
+// of those without, a fifth is delayed.
 func (s sizes) message(n int) message {
 	rng := rand.New(rand.NewPCG(uint64(n), 7))
 	m := message{number: n, topic: topics[rng.IntN(len(topics))], key: fmt.Sprintf("key-%d", n)}
@@ -47,6 +49,9 @@ func (s sizes) message(n int) message {
 			m.body[j] = byte(v)
 			v >>= 8
 		}
+	}
+	if m.ordKey == "" && rng.IntN(5) == 0 {
+		m.delay = strconv.Itoa(1+rng.IntN(800)) + "ms"
 	}
 	return m
 }
