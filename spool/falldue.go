@@ -37,12 +37,17 @@ func (s *Spool) fallDue() {
 	}
 }
 
-// lookAgain bounds how long fallDue sleeps: the wall clock may be set.
-const lookAgain = time.Second
+const (
+	// lookAgain bounds how long fallDue sleeps while something waits for the wall
+	// clock, which may be set, or after an error.
+	lookAgain = time.Second
+	// sleep is how long it does when nothing waits.
+	sleep = time.Hour
+)
 
 // moveDue moves all that is due, and returns for how long nothing will be.
 func (s *Spool) moveDue() (wait time.Duration, err error) {
-	wait = lookAgain
+	wait = sleep
 	for _, clock := range dueClocks {
 		for {
 			all, next, err := s.readDue(clock)
@@ -57,12 +62,21 @@ func (s *Spool) moveDue() (wait time.Duration, err error) {
 				continue
 			}
 			if now := s.timeOf(clock); next > now {
-				wait = min(wait, time.Duration(min(next-now, uint64(lookAgain.Milliseconds())))*time.Millisecond)
+				wait = min(wait, sleepFor(clock, next, now))
 				break
 			}
 		}
 	}
 	return wait, s.checkSchedule()
+}
+
+// sleepFor is for how long nothing of a clock can be due.
+func sleepFor(clock dueClock, next, now uint64) time.Duration {
+	longest := sleep
+	if clock == clockWall && next != never {
+		longest = lookAgain
+	}
+	return time.Duration(min(next-now, uint64(longest.Milliseconds()))) * time.Millisecond
 }
 
 // checkSchedule notices an index of due times that has come to its end, while there
