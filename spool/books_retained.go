@@ -10,7 +10,8 @@ import (
 var errNotKept = errors.New("what it keeps is not there")
 
 // kept drops an entry of what is kept whose block or payload is gone, and writes
-// one anew that cannot be read. A block without one is kept again by its lane.
+// one anew that cannot be read. A block without one is kept again by its lane, and so
+// is one of which something is pending again, in its time.
 func (b *books) kept(k, v []byte) error {
 	x, damaged := decodeRetained(k, v)
 	var err error
@@ -28,11 +29,25 @@ func (b *books) kept(k, v []byte) error {
 		return damaged
 	case err != nil:
 		return errNotKept
+	case x.kind == retainedBlock && b.waits(&x):
+		b.notef("%s: a message of the block is pending again", nameOf(k))
+		b.deletes = append(b.deletes, bytes.Clone(k))
 	case damaged != nil:
 		b.notef("%s: it was written anew", nameOf(k))
 		b.sets = append(b.sets, pair{bytes.Clone(k), x.value()})
 	}
 	return nil
+}
+
+// waits reports whether a message of the block that x keeps is pending: it was a
+// dead letter, which is lost, and is read from its block again.
+func (b *books) waits(x *retainedEntry) bool {
+	for seq := x.seq; seq < x.seq+uint64(x.count); seq++ {
+		if b.held.has(seq) && b.dead[seq] == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // countAt is how many messages the block has that x keeps.

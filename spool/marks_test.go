@@ -89,3 +89,34 @@ func TestLostMarksSendNothingThatWasCancelled(t *testing.T) {
 		})
 	}
 }
+
+// A dead letter that is lost, and is read from its block again, is pending; that its
+// block is kept for a resend does not keep the ledger from balancing.
+func TestLostDeadLetterOfAKeptBlock(t *testing.T) {
+	r := newRig(t, retaining())
+	r.accept(draft("t", "1"), draft("t", "2"))
+	leases := r.lease("t", 0)
+	r.bury(leases[0])
+	r.confirm(leases[1:])
+	r.flush()
+	if r.Retained().Blocks != 1 {
+		t.Fatalf("kept: %+v", r.Retained())
+	}
+	r.damaged("sd", flipLast)
+	r.removed("so")
+	if _, err := r.List(t.Context(), spool.Query{}); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = r.Receipt(t.Context(), leases[0].ID) // which notices it
+	r.reopen()
+	if _, err := r.AcknowledgeDamage(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.balanced().Ledger.Total; n.InSpool.Pending != 1 || n.Confirmed != 1 {
+		t.Fatalf("the ledger is %+v, the damage %+v", n, r.Damage())
+	}
+	if got := bodies(r.confirmAll("t")); fmt.Sprint(got) != "[1]" {
+		t.Errorf("forwarded %v", got)
+	}
+	r.balanced()
+}
