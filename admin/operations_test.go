@@ -1,6 +1,11 @@
 package admin
 
-import "testing"
+import (
+	"context"
+	"testing"
+
+	"github.com/remora-mq/remora/spool"
+)
 
 // operationAnswers makes the calls about dead letters, of which dead is one.
 func (d *described) operationAnswers(t *testing.T, addr string, ops *operations, dead string) {
@@ -29,4 +34,32 @@ func (d *described) operationAnswers(t *testing.T, addr string, ops *operations,
 	check(200, "GET /v1/operations", "/v1/operations", "")
 	check(202, "POST /v1/dead-letters/discard", "/v1/dead-letters/discard", one)
 	<-ops.list()[1].done
+}
+
+// stuck is a spool whose lists wait until it is freed, whatever their caller says.
+type stuck struct {
+	Spool
+
+	free chan struct{}
+}
+
+func (s stuck) List(context.Context, spool.Query) (spool.Page, error) {
+	<-s.free
+	return spool.Page{}, nil
+}
+
+// The end of the operations waits for what runs, as long as it may.
+func TestEndOfOperationsWaits(t *testing.T) {
+	s := stuck{free: make(chan struct{})}
+	side := New(Options{}, Sources{Spool: func() Spool { return s }})
+	op := operationOf(t, post(t, serve(t, side), "/v1/dead-letters/discard", `{"filter":{"all":true}}`))
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := side.EndOperations(over); err == nil {
+		t.Error("it ended with an operation that runs")
+	}
+	close(s.free)
+	if err := side.EndOperations(t.Context()); err != nil || side.operations.find(op.ID).running() {
+		t.Errorf("it has not ended: %v", err)
+	}
 }
