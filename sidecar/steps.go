@@ -25,8 +25,8 @@ func (s *Sidecar) steps() lifecycle.Steps {
 		return lifecycle.Step{Name: name, Timeout: closing, Do: do}
 	}
 	return lifecycle.Steps{
-		last("end operations", s.endOperations),
 		{Name: "stop fetching", Timeout: s.handlerShare() + least, Do: s.stopFetching},
+		last("end operations", s.endOperations),
 		{Name: "stop accepting", Do: s.stopAccepting},
 		{Name: "forward what is left", Do: func(ctx context.Context) error {
 			deadline = later(deadline, time.Now().Add(s.cfg.Drain.Timeout.Std()/2))
