@@ -27,8 +27,8 @@ type Adopted struct {
 	Audit    Audit        `json:"audit"`
 }
 
-// Left is how many messages are still held: dead letters, those on hold, and
-// those for which there was no time.
+// Left is how many messages are still held: dead letters, those on hold, those
+// that are not due yet, and those for which there was no time.
 func (a Adopted) Left() uint64 { return a.After.InSpool.Held() }
 
 // Adopt takes over a spool whose sidecar is gone: it forwards what is held there
@@ -104,7 +104,7 @@ func (s *Sidecar) forwardAdopted(ctx context.Context, tell func(uint64)) (err er
 			return s.storageError()
 		case <-tick.C:
 			c := s.parts.spool.Ledger().Total
-			tell(c.InSpool.Held() - c.InSpool.Dead - c.OnHold)
+			tell(c.InSpool.Held() - c.InSpool.Dead - c.InSpool.Delayed - c.OnHold)
 		}
 	}
 }

@@ -32,6 +32,8 @@ func (s *Spool) GiveUpRetained(bytes int64) (dropped int64, err error) {
 // dropRetained drops buckets from the oldest on, while more says so; more is
 // called with s.mu held.
 func (s *Spool) dropRetained(more func(b retainedBucket, dropped int64) bool) (dropped int64, err error) {
+	s.dropping.Lock() // a bucket that another call drops is gone from memory before it is gone
+	defer s.dropping.Unlock()
 	for after := uint64(0); ; {
 		s.mu.Lock()
 		i := sort.Search(len(s.retained.buckets), func(i int) bool { return s.retained.buckets[i].number > after })
@@ -51,8 +53,6 @@ func (s *Spool) dropRetained(more func(b retainedBucket, dropped int64) bool) (d
 
 // dropBucket deletes the entries of a bucket with what they keep, some a commit.
 func (s *Spool) dropBucket(b *retainedBucket) (dropped int64, err error) {
-	s.dropping.Lock()
-	defer s.dropping.Unlock()
 	all, err := s.droppable(b)
 	if err != nil {
 		return 0, err

@@ -60,8 +60,8 @@ func (s *settings) adopt(c *cobra.Command, dir string, timeout time.Duration, ou
 	case !adopted.Balanced:
 		return fail(exitFailed, "the ledger of %s does not balance: see what is missing by 'sidecar ledger --dir %s'", dir, dir)
 	case adopted.Left() > 0:
-		return fail(exitPartly, "left in %s: %s; %d dead letters, %d held by an operator, %d that wait behind these, or for which there was no time; see 'sidecar queue list --dir %s'",
-			dir, messages(int(adopted.Left())), n.Dead, adopted.After.OnHold, adopted.Left()-n.Dead-adopted.After.OnHold, dir)
+		return fail(exitPartly, "left in %s: %s; %d dead letters, %d held by an operator, %d that are not due yet, %d that wait behind these, or for which there was no time; see 'sidecar queue list --dir %s'",
+			dir, messages(int(adopted.Left())), n.Dead, adopted.After.OnHold, n.Delayed, adopted.Left()-n.Dead-n.Delayed-adopted.After.OnHold, dir)
 	}
 	return nil
 }
