@@ -70,7 +70,7 @@ func TestMarksLeaveHalfOfTheReserve(t *testing.T) {
 	}
 	for reserve, want := range map[int64]bool{1: true, space.Total * 3: false} {
 		r := newRoom(dir, Capacity{Volume: space.Total, Reserve: reserve}, nil)
-		if err := r.forMarks(); (err == nil) != want {
+		if err := r.Spare(); (err == nil) != want {
 			t.Errorf("with a reserve of %d: %v", reserve, err)
 		}
 	}

@@ -62,7 +62,7 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 	if s.offline {
 		return nil // no handler is called
 	}
-	marks, err := local.Open(p.db, local.Options{Window: s.cfg.Dedupe.Window.Std(), Room: p.room.forMarks, Keys: s.secrets.keys}) //nolint:contextcheck // lives until Close
+	marks, err := local.Open(p.db, local.Options{Window: s.cfg.Dedupe.Window.Std(), Room: p.room.Spare, Keys: s.secrets.keys}) //nolint:contextcheck // lives until Close
 	if err != nil {
 		return err
 	}

@@ -195,13 +195,13 @@ func (r *room) keep(ctx context.Context, s *spool.Spool, db *kv.DB) error {
 	}
 }
 
-// forMarks says why there is no room for dedupe marks. Deliveries go on below the
-// reserve, which refuses messages only, down to half of it: the rest is for what
-// the database does with them (ADR 0012).
-func (r *room) forMarks() error {
+// Spare implements spool.Space, and is for dedupe marks too: what goes on below the
+// reserve, which refuses messages only, goes on down to half of it. The rest is for
+// what the database does with it (ADR 0012).
+func (r *room) Spare() error {
 	r.Look()
 	if free := r.free.Load(); r.cap.Volume > 0 && free < r.cap.Reserve/2 {
-		return fmt.Errorf("%s are free on the volume of %s, and marks are written from %s on: free some space", mib(free), r.dir, mib(r.cap.Reserve/2))
+		return fmt.Errorf("%s are free on the volume of %s, and %s have to stay: free some space", mib(free), r.dir, mib(r.cap.Reserve/2))
 	}
 	return nil
 }

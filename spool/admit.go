@@ -12,6 +12,9 @@ type Space interface {
 	// know, when the volume or the directory has no room for more bytes of
 	// messages; nil: they may come. It is called with the spool's lock held.
 	Refuse(bytes int64) error
+	// Spare says why there is no room for what the spool writes of its own, as
+	// moves of delayed messages; nil: there is. It asks the volume anew.
+	Spare() error
 	// Wrote tells how many bytes a commit has written.
 	Wrote(bytes int)
 }
@@ -20,6 +23,7 @@ type unbounded struct{}
 
 func (unbounded) Look()              {}
 func (unbounded) Refuse(int64) error { return nil }
+func (unbounded) Spare() error       { return nil }
 func (unbounded) Wrote(int)          {}
 
 // lowWater is the part of the limit down to which a full spool has to go before

@@ -97,6 +97,8 @@ func TestWhatNeverFitsIsTold(t *testing.T) {
 type volume struct {
 	low   atomic.Bool // as found by Look
 	known atomic.Bool // what Refuse goes by
+	spent atomic.Bool // as told by Spare
+	asked atomic.Int64
 	looks atomic.Int64
 	wrote atomic.Int64
 }
@@ -109,6 +111,14 @@ func (v *volume) Look() {
 func (v *volume) Refuse(int64) error {
 	if v.known.Load() {
 		return fmt.Errorf("%w: 1 of 2 bytes are free", spool.ErrDiskLow)
+	}
+	return nil
+}
+
+func (v *volume) Spare() error {
+	v.asked.Add(1)
+	if v.spent.Load() {
+		return errors.New("nothing to spare")
 	}
 	return nil
 }

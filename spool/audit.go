@@ -292,19 +292,22 @@ func (a *auditor) payload(r message.Record) error {
 	return r.SetPayload(b.Bytes())
 }
 
+// missing are the first sequences that are neither held nor settled.
+func (a *auditor) missing() (all []uint64) {
+	for seq := max(1, a.settled.low<<bitmapShift); seq <= a.head.highWater && len(all) < maxMissing; seq++ {
+		if last, ok := a.settled.allSettled(seq); ok {
+			seq = last
+		} else if !a.held.has(seq) && !a.settled.has(seq) {
+			all = append(all, seq)
+		}
+	}
+	return all
+}
+
 // result compares. Every sequence up to the high water is held or settled;
 // every topic's counters add up to what was counted.
 func (a *auditor) result() Audit {
-	out := Audit{Ledger: Ledger{Topics: map[string]Counts{}}}
-	for seq := uint64(1); seq <= a.head.highWater; seq++ {
-		if seq>>bitmapShift < a.settled.low {
-			seq = a.settled.low<<bitmapShift - 1
-			continue
-		}
-		if !a.held.has(seq) && !a.settled.has(seq) && len(out.Missing) < maxMissing {
-			out.Missing = append(out.Missing, seq)
-		}
-	}
+	out := Audit{Ledger: Ledger{Topics: map[string]Counts{}}, Missing: a.missing()}
 	out.Settled = a.settled.messages
 	moved := uint64(0)
 	for _, t := range a.topics {

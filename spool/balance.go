@@ -101,6 +101,10 @@ func (s *settledSet) advance(low uint64) {
 // missing are the sequences that are neither readable nor settled.
 func (b *books) missing() (all []Lost) {
 	for seq := max(1, b.settled.low<<bitmapShift); seq <= b.head.highWater; seq++ {
+		if last, ok := b.settled.allSettled(seq); ok {
+			seq = last
+			continue
+		}
 		if b.held.has(seq) || b.settled.has(seq) {
 			continue
 		}

@@ -105,6 +105,14 @@ func (s *settledSet) has(seq uint64) bool {
 	return b != nil && b.has(seq)
 }
 
+// allSettled returns the last sequence of the range of seq, if all of it is
+// settled and kept. Behind one message that is held for long there may be very
+// many such ranges.
+func (s *settledSet) allSettled(seq uint64) (last uint64, ok bool) {
+	b := s.ranges[seq>>bitmapShift]
+	return seq | (1<<bitmapShift - 1), b != nil && b.full()
+}
+
 // set marks seq and returns its range.
 func (s *settledSet) set(seq uint64) uint64 {
 	r := seq >> bitmapShift

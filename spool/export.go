@@ -101,7 +101,7 @@ func (q *Query) parts() []Query {
 
 // asksForAll reports whether a query has no filter.
 func (q *Query) asksForAll() bool {
-	return len(q.States) == 0 && !q.OnHold && q.Topic == "" && q.Key == "" && q.Tag == "" && q.Error == "" && q.Before.IsZero()
+	return len(q.States) == 0 && !q.OnHold && q.Topic == "" && q.Key == "" && q.Tag == "" && q.Error == "" && q.Cause == "" && q.Before.IsZero()
 }
 
 func (s *Spool) highWater() uint64 {

@@ -45,29 +45,54 @@ const (
 	sleep = time.Hour
 )
 
-// moveDue moves all that is due, and returns for how long nothing will be.
+// moveDue moves all that is due, and returns for how long nothing will be. What
+// one clock's index does keeps the other's from nothing.
 func (s *Spool) moveDue() (wait time.Duration, err error) {
 	wait = sleep
 	for _, clock := range dueClocks {
-		for {
-			all, next, err := s.readDue(clock)
-			if err != nil {
-				return lookAgain, fmt.Errorf("read the messages that are due: %w", err)
-			}
-			if len(all) > 0 {
-				if err := s.commit(s.life, &moveMessages{all: all}); err != nil {
-					s.scheduleAgain(all)
-					return lookAgain, fmt.Errorf("move the messages that are due: %w", err)
-				}
-				continue
-			}
-			if now := s.timeOf(clock); next > now {
-				wait = min(wait, sleepFor(clock, next, now))
-				break
-			}
-		}
+		until, failed := s.moveDueBy(clock)
+		wait, err = min(wait, until), errors.Join(err, failed)
+	}
+	if err != nil {
+		return lookAgain, err
 	}
 	return wait, s.checkSchedule()
+}
+
+// moveDueBy is moveDue for one clock. A move writes a body again before the room
+// of the first is given back, so it waits where the volume has no room to spare.
+func (s *Spool) moveDueBy(clock dueClock) (wait time.Duration, err error) {
+	for {
+		now := s.timeOf(clock)
+		if next := s.nextDue(clock); next > now {
+			return sleepFor(clock, next, now), nil
+		}
+		if !s.roomToMove() {
+			return lookAgain, nil
+		}
+		all, err := s.readDue(clock)
+		if err != nil {
+			return lookAgain, fmt.Errorf("read the messages that are due: %w", err)
+		}
+		if len(all) == 0 {
+			continue
+		}
+		if err := s.commit(s.life, &moveMessages{all: all}); err != nil {
+			s.scheduleAgain(all)
+			return lookAgain, fmt.Errorf("move the messages that are due: %w", err)
+		}
+	}
+}
+
+// roomToMove asks the volume. That it has none is told by the sidecar's condition
+// disk-low.
+func (s *Spool) roomToMove() bool { return s.opts.Space.Spare() == nil }
+
+// nextDue is when the next message is due by a clock, or may be.
+func (s *Spool) nextDue(clock dueClock) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.due[clock].next.at
 }
 
 // sleepFor is for how long nothing of a clock can be due.
@@ -134,14 +159,14 @@ func (s *Spool) timeOf(clock dueClock) uint64 {
 const dueBatch = 256
 
 // readDue reads the next messages that are due by a clock: at most as many as one
-// operation moves. There are none before next.
-func (s *Spool) readDue(clock dueClock) (all []*movedMessage, next uint64, err error) {
+// operation moves.
+func (s *Spool) readDue(clock dueClock) (all []*movedMessage, err error) {
 	now := s.timeOf(clock)
 	s.mu.Lock()
 	x := s.due[clock]
 	if x.next.at > now {
 		s.mu.Unlock()
-		return nil, x.next.at, nil
+		return nil, nil
 	}
 	from := x.from
 	x.next = due{clock, never, never}
@@ -151,7 +176,7 @@ func (s *Spool) readDue(clock dueClock) (all []*movedMessage, next uint64, err e
 		s.mu.Lock()
 		x.add(from)
 		s.mu.Unlock()
-		return nil, 0, err
+		return nil, err
 	}
 	size, read := fixedSize, 0
 	for _, d := range found {
@@ -175,7 +200,7 @@ func (s *Spool) readDue(clock dueClock) (all []*movedMessage, next uint64, err e
 		x.from.seq++
 	}
 	x.add(added)
-	return all, x.next.at, nil
+	return all, nil
 }
 
 // scanDue reads the index from one due time on: what is due, and what is first

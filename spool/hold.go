@@ -140,6 +140,8 @@ func (s *Spool) holdOnDisk(seq uint64) (operation, error) {
 		return nil, errMoved
 	case err != nil:
 		return nil, fmt.Errorf("hold: %w", err)
+	case e.redriven != (s.redriven[seq] != nil):
+		return nil, errMoved
 	}
 	e.lane = s.lanes[e.msg.Topic]
 	return s.addHold(seq, newHold(e, s.now())), nil

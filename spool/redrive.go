@@ -122,6 +122,7 @@ func (op *redrive) apply(c *commit) {
 			op.refused = append(op.refused, d.ID)
 			continue
 		}
+		s.head.format = max(s.head.format, 2) // an older version would forward none of them
 		rd := &redriven{lane: l, at: c.now}
 		delete(s.dead, seq)
 		s.redriven[seq] = rd

@@ -104,11 +104,11 @@ func (op *releaseHold) synced(s *Spool) {
 // flight. Errors: ErrNotFound; ErrWrongState when the message is on hold, a dead
 // letter or settled.
 func (s *Spool) RetryNow(ctx context.Context, id message.ID) (message.Receipt, error) {
-	current, err := s.Receipt(ctx, id)
+	seq, current, err := s.toChange(ctx, id)
 	if err != nil {
 		return current, err
 	}
-	if err := s.retryNow(s.seqOf(id), current); err != nil {
+	if err := s.retryNow(seq, current); err != nil {
 		return current, err
 	}
 	return s.Receipt(ctx, id)

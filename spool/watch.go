@@ -34,6 +34,9 @@ func (s *Spool) waitOnce(ctx context.Context, id message.ID, look func() (messag
 	seq := s.seqOf(id)
 	ended := s.watch(seq)
 	defer s.unwatch(seq, ended)
+	if s.seqOf(id) != seq { // it was moved before anybody watched
+		return r, true, nil
+	}
 	r, err = look()
 	if err != nil || r.State.Settled() || r.State == message.StateDead {
 		return r, false, err
