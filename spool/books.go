@@ -146,6 +146,7 @@ func (b *books) hold(a *account, r message.Record) bool {
 	b.held.set(r.Seq)
 	a.held++
 	a.bytes += uint64(heldSize(r))
+	b.leadTo(&r.Message)
 	return true
 }
 

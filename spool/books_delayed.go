@@ -1,6 +1,10 @@
 package spool
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/remora-mq/remora/message"
+)
 
 // delayedMessage counts a delayed message, and has its place in the index written
 // again: nothing else tells when it is due.
@@ -31,4 +35,24 @@ func (b *books) delayedMessage(k, v []byte) error {
 		b.move(k, delayedKey(seq, a.id), v)
 	}
 	return nil
+}
+
+// leadTo has the entry written anew by which a held message is found, if its ID
+// leads elsewhere: it was moved, or imported, and that entry is lost; or it is back
+// where it was before.
+func (b *books) leadTo(m *message.Message) {
+	seq := uint64(m.ID.Seq32())
+	want := m.Seq & 0xffffffff
+	if v, err := b.r.Get(importKey(m.ID)); err == nil {
+		if told, _, ok := decodeImported(v); ok {
+			seq, want = told, m.Seq
+		} else {
+			seq, want = 0, m.Seq
+		}
+	}
+	if seq != want {
+		b.notef("sequence %d: its ID did not lead to it", m.Seq)
+		b.sets = append(b.sets, importEntry(m, 0))
+		b.hasImported = true
+	}
 }

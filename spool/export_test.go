@@ -87,6 +87,9 @@ func (s *Spool) WakeDue() {
 	}
 }
 
+// SeqOf is the sequence of a message: not that of its ID, if it was delayed.
+func (s *Spool) SeqOf(id message.ID) uint64 { return s.seqOf(id) }
+
 // DuringARead calls fn while a topic is read from disk.
 func (s *Spool) DuringARead(topic string, fn func()) {
 	s.mu.Lock()

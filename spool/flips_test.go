@@ -69,7 +69,7 @@ func specimenOf(t *testing.T, keys *keyring.Ring) *specimen {
 }
 
 // fill does some of everything: accepts, alone and in batches, small and large,
-// with ordering keys and idempotency keys; confirms, buries, cancels, holds.
+// with ordering keys and idempotency keys, delayed; confirms, buries, cancels, holds.
 func (s *specimen) fill(r *rig, rounds int) {
 	r.t.Helper()
 	for range rounds {
@@ -85,6 +85,7 @@ func (s *specimen) fill(r *rig, rounds int) {
 				}
 			}
 		}
+		s.delay(r)
 		cancelled := r.accept(draft("t", "never to be sent"), draft("t", "to wait"))
 		s.ids = append(s.ids, cancelled[0].ID, cancelled[1].ID)
 		if _, err := r.Cancel(r.t.(*testing.T).Context(), cancelled[0].ID); err != nil {
