@@ -1,9 +1,6 @@
 package admin
 
 import (
-	"bytes"
-	"encoding/json"
-	"io"
 	"net/http"
 	"net/url"
 
@@ -158,20 +155,9 @@ func (a *api) beginOn(w http.ResponseWriter, s Spool, kind string, opts deadlett
 
 // readDeadLetterRequest wants one JSON object.
 func readDeadLetterRequest(r *http.Request) (req deadLetterRequest, p *problem.Problem) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxResendBody+1))
-	if err != nil {
-		return req, problem.New(problem.InvalidRequest, "the body could not be read: %s", err)
-	}
-	if len(body) > maxResendBody {
-		return req, problem.New(problem.InvalidOption, "the body has more than %d bytes; name at most %d IDs at a time", maxResendBody, maxResendIDs)
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&req); err != nil {
-		return req, problem.New(problem.InvalidJSON, `%s; send {"filter": {"topic", "cause", "error", "key", "tag", "older_than"} or {"ids"} or {"all": true}, "rate", "dry_run"}`, err)
-	}
-	if d.More() {
-		return req, problem.New(problem.InvalidJSON, "something follows the object")
+	const form = `{"filter": {"topic", "cause", "error", "key", "tag", "older_than"} or {"ids"} or {"all": true}, "rate", "dry_run"}`
+	if p := readObject(r, &req, form); p != nil {
+		return req, p
 	}
 	if req.Rate < 0 || req.Rate > maxRate {
 		return req, problem.New(problem.InvalidOption, "rate is %d; it is messages a second, from 1 to %d", req.Rate, maxRate)

@@ -70,22 +70,11 @@ func (a *api) resend(w http.ResponseWriter, r *http.Request) {
 // readResend wants one JSON object with a filter that chooses: all that is kept
 // is asked for by a time.
 func readResend(r *http.Request) (req resendRequest, p *problem.Problem) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxResendBody+1))
-	if err != nil {
-		return req, problem.New(problem.InvalidRequest, "the body could not be read: %s", err)
-	}
-	if len(body) > maxResendBody {
-		return req, problem.New(problem.InvalidOption, "the body has more than %d bytes; name at most %d IDs at a time", maxResendBody, maxResendIDs)
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&req); err != nil {
-		return req, problem.New(problem.InvalidJSON, `%s; send {"filter": {"topic", "since", "until", "ids"}, "dry_run"}`, err)
+	if p := readObject(r, &req, `{"filter": {"topic", "since", "until", "ids"}, "dry_run"}`); p != nil {
+		return req, p
 	}
 	f := req.Filter
 	switch {
-	case d.More():
-		return req, problem.New(problem.InvalidJSON, "something follows the object")
 	case f.Topic == "" && f.Since.IsZero() && f.Until.IsZero() && len(f.IDs) == 0:
 		return req, problem.New(problem.InvalidOption, "the filter chooses nothing; give a topic, since, until (RFC 3339) or ids")
 	case len(f.IDs) > maxResendIDs:
@@ -94,4 +83,24 @@ func readResend(r *http.Request) (req resendRequest, p *problem.Problem) {
 		return req, problem.New(problem.InvalidOption, "until is before since")
 	}
 	return req, nil
+}
+
+// readObject reads a body of one JSON object into v. form shows what it may have.
+func readObject(r *http.Request, v any, form string) *problem.Problem {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxResendBody+1))
+	if err != nil {
+		return problem.New(problem.InvalidRequest, "the body could not be read: %s", err)
+	}
+	if len(body) > maxResendBody {
+		return problem.New(problem.InvalidOption, "the body has more than %d bytes; name at most %d IDs at a time", maxResendBody, maxResendIDs)
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return problem.New(problem.InvalidJSON, "%s; send %s", err, form)
+	}
+	if d.More() {
+		return problem.New(problem.InvalidJSON, "something follows the object")
+	}
+	return nil
 }
