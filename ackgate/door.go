@@ -3,7 +3,6 @@ package ackgate
 import (
 	"context"
 	"math"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -88,7 +87,7 @@ func (v visit) leave(r result) (turned bool) {
 	case r == broken && (v.probe || !d.shut): // who entered before it was shut is no probe
 		d.shut = true
 		d.failures++
-		d.next = time.Now().Add(d.retry.Delay(d.failures, random{}))
+		d.next = time.Now().Add(d.retry.Delay(d.failures, backoff.Random{}))
 	}
 	if v.probe || was != d.shut {
 		close(d.changed)
@@ -96,11 +95,6 @@ func (v visit) leave(r result) (turned bool) {
 	}
 	return was != d.shut
 }
-
-// random is the process's source, safe for concurrent use.
-type random struct{}
-
-func (random) Int64N(n int64) int64 { return rand.Int64N(n) }
 
 // sleepUnless returns nil after wait, or when done is closed; else ctx's error.
 func sleepUnless(ctx context.Context, wait time.Duration, done <-chan struct{}) error {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/internal/backoff"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/push"
 )
@@ -47,7 +48,7 @@ func (h *held) safeTurn(ctx context.Context) (why reason, wait time.Duration) {
 func (h *held) afterPanic(ctx context.Context) (wait time.Duration) {
 	defer func() { _ = recover() }() // the store may be what panics
 	h.errors++
-	wait = h.g.o.Probe.Delay(h.errors, random{})
+	wait = h.g.o.Probe.Delay(h.errors, backoff.Random{})
 	h.release(ctx, true)
 	return wait
 }
@@ -145,7 +146,7 @@ func (h *held) storeFailed(ctx context.Context, err error) time.Duration {
 	if ctx.Err() == nil && h.g.notices.due("store") {
 		h.g.log.Error("dedupe store fails; its messages are held until it answers", "error", err)
 	}
-	return h.g.o.Probe.Delay(h.errors, random{})
+	return h.g.o.Probe.Delay(h.errors, backoff.Random{})
 }
 
 // attemptNumber counts calls: the store over redeliveries and restarts, the
@@ -205,7 +206,7 @@ func (h *held) insist(ctx context.Context, write func(context.Context) error) er
 	for try := 1; ; try++ {
 		err := write(ctx)
 		final := err == nil || errors.Is(err, dedupe.ErrFenced) || errors.Is(err, dedupe.ErrClosed)
-		if final || try == 5 || sleepUnless(ctx, h.g.o.Probe.Delay(try, random{}), nil) != nil {
+		if final || try == 5 || sleepUnless(ctx, h.g.o.Probe.Delay(try, backoff.Random{}), nil) != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/internal/backoff"
 	"github.com/remora-mq/remora/push"
 )
 
@@ -54,7 +55,7 @@ func (h *held) failed(attempt int) (wait time.Duration) {
 		h.doom("out of attempts")
 		return 0
 	}
-	delay := h.g.o.Retry.Delay(attempt, random{})
+	delay := h.g.o.Retry.Delay(attempt, backoff.Random{})
 	h.due = time.Now().Add(delay)
 	if h.inPlace+delay <= h.g.o.InPlace {
 		h.inPlace += delay

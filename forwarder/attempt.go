@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/internal/backoff"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
@@ -69,7 +70,7 @@ func (l *lane) retry(leases []*spool.Lease, err error) {
 	for _, lease := range leases {
 		attempt = max(attempt, lease.Attempt)
 	}
-	due := time.Now().Add(l.f.opts.Retry.Delay(attempt, jitter{}))
+	due := time.Now().Add(l.f.opts.Retry.Delay(attempt, backoff.Random{}))
 	l.failed(err) // first: else the lane leases them again at its old pace
 	l.f.spool.Retry(leases, due, broker.OutcomeOf(err), err.Error())
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"math"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/internal/backoff"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
@@ -98,7 +98,7 @@ func (l *lane) backoff() time.Duration {
 	if l.failures == 0 {
 		return 0
 	}
-	return l.f.opts.Retry.Delay(l.failures, jitter{})
+	return l.f.opts.Retry.Delay(l.failures, backoff.Random{})
 }
 
 func (l *lane) failing() bool {
@@ -186,8 +186,3 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
-
-// jitter is the randomness of backoffs.
-type jitter struct{}
-
-func (jitter) Int64N(n int64) int64 { return rand.Int64N(n) }

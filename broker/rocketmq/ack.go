@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -72,7 +71,7 @@ func (a *acker) hold(ctx context.Context, msgs []*primitive.MessageExt) bool {
 		if a.ctx.Err() != nil {
 			return false
 		}
-		wait := a.again.Delay(failures, globalRand{})
+		wait := a.again.Delay(failures, backoff.Random{})
 		a.logHeld(err, msgs[0], wait)
 		a.pause(wait)
 	}
@@ -138,8 +137,3 @@ func (a *acker) fetched(f *hooks.FilterMessageContext) ([]*primitive.MessageExt,
 	}
 	return f.Msg, nil
 }
-
-// globalRand is math/rand/v2's generator, safe for concurrent use.
-type globalRand struct{}
-
-func (globalRand) Int64N(n int64) int64 { return rand.Int64N(n) }

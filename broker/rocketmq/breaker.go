@@ -2,7 +2,6 @@ package rocketmq
 
 import (
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -77,7 +76,7 @@ func (b *breakers) end(name string, probed bool, e *broker.SendError) {
 	defer b.mu.Unlock()
 	switch br := b.open[name]; {
 	case br == nil && e != nil && opensBreaker(e):
-		b.open[name] = &breaker{since: time.Now(), due: time.Now().Add(probeWait.Delay(1, jitter{}))}
+		b.open[name] = &breaker{since: time.Now(), due: time.Now().Add(probeWait.Delay(1, backoff.Random{}))}
 		b.log.Warn("a broker fails: it gets one message at a time until it answers SEND_OK", "broker", name, "error", e)
 	case br == nil || !probed:
 	case e == nil:
@@ -94,7 +93,7 @@ func (br *breaker) failed(e *broker.SendError) {
 	br.probing = false
 	if e.Outcome != message.OutcomePermanent {
 		br.probes++
-		br.due = time.Now().Add(probeWait.Delay(br.probes+1, jitter{}))
+		br.due = time.Now().Add(probeWait.Delay(br.probes+1, backoff.Random{}))
 	}
 }
 
@@ -128,7 +127,3 @@ func (b *breakers) failing() (names []string) {
 	slices.Sort(names)
 	return names
 }
-
-type jitter struct{}
-
-func (jitter) Int64N(n int64) int64 { return rand.Int64N(n) }

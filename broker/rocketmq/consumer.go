@@ -94,7 +94,7 @@ func (c *Consumer) join(ctx context.Context, receive broker.Receiver) (*member, 
 			}
 			policy = c.afterFailure
 		}
-		wait := policy.Delay(failures, globalRand{})
+		wait := policy.Delay(failures, backoff.Random{})
 		c.log.Warn("cannot consume yet", "error", err, "next_try", wait)
 		select {
 		case <-time.After(wait):

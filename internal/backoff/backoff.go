@@ -1,12 +1,21 @@
 package backoff
 
-import "time"
+import (
+	"math/rand/v2"
+	"time"
+)
 
 // Rand is the randomness a jitter needs; *math/rand/v2.Rand has it.
 type Rand interface {
 	// Int64N returns a number in [0, n); n is > 0.
 	Int64N(n int64) int64
 }
+
+// Random is the process's own randomness. It may be used by many goroutines.
+type Random struct{}
+
+// Int64N implements Rand.
+func (Random) Int64N(n int64) int64 { return rand.Int64N(n) }
 
 // Policy is an exponential backoff that doubles from Initial up to Max.
 //
