@@ -96,10 +96,10 @@ func (d *directory) checkNoTables() error {
 	return err
 }
 
-// rewriteManifest copies the manifest into a new, synced file, without the
-// compactions that it takes back. After a fence it leaves out what Badger had
-// logged but taken back itself, and after a stop while it closed all that came
-// since (closing.go). damaged says that damage is looked for.
+// rewriteManifest copies the manifest into a new, synced file, without what says
+// nothing, and the compactions that it takes back. After a fence it leaves out
+// what Badger had logged but taken back itself, and after a stop while it closed
+// all that came since (closing.go). damaged says that damage is looked for.
 func (d *directory) rewriteManifest(log *slog.Logger, damaged bool) error {
 	data, closing, err := d.lastManifest()
 	if err != nil {
@@ -124,7 +124,11 @@ func (d *directory) rewriteManifest(log *slog.Logger, damaged bool) error {
 	if taken > 0 {
 		log.Warn("compactions are taken back: it is not known whether they wrote all of their tables, and what they were made from is there", "dir", d.path, "compactions", taken)
 	}
-	if err := d.replace(badger.ManifestFilename, data); err != nil {
+	sets, err := changeSets(data)
+	if err != nil {
+		return err
+	}
+	if err := d.replace(badger.ManifestFilename, join(data[:manifestHeader], sets)); err != nil {
 		return fmt.Errorf("rewrite manifest: %w", err)
 	}
 	if err := d.forgetManifests(); err != nil {
@@ -228,7 +232,9 @@ func join(header []byte, sets []changeSet) []byte {
 }
 
 // changeSets reads the manifest. A short last entry was never synced and is
-// left out, as Badger does (manifest.go ReplayManifestFile); a broken one is
+// left out, as Badger does (manifest.go ReplayManifestFile). So are the zeros that
+// a power loss may leave in its place, which are entries of nothing to Badger, and
+// the end to who reads what it adds (manifestTail.rest). A broken entry is
 // damage. So is what only looks short because its length is damaged: Badger
 // would cut all entries from there on, and remove their tables.
 func changeSets(data []byte) ([]changeSet, error) {
@@ -243,7 +249,9 @@ func changeSets(data []byte) ([]changeSet, error) {
 		if !ok {
 			return nil, fmt.Errorf("%w: %s has a broken entry", ErrDamaged, badger.ManifestFilename)
 		}
-		sets = append(sets, set)
+		if size > manifestPrefix || len(sets) == 0 { // Badger begins with one of nothing
+			sets = append(sets, set)
+		}
 		rest = rest[size:]
 	}
 	if !torn(rest) {

@@ -102,6 +102,31 @@ func TestAnEarlierManifestThatIsRefused(t *testing.T) {
 	}
 }
 
+// TestZerosAtTheManifestsEnd has the place of an entry that was never synced, as a
+// power loss may leave it, filled with zeros: the next run sees what its
+// compactions write behind it.
+func TestZerosAtTheManifestsEnd(t *testing.T) {
+	opts, keys, _ := closedWithLevels(t)
+	must(t, os.Remove(filepath.Join(opts.Dir, cleanName)))
+	path := filepath.Join(opts.Dir, badger.ManifestFilename)
+	data, err := os.ReadFile(path)
+	must(t, err)
+	must(t, os.WriteFile(path, append(data, make([]byte, len(encodeSet(t, 100, -1, -2)))...), 0o600))
+
+	db, err := Open(t.Context(), opts)
+	must(t, err)
+	must(t, db.badger.Flatten(1))
+	if err := db.Err(); err != nil {
+		bury(t, db)
+		t.Fatal(err)
+	}
+	if n := db.compacts.count(); n == 0 {
+		t.Error("no compaction was judged")
+	}
+	must(t, db.Close())
+	wantWhole(t, opts, keys)
+}
+
 // buryDropped leaves a database whose last compaction dropped a table, and calls
 // rot with its largest old table before the process is gone.
 func buryDropped(t *testing.T, opts Options, rot func(old string)) (keys int) {
