@@ -39,6 +39,25 @@ type Prober interface {
 	Failing() []string
 }
 
+// Binder is what a Producer is, too, whose topics have queues that the caller may
+// bind ordering keys to. Methods may be called from many goroutines.
+type Binder interface {
+	// Queues names the queues of a topic that may be sent to, in an order that is
+	// the same for everybody; none: they are not known now.
+	Queues(ctx context.Context, topic string) []string
+	// SendTo is Send to one queue: of messages that all have ordering keys, of one
+	// or of several. It sends nothing before an earlier call for the queue, which
+	// was given up and may send yet, is over.
+	SendTo(ctx context.Context, queue string, msgs []*message.Message) ([]message.Confirmation, error)
+	// Instead names a queue, of a broker that does not fail, for the messages of
+	// one that cannot be sent to; "": there is none, or a call for that one was
+	// given up and may send yet.
+	Instead(topic, queue string) string
+	// Serves reports whether messages for a queue may be sent: it is there, and its
+	// broker does not fail.
+	Serves(topic, queue string) bool
+}
+
 // Receiver handles one delivery. It returns nil only when the message may be
 // acked: its handler answered 200, or SendBack gave it to the broker. On any
 // error nothing is acked and the broker delivers again; a Receiver returns an

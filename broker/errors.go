@@ -27,6 +27,9 @@ type SendError struct {
 	// Probe: nothing was sent. The broker is probed with one message at a time,
 	// and this was more than one, or not the time.
 	Probe bool
+	// Gone: nothing was sent. The topic has not got this queue any more, and its
+	// broker takes the topic: what is bound to the queue has to go elsewhere.
+	Gone bool
 	// Queue is where it was tried, as "broker-a/3", or "broker-a" when it did not
 	// come so far; empty when that is not known.
 	Queue string

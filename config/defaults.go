@@ -15,7 +15,7 @@ func Default() Config {
 		Forwarder: Forwarder{
 			Concurrency: 64, Batch: ForwardBatch{MaxMessages: 128, MaxBytes: MiB}, AttemptTimeout: 5 * Second,
 			Retry:    Backoff{Initial: 100 * Millisecond, Max: 30 * Second},
-			Ordering: Ordering{FailoverAfter: "never"},
+			Ordering: Ordering{FailoverAfter: Never},
 		},
 		Topics: Topics{Max: 10_000},
 		Memory: Memory{Ingest: 32 * MiB, Deliver: "0B"},
@@ -29,11 +29,10 @@ func Default() Config {
 // later names the keys that this version cannot honour and what they would do.
 // Their defaults say what happens instead.
 var later = map[string]string{
-	"forwarder.ordering.failover_after": "moving an ordering key to another broker",
-	"topics.priority":                   "priorities",
-	"memory.deliver":                    "a byte budget for deliveries",
-	"transactions.check_urls":           "transactions",
-	"dedupe.redis.url_file":             "a dedupe store shared through Redis",
-	"dedupe.sql.driver":                 "a dedupe store shared through SQL",
-	"dedupe.sql.dsn_file":               "a dedupe store shared through SQL",
+	"topics.priority":         "priorities",
+	"memory.deliver":          "a byte budget for deliveries",
+	"transactions.check_urls": "transactions",
+	"dedupe.redis.url_file":   "a dedupe store shared through Redis",
+	"dedupe.sql.driver":       "a dedupe store shared through SQL",
+	"dedupe.sql.dsn_file":     "a dedupe store shared through SQL",
 }

@@ -197,6 +197,9 @@ func (c *Config) forwarder(p *Problems) {
 	p.within("forwarder.batch.max_bytes", f.Batch.MaxBytes, KiB, 4*MiB)
 	p.within("forwarder.attempt_timeout", f.AttemptTimeout, 100*Millisecond, 10*Minute)
 	p.backoff("forwarder.retry", f.Retry.Initial, f.Retry.Max)
+	if _, err := f.Ordering.After(); err != nil {
+		p.addf("forwarder.ordering.failover_after", "%v", err)
+	}
 	for name := range f.Rate {
 		p.published("forwarder.rate."+name, name)
 	}

@@ -15,12 +15,14 @@ import (
 // place that decides what an answer of the broker means for a message. It
 // returns false when some of them will be tried again.
 func (l *lane) attempt(ctx context.Context, leases []*spool.Lease) bool {
+	before := l.inARow()
 	confirmations, err := l.send(ctx, leases)
 	switch broker.OutcomeOf(err) {
 	case message.OutcomeConfirmed:
 		l.f.spool.Confirm(leases, confirmations)
 		l.f.metrics.confirmed(leases)
 		l.succeeded()
+		l.keys.served(leases[0].Queue)
 		return true
 	case message.OutcomePermanent:
 		if len(leases) == 1 {
@@ -28,7 +30,8 @@ func (l *lane) attempt(ctx context.Context, leases []*spool.Lease) bool {
 		}
 		return l.oneByOne(ctx, leases)
 	default:
-		l.retry(leases, err)
+		moved := l.moveKeys(ctx, leases[0].Queue, err) // no other attempt is made at the queue before these end
+		l.retry(leases, moved, before, err)
 		return false
 	}
 }
@@ -40,7 +43,7 @@ func (l *lane) send(ctx context.Context, leases []*spool.Lease) ([]message.Confi
 	for i, lease := range leases {
 		msgs[i] = lease.Message
 	}
-	confirmations, err := l.f.producer.Send(ctx, msgs)
+	confirmations, err := l.sendTo(ctx, leases[0].Queue, msgs)
 	if err == nil && len(confirmations) != len(msgs) {
 		err = &broker.SendError{Outcome: message.OutcomeUnknown, Status: "INCOMPLETE", Err: errors.New("the answer does not cover every message")}
 	}
@@ -48,8 +51,15 @@ func (l *lane) send(ctx context.Context, leases []*spool.Lease) ([]message.Confi
 	return confirmations, err
 }
 
+func (l *lane) sendTo(ctx context.Context, queue string, msgs []*message.Message) ([]message.Confirmation, error) {
+	if queue != "" && l.f.binder != nil {
+		return l.f.binder.SendTo(ctx, queue, msgs)
+	}
+	return l.f.producer.Send(ctx, msgs)
+}
+
 // oneByOne sends a refused batch again, each message alone, in order. What is
-// behind one that has to wait waits too when they share an ordering key.
+// behind one that has to wait waits too when they have ordering keys.
 func (l *lane) oneByOne(ctx context.Context, leases []*spool.Lease) bool {
 	all := true
 	for i, lease := range leases {
@@ -65,13 +75,19 @@ func (l *lane) oneByOne(ctx context.Context, leases []*spool.Lease) bool {
 	return all
 }
 
-func (l *lane) retry(leases []*spool.Lease, err error) {
+// retry gives leases back, to be tried again at once when their keys were moved.
+func (l *lane) retry(leases []*spool.Lease, moved bool, before int, err error) {
 	attempt := 0
 	for _, lease := range leases {
 		attempt = max(attempt, lease.Attempt)
 	}
-	due := time.Now().Add(l.f.opts.Retry.Delay(attempt, backoff.Random{}))
-	l.failed(err) // first: else the lane leases them again at its old pace
+	due := time.Now()
+	if moved {
+		l.hurry()
+	} else {
+		due = due.Add(l.f.opts.Retry.Delay(attempt, backoff.Random{}))
+	}
+	l.failed(before, err) // first: else the lane leases them again at its old pace
 	l.f.spool.Retry(leases, due, broker.OutcomeOf(err), err.Error())
 }
 

@@ -22,6 +22,14 @@ type Spool interface {
 	Release(leases []*spool.Lease)
 	Bury(ctx context.Context, l *spool.Lease, reason, cause string) error
 	Waiting(topic string) int
+	Bindings
+}
+
+// Bindings are the queues that the spool binds ordering keys to.
+type Bindings interface {
+	Bind(ctx context.Context, topic string, queues []string) error
+	Unmove(ctx context.Context, topic string) error
+	Move(ctx context.Context, topic, from, to string) error
 }
 
 // Options of a forwarder. Zero means the default.
@@ -35,6 +43,10 @@ type Options struct {
 	// Rates bounds what is sent of a topic, in messages a second; a topic that is
 	// missing has no bound.
 	Rates map[string]float64
+
+	// FailoverAfter is how long a queue fails, while another broker takes the topic,
+	// before the ordering keys that are bound to it move. 0: they wait for it.
+	FailoverAfter time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -61,6 +73,7 @@ type Forwarder struct {
 	spool    Spool
 	producer broker.Producer
 	prober   broker.Prober // the producer; nil if it is none
+	binder   broker.Binder // the producer; nil if it is none
 	log      *slog.Logger
 	slots    chan struct{} // one for each running attempt
 	metrics  *metrics
@@ -71,8 +84,9 @@ type Forwarder struct {
 func New(opts Options, s Spool, producer broker.Producer, log *slog.Logger) *Forwarder {
 	opts = opts.withDefaults()
 	prober, _ := producer.(broker.Prober)
+	binder, _ := producer.(broker.Binder)
 	return &Forwarder{
-		opts: opts, spool: s, producer: producer, prober: prober, log: log,
+		opts: opts, spool: s, producer: producer, prober: prober, binder: binder, log: log,
 		slots: make(chan struct{}, opts.Concurrency), metrics: newMetrics(),
 	}
 }

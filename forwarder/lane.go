@@ -23,11 +23,13 @@ type lane struct {
 	attempts sync.WaitGroup
 	share    chan struct{} // a lane has at most half of the slots: the other topics need some
 	rate     *rate.Limiter // of messages
+	keys     keys
 
 	mu       sync.Mutex
-	failures int       // in a row, over all attempts
+	failures int       // in a row; attempts that ran at the same time count as one
 	limit    int       // messages in a batch: halved by a failure, doubled by a success
-	since    time.Time // of the first failure in the row
+	atOnce   bool      // the next attempt does not wait
+	since    time.Time // of the first failure in the row; zero: there is none
 }
 
 func newLane(f *Forwarder, topic string) *lane {
@@ -50,6 +52,9 @@ func (l *lane) run(ctx context.Context) {
 	defer l.attempts.Wait()
 	for l.ready(ctx) {
 		failing := l.failing()
+		if err := l.bind(ctx); err != nil && l.gone(ctx, err) {
+			return
+		}
 		leases, err := l.f.spool.Lease(ctx, l.topic, spool.LeaseOptions{MaxMessages: l.batchLimit(), MaxBytes: l.f.opts.MaxBytes})
 		if err != nil {
 			if l.gone(ctx, err) {
@@ -78,7 +83,7 @@ func (l *lane) gone(ctx context.Context, err error) bool {
 	if ctx.Err() != nil || errors.Is(err, spool.ErrClosed) || errors.Is(err, spool.ErrReadOnly) || errors.Is(err, spool.ErrUnknown) {
 		return true
 	}
-	l.f.log.Error("messages cannot be read from the spool; trying again", "topic", l.topic, "error", err)
+	l.f.log.Error("the spool does not do what the forwarder asks; trying again", "topic", l.topic, "error", err)
 	return !pause(ctx, time.Second)
 }
 
@@ -95,16 +100,20 @@ func (l *lane) ready(ctx context.Context) bool {
 func (l *lane) backoff() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.failures == 0 {
+	if l.failures == 0 || l.atOnce {
+		l.atOnce = false
 		return 0
 	}
 	return l.f.opts.Retry.Delay(l.failures, backoff.Random{})
 }
 
-func (l *lane) failing() bool {
+func (l *lane) failing() bool { return l.inARow() > 0 }
+
+// inARow is how many attempts have failed.
+func (l *lane) inARow() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.failures > 0
+	return l.failures
 }
 
 // batchLimit is one message while a broker waits for a probe.
@@ -146,7 +155,7 @@ func (l *lane) succeeded() {
 		l.f.failing.Delete(l.topic)
 		l.f.log.Info("the broker takes messages again", "topic", l.topic, "failed_for", time.Since(l.since).Round(time.Millisecond))
 	}
-	l.failures = 0
+	l.failures, l.since = 0, time.Time{}
 	l.limit = min(l.limit*2, l.f.opts.MaxMessages)
 }
 
@@ -155,16 +164,19 @@ func (l *lane) succeeded() {
 // holds for every unknown outcome: RocketMQ 5.3.3 was seen to store a message
 // that it answered with SYSTEM_ERROR.
 //
-// Where another broker takes the topic's messages the lane goes on: the failing
-// one is avoided, and what is bound to it waits by itself.
-func (l *lane) failed(err error) {
+// Where another broker takes the topic's messages, or another queue, the lane goes
+// on: the failing one is avoided, and what is bound to it waits by itself.
+//
+// before is how many had failed when the attempt began: those that ran beside it
+// tell of the same moment, and must not make the wait longer each.
+func (l *lane) failed(before int, err error) {
 	se := (*broker.SendError)(nil)
-	if errors.As(err, &se) && se.Elsewhere {
+	if errors.As(err, &se) && (se.Elsewhere || se.Gone) {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.failures++; l.failures == 1 {
+	if l.failures = max(l.failures, before+1); l.since.IsZero() {
 		l.since = time.Now()
 		l.f.failing.Store(l.topic, nil)
 		l.f.log.Warn("the broker does not take messages; they are kept and tried again", "topic", l.topic, "error", err)

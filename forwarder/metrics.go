@@ -14,6 +14,7 @@ type metrics struct {
 	attempts *prometheus.CounterVec
 	confirm  prometheus.Histogram
 	dead     *prometheus.CounterVec
+	moved    *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -30,6 +31,10 @@ func newMetrics() *metrics {
 		dead: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "remora_dead_letters_total",
 			Help: "Messages that became dead letters on the producing side, by the broker's status.",
+		}, []string{"reason"}),
+		moved: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "remora_ordering_moves_total",
+			Help: "Queues whose ordering keys were moved to another one, by why: failing for forwarder.ordering.failover_after, or gone from the topic.",
 		}, []string{"reason"}),
 	}
 }
@@ -67,5 +72,5 @@ func (f *Forwarder) Register(r prometheus.Registerer) {
 		Name: "remora_brokers_failing",
 		Help: "Brokers that get one message at a time, until one of them is answered with SEND_OK.",
 	}, func() float64 { return float64(len(f.FailingBrokers())) })
-	r.MustRegister(f.metrics.attempts, f.metrics.confirm, f.metrics.dead, up, failing)
+	r.MustRegister(f.metrics.attempts, f.metrics.confirm, f.metrics.dead, f.metrics.moved, up, failing)
 }

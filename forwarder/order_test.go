@@ -59,7 +59,7 @@ func TestFailingCountsTopicsThatHaveSomethingToSend(t *testing.T) {
 	s := &waiting{}
 	f := New(Options{}, s, nil, slog.New(slog.DiscardHandler))
 	l := newLane(f, "orders")
-	l.failed(&broker.SendError{Status: "NO_ROUTE", Outcome: message.OutcomeRetryable})
+	l.failed(0, &broker.SendError{Status: "NO_ROUTE", Outcome: message.OutcomeRetryable})
 	for _, n := range []int{1, 0} {
 		if s.n = n; f.Failing() != n {
 			t.Errorf("%d waiting: %d topics are failing", n, f.Failing())

@@ -159,10 +159,11 @@ func (s *Sidecar) openBroker(ctx context.Context) (err error) {
 
 func (s *Sidecar) startForwarder(ctx context.Context) error {
 	f := s.cfg.Forwarder
+	after, _ := f.Ordering.After() // validated
 	p := &s.parts
 	p.forward = forwarder.New(forwarder.Options{
 		Concurrency: f.Concurrency, MaxMessages: f.Batch.MaxMessages, MaxBytes: int(f.Batch.MaxBytes),
-		AttemptTimeout: f.AttemptTimeout.Std(), Rates: f.PerSecond(),
+		AttemptTimeout: f.AttemptTimeout.Std(), Rates: f.PerSecond(), FailoverAfter: after.Std(),
 		Retry: backoff.Policy{Initial: f.Retry.Initial.Std(), Max: f.Retry.Max.Std()},
 	}, p.spool, p.producer, s.log.With("component", "forwarder"))
 	p.forward.Register(s.registry)

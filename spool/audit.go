@@ -76,7 +76,7 @@ func (a *auditor) run(r kv.Reader) error {
 		visit  func(k, v []byte) error
 	}{
 		{damagePrefix, a.report}, {topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {againPrefix, a.redrive}, {deadPrefix, a.dead}, {delayedPrefix, a.delayed}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index}, {exceptPrefix, a.exceptions},
-		{retainPrefix, a.kept}, {barPrefix, a.bar}, {orderPrefix, a.order},
+		{retainPrefix, a.kept}, {barPrefix, a.bar}, {orderPrefix, a.order}, {bindPrefix, a.queues},
 	} {
 		err := r.Scan(kv.Scan{Prefix: walk.prefix}, func(k, v []byte) (bool, error) {
 			err := errDamaged
@@ -117,6 +117,11 @@ func (a *auditor) report(k, v []byte) error {
 		return fmt.Errorf("%s at %s, and nobody has acknowledged it", d.cost(), d.At.Format(time.RFC3339))
 	}
 	return nil
+}
+
+func (a *auditor) queues(_, v []byte) error {
+	_, err := decodeBindings(v)
+	return err
 }
 
 func (a *auditor) topic(k, v []byte) error {

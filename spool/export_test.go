@@ -142,7 +142,7 @@ func NextLife(epoch uint32, sameVolume bool) (next uint32, sameID bool) {
 // Prefixes are the kinds of entries in the database.
 func Prefixes() (all []string) {
 	for _, p := range [][]byte{
-		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, againPrefix, holdPrefix, importPrefix, endedPrefix, receiptPrefix, keyPrefix, exceptPrefix, damagePrefix, retainPrefix, barPrefix, orderPrefix, delayedPrefix, duePrefix,
+		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, againPrefix, holdPrefix, importPrefix, endedPrefix, receiptPrefix, keyPrefix, exceptPrefix, damagePrefix, retainPrefix, barPrefix, orderPrefix, delayedPrefix, duePrefix, bindPrefix,
 	} {
 		all = append(all, string(p))
 	}
@@ -240,4 +240,11 @@ func (s *Spool) Watched(id message.ID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.watchers[seq]) > 0
+}
+
+// Attempted counts the queues of a topic at which attempts are made.
+func Attempted(s *Spool, topic string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.lanes[topic].window.attempted)
 }

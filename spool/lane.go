@@ -33,6 +33,7 @@ type lane struct {
 	lastSeq uint64 // of the newest synced message
 	window  window
 	copies  laneCopies
+	bound   bindings
 	blocks  []*blockState // loaded, in order
 	deleted int           // of blocks: deleted, and still there
 	again   []uint64      // redriven messages that are not in the window
@@ -133,6 +134,7 @@ func newLane(id uint32, topic string) *lane {
 	l := &lane{id: id, topic: topic, window: newWindow(), ready: newSignal(), flowing: true}
 	l.copies.window = newWindow()
 	l.copies.window.busy = l.window.busy // one attempt at a time for an ordering key
+	l.copies.window.attempted = l.window.attempted
 	return l
 }
 
@@ -161,8 +163,9 @@ type entry struct {
 
 	prev, next *entry // in window.ready
 	queued     bool
-	redriven   bool // its record is in the entry of a dead letter, not in a block
-	copy       bool // of a message that was confirmed before: it is sent again
+	queue      string // that its ordering key is bound to, since it is ready; "": none
+	redriven   bool   // its record is in the entry of a dead letter, not in a block
+	copy       bool   // of a message that was confirmed before: it is sent again
 }
 
 // in is the window that e is in.

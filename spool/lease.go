@@ -15,6 +15,10 @@ type Lease struct {
 	Attempt int // from 1, since the process started
 	Expires time.Time
 
+	// Queue is what its ordering key is bound to; empty: it has no key, or no
+	// queues were told to Bind.
+	Queue string
+
 	entry  *entry
 	number uint64
 }
@@ -48,9 +52,10 @@ func (s *Spool) NextTopic(ctx context.Context) (string, error) {
 	}
 }
 
-// Lease returns the next messages of a topic, in accept order: either of one
-// ordering key, or none with any. A message is passed over while an earlier one
-// of its ordering key is leased or waits for its retry. Lease waits until there
+// Lease returns the next messages of a topic, in accept order: of one ordering
+// key, or of those that are bound to one queue, or none with any key. A message is
+// passed over while an earlier one of its ordering key is leased or waits for its
+// retry, or any of its queue is leased. Lease waits until there
 // is at least one; it returns the context's error, ErrClosed, or ErrReadOnly.
 //
 // No attempt is made for a message before it is on disk that one may be
@@ -181,9 +186,9 @@ func (s *Spool) lease(e *entry, now time.Time) *Lease {
 	if len(w.leased) == 0 || e.due.Before(w.lapse) {
 		w.lapse = e.due
 	}
-	w.leased[e.msg.Seq] = e
+	w.give(e)
 	w.hold(e)
-	return &Lease{Message: e.msg, Attempt: e.attempts + 1, Expires: e.due, entry: e, number: e.lease}
+	return &Lease{Message: e.msg, Attempt: e.attempts + 1, Expires: e.due, Queue: e.queue, entry: e, number: e.lease}
 }
 
 // maxPassed bounds how far one call of Lease looks for more messages of a kind:
@@ -193,14 +198,15 @@ const maxPassed = 256
 // pick chooses what to lease; blocked: the next message may not be attempted
 // before limit is raised.
 func (w *window) pick(opts LeaseOptions, limit uint64) (picked []*entry, blocked bool) {
-	key, bytes, passed := "", 0, 0
+	bytes, passed := 0, 0
+	if w.allAttempted() {
+		return nil, false
+	}
 	for e := w.head; e != nil && passed < maxPassed; e = e.next {
-		k := e.msg.OrderingKey
-		if len(picked) == 0 && w.busy[k] > 0 || w.onHold.before(e.msg) {
-			continue
-		}
-		if len(picked) > 0 && k != key {
-			passed++
+		if waits := w.waits(e); waits || len(picked) > 0 && !goTogether(picked[0], e) {
+			if len(picked) > 0 {
+				passed++
+			}
 			continue
 		}
 		if e.msg.Seq > limit {
@@ -209,7 +215,7 @@ func (w *window) pick(opts LeaseOptions, limit uint64) (picked []*entry, blocked
 		if n := len(picked); n > 0 && (n == opts.MaxMessages || opts.MaxBytes > 0 && bytes+e.size > opts.MaxBytes) {
 			break
 		}
-		key, bytes = k, bytes+e.size
+		bytes += e.size
 		picked = append(picked, e)
 	}
 	return picked, false
@@ -249,7 +255,7 @@ func (e *entry) lapse(now time.Time) {
 
 // unlease makes a leased entry pending again.
 func (w *window) unlease(e *entry) {
-	delete(w.leased, e.msg.Seq)
+	w.takeBack(e)
 	w.release(e)
 	e.state = message.StatePending
 	w.enqueue(e)
@@ -257,7 +263,7 @@ func (w *window) unlease(e *entry) {
 
 // wait makes a leased entry wait until it is due. Its key stays held.
 func (w *window) wait(e *entry) {
-	delete(w.leased, e.msg.Seq)
+	w.takeBack(e)
 	heap.Push(&w.waiting, e)
 }
 

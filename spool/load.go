@@ -33,7 +33,7 @@ func (s *Spool) load() error {
 	s.settled.startAt(s.head.lowRange)
 	for _, step := range []func() error{
 		s.loadDamage, s.loadLanes, s.loadBitmaps, s.loadDead, s.loadRedriven, s.loadHolds, s.loadImported, s.loadEnded, s.loadKeys, s.loadReceipts, s.loadExceptions,
-		s.loadChunkSets, s.loadRetained, s.loadCopies,
+		s.loadChunkSets, s.loadRetained, s.loadCopies, s.loadBindings,
 	} {
 		if err := step(); err != nil {
 			return err

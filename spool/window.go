@@ -11,28 +11,31 @@ import (
 // ones. loadedTo is the last sequence that was brought in; atTail says that
 // nothing on disk waits behind it, so that a new message may enter directly.
 type window struct {
-	head     *entry // ready list, by sequence
-	tail     *entry
-	last     *entry            // last one that was put into the middle of the list
-	queued   int               // length of the ready list
-	waiting  dueHeap           // retrying, by due time
-	leased   map[uint64]*entry // by sequence
-	lapse    time.Time         // no lease of them ends before it
-	busy     map[string]int    // ordering keys that a lease or a retry holds back
-	onHold   heldKeys          // ordering keys that an operator holds back
-	bytes    int64             // cost of all entries
-	loadedTo uint64
-	atTail   bool
-	loading  bool
+	head      *entry // ready list, by sequence
+	tail      *entry
+	last      *entry            // last one that was put into the middle of the list
+	queued    int               // length of the ready list
+	waiting   dueHeap           // retrying, by due time
+	leased    map[uint64]*entry // by sequence
+	lapse     time.Time         // no lease of them ends before it
+	busy      map[string]int    // ordering keys that a lease or a retry holds back
+	ready     map[string]int    // length of the ready list, by queue
+	attempted map[string]int    // queues that have leases: one attempt at a time
+	onHold    heldKeys          // ordering keys that an operator holds back
+	bytes     int64             // cost of all entries
+	loadedTo  uint64
+	atTail    bool
+	loading   bool
 }
 
 func newWindow() window {
-	return window{leased: map[uint64]*entry{}, busy: map[string]int{}, onHold: heldKeys{}}
+	return window{leased: map[uint64]*entry{}, busy: map[string]int{}, ready: map[string]int{}, attempted: map[string]int{}, onHold: heldKeys{}}
 }
 
 // add brings e in as ready.
 func (w *window) add(e *entry) {
 	w.bytes += e.cost()
+	e.lane.bound.enter(e)
 	w.enqueue(e)
 }
 
@@ -41,6 +44,8 @@ func (w *window) add(e *entry) {
 func (w *window) enqueue(e *entry) {
 	e.queued = true
 	w.queued++
+	e.queue = e.lane.bound.queueOf(e)
+	w.ready[e.queue]++
 	if w.tail == nil || w.tail.msg.Seq < e.msg.Seq {
 		w.link(w.tail, e, nil)
 		return
@@ -89,6 +94,7 @@ func (w *window) dequeue(e *entry) {
 	}
 	e.prev, e.next, e.queued = nil, nil, false
 	w.queued--
+	w.notReady(e)
 }
 
 // hold keeps the later messages of e's ordering key back until release.
@@ -112,13 +118,14 @@ func (w *window) release(e *entry) {
 func (w *window) remove(e *entry) {
 	w.dequeue(e)
 	if w.leased[e.msg.Seq] == e {
-		delete(w.leased, e.msg.Seq)
+		w.takeBack(e)
 		w.release(e)
 	}
 	if e.state == message.StateRetrying && w.waiting.remove(e) {
 		w.release(e)
 	}
 	w.bytes -= e.cost()
+	e.lane.bound.leave(e, !e.lane.window.atTail)
 }
 
 // dueHeap orders waiting entries by due time.

@@ -145,7 +145,7 @@ func TestCopiesAreBoundedByInFlightAndProbes(t *testing.T) {
 					if l.selector.probe("t") {
 						msgs = msgs[:1]
 					}
-					if _, e := l.send(t.Context(), msgs); e == nil || e.Status == statusOpen && (e.Outcome != retryable || !e.Probe || e.Queue != "a") {
+					if _, e := l.send(t.Context(), "", msgs); e == nil || e.Status == statusOpen && (e.Outcome != retryable || !e.Probe || e.Queue != "a") {
 						t.Errorf("%+v", e)
 					}
 				}

@@ -1,6 +1,7 @@
 package rocketmq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ type lane struct {
 	routes    sync.Map     // topic → struct{}: the library has a route
 
 	mu   sync.Mutex
-	tail map[string]<-chan struct{} // topic+key → end of its abandoned call
+	tail map[string]<-chan struct{} // topic and queue, or key where none is bound → end of its abandoned call
 }
 
 func newLane(o ProducerOptions, names nameServers, b *breakers) (*lane, error) {
@@ -68,21 +69,26 @@ func newLane(o ProducerOptions, names nameServers, b *breakers) (*lane, error) {
 
 func (l *lane) close() error { return l.sender.Shutdown() }
 
-// send makes one attempt. On success the error is a nil pointer.
-func (l *lane) send(ctx context.Context, msgs []*message.Message) ([]message.Confirmation, *broker.SendError) {
+// send makes one attempt, at a queue if one is named. On success the error is a
+// nil pointer.
+func (l *lane) send(ctx context.Context, queue string, msgs []*message.Message) ([]message.Confirmation, *broker.SendError) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	topic, key := msgs[0].Topic, msgs[0].OrderingKey
-	if e := l.ready(ctx, topic, key); e != nil {
+	order := ""
+	if key != "" {
+		order = topic + "\x00" + cmp.Or(queue, key)
+	}
+	if e := l.ready(ctx, topic, order); e != nil {
 		return nil, e
 	}
-	a := l.selector.begin(key, len(msgs))
+	a := l.selector.begin(queue, key, len(msgs))
 	wire, e := toWire(msgs, a)
 	if e != nil {
 		l.selector.end(a)
 		return nil, e
 	}
-	result, err := l.watch(ctx, a, topic+"\x00"+key, wire)
+	result, err := l.watch(ctx, a, order, wire)
 	e = l.learn(topic, l.selector.chosen(a), outcome(result, err, len(msgs)))
 	if e != nil {
 		return nil, e
@@ -93,12 +99,12 @@ func (l *lane) send(ctx context.Context, msgs []*message.Message) ([]message.Con
 // ready returns nil when the attempt may begin. The library's own search for an
 // unknown topic ignores the context and takes turns in one lock
 // (internal/route.go:123), so it is asked only once the topic is known to exist.
-func (l *lane) ready(ctx context.Context, topic, key string) *broker.SendError {
+func (l *lane) ready(ctx context.Context, topic, order string) *broker.SendError {
 	if l.abandoned.Load() >= maxAbandoned {
 		return &broker.SendError{Outcome: message.OutcomeRetryable, Status: statusStuck,
 			Err: fmt.Errorf("%d earlier attempts are still stuck in the client", maxAbandoned)}
 	}
-	if err := errors.Join(l.overtaken(ctx, topic, key), ctx.Err()); err != nil {
+	if err := errors.Join(l.overtaken(ctx, order), ctx.Err()); err != nil {
 		return &broker.SendError{Outcome: message.OutcomeRetryable, Status: statusTimeout, Err: err}
 	}
 	if _, known := l.routes.Load(topic); known {
@@ -111,20 +117,20 @@ func (l *lane) ready(ctx context.Context, topic, key string) *broker.SendError {
 	return nil
 }
 
-// overtaken waits until an abandoned call with the same ordering key is over:
-// if it sent after its message was given up, that would be out of order.
-func (l *lane) overtaken(ctx context.Context, topic, key string) error {
+// overtaken waits until an abandoned call for the same queue, or ordering key, is
+// over: if it sent after its message was given up, that would be out of order.
+func (l *lane) overtaken(ctx context.Context, order string) error {
 	l.mu.Lock()
-	over, waits := l.tail[topic+"\x00"+key]
+	over, waits := l.tail[order]
 	l.mu.Unlock()
-	if key == "" || !waits {
+	if order == "" || !waits {
 		return nil
 	}
 	select {
 	case <-over:
 		return nil
 	case <-ctx.Done():
-		return errors.New("an earlier attempt of this ordering key is still stuck in the client")
+		return errors.New("an earlier attempt of this ordering key or its queue is still stuck in the client")
 	}
 }
 
@@ -135,7 +141,7 @@ type answer struct {
 
 // watch calls the library and gives up soon after ctx is done. An abandoned
 // call is counted until it returns.
-func (l *lane) watch(ctx context.Context, a *attempt, key string, wire []*primitive.Message) (*primitive.SendResult, error) {
+func (l *lane) watch(ctx context.Context, a *attempt, order string, wire []*primitive.Message) (*primitive.SendResult, error) {
 	answered, over := make(chan answer, 1), make(chan struct{})
 	go func() {
 		defer close(over)
@@ -151,7 +157,7 @@ func (l *lane) watch(ctx context.Context, a *attempt, key string, wire []*primit
 	case got := <-answered:
 		return got.result, got.err
 	case <-time.After(graceTime):
-		l.abandon(key, over)
+		l.abandon(order, over)
 		return nil, fmt.Errorf("%w: gave up on a call that does not return", ctx.Err())
 	}
 }
@@ -166,18 +172,18 @@ func (l *lane) call(ctx context.Context, wire []*primitive.Message) (got answer)
 	return answer{result, err}
 }
 
-func (l *lane) abandon(key string, over <-chan struct{}) {
+func (l *lane) abandon(order string, over <-chan struct{}) {
 	l.abandoned.Add(1)
 	l.mu.Lock()
-	l.tail[key] = over
+	l.tail[order] = over
 	l.mu.Unlock()
 	go func() {
 		<-over
 		l.abandoned.Add(-1)
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if l.tail[key] == over {
-			delete(l.tail, key)
+		if l.tail[order] == over {
+			delete(l.tail, order)
 		}
 	}()
 }
@@ -189,6 +195,9 @@ func (l *lane) learn(topic string, c choice, e *broker.SendError) *broker.SendEr
 	case c.refused != "":
 		return &broker.SendError{Outcome: message.OutcomeRetryable, Status: statusOpen, Queue: c.refused, Probe: true, Elsewhere: c.others,
 			Err: fmt.Errorf("%s fails, and is probed with one message at a time", c.refused)}
+	case c.missing != "":
+		return &broker.SendError{Outcome: message.OutcomeRetryable, Status: statusNoQueue, Queue: c.missing, Gone: c.gone, Elsewhere: c.others,
+			Err: fmt.Errorf("the topic has no queue %s now, which its ordering keys are bound to", c.missing)}
 	case c.queue == nil:
 		l.routes.Delete(topic) // the next attempt looks for it again
 		return e

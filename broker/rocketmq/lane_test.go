@@ -49,7 +49,7 @@ func testMessage(seq uint64, key string) *message.Message {
 }
 
 func send(l *lane, msgs ...*message.Message) ([]message.Confirmation, *broker.SendError) {
-	return l.send(context.Background(), msgs)
+	return l.send(context.Background(), "", msgs)
 }
 
 // The library is stuck where it does not look at the context: Send returns all
@@ -154,7 +154,7 @@ func TestParkedOnlyWithoutAlternative(t *testing.T) {
 // them when a call is abandoned.
 func TestWireMessagesAreCopies(t *testing.T) {
 	m := testMessage(1, "k")
-	a := testSelector().begin("k", 1)
+	a := testSelector().begin("", "k", 1)
 	first, e := toWire([]*message.Message{m}, a)
 	if e != nil {
 		t.Fatal(e)
@@ -194,5 +194,62 @@ func TestHarmfulMessagesAreNotSent(t *testing.T) {
 	}
 	if len(l.selector.attempts) != 0 {
 		t.Errorf("%d attempts were not ended", len(l.selector.attempts))
+	}
+}
+
+// As above, for all keys of a queue; and nothing takes over from a queue at which
+// a call may send yet.
+func TestAbandonedCallKeepsItsQueueWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, f := newFakeLane()
+		release := make(chan struct{})
+		f.answer = func(_ context.Context, msgs []*primitive.Message) (*primitive.SendResult, error) {
+			if msgs[0].GetProperty("UNIQ_KEY") == testMessage(1, "k").ID.String() {
+				<-release
+			}
+			return &primitive.SendResult{OffsetMsgID: "X"}, nil
+		}
+		to := func(queue string, m *message.Message) *broker.SendError {
+			_, e := l.send(t.Context(), queue, []*message.Message{m})
+			return e
+		}
+		to("a/0", testMessage(1, "k"))
+		time.Sleep(time.Second) // the broker may be probed
+		if e := to("b/0", testMessage(2, "k2")); e != nil {
+			t.Errorf("another queue: %v", e)
+		}
+		if e := to("a/0", testMessage(3, "k3")); e == nil || e.Outcome != retryable || e.Status != statusTimeout {
+			t.Errorf("another key of the queue: %+v", e)
+		}
+		if !l.stuck("t", "a/0") || l.stuck("t", "b/0") {
+			t.Error("want a/0 stuck, b/0 not")
+		}
+		time.AfterFunc(time.Second, func() { close(release) })
+		if e := to("a/0", testMessage(3, "k3")); e != nil {
+			t.Errorf("later: %v", e)
+		}
+		synctest.Wait()
+		if l.stuck("t", "a/0") {
+			t.Error("stuck for ever")
+		}
+	})
+}
+
+// A batch for one queue may be of several keys, and of nothing without one.
+func TestBatchOfAQueue(t *testing.T) {
+	l, f := newFakeLane()
+	f.answer = func(_ context.Context, msgs []*primitive.Message) (*primitive.SendResult, error) {
+		return &primitive.SendResult{OffsetMsgID: "X,Y", QueueOffset: 7}, nil
+	}
+	got, e := l.send(t.Context(), "b/0", []*message.Message{testMessage(1, "k"), testMessage(2, "other")})
+	if e != nil || len(got) != 2 || got[1].Queue != "b/0" || got[1].Offset != 8 {
+		t.Errorf("%+v, %v", got, e)
+	}
+	if _, e := l.send(t.Context(), "b/0", []*message.Message{testMessage(1, "k"), testMessage(2, "")}); e == nil || e.Status != statusIllegal {
+		t.Errorf("with one that has no key: %v", e)
+	}
+	_, e = l.send(t.Context(), "b/9", []*message.Message{testMessage(1, "k")})
+	if e == nil || e.Outcome != retryable || e.Status != statusNoQueue || !e.Gone || !e.Elsewhere || e.Queue != "b/9" {
+		t.Errorf("a queue that is gone: %+v", e)
 	}
 }

@@ -27,6 +27,7 @@ const (
 	statusIllegal   = "NOT_SENT"     // the broker would be harmed by it, so it was not sent
 	statusMalformed = "BAD_ANSWER"   // an answer that proves nothing
 	statusOpen      = "BREAKER_OPEN" // the broker fails, so it was not sent
+	statusNoQueue   = "NO_QUEUE"     // the topic has not got the queue now, so it was not sent
 )
 
 // outcome is the one place that says what an attempt to send n messages came

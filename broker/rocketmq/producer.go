@@ -21,6 +21,7 @@ type Producer struct {
 var _ interface {
 	broker.Producer
 	broker.Prober
+	broker.Binder
 } = (*Producer)(nil)
 
 // NewProducer makes a producer without contacting anybody: name servers and
@@ -45,6 +46,10 @@ func NewProducer(o ProducerOptions, logger *slog.Logger) (*Producer, error) {
 
 // Send implements [broker.Producer].
 func (p *Producer) Send(ctx context.Context, msgs []*message.Message) ([]message.Confirmation, error) {
+	return p.send(ctx, "", msgs)
+}
+
+func (p *Producer) send(ctx context.Context, queue string, msgs []*message.Message) ([]message.Confirmation, error) {
 	if !p.sends.enter() {
 		return nil, &broker.SendError{Outcome: message.OutcomeRetryable, Status: statusClosed, Err: broker.ErrClosed}
 	}
@@ -52,7 +57,7 @@ func (p *Producer) Send(ctx context.Context, msgs []*message.Message) ([]message
 	if len(msgs) == 0 {
 		return nil, nil
 	}
-	confirmed, e := p.lane(msgs[0].Topic).send(ctx, msgs)
+	confirmed, e := p.lane(msgs[0].Topic).send(ctx, queue, msgs)
 	if e != nil {
 		return nil, e
 	}

@@ -43,6 +43,7 @@ type topicRoute struct {
 	Queues []struct {
 		Broker string `json:"brokerName"`
 		Read   int    `json:"readQueueNums"`
+		Write  int    `json:"writeQueueNums"`
 		Perm   int    `json:"perm"`
 	} `json:"queueDatas"`
 }
@@ -78,10 +79,31 @@ func (r topicRoute) readable() []queueRef {
 			all = append(all, queueRef{q.Broker, id})
 		}
 	}
-	slices.SortFunc(all, func(a, b queueRef) int {
-		return cmp.Or(cmp.Compare(a.Broker, b.Broker), cmp.Compare(a.ID, b.ID))
-	})
+	slices.SortFunc(all, compareRefs)
 	return all
+}
+
+// writableQueues names the queues that may be sent to, as the library finds them:
+// those of brokers that have a master.
+func (r topicRoute) writableQueues() (names []string) {
+	var all []queueRef
+	for _, q := range r.Queues {
+		if q.Perm&permWrite == 0 || r.master(q.Broker) == "" {
+			continue
+		}
+		for id := range q.Write {
+			all = append(all, queueRef{q.Broker, id})
+		}
+	}
+	slices.SortFunc(all, compareRefs)
+	for _, q := range all {
+		names = append(names, q.String())
+	}
+	return names
+}
+
+func compareRefs(a, b queueRef) int {
+	return cmp.Or(cmp.Compare(a.Broker, b.Broker), cmp.Compare(a.ID, b.ID))
 }
 
 // nameServers asks for routes, unlike the library under the caller's context.

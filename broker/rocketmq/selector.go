@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,6 +32,7 @@ type selector struct {
 type topic struct {
 	turn    int                  // round robin
 	brokers []string             // that had queues of it, when it was last sent
+	queues  []string             // that it had then, sorted
 	penalty map[string]time.Time // of brokers; until when
 }
 
@@ -40,6 +42,7 @@ type topic struct {
 type attempt struct {
 	ticket      primitive.MessageQueue
 	orderingKey string
+	queue       string // that its messages are bound to; "": the selector chooses
 	messages    int
 	choice      choice
 	over        bool // it was given up: nothing may be sent any more
@@ -51,6 +54,8 @@ type choice struct {
 	probe   bool                    // it probes the queue's broker
 	refused string                  // the broker whose breaker let no queue be chosen
 	others  bool                    // another broker takes such messages
+	missing string                  // the queue that was asked for and is not there, so nothing was sent
+	gone    bool                    // and its broker has others of the topic
 }
 
 func newSelector(b *breakers) *selector {
@@ -62,8 +67,8 @@ func newSelector(b *breakers) *selector {
 	}
 }
 
-func (s *selector) begin(orderingKey string, messages int) *attempt {
-	a := &attempt{orderingKey: orderingKey, messages: messages}
+func (s *selector) begin(queue, orderingKey string, messages int) *attempt {
+	a := &attempt{orderingKey: orderingKey, queue: queue, messages: messages}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.attempts[&a.ticket] = a
@@ -122,19 +127,31 @@ func (s *selector) Select(msg *primitive.Message, queues []*primitive.MessageQue
 		return nil // an attempt that was given up: nothing is sent
 	}
 	t := s.topic(msg.Topic)
-	t.brokers = brokersOf(sorted)
-	if a.orderingKey != "" {
-		a.choice = s.bound(a, t, sorted)
-	} else {
+	t.learn(sorted)
+	switch {
+	case a.queue != "":
+		a.choice = s.asked(a, t, sorted)
+	case a.orderingKey != "":
+		a.choice = s.bound(a, t, sorted[stableHash(a.orderingKey)%uint64(len(sorted))])
+	default:
 		a.choice = s.free(a, t, sorted)
 	}
 	return a.choice.queue
 }
 
-// bound is the choice for an ordering key: its queue, or none while the breaker
-// of the queue's broker is open.
-func (s *selector) bound(a *attempt, t *topic, sorted []*primitive.MessageQueue) choice {
-	q := sorted[stableHash(a.orderingKey)%uint64(len(sorted))]
+// asked is the choice for messages that are bound to a queue.
+func (s *selector) asked(a *attempt, t *topic, sorted []*primitive.MessageQueue) choice {
+	i := slices.IndexFunc(sorted, func(q *primitive.MessageQueue) bool { return queueName(q) == a.queue })
+	if i >= 0 {
+		return s.bound(a, t, sorted[i])
+	}
+	name := brokerOf(a.queue)
+	return choice{missing: a.queue, gone: slices.Contains(t.brokers, name), others: s.others(t, name)}
+}
+
+// bound is the choice for what has to go to one queue: that, or none while the
+// breaker of its broker is open.
+func (s *selector) bound(a *attempt, t *topic, q *primitive.MessageQueue) choice {
 	c := choice{others: s.others(t, q.BrokerName)}
 	switch {
 	case s.breakers.closed(q.BrokerName):
@@ -215,6 +232,9 @@ func stableHash(s string) uint64 {
 	h.Write([]byte(s))
 	return h.Sum64()
 }
+
+// brokerOf is the broker in the name of a queue.
+func brokerOf(queue string) string { return queue[:max(0, strings.LastIndexByte(queue, '/'))] }
 
 // queueName is how queues are called outside of this package: "broker-a/3".
 func queueName(q *primitive.MessageQueue) string {

@@ -27,7 +27,7 @@ func testSelector() *selector { return newSelector(newBreakers(slog.New(slog.Dis
 
 // choose is the choice for so many messages.
 func choose(s *selector, key string, messages int, mqs []*primitive.MessageQueue) choice {
-	a := s.begin(key, messages)
+	a := s.begin("", key, messages)
 	defer s.end(a)
 	s.Select(&primitive.Message{Topic: "t", Queue: &a.ticket}, mqs, "")
 	return s.chosen(a)
@@ -106,12 +106,12 @@ func TestBrokerThatTakesNotThisTopicIsAvoidedForAWhile(t *testing.T) {
 
 func TestGivenUpAttemptSelectsNothing(t *testing.T) {
 	s := testSelector()
-	a := s.begin("", 1)
+	a := s.begin("", "", 1)
 	s.end(a)
 	if q := s.Select(&primitive.Message{Queue: &a.ticket}, queues("a", 1), ""); q != nil {
 		t.Errorf("chose %v", q)
 	}
-	b := s.begin("", 1)
+	b := s.begin("", "", 1)
 	if q := s.Select(&primitive.Message{Queue: &b.ticket}, nil, ""); q != nil {
 		t.Errorf("chose %v of no queues", q)
 	}
@@ -171,5 +171,60 @@ func TestAllBrokersFail(t *testing.T) {
 	}
 	if c := choose(s, "", 1, mqs); c.queue != nil || c.refused == "" || c.others {
 		t.Errorf("%+v", c)
+	}
+}
+
+// sendingTo is the choice for messages that are bound to a queue.
+func sendingTo(s *selector, queue string, messages int, mqs []*primitive.MessageQueue) choice {
+	a := s.begin(queue, "any", messages)
+	defer s.end(a)
+	s.Select(&primitive.Message{Topic: "t", Queue: &a.ticket}, mqs, "")
+	return s.chosen(a)
+}
+
+// What is bound to a queue goes there or nowhere; one that is gone is told from
+// one whose broker is.
+func TestBoundMessagesGoToTheirQueue(t *testing.T) {
+	s, mqs := testSelector(), queues("ab", 2)
+	if c := sendingTo(s, "b/1", 3, mqs); queueName(c.queue) != "b/1" || !c.others {
+		t.Errorf("%+v", c)
+	}
+	if c := sendingTo(s, "b/7", 3, mqs); c.queue != nil || c.missing != "b/7" || !c.gone || !c.others {
+		t.Errorf("a queue that is gone: %+v", c)
+	}
+	if c := sendingTo(s, "b/1", 3, queues("a", 2)); c.queue != nil || c.missing != "b/1" || c.gone || !c.others {
+		t.Errorf("a broker that is gone: %+v", c)
+	}
+	s.breakers.end("b", false, &broker.SendError{Status: statusTimeout})
+	if c := sendingTo(s, "b/1", 3, mqs); c.queue != nil || c.refused != "b" {
+		t.Errorf("a broker that fails: %+v", c)
+	}
+}
+
+// Instead of a queue that is not served another one is named, of a broker that
+// does not fail, and always the same.
+func TestInsteadOfAQueue(t *testing.T) {
+	s := testSelector()
+	if to := s.instead("t", "b/1"); to != "" || s.serves("t", "b/1") {
+		t.Errorf("nothing is known, and %q is named", to)
+	}
+	pick(s, "", queues("abc", 4))
+	s.breakers.end("b", false, &broker.SendError{Status: statusTimeout})
+	s.penalise("t", "c")
+	first := s.instead("t", "b/1")
+	if brokerOf(first) != "a" || s.instead("t", "b/1") != first || s.serves("t", "b/1") || !s.serves("t", "a/0") {
+		t.Errorf("%q is named", first)
+	}
+	s.breakers.end("a", false, &broker.SendError{Status: statusTimeout})
+	if to := s.instead("t", "b/1"); to != "" {
+		t.Errorf("%q is named, and all fail", to)
+	}
+	s = testSelector()
+	pick(s, "", queues("a", 2))
+	if to := s.instead("t", "a/7"); brokerOf(to) != "a" {
+		t.Errorf("%q instead of a queue that is gone", to)
+	}
+	if to := s.instead("t", "a/1"); to != "" {
+		t.Errorf("%q instead of a queue of the only broker", to)
 	}
 }

@@ -23,7 +23,7 @@ func toWire(msgs []*message.Message, a *attempt) ([]*primitive.Message, *broker.
 	all := make([]*primitive.Message, len(msgs))
 	total := 0
 	for i, m := range msgs {
-		if e := sameLane(msgs[0], m); e != nil {
+		if e := sameLane(msgs[0], m, a.queue != ""); e != nil {
 			return nil, e
 		}
 		all[i] = wireMessage(m)
@@ -40,8 +40,10 @@ func toWire(msgs []*message.Message, a *attempt) ([]*primitive.Message, *broker.
 	return all, nil
 }
 
-func sameLane(first, m *message.Message) *broker.SendError {
-	if first.Topic != m.Topic || first.OrderingKey != m.OrderingKey {
+// sameLane refuses what may not be in one batch; bound: all goes to one queue.
+func sameLane(first, m *message.Message, bound bool) *broker.SendError {
+	sameKey := first.OrderingKey == m.OrderingKey || bound && m.OrderingKey != ""
+	if first.Topic != m.Topic || !sameKey {
 		return notSent("message %s is of another topic or ordering key than its batch", m.ID)
 	}
 	return nil

@@ -1,0 +1,214 @@
+package forwarder_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/forwarder"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// bubble runs a forwarder of a cluster over a real spool, in a time of its own.
+type bubble struct {
+	*rig
+	cluster  *cluster
+	log      bytes.Buffer
+	registry *prometheus.Registry
+}
+
+func inBubble(t *testing.T, opts forwarder.Options, c func(t *testing.T) *cluster, do func(b *bubble)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		b := &bubble{cluster: c(t), registry: prometheus.NewRegistry()}
+		b.rig = open(t, nil)
+		f := forwarder.New(opts, b.Spool, b.cluster, slog.New(slog.NewTextHandler(&b.log, nil)))
+		f.Register(b.registry)
+		b.run(f)
+		do(b)
+		b.cluster.late0.Wait()
+		b.cluster.inOrder()
+	})
+}
+
+// two is a cluster of two brokers with a topic of two queues on each.
+func two(t *testing.T) *cluster {
+	c := newCluster(t, 1, "a", "b")
+	c.spread("orders", 2)
+	return c
+}
+
+// on finds a key that is bound to a broker while all is well.
+func (b *bubble) on(name string) string {
+	b.t.Helper()
+	for n := range 100 {
+		key := fmt.Sprint("key-", n)
+		id := b.accept(draft("orders", "find", key))[0]
+		got, err := b.Wait(b.t.Context(), id)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if brokerOf(got.Confirmation.Queue) == name {
+			return key
+		}
+	}
+	b.t.Fatal("no key goes to " + name)
+	return ""
+}
+
+// after returns where a message is after some time.
+func (b *bubble) after(d time.Duration, id message.ID) message.Receipt {
+	b.t.Helper()
+	time.Sleep(d)
+	got, err := b.Receipt(b.t.Context(), id)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return got
+}
+
+func (b *bubble) moves(reason string) (n float64) {
+	families, err := b.registry.Gather()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "remora_ordering_moves_total" && m.GetLabel()[0].GetValue() == reason {
+				n += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return n
+}
+
+// By default a key waits for its broker, for as long as it takes.
+func TestKeyWaitsForItsBroker(t *testing.T) {
+	for name, f := range map[string]fault{"down": down, "gone": gone, "hanging": hanging} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, forwarder.Options{}, two, func(b *bubble) {
+				key := b.on("b")
+				b.cluster.set("b", f)
+				id := b.accept(draft("orders", "waits", key))[0]
+				if got := b.after(2*time.Hour, id); got.State.Settled() {
+					t.Errorf("after two hours: %+v", got)
+				}
+				other := b.accept(draft("orders", "free", ""))[0]
+				if got := b.after(time.Minute, other); got.State != message.StateConfirmed {
+					t.Errorf("what has no key waits, too: %+v", got)
+				}
+				b.cluster.heal()
+				if got := b.after(time.Minute, id); got.State != message.StateConfirmed || brokerOf(got.Confirmation.Queue) != "b" {
+					t.Errorf("at last: %+v", got)
+				}
+			})
+		})
+	}
+}
+
+// With failover_after a key moves after that time and not before; that is said;
+// and it comes back when its broker is well and it has no messages.
+func TestKeyMovesAfterFailoverAfter(t *testing.T) {
+	opts := forwarder.Options{FailoverAfter: 10 * time.Minute}
+	inBubble(t, opts, two, func(b *bubble) {
+		key := b.on("b")
+		b.cluster.set("b", down)
+		ids := b.accept(draft("orders", "1", key), draft("orders", "2", key))
+		if got := b.after(9*time.Minute, ids[0]); got.State.Settled() {
+			t.Errorf("too early: %+v", got)
+		}
+		for _, id := range ids {
+			if got := b.after(2*time.Minute, id); got.State != message.StateConfirmed || brokerOf(got.Confirmation.Queue) != "a" {
+				t.Errorf("in time: %+v", got)
+			}
+		}
+		if n := b.moves("failing"); n != 1 {
+			t.Errorf("%v moves are counted", n)
+		}
+		if text := b.log.String(); !strings.Contains(text, "from=b/") || !strings.Contains(text, "to=a/") {
+			t.Errorf("it is not said: %s", text)
+		}
+		b.cluster.heal()
+		b.after(time.Minute, b.accept(draft("orders", "wakes", ""))[0])
+		if got := b.after(time.Minute, b.accept(draft("orders", "3", key))[0]); got.Confirmation == nil || brokerOf(got.Confirmation.Queue) != "b" {
+			t.Errorf("when all is well again: %+v", got)
+		}
+	})
+}
+
+// With no other broker there is nowhere to go.
+func TestKeyStaysWhereNoOtherBrokerTakesTheTopic(t *testing.T) {
+	opts := forwarder.Options{FailoverAfter: time.Minute}
+	inBubble(t, opts, two, func(b *bubble) {
+		key := b.on("b")
+		b.cluster.set("a", down)
+		b.cluster.set("b", down)
+		id := b.accept(draft("orders", "1", key))[0]
+		if got := b.after(time.Hour, id); got.State.Settled() || b.moves("failing") != 0 {
+			t.Errorf("%+v", got)
+		}
+		b.cluster.heal()
+		if got := b.after(time.Minute, id); got.State != message.StateConfirmed || brokerOf(got.Confirmation.Queue) != "b" {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// A queue that its topic has not got any more is not waited for.
+func TestKeyOfAQueueThatIsGoneMoves(t *testing.T) {
+	inBubble(t, forwarder.Options{}, func(t *testing.T) *cluster {
+		c := newCluster(t, 1, "a")
+		c.spread("orders", 8)
+		return c
+	}, func(b *bubble) {
+		b.cluster.set("a", down)
+		var drafts []spool.Draft
+		for n := range 60 {
+			drafts = append(drafts, draft("orders", fmt.Sprint(n), fmt.Sprint("key", n%20)))
+		}
+		b.accept(drafts...)
+		time.Sleep(time.Second)
+		b.cluster.spread("orders", 2)
+		b.cluster.heal()
+		time.Sleep(30 * time.Second)
+		b.drained()
+		if b.moves("gone") == 0 || b.moves("failing") != 0 {
+			t.Error("no queue was moved")
+		}
+	})
+}
+
+// A change of the number of queues leaves a key where it is while it waits.
+func TestQueuesChangeWhileKeysWait(t *testing.T) {
+	inBubble(t, forwarder.Options{}, two, func(b *bubble) {
+		key := b.on("b")
+		b.cluster.set("b", down)
+		ids := b.accept(draft("orders", "1", key))
+		b.after(time.Second, ids[0])
+		b.cluster.spread("orders", 7)
+		b.after(time.Second, b.accept(draft("orders", "wakes", ""))[0])
+		ids = append(ids, b.accept(draft("orders", "2", key), draft("orders", "3", key))...)
+		b.cluster.heal()
+		queue := ""
+		for _, id := range ids {
+			got := b.after(time.Minute, id)
+			if got.Confirmation == nil || queue != "" && got.Confirmation.Queue != queue {
+				t.Errorf("%+v, want queue %s", got, queue)
+			}
+			queue = got.Confirmation.Queue
+		}
+	})
+}
+
+var _ interface {
+	broker.Producer
+	broker.Binder
+} = (*cluster)(nil)

@@ -1,0 +1,71 @@
+package spool
+
+// What a window knows of the queues that its messages are bound to: one attempt
+// at a time is made at each.
+
+// give and takeBack tell of an entry that is leased, and is not any more.
+func (w *window) give(e *entry) {
+	w.leased[e.msg.Seq] = e
+	if e.queue != "" {
+		w.attempted[e.queue]++
+	}
+}
+
+func (w *window) takeBack(e *entry) {
+	delete(w.leased, e.msg.Seq)
+	if e.queue == "" {
+		return
+	}
+	if w.attempted[e.queue]--; w.attempted[e.queue] <= 0 {
+		delete(w.attempted, e.queue)
+	}
+}
+
+func (w *window) notReady(e *entry) {
+	if w.ready[e.queue]--; w.ready[e.queue] <= 0 {
+		delete(w.ready, e.queue)
+	}
+}
+
+// allAttempted reports whether an attempt is made at every queue that something
+// is ready for: thousands may be, and none of them can be leased.
+func (w *window) allAttempted() bool {
+	for queue := range w.ready {
+		if queue == "" || w.attempted[queue] == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// waits reports whether e, which is ready, may not be leased yet.
+func (w *window) waits(e *entry) bool {
+	return w.busy[e.msg.OrderingKey] > 0 || w.attempted[e.queue] > 0 || w.onHold.before(e.msg)
+}
+
+// goTogether reports whether two messages may be of one attempt.
+func goTogether(a, b *entry) bool {
+	return a.queue == b.queue && (a.queue != "" || a.msg.OrderingKey == b.msg.OrderingKey)
+}
+
+// requeue finds the queues of all that is ready anew.
+func (w *window) requeue() {
+	clear(w.ready)
+	for e := w.head; e != nil; e = e.next {
+		e.queue = e.lane.bound.queueOf(e)
+		w.ready[e.queue]++
+	}
+}
+
+// each visits all entries.
+func (w *window) each(visit func(*entry)) {
+	for e := w.head; e != nil; e = e.next {
+		visit(e)
+	}
+	for _, e := range w.waiting {
+		visit(e)
+	}
+	for _, e := range w.leased {
+		visit(e)
+	}
+}
