@@ -18,7 +18,9 @@ const (
 	// SyncStalled: a write to the spool's disk has not come to its end for
 	// spool.sync_timeout, and nothing is taken until it has.
 	SyncStalled Condition = "sync-stalled"
-	Broker      Condition = "broker"  // unreachable
+	Broker      Condition = "broker" // unreachable
+	// TopicParked: a topic is refused for itself, not there or not permitted.
+	TopicParked Condition = "topic-parked"
 	Handler     Condition = "handler" // a subscription's handler takes nothing
 	SpoolFull   Condition = "spool-full"
 	DiskLow     Condition = "disk-low"
@@ -33,7 +35,7 @@ const settleTime = 10 * time.Second
 var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, SyncStalled: 0, ReadOnly: settleTime}
 
 // known are listed by ?verbose also while they are not the case.
-var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, Handler, SpoolFull, DiskLow, Damaged}
+var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, Handler, SpoolFull, DiskLow, Damaged}
 
 // Conditions is what is the case now, and since when.
 type Conditions struct {

@@ -113,10 +113,10 @@ type Ordering struct {
 
 // Topics bounds topics.
 type Topics struct {
-	Allow    []string          `yaml:"allow"`
-	Max      int               `yaml:"max"`
-	Rate     map[string]Rate   `yaml:"rate"`
-	Priority map[string]string `yaml:"priority"`
+	Allow    []string        `yaml:"allow"`
+	Max      int             `yaml:"max"`
+	Rate     map[string]Rate `yaml:"rate"`
+	Priority map[string]int  `yaml:"priority"`
 }
 
 // Memory bounds the bytes of bodies on their way.

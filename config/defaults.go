@@ -29,7 +29,6 @@ func Default() Config {
 // later names the keys that this version cannot honour and what they would do.
 // Their defaults say what happens instead.
 var later = map[string]string{
-	"topics.priority":         "priorities",
 	"memory.deliver":          "a byte budget for deliveries",
 	"transactions.check_urls": "transactions",
 	"dedupe.redis.url_file":   "a dedupe store shared through Redis",

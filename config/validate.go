@@ -174,6 +174,11 @@ func (t Topics) problems(p *Problems) {
 	for i, name := range t.Allow {
 		p.published(fmt.Sprintf("topics.allow[%d]", i), name)
 	}
+	for name, weight := range t.Priority {
+		path := "topics.priority." + name
+		p.published(path, name)
+		p.within(path, weight, 1, 100)
+	}
 	for name := range t.Rate {
 		path := "topics.rate." + name
 		p.published(path, name)

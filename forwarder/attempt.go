@@ -17,6 +17,7 @@ import (
 func (l *lane) attempt(ctx context.Context, leases []*spool.Lease) bool {
 	before := l.inARow()
 	confirmations, err := l.send(ctx, leases)
+	l.park(err)
 	switch broker.OutcomeOf(err) {
 	case message.OutcomeConfirmed:
 		l.f.spool.Confirm(leases, confirmations)
@@ -33,6 +34,13 @@ func (l *lane) attempt(ctx context.Context, leases []*spool.Lease) bool {
 		moved := l.moveKeys(ctx, leases[0].Queue, err) // no other attempt is made at the queue before these end
 		l.retry(leases, moved, before, err)
 		return false
+	}
+}
+
+// park says once that an operator has to act.
+func (l *lane) park(err error) {
+	if status := l.f.parked.note(l.topic, err); status != "" {
+		l.f.log.Error("the topic is parked: no broker takes its messages until an operator acts; they are kept", "topic", l.topic, "status", status, "error", err)
 	}
 }
 

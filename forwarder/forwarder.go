@@ -44,6 +44,10 @@ type Options struct {
 	// missing has no bound.
 	Rates map[string]float64
 
+	// Priorities are the weights of topics when attempts are short: with 4, a topic
+	// gets four times the attempts of one that is missing, which has 1.
+	Priorities map[string]int
+
 	// FailoverAfter is how long a queue fails, while another broker takes the topic,
 	// before the ordering keys that are bound to it move. 0: they wait for it.
 	FailoverAfter time.Duration
@@ -75,9 +79,10 @@ type Forwarder struct {
 	prober   broker.Prober // the producer; nil if it is none
 	binder   broker.Binder // the producer; nil if it is none
 	log      *slog.Logger
-	slots    chan struct{} // one for each running attempt
+	slots    slots // one for each running attempt
 	metrics  *metrics
 	failing  sync.Map // topics whose last attempt failed
+	parked   parked
 }
 
 // New returns a forwarder that does nothing until Run.
@@ -87,7 +92,7 @@ func New(opts Options, s Spool, producer broker.Producer, log *slog.Logger) *For
 	binder, _ := producer.(broker.Binder)
 	return &Forwarder{
 		opts: opts, spool: s, producer: producer, prober: prober, binder: binder, log: log,
-		slots: make(chan struct{}, opts.Concurrency), metrics: newMetrics(),
+		slots: slots{free: opts.Concurrency}, metrics: newMetrics(), parked: parked{waiting: s.Waiting},
 	}
 }
 
@@ -118,10 +123,11 @@ func ended(err error) error {
 }
 
 // Failing counts the topics whose last attempt failed and that still have
-// something to send.
+// something to send, but for those that are parked.
 func (f *Forwarder) Failing() (n int) {
 	f.failing.Range(func(topic, _ any) bool {
-		if f.spool.Waiting(topic.(string)) > 0 { //nolint:errcheck // only topics are stored
+		name := topic.(string) //nolint:errcheck // only topics are stored
+		if f.spool.Waiting(name) > 0 && !f.parked.has(name) {
 			n++
 		}
 		return true

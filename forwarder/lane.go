@@ -22,6 +22,7 @@ type lane struct {
 	topic    string
 	attempts sync.WaitGroup
 	share    chan struct{} // a lane has at most half of the slots: the other topics need some
+	turn     *turn
 	rate     *rate.Limiter // of messages
 	keys     keys
 
@@ -35,7 +36,7 @@ type lane struct {
 func newLane(f *Forwarder, topic string) *lane {
 	return &lane{
 		f: f, topic: topic, limit: f.opts.MaxMessages, share: make(chan struct{}, max(1, f.opts.Concurrency/2)),
-		rate: limiterOf(f.opts.Rates[topic]),
+		turn: newTurn(f.opts.Priorities[topic]), rate: limiterOf(f.opts.Rates[topic]),
 	}
 }
 
@@ -133,17 +134,15 @@ func (l *lane) begin(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
-	select {
-	case l.f.slots <- struct{}{}:
+	if l.f.slots.take(ctx, l.turn) {
 		return true
-	case <-ctx.Done():
-		<-l.share
-		return false
 	}
+	<-l.share
+	return false
 }
 
 func (l *lane) end() {
-	<-l.f.slots
+	l.f.slots.give()
 	<-l.share
 }
 

@@ -61,7 +61,7 @@ func (m *metrics) confirmed(leases []*spool.Lease) {
 func (f *Forwarder) Register(r prometheus.Registerer) {
 	up := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "remora_broker_up",
-		Help: "0 while a topic has messages to send and its last attempt failed, else 1.",
+		Help: "0 while a topic that is not parked has messages to send and its last attempt failed, else 1.",
 	}, func() float64 {
 		if f.Failing() > 0 {
 			return 0
@@ -72,5 +72,5 @@ func (f *Forwarder) Register(r prometheus.Registerer) {
 		Name: "remora_brokers_failing",
 		Help: "Brokers that get one message at a time, until one of them is answered with SEND_OK.",
 	}, func() float64 { return float64(len(f.FailingBrokers())) })
-	r.MustRegister(f.metrics.attempts, f.metrics.confirm, f.metrics.dead, f.metrics.moved, up, failing)
+	r.MustRegister(f.metrics.attempts, f.metrics.confirm, f.metrics.dead, f.metrics.moved, up, failing, parkedCollector{f})
 }

@@ -106,7 +106,7 @@ type conditionCollector struct{ conditions *admin.Conditions }
 var degradedDesc = prometheus.NewDesc("remora_degraded", "1 for each reason for which the sidecar is degraded now, else 0.", []string{"reason"}, nil)
 
 // reasons are always shown, so that an alarm has a 0 to begin from.
-var reasons = []admin.Condition{admin.Broker, admin.Handler, admin.SpoolFull, admin.DiskLow, admin.Damaged}
+var reasons = []admin.Condition{admin.Broker, admin.TopicParked, admin.Handler, admin.SpoolFull, admin.DiskLow, admin.Damaged}
 
 // Describe implements prometheus.Collector.
 func (conditionCollector) Describe(ch chan<- *prometheus.Desc) { ch <- degradedDesc }

@@ -163,7 +163,7 @@ func (s *Sidecar) startForwarder(ctx context.Context) error {
 	p := &s.parts
 	p.forward = forwarder.New(forwarder.Options{
 		Concurrency: f.Concurrency, MaxMessages: f.Batch.MaxMessages, MaxBytes: int(f.Batch.MaxBytes),
-		AttemptTimeout: f.AttemptTimeout.Std(), Rates: f.PerSecond(), FailoverAfter: after.Std(),
+		AttemptTimeout: f.AttemptTimeout.Std(), Rates: f.PerSecond(), Priorities: s.cfg.Topics.Priority, FailoverAfter: after.Std(),
 		Retry: backoff.Policy{Initial: f.Retry.Initial.Std(), Max: f.Retry.Max.Std()},
 	}, p.spool, p.producer, s.log.With("component", "forwarder"))
 	p.forward.Register(s.registry)
