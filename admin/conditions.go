@@ -21,10 +21,12 @@ const (
 	Broker      Condition = "broker" // unreachable
 	// TopicParked: a topic is refused for itself, not there or not permitted.
 	TopicParked Condition = "topic-parked"
-	Handler     Condition = "handler" // a subscription's handler takes nothing
-	SpoolFull   Condition = "spool-full"
-	DiskLow     Condition = "disk-low"
-	Damaged     Condition = "damaged" // the spool was, or is; until an operator has acknowledged it
+	// OrderingBlocked: ordering keys wait for a dead letter, until an operator acts.
+	OrderingBlocked Condition = "ordering-blocked"
+	Handler         Condition = "handler" // a subscription's handler takes nothing
+	SpoolFull       Condition = "spool-full"
+	DiskLow         Condition = "disk-low"
+	Damaged         Condition = "damaged" // the spool was, or is; until an operator has acknowledged it
 )
 
 // settleTime is how long a condition must have lasted before it counts, so that
@@ -35,7 +37,7 @@ const settleTime = 10 * time.Second
 var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, SyncStalled: 0, ReadOnly: settleTime}
 
 // known are listed by ?verbose also while they are not the case.
-var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, Handler, SpoolFull, DiskLow, Damaged}
+var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, Handler, SpoolFull, DiskLow, Damaged}
 
 // Conditions is what is the case now, and since when.
 type Conditions struct {

@@ -33,6 +33,7 @@ type itemJSON struct {
 	SettledAt     *timestamp    `json:"settled_at,omitempty"`
 	MaybeSent     bool          `json:"maybe_sent,omitempty"` // an attempt may have reached the broker
 	Reason        string        `json:"reason,omitempty"`     // of a dead letter
+	BlockedBy     *message.ID   `json:"blocked_by,omitempty"` // the dead letter of its ordering key that it waits for
 }
 
 // storyJSON is all that is known of a message.
@@ -75,6 +76,9 @@ func itemOf(i *spool.Item) itemJSON {
 	out := itemJSON{
 		ID: i.ID, Topic: i.Topic, State: i.State, Held: i.OnHold, AcceptedAt: timestamp(i.AcceptedAt), DeliverAt: optionalTime(i.DeliverAt), Size: i.Size,
 		Attempts: i.Attempts, LastError: i.LastError, NextAttemptAt: optionalTime(i.NextAttemptAt), SettledAt: optionalTime(i.SettledAt), MaybeSent: i.MaybeSent, Reason: i.Reason,
+	}
+	if i.BlockedBy != (message.ID{}) {
+		out.BlockedBy = &i.BlockedBy
 	}
 	if m := i.Message; m != nil {
 		out.Tag, out.Keys, out.OrderingKey = m.Tag, m.Keys, m.OrderingKey

@@ -106,9 +106,11 @@ type Backoff struct {
 	Max     Duration `yaml:"max"`
 }
 
-// Ordering says what a key does when its broker is gone.
+// Ordering says what a key does when its broker is gone, and when a message of it
+// has become a dead letter.
 type Ordering struct {
 	FailoverAfter string `yaml:"failover_after"`
+	OnDead        string `yaml:"on_dead"`
 }
 
 // Topics bounds topics.

@@ -218,6 +218,7 @@ func TestBadValuesNameTheirPlace(t *testing.T) {
 		{"rate of nothing", "forwarder: {rate: {orders: 0/s}}\n", []string{"1:28: forwarder.rate.orders", "is not a rate", "500/s"}},
 		{"rate without a topic", "forwarder: {rate: 5}\n", []string{"forwarder.rate"}},
 		{"failover", "forwarder: {ordering: {failover_after: soon}}\n", []string{"forwarder.ordering.failover_after", "never"}},
+		{"on_dead", "forwarder: {ordering: {on_dead: wait}}\n", []string{"forwarder.ordering.on_dead", "known are"}},
 		{"failover too soon", "forwarder: {ordering: {failover_after: 10ms}}\n", []string{"below the least"}},
 		{"topic rate", "topics: {rate: {a: 1/day}}\n", []string{"topics.rate.a", "is not a rate"}},
 		{"topic rate of no topic", "topics: {rate: {\"a b\": 1/s}}\n", []string{"topics.rate", "a b"}},

@@ -15,7 +15,7 @@ func Default() Config {
 		Forwarder: Forwarder{
 			Concurrency: 64, Batch: ForwardBatch{MaxMessages: 128, MaxBytes: MiB}, AttemptTimeout: 5 * Second,
 			Retry:    Backoff{Initial: 100 * Millisecond, Max: 30 * Second},
-			Ordering: Ordering{FailoverAfter: Never},
+			Ordering: Ordering{FailoverAfter: Never, OnDead: OnDeadSkip},
 		},
 		Topics: Topics{Max: 10_000},
 		Memory: Memory{Ingest: 32 * MiB, Deliver: "0B"},

@@ -5,6 +5,12 @@ import "fmt"
 // Never is a forwarder.ordering.failover_after: an ordering key waits for its broker.
 const Never = "never"
 
+// Values of forwarder.ordering.on_dead.
+const (
+	OnDeadSkip  = "skip"  // later messages of its ordering key go on
+	OnDeadBlock = "block" // they wait until it is redriven or discarded
+)
+
 // After is how long the broker of an ordering key fails before the key moves to
 // another; 0: it never does.
 func (o Ordering) After() (d Duration, err error) {

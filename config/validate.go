@@ -205,6 +205,7 @@ func (c *Config) forwarder(p *Problems) {
 	if _, err := f.Ordering.After(); err != nil {
 		p.addf("forwarder.ordering.failover_after", "%v", err)
 	}
+	p.oneOf("forwarder.ordering.on_dead", f.Ordering.OnDead, OnDeadSkip, OnDeadBlock)
 	for name := range f.Rate {
 		p.published("forwarder.rate."+name, name)
 	}

@@ -13,7 +13,7 @@ import (
 
 // attempt sends leases once and ends them by the outcome. This is the only
 // place that decides what an answer of the broker means for a message. It
-// returns false when some of them will be tried again.
+// returns false when some of them will be tried again, or what is behind has to wait.
 func (l *lane) attempt(ctx context.Context, leases []*spool.Lease) bool {
 	before := l.inARow()
 	confirmations, err := l.send(ctx, leases)
@@ -100,15 +100,28 @@ func (l *lane) retry(leases []*spool.Lease, moved bool, before int, err error) {
 }
 
 // bury ends a message that was refused alone. When even that cannot be
-// recorded the lease runs out and the message is tried again.
+// recorded the lease runs out and the message is tried again. It returns false when
+// what is behind it has to wait.
 func (l *lane) bury(ctx context.Context, lease *spool.Lease, cause error) bool {
 	if err := l.f.spool.Bury(ctx, lease, reasonOf(cause), cause.Error()); err != nil {
 		l.f.log.Error("a dead letter cannot be recorded; the message is kept", "id", lease.ID, "error", err)
 		return false
 	}
 	l.f.metrics.dead.WithLabelValues(reasonOf(cause)).Inc()
-	l.f.log.Warn("the broker refuses this message for what it is; it is a dead letter", "topic", l.topic, "id", lease.ID, "error", cause)
-	return true
+	l.f.log.Warn("the broker refuses this message for what it is; it is a dead letter", "topic", l.topic, "id", lease.ID, "error", cause, "ordering_key", l.behind(lease))
+	return lease.OrderingKey == "" || !l.f.opts.BlockOnDead
+}
+
+// behind says what becomes of the later messages of a dead letter's ordering key.
+func (l *lane) behind(lease *spool.Lease) string {
+	switch {
+	case lease.OrderingKey == "":
+		return "none"
+	case l.f.opts.BlockOnDead:
+		return "its later messages wait until this one is redriven or discarded"
+	}
+	l.f.metrics.skipped.Inc()
+	return "its later messages go on"
 }
 
 // reasonOf is the broker's status, which is one of few words.

@@ -17,12 +17,17 @@ import (
 type Spool interface {
 	NextTopic(ctx context.Context) (string, error)
 	Lease(ctx context.Context, topic string, opts spool.LeaseOptions) ([]*spool.Lease, error)
+	Waiting(topic string) int
+	Ends
+	Bindings
+}
+
+// Ends are the ways in which leases end.
+type Ends interface {
 	Confirm(leases []*spool.Lease, confirmations []message.Confirmation)
 	Retry(leases []*spool.Lease, due time.Time, outcome message.Outcome, cause string)
 	Release(leases []*spool.Lease)
 	Bury(ctx context.Context, l *spool.Lease, reason, cause string) error
-	Waiting(topic string) int
-	Bindings
 }
 
 // Bindings are the queues that the spool binds ordering keys to.
@@ -47,6 +52,9 @@ type Options struct {
 	// Priorities are the weights of topics when attempts are short: with 4, a topic
 	// gets four times the attempts of one that is missing, which has 1.
 	Priorities map[string]int
+
+	// BlockOnDead: the spool keeps what is behind a dead letter of its ordering key.
+	BlockOnDead bool
 
 	// FailoverAfter is how long a queue fails, while another broker takes the topic,
 	// before the ordering keys that are bound to it move. 0: they wait for it.

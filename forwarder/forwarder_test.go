@@ -2,10 +2,8 @@ package forwarder_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -16,7 +14,6 @@ import (
 	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/forwarder"
 	"github.com/remora-mq/remora/internal/backoff"
-	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
@@ -94,20 +91,7 @@ func startWith(t *testing.T, sender broker.Producer, p *producer, drafts ...spoo
 // open makes a spool that holds drafts.
 func open(t *testing.T, p *producer, drafts ...spool.Draft) *rig {
 	t.Helper()
-	db, err := kv.Open(t.Context(), kv.Options{Dir: filepath.Join(t.TempDir(), "db")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := spool.Open(t.Context(), db, spool.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := errors.Join(s.Close(), db.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	r := &rig{t: t, Spool: s, producer: p}
+	r := openWith(t, p, spool.Options{})
 	r.accept(drafts...)
 	return r
 }

@@ -15,6 +15,7 @@ type metrics struct {
 	confirm  prometheus.Histogram
 	dead     *prometheus.CounterVec
 	moved    *prometheus.CounterVec
+	skipped  prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -32,6 +33,10 @@ func newMetrics() *metrics {
 			Name: "remora_dead_letters_total",
 			Help: "Messages that became dead letters on the producing side, by the broker's status.",
 		}, []string{"reason"}),
+		skipped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "remora_ordering_skipped_total",
+			Help: "Dead letters that later messages of their ordering key went past, with forwarder.ordering.on_dead: skip.",
+		}),
 		moved: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "remora_ordering_moves_total",
 			Help: "Queues whose ordering keys were moved to another one, by why: failing for forwarder.ordering.failover_after, or gone from the topic.",
@@ -72,5 +77,5 @@ func (f *Forwarder) Register(r prometheus.Registerer) {
 		Name: "remora_brokers_failing",
 		Help: "Brokers that get one message at a time, until one of them is answered with SEND_OK.",
 	}, func() float64 { return float64(len(f.FailingBrokers())) })
-	r.MustRegister(f.metrics.attempts, f.metrics.confirm, f.metrics.dead, f.metrics.moved, up, failing, parkedCollector{f})
+	r.MustRegister(f.metrics.attempts, f.metrics.confirm, f.metrics.dead, f.metrics.moved, f.metrics.skipped, up, failing, parkedCollector{f})
 }

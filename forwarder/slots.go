@@ -12,7 +12,7 @@ import (
 type slots struct {
 	mu      sync.Mutex
 	free    int
-	passed  float64 // what the last one that got a slot had had by then
+	passed  float64 // what the last one that got a slot had before it
 	waiting []*turn
 }
 

@@ -61,6 +61,7 @@ var (
 	acceptedDesc = prometheus.NewDesc("remora_spool_accepted_total", "Messages accepted since the spool was made.", nil, nil)
 	oldestDesc   = prometheus.NewDesc("remora_spool_oldest_unconfirmed_timestamp_seconds", "When the oldest message that waits for its confirmation was accepted, in seconds since 1970; absent when none waits. The alarm: time() minus this.", nil, nil)
 	retainedDesc = prometheus.NewDesc("remora_spool_retained_bytes", "Bytes of confirmed messages that are kept to be sent again if the broker loses them.", nil, nil)
+	blockedDesc  = prometheus.NewDesc("remora_ordering_blocked_keys", "Ordering keys whose later messages wait for a dead letter, with forwarder.ordering.on_dead: block.", nil, nil)
 	resentDesc   = prometheus.NewDesc("remora_spool_resent_total", "Confirmed messages that were sent again and confirmed again since the spool was made.", nil, nil)
 	settledDesc  = prometheus.NewDesc("remora_spool_settled_total", "Messages settled since the spool was made, by how they ended.", []string{"state"}, nil)
 )
@@ -72,7 +73,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (*ledgerCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{messagesDesc, heldDesc, oldestDesc, acceptedDesc, settledDesc, verifiedDesc, passesDesc, retainedDesc, resentDesc} {
+	for _, d := range []*prometheus.Desc{messagesDesc, heldDesc, oldestDesc, acceptedDesc, settledDesc, verifiedDesc, passesDesc, retainedDesc, resentDesc, blockedDesc} {
 		ch <- d
 	}
 }
@@ -93,6 +94,7 @@ func (c *ledgerCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(acceptedDesc, prometheus.CounterValue, float64(total.Accepted))
 	ch <- prometheus.MustNewConstMetric(retainedDesc, prometheus.GaugeValue, float64(c.spool.Retained().Bytes))
+	ch <- prometheus.MustNewConstMetric(blockedDesc, prometheus.GaugeValue, float64(c.spool.BlockedKeys()))
 	ch <- prometheus.MustNewConstMetric(resentDesc, prometheus.CounterValue, float64(total.Resent))
 	ch <- prometheus.MustNewConstMetric(heldDesc, prometheus.GaugeValue, float64(total.Bytes))
 	verified := c.spool.Verified()
@@ -106,7 +108,7 @@ type conditionCollector struct{ conditions *admin.Conditions }
 var degradedDesc = prometheus.NewDesc("remora_degraded", "1 for each reason for which the sidecar is degraded now, else 0.", []string{"reason"}, nil)
 
 // reasons are always shown, so that an alarm has a 0 to begin from.
-var reasons = []admin.Condition{admin.Broker, admin.TopicParked, admin.Handler, admin.SpoolFull, admin.DiskLow, admin.Damaged}
+var reasons = []admin.Condition{admin.Broker, admin.TopicParked, admin.OrderingBlocked, admin.Handler, admin.SpoolFull, admin.DiskLow, admin.Damaged}
 
 // Describe implements prometheus.Collector.
 func (conditionCollector) Describe(ch chan<- *prometheus.Desc) { ch <- degradedDesc }

@@ -122,7 +122,7 @@ func (s *Sidecar) spoolOptions(dir string) spool.Options {
 		ReceiptsKeep: c.Receipts.Keep.Std(), ReceiptsMax: s.parts.room.cap.receipts(c.Receipts.Max),
 		DedupeWindow: c.Idempotency.Window.Std(), DedupeLimit: s.parts.room.cap.keys(int64(c.Idempotency.Limit)),
 		LedgerKeep: s.cfg.Ledger.Keep.Std(), LeaseFor: s.leaseFor(),
-		Keys: s.secrets.keys, Logger: s.log.With("component", "spool"),
+		BlockOnDead: s.cfg.Forwarder.Ordering.OnDead == config.OnDeadBlock, Keys: s.secrets.keys, Logger: s.log.With("component", "spool"),
 	}
 	retain, _ := c.RetainFor(s.cfg.Broker.Type == config.BrokerEmbedded) // validated; RocketMQ is not asked how it flushes
 	opts.RetainFor, opts.RetainBytes = retain.Std(), opts.Limit/retainPart
@@ -164,7 +164,8 @@ func (s *Sidecar) startForwarder(ctx context.Context) error {
 	p.forward = forwarder.New(forwarder.Options{
 		Concurrency: f.Concurrency, MaxMessages: f.Batch.MaxMessages, MaxBytes: int(f.Batch.MaxBytes),
 		AttemptTimeout: f.AttemptTimeout.Std(), Rates: f.PerSecond(), Priorities: s.cfg.Topics.Priority, FailoverAfter: after.Std(),
-		Retry: backoff.Policy{Initial: f.Retry.Initial.Std(), Max: f.Retry.Max.Std()},
+		BlockOnDead: f.Ordering.OnDead == config.OnDeadBlock,
+		Retry:       backoff.Policy{Initial: f.Retry.Initial.Std(), Max: f.Retry.Max.Std()},
 	}, p.spool, p.producer, s.log.With("component", "forwarder"))
 	p.forward.Register(s.registry)
 	p.forwarding = p.start(ctx, "forwarder", p.forward.Run)

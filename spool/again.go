@@ -95,6 +95,7 @@ func (s *Spool) addAgain(e *entry) {
 	s.entries[e.msg.Seq] = e
 	e.lane.window.add(e)
 	s.windows += e.cost()
+	s.unblock(e.msg.Seq) // what waited for it is behind it now
 }
 
 // entryApart reads a redriven message.

@@ -79,6 +79,7 @@ func (op *discard) synced(s *Spool) {
 	for _, e := range op.all {
 		if e.done {
 			delete(s.settling, e.seq)
+			s.unblock(e.seq)
 		}
 	}
 }

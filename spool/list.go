@@ -48,6 +48,8 @@ type Item struct {
 	Message *message.Message // nil of a settled one; its Body and Properties are nil without Query.Content
 	Size    int              // what it counts for in the ledger, in bytes
 	Reason  string           // why it is a dead letter
+	// BlockedBy is the dead letter of its ordering key that it waits for; zero: none.
+	BlockedBy message.ID
 }
 
 // ErrCursor reports a cursor that no page gave.
@@ -350,7 +352,7 @@ func (l *lister) take(r *message.Record, receipt message.Receipt, reason string)
 	if !l.q.Content {
 		m.Body, m.Properties = nil, nil
 	}
-	l.page.Items = append(l.page.Items, Item{Receipt: receipt, Message: &m, Size: size, Reason: reason})
+	l.page.Items = append(l.page.Items, Item{Receipt: receipt, Message: &m, Size: size, Reason: reason, BlockedBy: l.s.blockerOf(&m, receipt.State)})
 }
 
 // fillPayload reads a payload that is stored apart.
@@ -417,7 +419,7 @@ func (s *Spool) findHeld(ctx context.Context, seq uint64, r message.Receipt) (it
 		err = s.fillPayload(ctx, &rec)
 	}
 	s.withNumber(&rec.Message)
-	item.Message = &rec.Message
+	item.Message, item.BlockedBy = &rec.Message, s.blockerOf(&rec.Message, r.State)
 	return item, err
 }
 

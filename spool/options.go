@@ -41,6 +41,9 @@ type Options struct {
 	Window int64
 	// LeaseFor is how long a lease lasts unless it is settled. Default 5 min.
 	LeaseFor time.Duration
+	// BlockOnDead makes later messages of an ordering key wait for its dead letter,
+	// until that is redriven or discarded. Default: they go on without it.
+	BlockOnDead bool
 	// Keys encrypt what is written, and decrypt what was; nil: what is written is
 	// plain. Default nil.
 	Keys *keyring.Ring

@@ -96,6 +96,7 @@ func (op *releaseHold) synced(s *Spool) {
 	s.entries[op.seq] = e
 	l.window.add(e)
 	s.windows += e.cost()
+	s.unblock(op.seq)
 	l.ready.raise()
 }
 

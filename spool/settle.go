@@ -57,6 +57,9 @@ func (op *endMessages) apply(c *commit) {
 func (op *endMessages) synced(s *Spool) {
 	for _, e := range op.all {
 		delete(s.settling, e.seq)
+		if e.State.Settled() {
+			s.unblock(e.seq)
+		}
 	}
 }
 
@@ -217,6 +220,7 @@ func (s *Spool) Release(leases []*Lease) {
 			l.entry.lane.ready.raise()
 		}
 	}
+	s.left.raise() // all that is left may wait for a dead letter
 }
 
 // owns reports whether the lease still holds.
@@ -230,7 +234,8 @@ func (s *Spool) owns(l *Lease) bool {
 
 // Bury makes one leased message a dead letter: refused, alone, for what it is.
 // When it returns nil that is on stable storage, or the lease had ended. A crash
-// before leaves it pending. Once begun it does not end with ctx.
+// before leaves it pending. Where Options.BlockOnDead is set, later messages of its
+// ordering key wait for it. Once begun it does not end with ctx.
 func (s *Spool) Bury(ctx context.Context, l *Lease, reason, cause string) error {
 	now := s.now()
 	s.mu.Lock()
@@ -249,6 +254,7 @@ func (s *Spool) Bury(ctx context.Context, l *Lease, reason, cause string) error 
 	end := newEnding(e, message.StateDead, now)
 	end.dead = encodeDead(end, reason, l.asRecorded())
 	s.leave(e, end)
+	s.block(e.lane, e.msg)
 	s.mu.Unlock()
 	op := &endMessages{all: []*ending{end}}
 	if err := s.commit(context.WithoutCancel(ctx), op); err != nil {

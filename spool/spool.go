@@ -30,6 +30,7 @@ type Spool struct {
 	dead      map[uint64]*lane     // dead letters, by sequence
 	redriven  map[uint64]*redriven // pending messages that were dead letters, by sequence
 	holds     map[uint64]*hold     // pending messages that an operator keeps back, by sequence
+	blockers  map[uint64]*blocker  // dead letters that later messages of their ordering keys wait for
 	settling  map[uint64]*receipt  // being settled: not synced yet
 	ended     map[uint64]bool      // cancelled or discarded: their dedupe keys stay taken
 	keys      keyIndex
@@ -81,7 +82,7 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 		opts: opts.withDefaults(), db: &store{db, opts.Keys},
 		lanes: map[string]*lane{}, byID: map[uint32]*lane{},
 		settled: settledSet{ranges: map[uint64]*bitmap{}},
-		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, redriven: map[uint64]*redriven{}, holds: map[uint64]*hold{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{}, offered: map[keyHash]int{},
+		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, redriven: map[uint64]*redriven{}, holds: map[uint64]*hold{}, blockers: map[uint64]*blocker{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{}, offered: map[keyHash]int{},
 		moving: map[uint64]*movedMessage{}, due: newSchedules(), dueSooner: newSignal(),
 		watchers: map[uint64][]chan struct{}{}, topics: newSignal(), left: newSignal(), closing: make(chan struct{}),
 		importing: make(chan struct{}, 1),
@@ -95,6 +96,9 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 	s.writer = &writer{s: s, c: newCommit(s)}
 	s.queue = kv.Attach(db, s.writer)
 	if err := s.repair(ctx); err != nil {
+		return nil, fmt.Errorf("open spool: %w", err)
+	}
+	if err := s.loadBlockers(); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
 	if err := s.commit(ctx, &beginEpoch{}); err != nil {

@@ -21,7 +21,7 @@ type window struct {
 	busy      map[string]int    // ordering keys that a lease or a retry holds back
 	ready     map[string]int    // length of the ready list, by queue
 	attempted map[string]int    // queues that have leases: one attempt at a time
-	onHold    heldKeys          // ordering keys that an operator holds back
+	onHold    heldKeys          // ordering keys that an operator, or a dead letter, holds back
 	bytes     int64             // cost of all entries
 	loadedTo  uint64
 	atTail    bool

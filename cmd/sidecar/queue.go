@@ -49,6 +49,7 @@ type item struct {
 	NextAttemptAt time.Time `json:"next_attempt_at"`
 	MaybeSent     bool      `json:"maybe_sent"`
 	Reason        string    `json:"reason"`
+	BlockedBy     string    `json:"blocked_by"`
 }
 
 func (i *item) status() string {
@@ -60,6 +61,9 @@ func (i *item) status() string {
 
 // why is what an operator wants to know of a message that does not get on.
 func (i *item) why() string {
+	if i.BlockedBy != "" {
+		return "waits for the dead letter " + i.BlockedBy + " of its ordering key"
+	}
 	if i.Reason != "" && i.LastError != "" {
 		return i.Reason + ": " + i.LastError
 	}
