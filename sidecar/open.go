@@ -124,7 +124,7 @@ func (s *Sidecar) spoolOptions(dir string) spool.Options {
 		LedgerKeep: s.cfg.Ledger.Keep.Std(), LeaseFor: s.leaseFor(),
 		BlockOnDead: s.cfg.Forwarder.Ordering.OnDead == config.OnDeadBlock, Keys: s.secrets.keys, Logger: s.log.With("component", "spool"),
 	}
-	retain, _ := c.RetainFor(s.cfg.Broker.Type == config.BrokerEmbedded) // validated; RocketMQ is not asked how it flushes
+	retain, _ := c.RetainFor(s.cfg.Broker.Type == config.BrokerEmbedded) // validated; what RocketMQ says of itself decides while it runs
 	opts.RetainFor, opts.RetainBytes = retain.Std(), opts.Limit/retainPart
 	switch all := keepAll(opts); {
 	case s.adopts: // what it forwards need not be kept longer than elsewhere
@@ -171,7 +171,7 @@ func (s *Sidecar) startForwarder(ctx context.Context) error {
 	p.forwarding = p.start(ctx, "forwarder", p.forward.Run)
 	p.noticing = p.start(ctx, "conditions", s.keepConditions)
 	p.roomKeeping = p.start(ctx, "room", func(ctx context.Context) error { return p.room.keep(ctx, p.spool, p.db) })
-	return nil
+	return s.decideRetention(ctx)
 }
 
 func (s *Sidecar) startSubscriptions(ctx context.Context) error {

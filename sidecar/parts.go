@@ -32,6 +32,7 @@ type parts struct {
 	forwarding    *task
 	noticing      *task // keepConditions
 	roomKeeping   *task
+	retaining     *task // decides what spool.retain: auto means; nil: the configuration has
 	subscriptions []*task
 	serving       []*task // data listeners
 	watching      []*task // admin and health listeners

@@ -32,6 +32,7 @@ type Sidecar struct {
 	conditions *admin.Conditions
 	drain      drainMeter
 	spool      atomic.Pointer[spool.Spool] // for listeners that are up before it is
+	retention  atomic.Pointer[retention]   // nil: there is nothing to decide, or not yet
 
 	mu        sync.Mutex
 	addresses Addresses

@@ -29,6 +29,7 @@ type SpoolStatus struct {
 	LimitBytes        uint64        `json:"limit_bytes"` // of the directory's blocks: spool.limit, or what the volume leaves
 	OldestUnconfirmed *time.Time    `json:"oldest_unconfirmed_at,omitempty"`
 	Encryption        *Encryption   `json:"encryption,omitempty"` // of a spool with a key file
+	Retention         *Retention    `json:"retention,omitempty"`  // of a sidecar that runs
 }
 
 // Encryption names the key under which is written, and what else lay in the
@@ -72,7 +73,7 @@ func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
 	total := sp.Ledger().Total
 	out := &SpoolStatus{
 		ID: sp.ID().String(), Dir: s.cfg.Spool.Dir, Messages: total.InSpool, OnHold: total.OnHold,
-		Bytes: total.Bytes, LimitBytes: uint64(s.parts.room.cap.Limit), Encryption: encryptionOf(sp, s.secrets.keys),
+		Bytes: total.Bytes, LimitBytes: uint64(s.parts.room.cap.Limit), Encryption: encryptionOf(sp, s.secrets.keys), Retention: s.retained(),
 	}
 	if at, ok := sp.Oldest(); ok {
 		out.OldestUnconfirmed = new(at.UTC())

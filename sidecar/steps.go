@@ -131,7 +131,11 @@ func (s *Sidecar) stopForwarding(ctx context.Context) error {
 	if s.parts.forwarding == nil {
 		return nil
 	}
-	return mustEnd(ctx, s.parts.forwarding, s.parts.noticing, s.parts.roomKeeping)
+	tasks := []*task{s.parts.forwarding, s.parts.noticing, s.parts.roomKeeping}
+	if s.parts.retaining != nil {
+		tasks = append(tasks, s.parts.retaining)
+	}
+	return mustEnd(ctx, tasks...)
 }
 
 func (s *Sidecar) closeBroker() error {

@@ -369,6 +369,38 @@ func TestWithoutRetentionNothingIsKept(t *testing.T) {
 	r.balanced()
 }
 
+// What is confirmed while nothing is to be kept goes at once; what was kept before
+// stays for its time, and a block of which some was confirmed then and some when
+// it is kept again brings no copy that has lost its payload.
+func TestKeepingIsDecidedWhileItRuns(t *testing.T) {
+	r := newRig(t, retaining())
+	kept := r.accept(draft("t", "kept"), draft("t", large('L')))
+	r.confirmAll("t")
+	r.KeepConfirmed(false)
+	gone := r.accept(draft("t", "gone"), draft("t", large('G')))
+	r.confirmAll("t")
+	mixed := r.accept(draft("t", large('M')), draft("t", "mixed"))
+	first := r.lease("t", 1)
+	r.confirm(first)
+	r.flush()
+	r.KeepConfirmed(true)
+	r.confirmAll("t")
+	if err := r.Expire(); err != nil {
+		t.Fatal(err)
+	}
+	for _, how := range []func(){func() {}, r.reopen} {
+		how()
+		r.balanced()
+		got := r.resend(spool.ResendFilter{IDs: []message.ID{kept[0].ID, kept[1].ID, gone[0].ID, gone[1].ID, mixed[0].ID, mixed[1].ID}}, 3)
+		if want := []message.ID{gone[0].ID, gone[1].ID, mixed[0].ID}; !slices.Equal(got.Missing, want) {
+			t.Errorf("missing are %v, want %v", got.Missing, want)
+		}
+		if sent := what(r.confirmAll("t")); len(sent) != 3 {
+			t.Errorf("sent again %q", sent)
+		}
+	}
+}
+
 // Keeping costs entries, and no second writing of a body.
 func TestRetentionWritesNoBodyAgain(t *testing.T) {
 	wrote := map[bool]uint64{}

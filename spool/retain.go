@@ -125,13 +125,25 @@ func (s *Spool) Retained() Retained {
 // retains reports whether confirmed messages are kept at all.
 func (o Options) retains() bool { return o.RetainFor > 0 && o.RetainBytes > 0 }
 
+// KeepConfirmed says whether messages are kept that are confirmed from now on.
+// They are, as the spool is opened, if its options keep any. What is kept already
+// stays for its time, whatever is said.
+func (s *Spool) KeepConfirmed(keep bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unkept = !keep
+}
+
+// keeps reports whether a message that is confirmed now is kept. s.mu is held.
+func (s *Spool) keeps() bool { return s.opts.retains() && !s.unkept }
+
 // retire is called when all of a block is settled or moved away: it is kept, or
 // deleted. confirmed: the last of it was. With messages that are barred, or
 // ordered again, maintain deletes it: their own entries go with it.
 func (c *commit) retire(topic uint32, firstSeq uint64, count, size int, confirmed bool) {
 	r := &c.s.retained
 	barred := r.barred.in(firstSeq, count)
-	keep := confirmed && c.s.opts.retains() || c.s.copies.blocks.has(firstSeq)
+	keep := confirmed && c.s.keeps() || c.s.copies.blocks.has(firstSeq)
 	if len(barred) == 0 && !keep {
 		c.deletes = append(c.deletes, blockKey(topic, firstSeq), indexKey(firstSeq))
 		return
@@ -148,7 +160,7 @@ func (c *commit) retainPayload(e *ending) {
 	if e.payload == nil {
 		return
 	}
-	if e.State != message.StateConfirmed || !c.s.opts.retains() || e.redriven {
+	if e.State != message.StateConfirmed || !c.s.keeps() || e.redriven {
 		c.drop(e.seq, e.payload)
 		return
 	}

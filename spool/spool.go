@@ -45,6 +45,7 @@ type Spool struct {
 	full      bool            // the high-water mark was reached, and the low one not since
 	windows   int64           // bytes of all windows
 	retained  retained
+	unkept    bool // what is confirmed is not kept: see KeepConfirmed
 	copies    copies
 	delayed   uint64                   // messages, over all lanes
 	moving    map[uint64]*movedMessage // that were delayed, by the sequence that they had: not synced yet

@@ -30,10 +30,7 @@ func (b BrokerConfig) Assess(n Needs) (all []Weakness) {
 	}
 	is := func(name, value string) bool { return b.Settings[name] == value }
 	add(b.lacks("brokerPermission", permWrite), "set brokerPermission=6", "is read-only: it takes no message")
-	add(is("flushDiskType", "ASYNC_FLUSH"), "set flushDiskType=SYNC_FLUSH, or keep spool.retain on and send again with 'sidecar queue resend --since' after a crash",
-		"answers SEND_OK before a message is on its disk (flushDiskType=ASYNC_FLUSH): a loss of power loses what it confirmed")
-	add(is("brokerRole", "ASYNC_MASTER"), "set brokerRole=SYNC_MASTER with a slave, or keep spool.retain on",
-		"answers SEND_OK before a slave has the message (brokerRole=ASYNC_MASTER): the loss of its disk loses what it confirmed")
+	all = append(all, b.volatile()...)
 	add(is("brokerRole", "SYNC_MASTER") && b.slower("slaveTimeout", n), "set slaveTimeout below forwarder.attempt_timeout",
 		"waits longer for its slave (slaveTimeout=%s ms) than an attempt (%s): each attempt may leave a copy", b.Settings["slaveTimeout"], n.AttemptTimeout)
 	add(is("flushDiskType", "SYNC_FLUSH") && b.slower("syncFlushTimeout", n), "set forwarder.attempt_timeout above syncFlushTimeout",

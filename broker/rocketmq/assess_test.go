@@ -1,6 +1,7 @@
 package rocketmq
 
 import (
+	"errors"
 	"maps"
 	"strings"
 	"testing"
@@ -17,6 +18,8 @@ func TestAssess(t *testing.T) {
 		{"", "", ""},
 		{"flushDiskType", "ASYNC_FLUSH", "before a message is on its disk"},
 		{"brokerRole", "ASYNC_MASTER", "before a slave has the message"},
+		{"inSyncReplicas", "1", "inSyncReplicas=1 counts the master alone"},
+		{"inSyncReplicas", "2", ""},
 		{"brokerPermission", "4", "read-only"},
 		{"syncFlushTimeout", "5000", "waits as long for its disk (syncFlushTimeout=5000 ms) as an attempt (5s)"},
 		{"slaveTimeout", "8000", "waits longer for its slave (slaveTimeout=8000 ms)"},
@@ -37,6 +40,34 @@ func TestAssess(t *testing.T) {
 				t.Errorf("%+v, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+// What is not known, or not waited for, is not durable.
+func TestDurable(t *testing.T) {
+	sound := map[string]string{"flushDiskType": "SYNC_FLUSH", "brokerRole": "SYNC_MASTER", "inSyncReplicas": "2"}
+	for _, c := range []struct {
+		change map[string]string
+		want   string // why not
+	}{
+		{nil, ""},
+		{map[string]string{"inSyncReplicas": ""}, ""}, // 4.x: it waits for one
+		{map[string]string{"flushDiskType": "ASYNC_FLUSH"}, "before a message is on its disk"},
+		{map[string]string{"brokerRole": "ASYNC_MASTER"}, "before a slave has the message (brokerRole=ASYNC_MASTER)"},
+		{map[string]string{"inSyncReplicas": "1"}, "before a slave has the message (inSyncReplicas=1"},
+		{map[string]string{"enableAutoInSyncReplicas": "true", "minInSyncReplicas": "1"}, "waits for no slave where none is there"},
+		{map[string]string{"enableAutoInSyncReplicas": "true", "minInSyncReplicas": "2"}, ""},
+		{map[string]string{"flushDiskType": ""}, "does not tell its flushDiskType"},
+		{map[string]string{"brokerRole": ""}, "does not tell its brokerRole"},
+	} {
+		b := BrokerConfig{Name: "broker-a", Settings: maps.Clone(sound)}
+		maps.Copy(b.Settings, c.change)
+		if ok, why := b.Durable(); ok != (c.want == "") || !strings.Contains(why, c.want) {
+			t.Errorf("%v: %v %q, want %q", c.change, ok, why, c.want)
+		}
+	}
+	if ok, why := (BrokerConfig{Name: "broker-a", Err: errors.New("no answer")}).Durable(); ok || !strings.Contains(why, "no answer") {
+		t.Errorf("%v %q", ok, why)
 	}
 }
 
