@@ -174,7 +174,11 @@ func (a *auditor) redrive(k, v []byte) error {
 func (a *auditor) onHold(k, v []byte) error {
 	_, err := decodeHold(v)
 	if t := a.topics[tail32(k, len(holdPrefix))]; t != nil && err == nil && !a.settled.has(tail64(k, len(holdPrefix)+4)) {
-		t.onHold++
+		if _, failed := a.r.Get(delayedKey(tail64(k, len(holdPrefix)+4), t.lane.id)); failed == nil {
+			t.delayedOnHold++
+		} else {
+			t.onHold++
+		}
 	}
 	return err
 }

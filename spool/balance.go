@@ -288,7 +288,7 @@ func (b *books) takeOver(report *Damage) {
 func (b *books) holdAgain() error {
 	clear(b.holds)
 	for _, a := range b.accounts {
-		a.onHold = 0
+		a.onHold, a.delayedOnHold = 0, 0
 	}
 	return b.loadHolds()
 }

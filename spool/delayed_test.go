@@ -187,8 +187,8 @@ func TestDelayedMessagesAreCancelled(t *testing.T) {
 	all := r.accept(after(draft("t", "1"), time.Hour), after(bulky(draft("t", "2")), time.Hour), after(draft("t", "3"), time.Hour), draft("t", "4"))
 	r.lease("t", 0)
 	r.kill() // attempts may have gone as far as any sequence
-	if _, err := r.Hold(t.Context(), all[0].ID); !errors.Is(err, spool.ErrWrongState) || !strings.Contains(err.Error(), "delayed until") {
-		t.Fatalf("hold: %v", err)
+	if _, err := r.RetryNow(t.Context(), all[0].ID); !errors.Is(err, spool.ErrWrongState) || !strings.Contains(err.Error(), "delayed until") {
+		t.Fatalf("retry: %v", err)
 	}
 	for _, m := range all[:2] {
 		if got, err := r.Cancel(t.Context(), m.ID); err != nil || got.State != message.StateCancelled {

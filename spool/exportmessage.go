@@ -118,7 +118,7 @@ func (x *exported) check() error {
 	switch {
 	case x.ID.IsZero():
 		return errors.New("it has no ID")
-	case x.State != message.StatePending && x.Held:
+	case x.State == message.StateDead && x.Held:
 		return fmt.Errorf("it is %s, and on hold", x.State)
 	case (x.State == message.StateDelayed) != (x.DeliverAt != nil), x.DeliverAt != nil && !datable(*x.DeliverAt):
 		return errors.New("only a delayed message has a time to be delivered at, and one that can be")

@@ -130,7 +130,7 @@ func (s *Spool) scheduleLacks() bool {
 			return false
 		}
 	}
-	return s.delayed > 0
+	return s.delayed > s.delayedOnHold() // those it may have passed by
 }
 
 // compareSchedule compares while nothing is delayed or moved: what former commits
@@ -223,9 +223,12 @@ func (s *Spool) scanDue(from due, now uint64) (found []due, behind due, err erro
 	return found, behind, err
 }
 
-// readMoved reads a message that is due; nil: there is none any more, or it cannot
-// be read, which is noticed and kept for the next opening.
+// readMoved reads a message that is due; nil: there is none any more, or it is on
+// hold, or cannot be read, which is noticed and kept for the next opening.
 func (s *Spool) readMoved(d due) *movedMessage {
+	if s.holdsBack(d.seq) {
+		return nil
+	}
 	m, err := s.findDelayed(d.seq)
 	if errors.Is(err, kv.ErrNotFound) || err == nil && m.due != d {
 		s.post(&deletion{[][]byte{d.key()}}) // it was cancelled, or the entry is one that a damage brought back
@@ -250,7 +253,7 @@ type movedMessage struct {
 	newMessage
 
 	from delayed
-	done bool // else it was cancelled before
+	done bool // else it was cancelled, or put on hold, before
 }
 
 // bytes bounds what moving it writes: what a new message does, its ID, and the
@@ -275,7 +278,7 @@ func (op *moveMessages) apply(c *commit) {
 	s := c.s
 	for _, n := range op.all {
 		was := n.from.record.Seq
-		if s.settled.has(was) || s.settling[was] != nil {
+		if s.settled.has(was) || s.settling[was] != nil || s.holds[was] != nil {
 			continue
 		}
 		n.done = true

@@ -11,7 +11,8 @@ import (
 	"github.com/remora-mq/remora/message"
 )
 
-// hold keeps one pending message from being forwarded, by an operator's order.
+// hold keeps one message from being forwarded, by an operator's order: one that is
+// pending, or delayed (holddelayed.go).
 // The message stays where it is on disk; the hold has an entry of its own, sw.
 // In memory a message on hold is out of its window, so that however many are on
 // hold, they take no room from those that are to be sent.
@@ -19,6 +20,7 @@ type hold struct {
 	lane *lane
 	at   time.Time
 
+	delayed   bool
 	synced    bool // its entry is on disk
 	releasing bool // its entry is about to go
 	passed    bool // its ordering key is in window.onHold
@@ -48,9 +50,10 @@ func (h *hold) tell(r *message.Receipt) {
 }
 
 // Hold keeps a pending or retrying message from being forwarded until
-// ReleaseHeld. When it returns nil that is on stable storage; a crash before
-// leaves the message on hold or not. Later messages of its ordering key wait
-// for it. Of a message on hold already it returns the receipt.
+// ReleaseHeld, and a delayed one from falling due. When it returns nil that is on
+// stable storage; a crash before leaves the message on hold or not. Later messages
+// of the ordering key of one that is not delayed wait for it. Of a message on hold
+// already it returns the receipt.
 //
 // Errors: ErrNotFound; ErrWrongState when an attempt is being made, or the
 // message is a dead letter or settled; those of a commit. Once begun it does
@@ -62,6 +65,9 @@ func (s *Spool) Hold(ctx context.Context, id message.ID) (message.Receipt, error
 	}
 	for {
 		op, err := s.takeForHold(seq, current)
+		if s.movedOn(id, seq, current, err) {
+			return s.Hold(ctx, id)
+		}
 		if err != nil && !errors.Is(err, errReleasing) {
 			return current, err
 		}
@@ -132,7 +138,7 @@ func (h *hold) again(seq uint64) (operation, error) {
 // holdOnDisk is for a message that no window has. Naming it in holds keeps it
 // from being brought into one. errMoved: it is no longer on disk alone.
 func (s *Spool) holdOnDisk(seq uint64) (operation, error) {
-	e, _, err := s.entryOnDisk(seq)
+	e, until, err := s.entryOnDisk(seq)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -144,7 +150,9 @@ func (s *Spool) holdOnDisk(seq uint64) (operation, error) {
 		return nil, errMoved
 	}
 	e.lane = s.lanes[e.msg.Topic]
-	return s.addHold(seq, newHold(e, s.now())), nil
+	h := newHold(e, s.now())
+	h.delayed = until != nil
+	return s.addHold(seq, h), nil
 }
 
 // holdable says why a message cannot be put on hold or released. s.mu is held.
@@ -152,8 +160,6 @@ func (s *Spool) holdable(seq uint64, current message.Receipt) error {
 	switch r := s.settling[seq]; {
 	case r != nil:
 		return wrongState(r.State)
-	case current.State == message.StateDelayed:
-		return fmt.Errorf("%w: it is delayed until %s; until then it can be cancelled", ErrWrongState, current.DeliverAt.UTC().Format(time.RFC3339))
 	case s.dead[seq] != nil:
 		return wrongState(message.StateDead)
 	case s.settled.has(seq) && !current.State.Settled():
@@ -169,19 +175,29 @@ func wrongState(is message.State) error { return fmt.Errorf("%w: it is %s", ErrW
 // addHold keeps the message back, and later ones of its ordering key. s.mu is held.
 func (s *Spool) addHold(seq uint64, h *hold) operation {
 	s.noteHold(seq, h)
-	s.passHold(seq, h)
+	if !h.delayed {
+		s.passHold(seq, h)
+	}
 	return &setHold{seq, h}
 }
 
 func (s *Spool) noteHold(seq uint64, h *hold) {
 	s.holds[seq] = h
-	h.lane.onHold++
+	*h.count()++
 	s.left.raise()
+}
+
+// count is where its lane counts it.
+func (h *hold) count() *int {
+	if h.delayed {
+		return &h.lane.delayedOnHold
+	}
+	return &h.lane.onHold
 }
 
 func (s *Spool) dropHold(seq uint64, h *hold) {
 	delete(s.holds, seq)
-	h.lane.onHold--
+	*h.count()--
 	if h.passed {
 		h.lane.window.onHold.drop(h.orderingKey, seq)
 		h.lane.ready.raise()
@@ -276,6 +292,7 @@ func (s *Spool) loadHolds() error {
 		seq := tail64(k, len(holdPrefix)+4)
 		h.lane = s.byID[tail32(k, len(holdPrefix))]
 		if h.lane != nil && !s.settled.has(seq) && s.dead[seq] == nil {
+			h.delayed = s.isDelayed(seq, h.lane.id)
 			s.noteHold(seq, h)
 			s.holdRedriven(seq, h)
 		}

@@ -243,3 +243,27 @@ func TestConfirmationOfAMessageOnHold(t *testing.T) {
 		t.Errorf("%+v", a.Ledger.Total)
 	}
 }
+
+// A release is answered by what it did, also when the broker is faster.
+func TestReleaseOfWhatIsConfirmedAtOnce(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	for n := range 50 {
+		id := r.accept(draft("t", fmt.Sprint(n)))[0].ID
+		r.putOnHold(id)
+		confirmed := make(chan struct{})
+		go func() {
+			defer close(confirmed)
+			for {
+				leases, err := r.Lease(t.Context(), "t", spool.LeaseOptions{})
+				if err != nil || len(leases) > 0 {
+					r.Confirm(leases, make([]message.Confirmation, len(leases)))
+					return
+				}
+			}
+		}()
+		if got, err := r.ReleaseHeld(t.Context(), id); err != nil || got.OnHold {
+			t.Errorf("released %+v, %v", got, err)
+		}
+		<-confirmed
+	}
+}

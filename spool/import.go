@@ -179,13 +179,14 @@ func (c *commit) keepID(l *lane, n *newMessage) {
 	n.msg.Seq, n.msg.TopicSeq = c.nextSeq(), 0
 	l.numbers.earlier++
 	c.sets = append(c.sets, importEntry(n.msg, n.number))
-	if n.due.at > 0 { // no attempt was made
-		return
+	isDelayed := n.due.at > 0
+	if !isDelayed { // else no attempt was made
+		l.attempted = max(l.attempted, n.msg.Seq)
+		l.attemptedAtOpen = max(l.attemptedAtOpen, n.msg.Seq)
 	}
-	l.attempted = max(l.attempted, n.msg.Seq)
-	l.attemptedAtOpen = max(l.attemptedAtOpen, n.msg.Seq)
 	if n.onHold {
 		h := newHold(&entry{lane: l, msg: n.msg}, c.now)
+		h.delayed = isDelayed
 		c.s.addHold(n.msg.Seq, h)
 		c.sets = append(c.sets, pair{holdKey(l.id, n.msg.Seq), encodeHold(h)})
 	}

@@ -40,10 +40,11 @@ type lane struct {
 	ready   signal        // something may be leasable
 	flowing bool          // attempts succeed: what is accepted will be sent at once
 
-	announced bool // NextTopic has told of it, or will
-	onHold    int  // messages that an operator keeps back
-	againBusy bool // some of again are being read
-	leaving   int  // messages with an ending that no commit has applied yet
+	announced     bool // NextTopic has told of it, or will
+	onHold        int  // messages that an operator keeps back
+	delayedOnHold int  // others, that are delayed
+	againBusy     bool // some of again are being read
+	leaving       int  // messages with an ending that no commit has applied yet
 }
 
 // counts are the ledger of one topic. accepted is the sum of all others and

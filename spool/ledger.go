@@ -23,6 +23,8 @@ type Counts struct { //nolint:recvcheck // add is what sums, all else reads
 	Resending  uint64  `json:"resending"` // confirmed messages that are to be sent again
 	OnHold     uint64  `json:"held"`      // of those pending: kept from being forwarded by an operator
 
+	DelayedOnHold uint64 `json:"held_delayed"` // of those delayed: kept from falling due by an operator
+
 	Unattributed uint64 `json:"unattributed,omitempty"`
 }
 
@@ -50,6 +52,7 @@ func (c *Counts) add(d Counts) {
 	c.Lost += d.Lost
 	c.Bytes += d.Bytes
 	c.OnHold += d.OnHold
+	c.DelayedOnHold += d.DelayedOnHold
 	c.Unattributed += d.Unattributed
 	c.Resent += d.Resent
 	c.Resending += d.Resending
@@ -93,7 +96,7 @@ func (l *lane) ledger() Counts {
 	c := Counts{
 		Accepted: n.accepted - n.moved, Confirmed: n.confirmed, Cancelled: n.cancelled, RolledBack: n.rolledBack,
 		Discarded: n.discarded, Lost: n.lost, Bytes: n.bytes,
-		OnHold: uint64(l.onHold), Resent: l.resent, Resending: uint64(l.copies.left),
+		OnHold: uint64(l.onHold), DelayedOnHold: uint64(l.delayedOnHold), Resent: l.resent, Resending: uint64(l.copies.left),
 	}
 	c.InSpool.Dead, c.InSpool.Delayed = n.dead, n.delayed
 	c.InSpool.Retrying = uint64(len(l.window.waiting))

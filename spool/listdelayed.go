@@ -16,7 +16,7 @@ func (l *lister) walkDelayed() (done bool, err error) {
 		case err != nil:
 			l.page.Unreadable++
 		case l.q.fitsHead(&d.record.Message) && !l.s.leaving(l.at.seq):
-			l.take(&d.record, d.receipt(), "")
+			l.take(&d.record, l.s.receiptOfDelayed(&d), "")
 		}
 		return nil
 	})

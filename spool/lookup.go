@@ -203,7 +203,7 @@ func (s *Spool) readHeld(h *hold) func(uint64) (message.Receipt, error) {
 			return message.Receipt{}, err
 		}
 		if until != nil {
-			return until.receipt(), nil
+			return s.receiptOfDelayed(until), nil
 		}
 		receipt := acceptedReceipt(&r.Message)
 		if h != nil {

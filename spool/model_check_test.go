@@ -70,18 +70,18 @@ func (m *model) exceptions(t *rapid.T) {
 func (m *model) check(t *rapid.T) { m.compare(t, m.Ledger().Total) }
 
 func (m *model) compare(t *rapid.T, got spool.Counts) {
-	want, unsynced, onHold := map[message.State]uint64{}, uint64(0), uint64(0)
+	want, unsynced, onHold := map[message.State]uint64{}, uint64(0), map[bool]uint64{}
 	for _, h := range m.all {
 		want[h.state]++
 		if h.onHold {
-			onHold++
+			onHold[h.state == message.StateDelayed]++
 		}
 		if h.unsynced {
 			unsynced++
 		}
 	}
 	lazy := want[message.StateConfirmed] - got.Confirmed // not recorded yet
-	if got.Accepted != uint64(len(m.all)) || lazy > unsynced || got.OnHold != onHold {
+	if got.Accepted != uint64(len(m.all)) || lazy > unsynced || got.OnHold != onHold[false] || got.DelayedOnHold != onHold[true] {
 		t.Fatalf("ledger %+v, want %v of %d, %d of them not synced", got, want, len(m.all), unsynced)
 	}
 	want[message.StateConfirmed] -= lazy

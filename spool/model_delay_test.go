@@ -62,7 +62,7 @@ func (m *model) fallDue(t *rapid.T) {
 		if h.imported && h.until.After(m.clock.now()) {
 			elsewhere = append(elsewhere, h)
 		}
-		if h.state != message.StateDelayed || h.until.After(m.clock.now()) {
+		if h.state != message.StateDelayed || h.onHold || h.until.After(m.clock.now()) {
 			return false
 		}
 		due = append(due, h)

@@ -18,19 +18,22 @@ func (m *model) putOnHold(t *rapid.T) {
 	}
 	h := rapid.SampledFrom(m.all).Draw(t, "message")
 	got, err := m.Hold(t.Context(), h.id)
-	if h.state != message.StatePending && h.state != message.StateRetrying {
+	if h.state != message.StatePending && h.state != message.StateRetrying && h.state != message.StateDelayed {
 		if !errors.Is(err, spool.ErrWrongState) {
 			t.Fatalf("hold of %s: %v", h.state, err)
 		}
 		return
 	}
-	if err != nil || !got.OnHold || got.State != message.StatePending {
+	if h.state == message.StateRetrying {
+		h.state = message.StatePending
+	}
+	if err != nil || !got.OnHold || got.State != h.state {
 		t.Fatalf("hold of %s: %+v, %v", h.state, got, err)
 	}
 	if !h.onHold {
 		m.synced()
 	}
-	h.state, h.onHold = message.StatePending, true
+	h.onHold = true
 }
 
 func (m *model) releaseFromHold(t *rapid.T) {
@@ -49,6 +52,7 @@ func (m *model) releaseFromHold(t *rapid.T) {
 	}
 	h.onHold = false
 	m.synced()
+	m.fallDue(t)
 }
 
 func (m *model) retryNow(t *rapid.T) {

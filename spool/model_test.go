@@ -239,7 +239,7 @@ func (m *model) leasable(topic string) (free []*held) {
 		if h.state == message.StatePending && !h.onHold && !busy[h.draft.OrderingKey] {
 			free = append(free, h)
 		}
-		if k := h.draft.OrderingKey; h.onHold && k != "" { // what was accepted later waits
+		if k := h.draft.OrderingKey; h.onHold && h.state != message.StateDelayed && k != "" { // what was accepted later waits
 			busy[k] = true
 		}
 	}

@@ -3,12 +3,13 @@ package spool
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/remora-mq/remora/message"
 )
 
 // ReleaseHeld lets a message on hold be forwarded again, at its place in the
-// order of its topic. When it returns nil that is on stable storage; a crash
+// order of its topic, and a delayed one fall due when it is. When it returns nil that is on stable storage; a crash
 // before leaves the message on hold or not. Of a message that is not on hold it
 // returns the receipt.
 //
@@ -21,6 +22,9 @@ func (s *Spool) ReleaseHeld(ctx context.Context, id message.ID) (message.Receipt
 	}
 	for {
 		h, mine, err := s.takeForRelease(seq, current)
+		if s.movedOn(id, seq, current, err) {
+			return s.ReleaseHeld(ctx, id)
+		}
 		if err != nil {
 			return current, err
 		}
@@ -35,6 +39,9 @@ func (s *Spool) ReleaseHeld(ctx context.Context, id message.ID) (message.Receipt
 		}
 		if err := s.commit(context.WithoutCancel(ctx), op); err != nil {
 			return current, fmt.Errorf("release message %s: %w", id, err)
+		}
+		if mine { // by now it may be confirmed, too
+			return s.Receipt(context.WithoutCancel(ctx), id)
 		}
 	}
 }
@@ -57,9 +64,9 @@ func (s *Spool) takeForRelease(seq uint64, current message.Receipt) (h *hold, mi
 
 // releaseOf reads the message before its hold is given up.
 func (s *Spool) releaseOf(seq uint64, h *hold) (operation, error) {
-	e, _, err := s.entryOnDisk(seq)
+	e, until, err := s.entryOnDisk(seq)
 	if err == nil {
-		return &releaseHold{seq, h, e}, nil
+		return &releaseHold{seq, h, e, until}, nil
 	}
 	s.mu.Lock()
 	h.releasing = false
@@ -72,6 +79,8 @@ type releaseHold struct {
 	seq uint64
 	h   *hold
 	e   *entry
+
+	delayed *delayed // nil: it is pending
 }
 
 func (op *releaseHold) size() int { return fixedSize }
@@ -88,6 +97,10 @@ func (op *releaseHold) synced(s *Spool) {
 	}
 	l := op.h.lane
 	s.dropHold(op.seq, op.h)
+	if op.delayed != nil {
+		s.schedule(op.delayed.due)
+		return
+	}
 	if op.seq > l.window.loadedTo && !op.e.redriven {
 		return
 	}
@@ -120,6 +133,9 @@ func (s *Spool) retryNow(seq uint64, current message.Receipt) error {
 	defer s.mu.Unlock()
 	if err := s.holdable(seq, current); err != nil {
 		return err
+	}
+	if current.State == message.StateDelayed {
+		return fmt.Errorf("%w: it is delayed until %s; until then it can be cancelled, or put on hold", ErrWrongState, current.DeliverAt.UTC().Format(time.RFC3339))
 	}
 	if s.holds[seq] != nil {
 		return fmt.Errorf("%w: it is on hold; release it first", ErrWrongState)

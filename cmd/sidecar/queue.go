@@ -23,8 +23,8 @@ func newQueue() *cobra.Command {
 	}
 	c.AddCommand(newQueueList(), newQueueShow(), newQueueShape(),
 		newQueueAct("hold", "Keep messages from being forwarded until they are released",
-			"A hold is on disk before it is answered, and outlasts restarts. Later messages of the\nsame ordering key wait with it; cancel it to let them pass."),
-		newQueueAct("release", "Let messages on hold be forwarded again", "They take their place in the order of their topic."),
+			"A hold is on disk before it is answered, and outlasts restarts. Later messages of the\nsame ordering key wait with it; cancel it to let them pass. A delayed message does not fall\ndue while it is on hold, and nothing waits for it."),
+		newQueueAct("release", "Let messages on hold be forwarded again", "They take their place in the order of their topic; those that are delayed, when they are due."),
 		newQueueAct("retry", "Attempt messages that wait for their next attempt now", "Their backoff ends; the broker's does not."),
 		newQueueAct("cancel", "End messages before they are sent",
 			"Granted only where no attempt can have reached the broker. It cannot be undone."),
