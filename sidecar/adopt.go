@@ -13,9 +13,10 @@ import (
 
 // Adoption says which spool is adopted.
 type Adoption struct {
-	Dir    string               // spool.dir of the sidecar that is gone
-	Within time.Duration        // stop forwarding after so long; 0: never
-	Tell   func(waiting uint64) // called about once a second with how many wait
+	Dir     string               // spool.dir of the sidecar that is gone
+	Within  time.Duration        // stop forwarding after so long; 0: never
+	Delayed bool                 // wait for delayed messages too, until all are due and forwarded
+	Tell    func(waiting uint64) // called about once a second with how many wait
 }
 
 // Adopted is what came of an adoption: the ledger before and after, and whether
@@ -34,7 +35,8 @@ func (a Adopted) Left() uint64 { return a.After.InSpool.Held() }
 // Adopt takes over a spool whose sidecar is gone: it forwards what is held there
 // to the broker of cfg under the same message IDs, and returns when nothing more
 // is to be forwarded, or the time is over, or ctx is done: none of that is an
-// error. What is left stays there. kv.ErrLocked: its sidecar is not gone;
+// error. A delayed message that is not due by then, or that an operator holds, is
+// left with its due time, as all else that is left. kv.ErrLocked: its sidecar is not gone;
 // ErrNoSpool: there is none.
 //
 // Nothing is accepted meanwhile; whatever is accepted there later gets another
@@ -66,14 +68,14 @@ func Adopt(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		ctx, cancel = context.WithTimeout(ctx, a.Within)
 		defer cancel()
 	}
-	if err := side.forwardAdopted(ctx, a.Tell); err != nil {
+	if err := side.forwardAdopted(ctx, a); err != nil {
 		return out, err
 	}
 	return out, side.closeBooks(context.WithoutCancel(ctx), &out)
 }
 
 // forwardAdopted forwards until nothing waits, or ctx is done.
-func (s *Sidecar) forwardAdopted(ctx context.Context, tell func(uint64)) (err error) {
+func (s *Sidecar) forwardAdopted(ctx context.Context, a Adoption) (err error) {
 	if err := s.openBroker(ctx); err != nil {
 		return err
 	}
@@ -83,7 +85,7 @@ func (s *Sidecar) forwardAdopted(ctx context.Context, tell func(uint64)) (err er
 	drained := make(chan error, 1)
 	waiting, stop := context.WithCancel(ctx)
 	defer stop()
-	go func() { drained <- s.parts.spool.Drained(waiting) }()
+	go func() { drained <- s.drainAdopted(waiting, a.Delayed) }()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -104,7 +106,29 @@ func (s *Sidecar) forwardAdopted(ctx context.Context, tell func(uint64)) (err er
 			return s.storageError()
 		case <-tick.C:
 			c := s.parts.spool.Ledger().Total
-			tell(c.InSpool.Held() - c.InSpool.Dead - c.InSpool.Delayed - c.OnHold)
+			waits := c.InSpool.Held() - c.InSpool.Dead - c.InSpool.Delayed - c.OnHold
+			if a.Delayed {
+				waits += c.InSpool.Delayed - c.DelayedOnHold
+			}
+			a.Tell(waits)
+		}
+	}
+}
+
+// drainAdopted returns when nothing waits to be forwarded; with delayed, nothing
+// will either, but what an operator holds.
+func (s *Sidecar) drainAdopted(ctx context.Context, delayed bool) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		c := s.parts.spool.Ledger().Total // first: what falls due meanwhile is drained then
+		if err := s.parts.spool.Drained(ctx); err != nil || !delayed || c.InSpool.Delayed == c.DelayedOnHold {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }
