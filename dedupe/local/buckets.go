@@ -2,7 +2,9 @@ package local
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"sync"
 	"time"
@@ -17,15 +19,26 @@ const (
 	// bucketsPerWindow trades look-ups for how much longer than the window a
 	// mark stays: one part in so many.
 	bucketsPerWindow = 8
+	// bucketsPerLimit is the same for the bytes: one part in so many goes at once.
+	bucketsPerLimit = 8
+
+	countPrefix = prefix + "c"
 )
 
 var clockKey = []byte(prefix + "t")
 
+// bucket is a span of time, and the marks that were last changed in it.
+type bucket struct {
+	start time.Duration
+	marks int64
+	bytes int64 // of the marks, keys and all, as they are written
+}
+
 // buckets lists what is on disk, oldest first. The committer adds, the sweeper
 // removes.
 type buckets struct {
-	mu     sync.Mutex
-	starts []time.Duration
+	mu  sync.Mutex
+	all []bucket
 }
 
 func markKey(bucket time.Duration, h hash) []byte {
@@ -37,7 +50,7 @@ func markKey(bucket time.Duration, h hash) []byte {
 
 func bucketKey(bucket time.Duration) []byte { return markKey(bucket, hash{})[:bucketKeyLen] }
 
-// load finds the buckets on disk, one seek each.
+// load finds the buckets on disk, one seek each, and what is in them.
 func (b *buckets) load(db *kv.DB) error {
 	from := []byte(bucketPrefix)
 	for {
@@ -49,7 +62,11 @@ func (b *buckets) load(db *kv.DB) error {
 			return fmt.Errorf("key %x is not a dedupe mark's", key)
 		}
 		start := time.Duration(binary.BigEndian.Uint64(key[len(bucketPrefix):])) * time.Millisecond
-		b.starts = append(b.starts, start)
+		one, err := loadBucket(db, start)
+		if err != nil {
+			return err
+		}
+		b.all = append(b.all, one)
 		from = bucketKey(start + time.Millisecond)
 	}
 }
@@ -62,16 +79,73 @@ func firstKey(db *kv.DB, from []byte) (first []byte, err error) {
 	return first, err
 }
 
-// current is the bucket to write to, opened when the newest one is full.
-func (b *buckets) current(now, window time.Duration) time.Duration {
+// loadBucket reads how much is in a bucket. One of a version that did not note
+// that, and one whose note is damaged, is counted.
+func loadBucket(db *kv.DB, start time.Duration) (b bucket, err error) {
+	b.start = start
+	v, err := db.Get(countKey(start))
+	if err == nil && b.decodeCount(v) {
+		return b, nil
+	}
+	if err != nil && !errors.Is(err, kv.ErrNotFound) {
+		return b, err
+	}
+	b.marks, b.bytes = 0, 0
+	err = db.Scan(kv.Scan{Prefix: bucketKey(start)}, func(k, v []byte) (bool, error) {
+		b.marks++
+		b.bytes += int64(len(k) + len(v))
+		return true, nil
+	})
+	return b, err
+}
+
+func countKey(start time.Duration) []byte {
+	return binary.BigEndian.AppendUint64([]byte(countPrefix), uint64(start.Milliseconds()))
+}
+
+// countSize is the most that the entry of a count takes.
+const countSize = len(countPrefix) + 8 + 8 + 8 + 4
+
+// encodeCount: marks, bytes, CRC32C of both; big endian.
+func (b *bucket) encodeCount() []byte {
+	v := binary.BigEndian.AppendUint64(nil, uint64(b.marks))
+	v = binary.BigEndian.AppendUint64(v, uint64(b.bytes))
+	return binary.BigEndian.AppendUint32(v, crc32.Checksum(v, castagnoli))
+}
+
+func (b *bucket) decodeCount(v []byte) (whole bool) {
+	if len(v) != 20 || crc32.Checksum(v[:16], castagnoli) != binary.BigEndian.Uint32(v[16:]) {
+		return false
+	}
+	b.marks, b.bytes = int64(binary.BigEndian.Uint64(v)), int64(binary.BigEndian.Uint64(v[8:]))
+	return true
+}
+
+// current is the bucket to write to, opened when the newest one is full: by time,
+// or by its part of the bytes.
+func (b *buckets) current(now, window time.Duration, limit int64) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n := len(b.starts); n > 0 && now < b.starts[n-1]+window/bucketsPerWindow {
-		return b.starts[n-1]
-	}
 	start := now.Truncate(time.Millisecond)
-	b.starts = append(b.starts, start)
+	if n := len(b.all); n > 0 {
+		newest := b.all[n-1]
+		if now < newest.start+window/bucketsPerWindow && newest.bytes < limit/bucketsPerLimit {
+			return newest.start
+		}
+		start = max(start, newest.start+time.Millisecond)
+	}
+	b.all = append(b.all, bucket{start: start})
 	return start
+}
+
+// add counts what was written to the newest bucket, and returns it.
+func (b *buckets) add(marks, bytes int64) bucket {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	newest := &b.all[len(b.all)-1]
+	newest.marks += marks
+	newest.bytes += bytes
+	return *newest
 }
 
 // live are the buckets that may hold a mark younger than the window, newest
@@ -80,11 +154,11 @@ func (b *buckets) live(now, window time.Duration) []time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var live []time.Duration
-	for i, start := range slices.Backward(b.starts) {
-		if i+1 < len(b.starts) && b.starts[i+1]+window <= now {
+	for i, one := range slices.Backward(b.all) {
+		if i+1 < len(b.all) && b.all[i+1].start+window <= now {
 			break
 		}
-		live = append(live, start)
+		live = append(live, one.start)
 	}
 	return live
 }
@@ -93,23 +167,45 @@ func (b *buckets) live(now, window time.Duration) []time.Duration {
 func (b *buckets) oldestDead(now, window time.Duration) (start time.Duration, dead bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.starts) < 2 || b.starts[1]+window > now {
+	if len(b.all) < 2 || b.all[1].start+window > now {
 		return 0, false
 	}
-	return b.starts[0], true
+	return b.all[0].start, true
 }
 
-func (b *buckets) dropOldest() {
+// oldestOver is the bucket that has to go because all together have more bytes than
+// the limit, and where the next one starts. The newest stays: it is written to.
+func (b *buckets) oldestOver(limit int64) (start, next time.Duration, over bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.starts = b.starts[1:]
+	if _, bytes := b.sum(); len(b.all) < 2 || bytes <= limit {
+		return 0, 0, false
+	}
+	return b.all[0].start, b.all[1].start, true
+}
+
+func (b *buckets) sum() (marks, bytes int64) {
+	for _, one := range b.all {
+		marks += one.marks
+		bytes += one.bytes
+	}
+	return marks, bytes
+}
+
+// forget ends what is known of the oldest bucket.
+func (b *buckets) forget(start time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.all[0].start == start {
+		b.all = b.all[1:]
+	}
 }
 
 func (b *buckets) newest() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.starts) == 0 {
+	if len(b.all) == 0 {
 		return 0
 	}
-	return b.starts[len(b.starts)-1]
+	return b.all[len(b.all)-1].start
 }

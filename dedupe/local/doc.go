@@ -20,7 +20,14 @@
 // bucket whose youngest mark is older than the window is no longer looked at,
 // and is then deleted whole. Memory does not grow with the number of marks.
 //
+// Marks have a number of bytes on disk besides. Above it the oldest buckets are
+// deleted, so a bucket ends also with an eighth of the bytes; a mark whose lease
+// runs moves to the newest one instead. From then on the window is shorter:
+// [Store.Stats] tells since when every mark is known.
+//
 //	d/t                 the clock: milliseconds
+//	d/e                 up to where on it marks were deleted for want of bytes
+//	d/c <bucket>        how many marks are in a bucket, and of how many bytes
 //	d/k                 the secret, when there are keys to encrypt with
 //	d/b <bucket> <hash> a mark; bucket is the clock when it was opened
 //

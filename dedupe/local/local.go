@@ -20,6 +20,10 @@ type Options struct {
 	// Window is how long a mark is kept after it was last changed; 0: 24 h, at
 	// least 1 s. It may be changed from one opening to the next.
 	Window time.Duration
+	// Limit is how many bytes of disk marks may take, keys and all; 0: 256 MiB. Above
+	// it those that were changed first go first, an eighth at once, but none under a
+	// lease. Stats tells since when all are known.
+	Limit int64
 	// Clock is the time since some fixed moment. It must be monotonic; nil: the
 	// system's monotonic clock.
 	Clock func() time.Duration
@@ -38,6 +42,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Window == 0 {
 		o.Window = 24 * time.Hour
+	}
+	if o.Limit == 0 {
+		o.Limit = 256 << 20
 	}
 	if o.Room == nil {
 		o.Room = func() error { return nil }
@@ -67,6 +74,8 @@ type Store struct {
 	opened  time.Duration // … and Options.Clock then
 	tokens  atomic.Uint64
 	damaged atomic.Uint64
+	evicted atomic.Int64  // a time.Duration: up to there marks were deleted for want of bytes
+	over    chan struct{} // they are above their limit
 
 	mu      sync.Mutex
 	closed  bool
@@ -84,7 +93,7 @@ func Open(db *kv.DB, o Options) (*Store, error) {
 		return nil, fmt.Errorf("open dedupe store: a window of %v is below 1s", o.Window)
 	}
 	o = o.withDefaults()
-	s := &Store{o: o, db: db, run: rand.Uint64()}
+	s := &Store{o: o, db: db, run: rand.Uint64(), over: make(chan struct{}, 1)}
 	s.tokens.Store(rand.Uint64())
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("open dedupe store: %w", err)
@@ -92,29 +101,45 @@ func Open(db *kv.DB, o Options) (*Store, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	s.queue = kv.Attach(db, s)
+	s.lookOver()
 	s.running.Go(func() { s.sweepLoop(ctx) })
 	return s, nil
 }
 
-// load finds the buckets, and the clock: never before a mark that it wrote.
+// load finds what is on disk.
 func (s *Store) load() error {
+	if err := s.loadBuckets(); err != nil {
+		return err
+	}
+	return s.loadSecret()
+}
+
+// loadBuckets finds the buckets, and the clock: never before a mark that it wrote.
+func (s *Store) loadBuckets() error {
 	if err := s.buckets.load(s.db); err != nil {
 		return err
 	}
-	if err := s.loadSecret(); err != nil {
+	s.opened = s.o.Clock()
+	clock, err := s.loadTime(clockKey)
+	if err != nil {
 		return err
 	}
-	s.opened, s.base = s.o.Clock(), s.buckets.newest()
-	b, err := s.db.Get(clockKey)
+	evicted, err := s.loadTime(evictedKey)
+	s.evicted.Store(int64(evicted))
+	s.base = max(s.buckets.newest(), clock)
+	return err
+}
+
+// loadTime reads an entry that is a time of the store's clock; 0: there is none.
+func (s *Store) loadTime(key []byte) (time.Duration, error) {
+	b, err := s.db.Get(key)
 	switch {
 	case errors.Is(err, kv.ErrNotFound):
-		return nil
-	case err != nil:
-		return err
-	case len(b) == 8:
-		s.base = max(s.base, time.Duration(binary.BigEndian.Uint64(b))*time.Millisecond)
+		return 0, nil
+	case err != nil || len(b) != 8:
+		return 0, err
 	}
-	return nil
+	return time.Duration(binary.BigEndian.Uint64(b)) * time.Millisecond, nil
 }
 
 // now is the store's clock.

@@ -162,11 +162,11 @@ func TestDeadBucketsAreDeletedWhole(t *testing.T) {
 	if n := h.marks(); n > 9 {
 		t.Errorf("%d marks are on disk, 9 at most are younger than the window and a bucket", n)
 	}
-	if n := len(h.store.buckets.starts); n > bucketsPerWindow+2 {
+	if n := len(h.store.buckets.all); n > bucketsPerWindow+2 {
 		t.Errorf("%d buckets", n)
 	}
 	h.reopen()
-	if n := len(h.store.buckets.starts); n > bucketsPerWindow+2 {
+	if n := len(h.store.buckets.all); n > bucketsPerWindow+2 {
 		t.Errorf("%d buckets after reopening", n)
 	}
 }

@@ -24,92 +24,140 @@ func pathOf(k dedupe.Key) []byte {
 	return append(append(b, k.Scope...), k.Key...)
 }
 
-// op is one operation on its way through a commit. Exactly one of change and
-// drop is set. The fields below are its result, for whoever queued it to read
+// op is one operation on its way through a commit. Exactly one of change, drop and
+// evict is set. The fields below are its result, for whoever queued it to read
 // after the commit succeeded.
 type op struct {
 	key    hash
 	plain  hash // the key's, before there was a secret
 	change func(r *record, now time.Duration, op *op) (write bool)
 	drop   [][]byte // keys to delete
+	evict  *eviction
 
 	mark  dedupe.Mark
 	until time.Duration // of mark, on the store's clock
 	err   error
 }
 
-// sizes of one operation for kv: what Write may set for it, clock included.
-const opSize = bucketKeyLen + len(hash{}) + maxMark + 2*16 + maxSecret
+// opSize is what Write may set for one operation: the clock, the secret and the
+// count of a bucket included.
+const opSize = bucketKeyLen + len(hash{}) + maxMark + 2*16 + maxSecret + countSize
+
+// writing is what a commit does to the newest bucket.
+type writing struct {
+	*kv.Tx
+
+	now          time.Duration
+	bucket       time.Duration
+	chosen       bool // bucket is
+	wrote        bool
+	marks, bytes int64
+}
 
 // Write applies ops in order; see kv.Participant. It runs on the committer.
 func (s *Store) Write(tx *kv.Tx, ops []*op) error {
-	now := s.now()
-	wrote := false
+	w := &writing{Tx: tx, now: s.now()}
 	for _, o := range ops {
-		w, err := s.apply(tx, o, now)
-		if err != nil {
+		if err := s.apply(w, o); err != nil {
 			return err
 		}
-		wrote = wrote || w
 	}
-	if wrote && s.secretChanged {
+	if w.chosen {
+		newest := s.buckets.add(w.marks, w.bytes)
+		tx.Set(countKey(newest.start), newest.encodeCount())
+	}
+	if w.wrote && s.secretChanged {
 		tx.Set(secretKey, s.secret.encode(s.o.Keys))
 		s.secretChanged = false
 	}
-	if wrote {
-		tx.Set(clockKey, binary.BigEndian.AppendUint64(nil, uint64(now.Milliseconds())))
+	if w.wrote {
+		tx.Set(clockKey, binary.BigEndian.AppendUint64(nil, uint64(w.now.Milliseconds())))
 	}
 	return nil
 }
 
-// Synced has nothing to do: Write keeps no state but the list of buckets.
-func (s *Store) Synced([]*op) {}
+// Synced has the sweeper look when the marks have more bytes than they may.
+func (s *Store) Synced([]*op) { s.lookOver() }
 
-func (s *Store) apply(tx *kv.Tx, o *op, now time.Duration) (wrote bool, err error) {
+func (s *Store) lookOver() {
+	if _, _, over := s.buckets.oldestOver(s.o.Limit); over {
+		select {
+		case s.over <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *Store) apply(w *writing, o *op) error {
 	for _, k := range o.drop {
-		tx.Delete(k)
+		w.Delete(k)
+		w.wrote = true
+	}
+	if o.evict != nil {
+		return s.applyEviction(w, o.evict)
 	}
 	if o.change == nil {
-		return len(o.drop) > 0, nil
+		return nil
 	}
-	r, err := s.find(tx, o, now)
-	if err != nil {
-		return false, err
+	found, err := s.find(w, o)
+	if err != nil || !o.change(&found.record, w.now, o) {
+		return err
 	}
-	if !o.change(&r, now, o) {
-		return false, nil
+	s.put(w, o.key, found)
+	return nil
+}
+
+// put writes a mark into the newest bucket, over the one that was found there.
+func (s *Store) put(w *writing, h hash, m found) {
+	if !w.chosen {
+		w.bucket, w.chosen = s.buckets.current(w.now, s.o.Window, s.o.Limit), true
 	}
-	key := markKey(s.buckets.current(now, s.o.Window), o.key)
-	tx.Set(key, s.encrypt(key, r.encode()))
-	return true, nil
+	w.wrote = true
+	key := markKey(w.bucket, h)
+	value := s.encrypt(key, m.encode())
+	w.bytes += int64(len(value) - m.size)
+	if m.size == 0 || m.bucket != w.bucket {
+		w.marks++
+		w.bytes += int64(m.size + len(key))
+	}
+	w.Set(key, value)
+}
+
+// found is a mark, and where it lies.
+type found struct {
+	record
+
+	bucket time.Duration
+	size   int // of the value; 0: there is none under the key that is written
 }
 
 // find returns the youngest mark of the key within the window, or an empty one.
-func (s *Store) find(tx *kv.Tx, o *op, now time.Duration) (record, error) {
-	for _, bucket := range s.buckets.live(now, s.o.Window) {
-		b, err := s.read(tx, bucket, o)
+func (s *Store) find(w *writing, o *op) (m found, err error) {
+	for _, bucket := range s.buckets.live(w.now, s.o.Window) {
+		b, size, err := s.read(w.Tx, bucket, o)
 		if errors.Is(err, kv.ErrNotFound) {
 			continue
 		}
 		if err != nil {
-			return record{}, err
+			return m, err
 		}
-		r, err := decode(b)
-		if err != nil {
+		m.bucket, m.size = bucket, size
+		if m.record, err = decode(b); err != nil {
 			s.damaged.Add(1)
-			return record{}, nil //nolint:nilerr // damage is counted, and never makes a repeat
+			m.record = record{} // damage is counted, and never makes a repeat
 		}
-		return r, nil
+		return m, nil
 	}
-	return record{}, nil
+	return m, nil
 }
 
-// read returns the mark of a bucket.
-func (s *Store) read(tx *kv.Tx, bucket time.Duration, o *op) ([]byte, error) {
+// read returns the mark of a bucket, and its size there.
+func (s *Store) read(tx *kv.Tx, bucket time.Duration, o *op) (mark []byte, size int, err error) {
 	key := markKey(bucket, o.key)
 	b, err := tx.Get(key)
 	if errors.Is(err, kv.ErrNotFound) && s.secret != nil && bucket <= s.secret.began {
-		return tx.Get(markKey(bucket, o.plain))
+		b, err = tx.Get(markKey(bucket, o.plain))
+		return b, 0, err
 	}
-	return s.decrypt(key, b), err
+	return s.decrypt(key, b), len(b), err
 }

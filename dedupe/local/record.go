@@ -86,13 +86,18 @@ func bit(b bool) byte {
 
 func (r *record) isDone(f dedupe.Fingerprint) bool { return slices.Contains(r.done, f) }
 
+// leased reports whether a delivery of this opening holds the key.
+func (r *record) leased(now time.Duration, run uint64) bool {
+	return r.held && r.run == run && now < r.until
+}
+
 // begin decides on a Begin with fingerprint f and changes r if it begins.
 func (r *record) begin(f dedupe.Fingerprint, now, lease time.Duration, run, token uint64) (dedupe.Verdict, bool) {
 	conflict := len(r.done) > 0 && !r.isDone(f)
 	switch {
 	case r.isDone(f):
 		return dedupe.Repeat, false
-	case r.held && r.run == run && now < r.until:
+	case r.leased(now, run):
 		return dedupe.InProgress, conflict
 	}
 	if r.effect != f {
