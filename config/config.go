@@ -54,8 +54,9 @@ type MaxBatch struct {
 
 // Receipts bounds how long, and how many, settled messages stay known.
 type Receipts struct {
-	Keep Duration `yaml:"keep"`
-	Max  int      `yaml:"max"`
+	Keep  Duration `yaml:"keep"`
+	Max   int      `yaml:"max"`
+	Limit Size     `yaml:"limit"`
 }
 
 // Idempotency bounds how long dedupe keys of producers stay known.
@@ -140,6 +141,7 @@ type Ledger struct {
 // Dedupe is the consumers' side.
 type Dedupe struct {
 	Window Duration `yaml:"window"`
+	Limit  Size     `yaml:"limit"` // of the local store's marks
 	Redis  Redis    `yaml:"redis"`
 	SQL    SQL      `yaml:"sql"`
 }

@@ -89,7 +89,7 @@ spool:
   sync_timeout: 30s
   max_message: 4KiB
   max_batch: {messages: 5, bytes: 6MB}
-  receipts: {keep: 2d, max: 8}
+  receipts: {keep: 2d, max: 8, limit: 9MiB}
   idempotency: {window: 9h, limit: 10MiB}
 broker:
   type: rocketmq
@@ -102,7 +102,7 @@ forwarder:
 topics: {max: 17}
 memory: {ingest: 18MiB}
 ledger: {keep: 27h}
-dedupe: {window: 19h}
+dedupe: {window: 19h, limit: 21MiB}
 drain: {timeout: 20s}
 log: {level: debug, format: text}
 subscriptions:
@@ -119,7 +119,7 @@ subscriptions:
 		},
 		Spool: config.Spool{
 			Dir: "/d", Limit: 1536 * config.MiB, LockWait: 90 * config.Second, SyncTimeout: 30 * config.Second, MaxMessage: 4 * config.KiB,
-			MaxBatch: config.MaxBatch{Messages: 5, Bytes: 6e6}, Receipts: config.Receipts{Keep: 48 * config.Hour, Max: 8},
+			MaxBatch: config.MaxBatch{Messages: 5, Bytes: 6e6}, Receipts: config.Receipts{Keep: 48 * config.Hour, Max: 8, Limit: 9 * config.MiB},
 			Idempotency: config.Idempotency{Window: 9 * config.Hour, Limit: 10 * config.MiB},
 			TopicShare:  def.Spool.TopicShare, Reserve: def.Spool.Reserve, Retain: def.Spool.Retain,
 		},
@@ -132,8 +132,9 @@ subscriptions:
 			Ordering: def.Forwarder.Ordering,
 		},
 		Topics: config.Topics{Max: 17}, Memory: config.Memory{Ingest: 18 * config.MiB, Deliver: def.Memory.Deliver},
-		Ledger: config.Ledger{Keep: 27 * config.Hour}, Dedupe: config.Dedupe{Window: 19 * config.Hour}, Drain: config.Drain{Timeout: 20 * config.Second},
-		Log: config.Log{Level: "debug", Format: "text"},
+		Ledger: config.Ledger{Keep: 27 * config.Hour}, Dedupe: config.Dedupe{Window: 19 * config.Hour, Limit: 21 * config.MiB},
+		Drain: config.Drain{Timeout: 20 * config.Second},
+		Log:   config.Log{Level: "debug", Format: "text"},
 		Subscriptions: []config.Subscription{{
 			Name: "n", Topic: "t", Group: "g", Filter: config.Filter{Tags: []string{"x", "y"}}, Handler: "http://127.0.0.1:1/a",
 			Remote: true, Concurrency: 21, Timeout: 22 * config.Second,
@@ -208,6 +209,8 @@ func TestBadValuesNameTheirPlace(t *testing.T) {
 		{"large batch", "spool: {max_batch: {messages: 1001}}\n", []string{"spool.max_batch.messages", "not between 1 and 1000"}},
 		{"large message", "spool: {max_message: 8MiB}\n", []string{"spool.max_message", "not between 1B and 4032KiB"}},
 		{"short window", "spool: {idempotency: {window: 1s}}\n", []string{"below the least, 15m"}},
+		{"few receipts", "spool: {receipts: {limit: 1KiB}}\n", []string{"spool.receipts.limit", "below the least, 1MiB"}},
+		{"few marks", "dedupe: {limit: 1KiB}\n", []string{"dedupe.limit", "below the least, 1MiB"}},
 		{"backoff", "forwarder: {retry: {initial: 5s, max: 1s}}\n", []string{"forwarder.retry.max", "less than initial"}},
 		{"log level", "log: {level: INFO}\n", []string{"log.level", "known are"}},
 

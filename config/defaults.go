@@ -8,7 +8,7 @@ func Default() Config {
 		Spool: Spool{
 			Dir: "./remora-data", Limit: GiB, TopicShare: "50%", LockWait: 30 * Second, SyncTimeout: 10 * Second, Reserve: ReserveAuto,
 			MaxMessage: 4032 * KiB, MaxBatch: MaxBatch{Messages: 1000, Bytes: 16 * MiB},
-			Receipts:    Receipts{Keep: 24 * Hour, Max: 1_000_000},
+			Receipts:    Receipts{Keep: 24 * Hour, Max: 1_000_000, Limit: 256 * MiB},
 			Idempotency: Idempotency{Window: 24 * Hour, Limit: 64 * MiB},
 			Retain:      RetainAuto,
 		},
@@ -20,7 +20,7 @@ func Default() Config {
 		Topics: Topics{Max: 10_000},
 		Memory: Memory{Ingest: 32 * MiB, Deliver: "0B"},
 		Ledger: Ledger{Keep: 168 * Hour},
-		Dedupe: Dedupe{Window: 24 * Hour},
+		Dedupe: Dedupe{Window: 24 * Hour, Limit: 256 * MiB},
 		Drain:  Drain{Timeout: 25 * Second},
 		Log:    Log{Level: "info", Format: "json"},
 	}

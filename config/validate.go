@@ -28,6 +28,7 @@ func (c *Config) problems() (p Problems) {
 	p.atLeast("memory.ingest", c.Memory.Ingest, KiB)
 	p.atLeast("ledger.keep", c.Ledger.Keep, Hour)
 	p.atLeast("dedupe.window", c.Dedupe.Window, Second)
+	p.atLeast("dedupe.limit", c.Dedupe.Limit, MiB)
 	p.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	p.oneOf("log.format", c.Log.Format, "json", "text")
 	return p
@@ -138,6 +139,7 @@ func (c *Config) spool(p *Problems) {
 	}
 	p.atLeast("spool.receipts.keep", s.Receipts.Keep, Minute)
 	p.atLeast("spool.receipts.max", s.Receipts.Max, 1)
+	p.atLeast("spool.receipts.limit", s.Receipts.Limit, MiB)
 	p.atLeast("spool.idempotency.window", s.Idempotency.Window, 15*Minute)
 	p.atLeast("spool.idempotency.limit", s.Idempotency.Limit, MiB)
 	if s.EncryptionKeyFile != "" && c.Broker.Type == BrokerEmbedded {

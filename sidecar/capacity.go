@@ -97,16 +97,18 @@ func (c Capacity) batch(asked config.MaxBatch) int {
 	return min(asked.Messages, spool.MostMessages(kv.MaxCommit(c.memTable), int64(asked.Bytes)))
 }
 
+// budget is how many bytes may be taken, of those asked for, by what is known of
+// messages that are gone: receipts, idempotency keys, and dedupe marks, an eighth
+// of the room each, so that it keeps nothing from being accepted.
+func (c Capacity) budget(asked config.Size) int64 { return min(int64(asked), c.Messages/8) }
+
 // receiptBytes is about what a receipt takes on the disk.
 const receiptBytes = 128
 
-// receipts is how many receipts may be kept, of those asked for: at most an
-// eighth of the room, so that what was settled keeps nothing from being accepted.
-func (c Capacity) receipts(asked int) int {
-	return int(min(int64(asked), c.Messages/8/receiptBytes))
+// receipts is how many receipts may be kept, of those asked for: those that their
+// bytes are enough for, if they are as large as most.
+func (c Capacity) receipts(asked config.Receipts) int {
+	return int(min(int64(asked.Max), c.budget(asked.Limit)/receiptBytes))
 }
-
-// keys is how many bytes of idempotency keys may be kept, of those asked for.
-func (c Capacity) keys(asked int64) int64 { return min(asked, c.Messages/8) }
 
 func mib(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) }

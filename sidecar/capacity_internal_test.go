@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -178,15 +179,17 @@ func TestAFullVolumeIsWaitedFor(t *testing.T) {
 	}
 }
 
-// TestSettledMessagesLeaveRoom: receipts and keys of a small spool take a part
-// of it; a large one has what is configured.
+// TestSettledMessagesLeaveRoom: receipts, keys and marks of a small spool take a
+// part of it; a large one has what is configured.
 func TestSettledMessagesLeaveRoom(t *testing.T) {
-	small, large := Capacity{Messages: 64 << 20}, Capacity{Messages: 8 << 30}
-	if n, k := small.receipts(1_000_000), small.keys(64<<20); int64(n)*receiptBytes+k > small.Messages/4 || n < 10_000 {
-		t.Errorf("small: %d receipts, %d bytes of keys", n, k)
-	}
-	if n, k := large.receipts(1_000_000), large.keys(64<<20); n != 1_000_000 || k != 64<<20 {
-		t.Errorf("large: %d receipts, %d bytes of keys", n, k)
+	c := config.Default()
+	for messages, want := range map[int64][4]int64{64 << 20: {8 << 20, 8 << 20, 8 << 20, 65_536}, 8 << 30: {256 << 20, 64 << 20, 256 << 20, 1_000_000}} {
+		s := &Sidecar{cfg: c, log: slog.New(slog.DiscardHandler)}
+		s.parts.room = newRoom(t.TempDir(), Capacity{Messages: messages}, nil)
+		o := s.spoolOptions("")
+		if got := [4]int64{o.ReceiptsLimit, o.DedupeLimit, s.markOptions().Limit, int64(o.ReceiptsMax)}; got != want {
+			t.Errorf("of %d bytes: %d, want %d", messages, got, want)
+		}
 	}
 }
 

@@ -24,7 +24,7 @@ func (s *Sidecar) openData(ctx context.Context) error {
 	if p.data != nil {
 		return nil
 	}
-	p.door = &door{keep: s.cfg.Spool.Receipts.Keep.Std(), most: p.room.cap.receipts(s.cfg.Spool.Receipts.Max)}
+	p.door = &door{keep: s.cfg.Spool.Receipts.Keep.Std(), most: p.room.cap.receipts(s.cfg.Spool.Receipts)}
 	p.data = httpapi.New(s.dataOptions(), p.door)
 	if err := p.data.Register(s.registry); err != nil {
 		return err

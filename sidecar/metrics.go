@@ -49,8 +49,8 @@ func (m *metrics) commit(c kv.CommitStats) {
 }
 
 // watchSpool registers gauges that are read from the ledger when asked for.
-func (m *metrics) watchSpool(r prometheus.Registerer, s *spool.Spool, room *room, db *kv.DB) {
-	r.MustRegister(&ledgerCollector{spool: s}, roomCollector{room}, stallCollector{db})
+func (m *metrics) watchSpool(r prometheus.Registerer, p *parts) {
+	r.MustRegister(&ledgerCollector{spool: p.spool}, roomCollector{p.room}, stallCollector{p.db}, knownCollector{p.spool, p.marks})
 }
 
 type ledgerCollector struct{ spool *spool.Spool }

@@ -87,7 +87,8 @@ func (s *Sidecar) closeTool() error {
 // keepAll is what retention keeps while a tool looks: everything.
 func keepAll(o spool.Options) spool.Options {
 	const ever = 100 * 365 * 24 * time.Hour
-	o.ReceiptsKeep, o.ReceiptsMax, o.DedupeWindow, o.DedupeLimit = ever, math.MaxInt32, ever, math.MaxInt64/2
+	o.ReceiptsKeep, o.ReceiptsMax, o.ReceiptsLimit = ever, math.MaxInt32, math.MaxInt64/2
+	o.DedupeWindow, o.DedupeLimit = ever, math.MaxInt64/2
 	o.LedgerKeep, o.RetainFor, o.RetainBytes = ever, ever, math.MaxInt64/2
 	return o
 }

@@ -55,8 +55,8 @@ func TestAToolReturnsTheBallast(t *testing.T) {
 
 // What a tool looks at stays: nothing expires meanwhile.
 func TestAToolLetsNothingExpire(t *testing.T) {
-	o := keepAll(spool.Options{ReceiptsKeep: time.Second, ReceiptsMax: 1, DedupeWindow: time.Second, DedupeLimit: 1})
-	if o.ReceiptsKeep < 1000*time.Hour || o.ReceiptsMax < 1<<30 || o.DedupeWindow < 1000*time.Hour || o.DedupeLimit < 1<<40 {
+	o := keepAll(spool.Options{ReceiptsKeep: time.Second, ReceiptsMax: 1, ReceiptsLimit: 1, DedupeWindow: time.Second, DedupeLimit: 1})
+	if o.ReceiptsKeep < 1000*time.Hour || o.ReceiptsMax < 1<<30 || o.ReceiptsLimit < 1<<40 || o.DedupeWindow < 1000*time.Hour || o.DedupeLimit < 1<<40 {
 		t.Errorf("%+v", o)
 	}
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/remora-mq/remora/ackgate"
 	"github.com/remora-mq/remora/config"
-	"github.com/remora-mq/remora/dedupe/local"
 	"github.com/remora-mq/remora/forwarder"
 	"github.com/remora-mq/remora/internal/backoff"
 	"github.com/remora-mq/remora/internal/kv"
@@ -54,19 +53,14 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 	if err := s.openStore(ctx, dir); err != nil {
 		return err
 	}
+	if err := s.openMarks(); err != nil { //nolint:contextcheck // they live until Close
+		return err
+	}
 	s.watchDamage()
 	s.spool.Store(p.spool)
 	p.room.restore()
 	p.room.measure()
-	s.metrics.watchSpool(s.registry, p.spool, p.room, p.db)
-	if s.offline {
-		return nil // no handler is called
-	}
-	marks, err := local.Open(p.db, local.Options{Window: s.cfg.Dedupe.Window.Std(), Room: p.room.Spare, Keys: s.secrets.keys}) //nolint:contextcheck // lives until Close
-	if err != nil {
-		return err
-	}
-	p.marks = marks
+	s.metrics.watchSpool(s.registry, p)
 	return nil
 }
 
@@ -119,8 +113,8 @@ func (s *Sidecar) spoolOptions(dir string) spool.Options {
 	share, _ := c.Share() // validated
 	opts := spool.Options{
 		Dir: dir, Limit: s.parts.room.cap.Messages, TopicShare: share, Space: s.parts.room, MaxTopics: s.cfg.Topics.Max,
-		ReceiptsKeep: c.Receipts.Keep.Std(), ReceiptsMax: s.parts.room.cap.receipts(c.Receipts.Max),
-		DedupeWindow: c.Idempotency.Window.Std(), DedupeLimit: s.parts.room.cap.keys(int64(c.Idempotency.Limit)),
+		ReceiptsKeep: c.Receipts.Keep.Std(), ReceiptsMax: s.parts.room.cap.receipts(c.Receipts), ReceiptsLimit: s.parts.room.cap.budget(c.Receipts.Limit),
+		DedupeWindow: c.Idempotency.Window.Std(), DedupeLimit: s.parts.room.cap.budget(c.Idempotency.Limit),
 		LedgerKeep: s.cfg.Ledger.Keep.Std(), LeaseFor: s.leaseFor(),
 		BlockOnDead: s.cfg.Forwarder.Ordering.OnDead == config.OnDeadBlock, Keys: s.secrets.keys, Logger: s.log.With("component", "spool"),
 	}

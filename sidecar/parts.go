@@ -9,7 +9,7 @@ import (
 
 	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/broker"
-	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/dedupe/local"
 	"github.com/remora-mq/remora/forwarder"
 	"github.com/remora-mq/remora/httpapi"
 	"github.com/remora-mq/remora/internal/kv"
@@ -22,7 +22,7 @@ type parts struct {
 	room     *room
 	db       *kv.DB
 	spool    *spool.Spool
-	marks    dedupe.Store
+	marks    *local.Store // nil: no handler is called
 	backend  backend
 	producer broker.Producer
 	data     *httpapi.Server

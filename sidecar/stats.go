@@ -20,6 +20,7 @@ type Stats struct {
 	Ledger spool.Counts    `json:"ledger"`
 	Topics int             `json:"topics"`
 	Known  spool.Known     `json:"known"`
+	Marks  Marks           `json:"dedupe"`
 	Kept   spool.Retained  `json:"retained"` // confirmed messages, for a resend
 	Disk   map[string]Disk `json:"disk"`     // by kind of file, and "total"
 }
@@ -57,8 +58,12 @@ func (s *Sidecar) stats(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	marks, err := s.marks()
+	if err != nil {
+		return nil, err
+	}
 	ledger := sp.Ledger()
-	return Stats{Spool: s.spoolStatus(sp), Ledger: ledger.Total, Topics: len(ledger.Topics), Known: sp.Known(), Kept: sp.Retained(), Disk: disk}, nil
+	return Stats{Spool: s.spoolStatus(sp), Ledger: ledger.Total, Topics: len(ledger.Topics), Known: sp.Known(), Marks: marks, Kept: sp.Retained(), Disk: disk}, nil
 }
 
 // measure adds up the files below dir, without those of the embedded broker. One

@@ -4,6 +4,8 @@ package spool
 type Known struct {
 	Receipts       int   `json:"receipts"` // of settled messages
 	ReceiptsMax    int   `json:"receipts_max"`
+	ReceiptBytes   int64 `json:"receipt_bytes"` // on disk
+	ReceiptsLimit  int64 `json:"receipts_limit_bytes"`
 	DedupeKeys     int   `json:"idempotency_keys"`
 	DedupeBytes    int64 `json:"idempotency_bytes"` // in memory and on disk together
 	DedupeMaxBytes int64 `json:"idempotency_limit_bytes"`
@@ -15,6 +17,7 @@ func (s *Spool) Known() Known {
 	defer s.mu.Unlock()
 	return Known{
 		Receipts: s.receipts.total, ReceiptsMax: s.opts.ReceiptsMax,
+		ReceiptBytes: s.receipts.bytes, ReceiptsLimit: s.opts.ReceiptsLimit,
 		DedupeKeys: len(s.keys.kept), DedupeBytes: s.keys.bytes(), DedupeMaxBytes: s.opts.DedupeLimit,
 	}
 }

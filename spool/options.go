@@ -21,9 +21,11 @@ type Options struct {
 	// MaxTopics bounds how many topics may ever appear. Default 10,000.
 	MaxTopics int
 	// Receipts are kept for ReceiptsKeep (default 24 h), at most ReceiptsMax of
-	// them (default 1,000,000), the oldest going first.
-	ReceiptsKeep time.Duration
-	ReceiptsMax  int
+	// them (default 1,000,000) and ReceiptsLimit bytes (default 256 MiB), those that
+	// were settled first going first, some hundred neighbours at once.
+	ReceiptsKeep  time.Duration
+	ReceiptsMax   int
+	ReceiptsLimit int64
 	// DedupeWindow is how long a dedupe key is known (default 24 h), within
 	// DedupeLimit bytes (default 64 MiB), the oldest of settled messages going first.
 	DedupeWindow time.Duration
@@ -62,6 +64,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxTopics, 10_000)
 	setDefault(&o.ReceiptsKeep, 24*time.Hour)
 	setDefault(&o.ReceiptsMax, 1_000_000)
+	setDefault(&o.ReceiptsLimit, 256<<20)
 	setDefault(&o.DedupeWindow, 24*time.Hour)
 	setDefault(&o.DedupeLimit, 64<<20)
 	setDefault(&o.LedgerKeep, 168*time.Hour)

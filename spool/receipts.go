@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -12,6 +13,7 @@ import (
 type receiptIndex struct {
 	buckets map[uint64]bucket
 	total   int
+	bytes   int64 // of all entries
 	part    uint64
 
 	// What dedupe keys need of buckets that are gone: when the last message of one
@@ -23,6 +25,7 @@ type receiptIndex struct {
 
 type bucket struct {
 	count  int
+	bytes  int64  // of its entries, keys and all, as they are written
 	newest uint64 // part
 }
 
@@ -47,24 +50,41 @@ func (x *receiptIndex) forget(before uint64) {
 	maps.DeleteFunc(x.gone, func(_, at uint64) bool { return at <= before })
 }
 
-func (x *receiptIndex) add(b, part uint64, count int) {
+func (x *receiptIndex) add(b, part uint64, count, bytes int) {
 	old := x.buckets[b]
-	x.buckets[b] = bucket{count: old.count + count, newest: max(old.newest, part)}
+	x.buckets[b] = bucket{count: old.count + count, bytes: old.bytes + int64(bytes), newest: max(old.newest, part)}
 	x.total += count
+	x.bytes += int64(bytes)
 	x.part = max(x.part, part)
 }
 
 func (x *receiptIndex) drop(b uint64) {
-	x.total -= x.buckets[b].count
-	x.gone[b] = x.buckets[b].newest
+	old := x.buckets[b]
+	x.total -= old.count
+	x.bytes -= old.bytes
+	x.gone[b] = old.newest
 	delete(x.buckets, b)
 }
 
+// byAge are the buckets' numbers, that whose newest receipt is the oldest first.
+// Sequences do not tell: one that was delayed or dead for long has just ended.
+func (x *receiptIndex) byAge() []uint64 {
+	return slices.SortedFunc(maps.Keys(x.buckets), func(a, b uint64) int {
+		return cmp.Compare(x.buckets[a].newest, x.buckets[b].newest)
+	})
+}
+
+// loadReceipts counts the entries; of their values only the lengths, which are in
+// the blocks that are read for the keys.
 func (s *Spool) loadReceipts() error {
-	return s.scan(kv.Scan{Prefix: receiptPrefix, KeysOnly: true}, func(k, _ []byte) error {
+	return s.db.DB.Scan(kv.Scan{Prefix: receiptPrefix}, func(k, v []byte) (bool, error) {
+		if !fits(k) {
+			s.doubt(k, s.db.decrypt(k, v), errDamaged)
+			return true, nil
+		}
 		at := len(receiptPrefix)
-		s.receipts.add(tail64(k, at), tail64(k, at+8), int(k[at+16])<<8|int(k[at+17]))
-		return nil
+		s.receipts.add(tail64(k, at), tail64(k, at+8), int(k[at+16])<<8|int(k[at+17]), len(k)+len(v))
+		return true, nil
 	})
 }
 
@@ -86,8 +106,9 @@ func (c *commit) sealReceipts() {
 				return
 			}
 			number := max(x.part+1, uint64(c.now.UnixNano()))
-			c.sets = append(c.sets, pair{receiptKey(b, number, count), seal(part)})
-			x.add(b, number, count)
+			p := pair{receiptKey(b, number, count), seal(part)}
+			c.sets = append(c.sets, p)
+			x.add(b, number, count, c.s.db.written(p))
 			part, count = nil, 0
 		}
 		for at, r := range c.receipts[b] {
@@ -110,19 +131,21 @@ type expired struct {
 	keys [][]byte // its entries
 }
 
-// expiredReceipts returns the buckets that retention ends: the oldest ones
-// above the number, and those whose newest receipt is too old.
+// expiredReceipts returns the buckets that retention ends: those whose newest
+// receipt is too old, and above the number or the bytes as many more, the oldest
+// of them first.
 func (s *Spool) expiredReceipts() (gone []expired) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	oldest := uint64(max(s.now().Add(-s.opts.ReceiptsKeep).UnixNano(), 0))
-	total := s.receipts.total
-	for _, n := range slices.Sorted(maps.Keys(s.receipts.buckets)) {
-		b := s.receipts.buckets[n]
-		if total <= s.opts.ReceiptsMax && b.newest > oldest {
-			continue
+	oldest := nanos(s.now().Add(-s.opts.ReceiptsKeep))
+	x := &s.receipts
+	total, bytes := x.total, x.bytes
+	for _, n := range x.byAge() {
+		b := x.buckets[n]
+		if total <= s.opts.ReceiptsMax && bytes <= s.opts.ReceiptsLimit && b.newest > oldest {
+			break
 		}
-		total -= b.count
+		total, bytes = total-b.count, bytes-b.bytes
 		gone = append(gone, expired{number: n, bucket: b})
 	}
 	return gone

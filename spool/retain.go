@@ -106,6 +106,7 @@ func decodeRetained(k, v []byte) (r retainedEntry, err error) {
 type Retained struct {
 	Blocks int       `json:"entries"` // blocks, and payloads stored apart
 	Bytes  int64     `json:"bytes"`
+	Limit  int64     `json:"limit_bytes"`
 	Oldest time.Time `json:"oldest,omitzero"` // about; zero: there is none
 }
 
@@ -113,7 +114,7 @@ type Retained struct {
 func (s *Spool) Retained() Retained {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := Retained{Bytes: s.retained.bytes}
+	r := Retained{Bytes: s.retained.bytes, Limit: s.opts.RetainBytes}
 	for i, b := range s.retained.buckets {
 		if r.Blocks += b.entries; i == 0 {
 			r.Oldest = time.Unix(0, int64(b.number))

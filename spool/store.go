@@ -73,6 +73,15 @@ func (d *store) encrypt(key, value []byte, room func(size int) []byte) []byte {
 // valueOverhead is what encryption adds to a value.
 const valueOverhead = keyring.Overhead + trailer
 
+// written is how many bytes a pair has on disk that is neither head nor block.
+func (d *store) written(p pair) int {
+	n := len(p.key) + len(p.value)
+	if d.ring != nil {
+		n += valueOverhead
+	}
+	return n
+}
+
 // decrypt undoes encrypt. A plain value, and a nil one, is returned as it is.
 func (d *store) decrypt(key, v []byte) []byte {
 	switch {

@@ -61,12 +61,24 @@ func statsTable(w io.Writer, s *sidecar.Stats) {
 	if at := s.Spool.OldestUnconfirmed; at != nil {
 		fmt.Fprintf(w, "oldest\t%s\tunconfirmed\n", age(*at))
 	}
-	fmt.Fprintf(w, "receipts\t%d\tof settled messages\n", s.Known.Receipts)
-	fmt.Fprintf(w, "idempotency keys\t%d\t%s\n", s.Known.DedupeKeys, size(s.Known.DedupeBytes))
+	k := &s.Known
+	fmt.Fprintf(w, "receipts\t%d\t%s\n", k.Receipts, budget(k.ReceiptBytes, k.ReceiptsLimit))
+	fmt.Fprintf(w, "idempotency keys\t%d\t%s\n", k.DedupeKeys, budget(k.DedupeBytes, k.DedupeMaxBytes))
+	fmt.Fprintf(w, "dedupe marks\t%d\t%s, all of the last %s\n", s.Marks.Marks, budget(s.Marks.Bytes, s.Marks.LimitBytes), s.Marks.Window)
+	fmt.Fprintf(w, "retained\t%d\t%s\n", s.Kept.Blocks, budget(s.Kept.Bytes, s.Kept.Limit))
 	for _, kind := range slices.Sorted(maps.Keys(s.Disk)) {
 		d := s.Disk[kind]
 		fmt.Fprintf(w, "disk: %s\t%s\tin %d files\n", kind, size(d.Allocated), d.Files)
 	}
+}
+
+// budget is what is taken, of what may be. A tool that opened the directory drops
+// nothing, and has no limit.
+func budget(bytes, limit int64) string {
+	if limit > 1<<60 {
+		return size(bytes)
+	}
+	return size(bytes) + " of " + size(limit)
 }
 
 func newSpoolVerify() *cobra.Command {

@@ -1,0 +1,44 @@
+package sidecar
+
+import (
+	"time"
+
+	"github.com/remora-mq/remora/dedupe/local"
+)
+
+// openMarks opens the dedupe store, where handlers are called.
+func (s *Sidecar) openMarks() error {
+	if s.offline {
+		return nil
+	}
+	marks, err := local.Open(s.parts.db, s.markOptions())
+	if err != nil {
+		return err
+	}
+	s.parts.marks = marks
+	return nil
+}
+
+func (s *Sidecar) markOptions() local.Options {
+	c, room := s.cfg.Dedupe, s.parts.room
+	return local.Options{Window: c.Window.Std(), Limit: room.cap.budget(c.Limit), Room: room.Spare, Keys: s.secrets.keys}
+}
+
+// Marks are what the dedupe store knows of handled messages.
+type Marks struct {
+	local.Stats
+
+	Window string `json:"window"` // in effect: every mark that is younger is known
+}
+
+// marks reads them from the disk where no store is open.
+func (s *Sidecar) marks() (Marks, error) {
+	var stats local.Stats
+	var err error
+	if s.parts.marks != nil {
+		stats = s.parts.marks.Stats()
+	} else {
+		stats, err = local.StatsOf(s.parts.db, s.markOptions())
+	}
+	return Marks{Stats: stats, Window: stats.Window.Round(time.Second).String()}, err
+}
