@@ -54,7 +54,7 @@ func TestDeadLetterInAnOrderedBatch(t *testing.T) {
 				if says := map[bool]string{true: "wait until this one is redriven", false: "later messages go on"}[block]; !strings.Contains(log.String(), says) {
 					t.Errorf("the log does not say %q: %s", says, log)
 				}
-				if _, err := r.Discard(t.Context(), ids[1:2]); err != nil {
+				if _, _, err := r.Discard(t.Context(), ids[1:2]); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(time.Minute)

@@ -216,7 +216,7 @@ func (p *policies) discard() {
 		for _, i := range page.Items {
 			ids = append(ids, i.ID)
 		}
-		if _, err := p.s.Discard(p.t.Context(), ids); err != nil {
+		if _, _, err := p.s.Discard(p.t.Context(), ids); err != nil {
 			p.t.Fatal(err)
 		}
 		p.drained()

@@ -23,6 +23,7 @@ func (s *Spool) queueRedriven() {
 	for _, l := range s.byID {
 		slices.Sort(l.again)
 	}
+	s.orderRedrives()
 }
 
 // startAgain reports whether redriven messages wait to be brought in, and nobody

@@ -60,6 +60,7 @@ type newMessage struct {
 	deliverAt time.Time       // when it will be pending
 	due       due             // of a delayed message; its seq is 0 until it is
 	moved     *message.Record // it was delayed, and keeps its ID and time; nil: it was not
+	since     uint64          // it was delayed, and is due since then, in milliseconds since 1970
 }
 
 // recordSize is an upper bound of the bytes of its record.

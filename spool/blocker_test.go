@@ -60,7 +60,7 @@ func TestDeadLetterBlocksItsKey(t *testing.T) {
 		then string
 	}{
 		"discarded": {func(r *rig, id message.ID) error {
-			_, err := r.Discard(t.Context(), []message.ID{id})
+			_, _, err := r.Discard(t.Context(), []message.ID{id})
 			return err
 		}, "[2 3]"},
 		"redriven": {func(r *rig, id message.ID) error {

@@ -44,15 +44,15 @@ func (b *books) leadTo(m *message.Message) {
 	seq := uint64(m.ID.Seq32())
 	want := m.Seq & 0xffffffff
 	if v, err := b.r.Get(importKey(m.ID)); err == nil {
-		if told, _, ok := decodeImported(v); ok {
-			seq, want = told, m.Seq
+		if told, ok := decodeWhereabouts(v); ok {
+			seq, want = told.seq, m.Seq
 		} else {
 			seq, want = 0, m.Seq
 		}
 	}
 	if seq != want {
 		b.notef("sequence %d: its ID did not lead to it", m.Seq)
-		b.sets = append(b.sets, importEntry(m, 0))
+		b.sets = append(b.sets, pair{importKey(m.ID), whereabouts{seq: m.Seq}.encode()})
 		b.hasImported = true
 	}
 }

@@ -295,6 +295,7 @@ func (op *moveMessages) apply(c *commit) {
 			n.key = keyHash{}
 		}
 		s.moving[was] = n
+		n.since = min(millis(n.from.deliverAt), millis(c.now)) // the clock may have been set back
 		c.add(l, &n.newMessage)
 	}
 }
@@ -322,7 +323,7 @@ func (c *commit) number(l *lane, n *newMessage) {
 	} else {
 		l.numbers.earlier++
 	}
-	c.sets = append(c.sets, importEntry(n.msg, 0))
+	c.sets = append(c.sets, pair{importKey(n.msg.ID), whereabouts{seq: n.msg.Seq, since: n.since}.encode()})
 }
 
 // movedTo reports whether a message that was delayed under a sequence has another

@@ -178,7 +178,7 @@ func (op *importMessages) synced(s *Spool) {
 func (c *commit) keepID(l *lane, n *newMessage) {
 	n.msg.Seq, n.msg.TopicSeq = c.nextSeq(), 0
 	l.numbers.earlier++
-	c.sets = append(c.sets, importEntry(n.msg, n.number))
+	c.sets = append(c.sets, pair{importKey(n.msg.ID), whereabouts{seq: n.msg.Seq, number: n.number}.encode()})
 	isDelayed := n.due.at > 0
 	if !isDelayed { // else no attempt was made
 		l.attempted = max(l.attempted, n.msg.Seq)
@@ -190,12 +190,6 @@ func (c *commit) keepID(l *lane, n *newMessage) {
 		c.s.addHold(n.msg.Seq, h)
 		c.sets = append(c.sets, pair{holdKey(l.id, n.msg.Seq), encodeHold(h)})
 	}
-}
-
-// importEntry leads from an ID to a sequence that it does not tell, and to the
-// number that the message has elsewhere.
-func importEntry(m *message.Message, number uint64) pair {
-	return pair{importKey(m.ID), encodeImported(m.Seq, number)}
 }
 
 // acceptDead accepts a message that is a dead letter from the start.

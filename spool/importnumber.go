@@ -11,35 +11,46 @@ import (
 // it: it lies beside the message's sequence in the entry sf, and is put into what
 // leaves the spool.
 
-// encodeImported is the value of an entry sf; number may be 0: there is none.
-func encodeImported(seq, number uint64) []byte {
-	b := binary.AppendUvarint(nil, seq)
-	if number > 0 {
-		b = binary.AppendUvarint(b, number)
+// whereabouts are an entry sf: where the message is that an ID does not lead to by itself.
+type whereabouts struct {
+	seq    uint64
+	number uint64 // that it has in its topic elsewhere; 0: none
+	since  uint64 // it was delayed, and is due since then, in milliseconds since 1970; 0: not known
+}
+
+func (p whereabouts) encode() []byte {
+	b := binary.AppendUvarint(nil, p.seq)
+	if p.number > 0 || p.since > 0 {
+		b = binary.AppendUvarint(b, p.number)
+	}
+	if p.since > 0 {
+		b = binary.AppendUvarint(b, p.since)
 	}
 	return seal(b)
 }
 
-func decodeImported(v []byte) (seq, number uint64, ok bool) {
+func decodeWhereabouts(v []byte) (p whereabouts, ok bool) {
 	b, err := unseal(v)
 	f := fields{b: b}
-	if seq = f.uint(); len(f.b) > 0 { // else it has none, or was written before there were any
-		number = f.uint()
+	p.seq = f.uint()
+	for _, n := range [...]*uint64{&p.number, &p.since} {
+		if len(f.b) > 0 { // else there is none, or it was written before there were any
+			*n = f.uint()
+		}
 	}
-	return seq, number, err == nil && !f.failed
+	return p, err == nil && !f.failed
 }
 
-// imported finds a message that kept the ID of another spool, and the number
-// that it had there.
-func (s *Spool) imported(id message.ID) (seq, number uint64, ok bool) {
+// whereabouts finds a message that was imported, or delayed.
+func (s *Spool) whereabouts(id message.ID) (p whereabouts, ok bool) {
 	if !s.mayHaveImported() {
-		return 0, 0, false
+		return p, false
 	}
 	v, err := s.db.Get(importKey(id))
 	if err != nil {
-		return 0, 0, false // the read that follows meets what is wrong, too
+		return p, false // the read that follows meets what is wrong, too
 	}
-	return decodeImported(v)
+	return decodeWhereabouts(v)
 }
 
 // withNumber puts the number of an imported message into m, a copy.
@@ -47,8 +58,8 @@ func (s *Spool) withNumber(m *message.Message) {
 	if m.TopicSeq != 0 {
 		return
 	}
-	if seq, number, ok := s.imported(m.ID); ok && seq == m.Seq {
-		m.TopicSeq = number
+	if p, ok := s.whereabouts(m.ID); ok && p.seq == m.Seq {
+		m.TopicSeq = p.number
 	}
 }
 

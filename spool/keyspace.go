@@ -26,7 +26,7 @@ import (
 //	sy seq topic              delayed message: until when, its dedupe key, record
 //	sq clock time seq         when a delayed message is due
 //	sw topic seq              hold: when an operator put the message on hold
-//	sf id                     sequence of a message that was imported under that ID, and its number there
+//	sf id                     sequence of a message that was imported under that ID, or delayed; its number there, or since when it is due
 //	se seq                    cancelled or discarded under a dedupe key, which stays taken
 //	sr bucket part count      receipts of up to 256 neighbouring sequences
 //	sk hour part              dedupe keys of one commit

@@ -59,8 +59,8 @@ func (s *Spool) Retention() (keep time.Duration, most int) {
 // for a message that was imported, whose sequence they are not.
 // Of what is known no two share them: 2^32 messages are never held or kept.
 func (s *Spool) seqOf(id message.ID) uint64 {
-	if seq, _, ok := s.imported(id); ok {
-		return seq
+	if p, ok := s.whereabouts(id); ok {
+		return p.seq
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,29 +1,101 @@
 package spool
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
 
-// Oldest returns when the oldest message that still waits for its confirmation
-// was accepted; false: none waits. Dead letters do not count. A topic of which
+	"github.com/remora-mq/remora/message"
+)
+
+// Oldest returns since when the message that waits longest for its confirmation
+// could have been sent; false: none waits. That is since it was accepted; when it
+// was delayed, since it was due, also where it is kept back for want of room; when
+// it was redriven, since that. What an operator keeps back does not count, nor do
+// dead letters; released, a message waits since it was accepted. A topic of which
 // nothing was read yet, right after a start, does not count either.
 func (s *Spool) Oldest() (oldest time.Time, ok bool) {
+	first, all := s.waiting()
+	for _, m := range first {
+		at := m.AcceptedAt
+		if w, moved := s.whereabouts(m.ID); moved && w.seq == m.Seq && w.since > 0 {
+			at = time.UnixMilli(int64(w.since))
+		}
+		all = append(all, at)
+	}
+	if len(all) == 0 {
+		return oldest, false
+	}
+	return slices.MinFunc(all, time.Time.Compare), true
+}
+
+// waiting returns the first message of each lane, and since when others wait.
+func (s *Spool) waiting() (first []*message.Message, others []time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.lanes {
-		if at, found := s.oldestOf(l); found && (!ok || at.Before(oldest)) {
-			oldest, ok = at, true
+		if e := s.firstIn(l); e != nil {
+			first = append(first, e.msg)
 		}
 	}
-	return oldest, ok
+	if rd := s.firstRedriven(); rd != nil {
+		others = append(others, rd.at)
+	}
+	for _, n := range s.moving {
+		others = append(others, time.UnixMilli(int64(n.since)))
+	}
+	for clock, x := range s.due { // what is due and not moved; 0: nobody has looked yet
+		if now := s.timeOf(clock); x.next.at > 0 && x.next.at < now {
+			others = append(others, s.now().Add(-time.Duration(now-x.next.at)*time.Millisecond))
+		}
+	}
+	return first, others
 }
 
-// oldestOf looks at the first blocks of l: what is in memory is its oldest part.
-func (s *Spool) oldestOf(l *lane) (time.Time, bool) {
+// firstIn looks at the first blocks of l: what is in memory is its oldest part, and
+// sequences are given in the order in which messages become pending. s.mu is held.
+func (s *Spool) firstIn(l *lane) *entry {
 	for _, b := range l.blocks {
 		for seq := b.firstSeq; seq < b.firstSeq+uint64(b.count); seq++ {
-			if e := s.entries[seq]; e != nil {
-				return e.msg.AcceptedAt, true
+			if e := s.entries[seq]; e != nil && !e.redriven {
+				return e
 			}
 		}
 	}
-	return time.Time{}, false
+	return nil
+}
+
+// redriveAt is a redrive of a message.
+type redriveAt struct {
+	seq uint64
+	*redriven
+}
+
+// orderRedrives puts all that is redriven into order.
+func (s *Spool) orderRedrives() {
+	s.byRedrive = s.byRedrive[:0]
+	for seq, rd := range s.redriven {
+		s.byRedrive = append(s.byRedrive, redriveAt{seq, rd})
+	}
+	slices.SortFunc(s.byRedrive, func(a, b redriveAt) int {
+		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.seq, b.seq))
+	})
+}
+
+// forgetRedrives forgets those that have ended before all others. s.mu is held.
+func (s *Spool) forgetRedrives() {
+	for len(s.byRedrive) > 0 && s.redriven[s.byRedrive[0].seq] != s.byRedrive[0].redriven {
+		s.byRedrive = s.byRedrive[1:]
+	}
+}
+
+// firstRedriven is the redrive that waits longest; nil: none does. s.mu is held.
+func (s *Spool) firstRedriven() *redriven {
+	s.forgetRedrives()
+	for _, r := range s.byRedrive {
+		if s.redriven[r.seq] == r.redriven && s.holds[r.seq] == nil && s.settling[r.seq] == nil {
+			return r.redriven
+		}
+	}
+	return nil
 }

@@ -138,12 +138,14 @@ func (op *redrive) apply(c *commit) {
 
 // synced lets the lanes bring them in.
 func (op *redrive) synced(s *Spool) {
+	s.forgetRedrives()
 	for _, seq := range op.done {
 		rd := s.redriven[seq]
 		if rd == nil { // settled in this very commit
 			continue
 		}
 		rd.lane.again = append(rd.lane.again, seq)
+		s.byRedrive = append(s.byRedrive, redriveAt{seq, rd})
 		s.announce(rd.lane)
 		rd.lane.ready.raise()
 	}

@@ -177,8 +177,8 @@ func (r *resend) sendable(rec *message.Record) bool {
 		ok = err == nil
 	}
 	if ok && rec.TopicSeq == 0 {
-		seq, _, imported := s.imported(rec.ID)
-		ok = imported && seq == rec.Seq
+		p, imported := s.whereabouts(rec.ID)
+		ok = imported && p.seq == rec.Seq
 	}
 	return ok
 }

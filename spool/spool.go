@@ -29,6 +29,7 @@ type Spool struct {
 	entries   map[uint64]*entry    // held messages in memory, by sequence
 	dead      map[uint64]*lane     // dead letters, by sequence
 	redriven  map[uint64]*redriven // pending messages that were dead letters, by sequence
+	byRedrive []redriveAt          // of them, the first redriven first; with some that are not any more
 	holds     map[uint64]*hold     // pending messages that an operator keeps back, by sequence
 	blockers  map[uint64]*blocker  // dead letters that later messages of their ordering keys wait for
 	settling  map[uint64]*receipt  // being settled: not synced yet
