@@ -176,10 +176,29 @@ func TestDiscardGoesByItsFilter(t *testing.T) {
 	})
 }
 
-// What fails ends the run, and what was changed before is counted.
-func TestRunEndsWithTheSpool(t *testing.T) {
+// One that is named twice is one.
+func TestNamedTwiceIsOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{}
+		f.add(300, "t", "A", "confirmed")
+		var ids []message.ID
+		for range 2 {
+			for _, l := range f.all {
+				ids = append(ids, l.ID)
+			}
+		}
+		p, err := done(t, f, deadletter.Options{Rate: 1000, Forwards: true, Filter: deadletter.Filter{IDs: ids}})
+		if err != nil || p.Chosen.Messages != 300 || p.Chosen.Bytes != 3000 || p.Changed != 300 || p.Refused != 0 || p.Confirmed != 300 {
+			t.Errorf("%+v, %v", p, err)
+		}
+	})
+}
+
+// What fails ends the run, and what was changed before is counted, also of the
+// call that failed.
+func TestRunEndsWithTheSpool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{part: 37}
 		f.add(500, "t", "A", "confirmed")
 		f.stop = func(n int) {
 			if n == 2 {
@@ -187,7 +206,7 @@ func TestRunEndsWithTheSpool(t *testing.T) {
 			}
 		}
 		p, err := done(t, f, deadletter.Options{Discard: true})
-		if !errors.Is(err, spool.ErrClosed) || p.Changed != 200 || len(f.calls) != 2 {
+		if !errors.Is(err, spool.ErrClosed) || p.Changed != 237 || len(f.calls) != 2 {
 			t.Errorf("%+v, %v, calls %v", p, err, f.calls)
 		}
 	})

@@ -26,6 +26,7 @@ type fake struct {
 	all   []*letter
 	delay time.Duration
 	err   error        // of every redrive and discard
+	part  int          // that is done for all that
 	calls []int        // messages of each
 	stop  func(n int)  // called with the number of calls
 	bad   []message.ID // are refused
@@ -90,20 +91,23 @@ func (f *fake) Receipt(ctx context.Context, id message.ID) (message.Receipt, err
 	return i.Receipt, err
 }
 
-func (f *fake) Redrive(_ context.Context, ids []message.ID) (map[message.ID]error, error) {
+func (f *fake) Redrive(_ context.Context, ids []message.ID) ([]message.ID, map[message.ID]error, error) {
 	return f.change(ids, message.StatePending)
 }
 
-func (f *fake) Discard(_ context.Context, ids []message.ID) (map[message.ID]error, error) {
+func (f *fake) Discard(_ context.Context, ids []message.ID) ([]message.ID, map[message.ID]error, error) {
 	return f.change(ids, message.StateDiscarded)
 }
 
-func (f *fake) change(ids []message.ID, to message.State) (refused map[message.ID]error, err error) {
+func (f *fake) change(ids []message.ID, to message.State) (done []message.ID, refused map[message.ID]error, err error) {
 	if f.calls = append(f.calls, len(ids)); f.stop != nil {
 		f.stop(len(f.calls))
 	}
 	refused = map[message.ID]error{}
 	for _, id := range ids {
+		if f.err != nil && len(done) == f.part {
+			break
+		}
 		l := f.of(id)
 		if slices.Contains(f.bad, id) || l.State != message.StateDead {
 			refused[id] = spool.ErrWrongState
@@ -113,8 +117,9 @@ func (f *fake) change(ids []message.ID, to message.State) (refused map[message.I
 			l.at = time.Now()
 		}
 		l.State, l.due = to, time.Now().Add(f.delay)
+		done = append(done, id)
 	}
-	return refused, f.err
+	return done, refused, f.err
 }
 
 // redriven counts those that were, and how often at most.

@@ -150,20 +150,18 @@ func (r *Run) commit(ctx context.Context, ids []message.ID) error {
 	if r.opts.Discard {
 		do, verb = r.s.Discard, "discard"
 	}
-	refused, err := do(ctx, ids)
-	if err != nil {
-		return fmt.Errorf("%s dead letters: %w", verb, err)
-	}
-	for _, id := range ids {
-		if refused[id] == nil && r.watches() {
-			r.open = append(r.open, id)
-		}
+	done, refused, err := do(ctx, ids)
+	if r.watches() {
+		r.open = append(r.open, done...)
 	}
 	r.note(func(p *Progress) {
 		p.Refused += len(refused)
-		p.Changed += len(ids) - len(refused)
+		p.Changed += len(done)
 		p.Open = len(r.open)
 	})
+	if err != nil {
+		return fmt.Errorf("%s dead letters: %w", verb, err)
+	}
 	return nil
 }
 

@@ -15,8 +15,8 @@ type Spool interface {
 	List(ctx context.Context, q spool.Query) (spool.Page, error)
 	Find(ctx context.Context, id message.ID) (spool.Item, error)
 	Receipt(ctx context.Context, id message.ID) (message.Receipt, error)
-	Redrive(ctx context.Context, ids []message.ID) (refused map[message.ID]error, err error)
-	Discard(ctx context.Context, ids []message.ID) (refused map[message.ID]error, err error)
+	Redrive(ctx context.Context, ids []message.ID) (done []message.ID, refused map[message.ID]error, err error)
+	Discard(ctx context.Context, ids []message.ID) (done []message.ID, refused map[message.ID]error, err error)
 }
 
 // Filter chooses dead letters: those of Query, whose States, Cursor, Limit and
@@ -53,11 +53,16 @@ func (f *Filter) each(ctx context.Context, s Spool, visit func([]spool.Item) err
 	}
 }
 
-// named visits those of IDs that are dead letters.
+// named visits those of IDs that are dead letters; one that is named twice, once.
 func (f *Filter) named(ctx context.Context, s Spool, visit func([]spool.Item) error) (unreadable int, err error) {
+	seen := map[message.ID]bool{}
 	for ids := range slices.Chunk(f.IDs, pageSize) {
 		var some []spool.Item
 		for _, id := range ids {
+			if seen[id] {
+				continue
+			}
+			seen[id] = true
 			i, err := s.Find(ctx, id)
 			switch {
 			case err == nil && i.State == message.StateDead:

@@ -7,16 +7,17 @@ import (
 	"github.com/remora-mq/remora/message"
 )
 
-// Discard ends dead letters for good. When it returns nil, all but those in
-// refused are discarded on stable storage, counted so in the same transaction; a
-// crash before that leaves each of them discarded or a dead letter. Of one that
-// is discarded already nothing is done. refused and the errors are as those of
-// Redrive. Once begun it does not end with ctx.
-func (s *Spool) Discard(ctx context.Context, ids []message.ID) (refused map[message.ID]error, err error) {
+// Discard ends dead letters for good. When it returns, those in done are discarded
+// on stable storage, counted so in the same transaction, also when it returns an
+// error; without one, all are that are not in refused. A crash before that leaves
+// each of them discarded or a dead letter. Of one that is discarded already
+// nothing is done. refused and the errors are as those of Redrive. Once begun it
+// does not end with ctx.
+func (s *Spool) Discard(ctx context.Context, ids []message.ID) (done []message.ID, refused map[message.ID]error, err error) {
 	refused = map[message.ID]error{}
 	letters, err := s.letters(ctx, ids, refused)
 	if err != nil {
-		return refused, fmt.Errorf("discard: %w", err)
+		return nil, refused, fmt.Errorf("discard: %w", err)
 	}
 	op := &endMessages{}
 	for _, d := range letters {
@@ -29,15 +30,17 @@ func (s *Spool) Discard(ctx context.Context, ids []message.ID) (refused map[mess
 	}
 	for _, part := range op.parts(s.sizes.op) {
 		if err := s.commit(context.WithoutCancel(ctx), &discard{part}); err != nil {
-			return refused, fmt.Errorf("discard: %w", err)
+			return done, refused, fmt.Errorf("discard: %w", err)
 		}
 		for _, end := range part.all {
-			if !end.done {
+			if end.done {
+				done = append(done, end.ID)
+			} else {
 				refused[end.ID] = errNotDead
 			}
 		}
 	}
-	return refused, nil
+	return done, refused, nil
 }
 
 // discarded is the ending of a dead letter.

@@ -46,7 +46,7 @@ func refusedRightly(t *rapid.T, some []*held, refused map[message.ID]error, err 
 
 func (m *model) redrive(t *rapid.T) {
 	some := m.anyOf(t)
-	refused, err := m.Redrive(t.Context(), idsOf(some))
+	_, refused, err := m.Redrive(t.Context(), idsOf(some))
 	refusedRightly(t, some, refused, err)
 	for _, h := range some {
 		if h.state == message.StateDead {
@@ -58,7 +58,7 @@ func (m *model) redrive(t *rapid.T) {
 
 func (m *model) discard(t *rapid.T) {
 	some := m.anyOf(t)
-	refused, err := m.Discard(t.Context(), idsOf(some))
+	_, refused, err := m.Discard(t.Context(), idsOf(some))
 	refusedRightly(t, some, refused, err)
 	for _, h := range some {
 		if h.state == message.StateDead {

@@ -24,26 +24,31 @@ type redriven struct {
 // Later messages of their key may have been confirmed meanwhile; the history
 // says so. Attempts count from one again.
 //
-// When it returns nil, all but those in refused are pending on stable storage; a
-// crash before that leaves each of them redriven or not. refused says why:
-// ErrNotFound, ErrWrongState of one that is no dead letter, or what makes it
-// unreadable. Other errors are those of a commit; calling again does the rest.
-// Once begun it does not end with ctx.
-func (s *Spool) Redrive(ctx context.Context, ids []message.ID) (refused map[message.ID]error, err error) {
+// When it returns, those in done are pending on stable storage, also when it
+// returns an error; without one, all are that are not in refused. A crash before
+// that leaves each of them redriven or not. refused says why: ErrNotFound,
+// ErrWrongState of one that is no dead letter, or what makes it unreadable. Other
+// errors are those of a commit; calling again does the rest. One that is named
+// twice is redriven once. Once begun it does not end with ctx.
+func (s *Spool) Redrive(ctx context.Context, ids []message.ID) (done []message.ID, refused map[message.ID]error, err error) {
 	refused = map[message.ID]error{}
 	letters, err := s.letters(ctx, ids, refused)
 	if err != nil {
-		return refused, fmt.Errorf("redrive: %w", err)
+		return nil, refused, fmt.Errorf("redrive: %w", err)
 	}
 	for _, op := range s.redrives(letters) {
 		if err := s.commit(context.WithoutCancel(ctx), op); err != nil {
-			return refused, fmt.Errorf("redrive: %w", err)
+			return done, refused, fmt.Errorf("redrive: %w", err)
 		}
-		for _, id := range op.refused {
-			refused[id] = errNotDead
+		for _, d := range op.letters {
+			if slices.Contains(op.refused, d.ID) {
+				refused[d.ID] = errNotDead
+			} else {
+				done = append(done, d.ID)
+			}
 		}
 	}
-	return refused, nil
+	return done, refused, nil
 }
 
 var errNotDead = fmt.Errorf("%w: it is no dead letter any more", ErrWrongState)

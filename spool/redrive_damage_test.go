@@ -28,7 +28,7 @@ func TestDamagedDeadLetterStopsNoOther(t *testing.T) {
 			if seen := r.Damage().Seen; len(seen) != 1 || !strings.HasPrefix(seen[0], "dead letter of topic 1") {
 				t.Errorf("said %q", seen)
 			}
-			refused, err := r.Redrive(t.Context(), []message.ID{bad, good})
+			_, refused, err := r.Redrive(t.Context(), []message.ID{bad, good})
 			if err != nil || refused[bad] == nil || refused[good] != nil {
 				t.Fatalf("refused %v, %v", refused, err)
 			}

@@ -17,7 +17,7 @@ import (
 // redrive fails the test unless all are redriven.
 func (r *rig) redrive(ids ...message.ID) {
 	r.t.Helper()
-	refused, err := r.Redrive(context.Background(), ids)
+	_, refused, err := r.Redrive(context.Background(), ids)
 	if err != nil || len(refused) > 0 {
 		r.t.Fatal(refused, err)
 	}
@@ -25,7 +25,7 @@ func (r *rig) redrive(ids ...message.ID) {
 
 func (r *rig) discard(ids ...message.ID) {
 	r.t.Helper()
-	refused, err := r.Discard(context.Background(), ids)
+	_, refused, err := r.Discard(context.Background(), ids)
 	if err != nil || len(refused) > 0 {
 		r.t.Fatal(refused, err)
 	}
@@ -235,18 +235,18 @@ func TestOnlyDeadLettersAreRedrivenOrDiscarded(t *testing.T) {
 	r.confirm(r.lease("t", 1))
 	waits := r.accept(draft("t", "waits"))[0].ID
 	unknown := message.ID{1}
-	for name, do := range map[string]func(context.Context, []message.ID) (map[message.ID]error, error){"redrive": r.Redrive, "discard": r.Discard} {
-		refused, err := do(t.Context(), []message.ID{done, waits, unknown})
+	for name, do := range map[string]func(context.Context, []message.ID) ([]message.ID, map[message.ID]error, error){"redrive": r.Redrive, "discard": r.Discard} {
+		_, refused, err := do(t.Context(), []message.ID{done, waits, unknown})
 		if err != nil || !errors.Is(refused[done], spool.ErrWrongState) || !errors.Is(refused[waits], spool.ErrWrongState) || !errors.Is(refused[unknown], spool.ErrNotFound) {
 			t.Errorf("%s: %v, %v", name, refused, err)
 		}
 	}
 	r.redrive(dead, dead)
-	refused, err := r.Redrive(t.Context(), []message.ID{dead})
+	_, refused, err := r.Redrive(t.Context(), []message.ID{dead})
 	if err != nil || !errors.Is(refused[dead], spool.ErrWrongState) {
 		t.Errorf("again: %v, %v", refused, err)
 	}
-	if refused, err := r.Discard(t.Context(), []message.ID{dead}); err != nil || !errors.Is(refused[dead], spool.ErrWrongState) {
+	if _, refused, err := r.Discard(t.Context(), []message.ID{dead}); err != nil || !errors.Is(refused[dead], spool.ErrWrongState) {
 		t.Errorf("one that was redriven: %v, %v", refused, err)
 	}
 	r.balanced()
