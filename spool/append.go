@@ -69,8 +69,25 @@ func (n *newMessage) recordSize() int {
 	if n.payload != nil {
 		return fixed + len(n.msg.Topic) + len(n.msg.OrderingKey)
 	}
-	// Lengths take up to 3 bytes; Size counts 1 a key and 2 a property.
-	return fixed + n.size + 3*7 + 2*len(n.msg.Keys) + 4*len(n.msg.Properties)
+	return fixed + n.size + 3*7 + longLengths(n.msg)
+}
+
+// longLengths is what the lengths of keys and properties take besides the byte that
+// each of them counts for.
+func longLengths(m *message.Message) (more int) {
+	of := func(s string) {
+		for n := len(s); n >= 1<<7; n >>= 7 {
+			more++
+		}
+	}
+	for _, k := range m.Keys {
+		of(k)
+	}
+	for _, p := range m.Properties {
+		of(p.Name)
+		of(p.Value)
+	}
+	return more
 }
 
 // appendRecord appends the record of the message, which has its sequence.
@@ -148,7 +165,7 @@ func (op *appendMessages) size() int {
 	for _, n := range op.added {
 		size += n.recordSize() + keyBytes
 		if n.delay > 0 || !n.deliverAt.IsZero() {
-			size += delayedHead + 2*deleteSize + 2*valueOverhead
+			size += delayRoom
 		}
 		if n.payload != nil {
 			size += apart + int(n.payload.chunks)*deleteSize

@@ -32,6 +32,9 @@ func encodeDelayed(n *newMessage) []byte {
 // delayedHead bounds what stands before the record.
 const delayedHead = 1 + 2*binary.MaxVarintLen64 + 16 + 8
 
+// delayRoom is what a message takes in its commit for being delayed.
+const delayRoom = delayedHead + 2*deleteSize + 2*valueOverhead
+
 func decodeDelayed(v []byte) (d delayed, err error) {
 	b, err := unseal(v)
 	if err != nil {

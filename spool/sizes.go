@@ -31,10 +31,10 @@ func sizesFor(db *store) sizes {
 }
 
 // messageRoom is the most that a message of a unit takes in its commit, whatever
-// it carries: names of full length, a dedupe key, and a payload that is as large as
-// one may be that stays in its record, made of what takes the most lengths. One
-// that is stored apart takes less, but for its chunks.
-const messageRoom = 64 + recordOverhead + 3*7 + message.MaxTopic + message.MaxShort + 2*inlineSmall + keyBytes
+// it carries: names of full length, a dedupe key, a delay, and a payload that is as
+// large as one may be that stays in its record, with lengths that take more than a
+// byte. One that is stored apart takes less, but for its chunks.
+const messageRoom = 64 + recordOverhead + 3*7 + message.MaxTopic + message.MaxShort + inlineSmall + inlineSmall>>7 + keyBytes + delayRoom
 
 // MostMessages is how many messages of one topic, and of bytes together, an Append
 // can always make durable at once, when commits have at most maxCommit bytes: what

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
@@ -18,32 +19,38 @@ func TestMostMessagesFitWhateverTheyCarry(t *testing.T) {
 	shapes := map[string]func(m *message.Message){
 		"keys":       func(m *message.Message) { m.Body, m.Keys = nil, strings.Split(strings.Repeat("k", payload/2), "") },
 		"properties": properties(payload / 4),
-		"body":       func(m *message.Message) { m.Body = []byte(strings.Repeat("x", payload)) },
-		"apart":      func(m *message.Message) { m.Body = []byte(strings.Repeat("x", payload+1)) },
+		"long keys": func(m *message.Message) {
+			m.Body, m.Keys = nil, []string{strings.Repeat("k", payload-1)}
+		},
+		"body":  func(m *message.Message) { m.Body = []byte(strings.Repeat("x", payload)) },
+		"apart": func(m *message.Message) { m.Body = []byte(strings.Repeat("x", payload+1)) },
 	}
 	for _, memTable := range []int64{1 << 20, 4 << 20} {
 		most := spool.MostMessages(kv.MaxCommit(memTable), 16<<20)
 		for name, shape := range shapes {
-			t.Run(fmt.Sprint(memTable>>20, " MiB, ", name), func(t *testing.T) {
-				r := newRigOn(t, spool.Options{Keys: ring(1)}, kv.Options{MemTableSize: memTable})
-				batch := func(n int) (all []spool.Draft) {
-					for i := range n {
-						d := under(fmt.Sprint(n, ".", i), keyed(strings.Repeat("t", message.MaxTopic), "", strings.Repeat("o", message.MaxShort)))
-						shape(&d.Message)
-						all = append(all, d)
+			for _, delay := range []time.Duration{0, time.Hour} {
+				t.Run(fmt.Sprint(memTable>>20, " MiB, ", name, ", ", delay), func(t *testing.T) {
+					r := newRigOn(t, spool.Options{Keys: ring(1)}, kv.Options{MemTableSize: memTable})
+					batch := func(n int) (all []spool.Draft) {
+						for i := range n {
+							d := under(fmt.Sprint(n, ".", i), keyed(strings.Repeat("t", message.MaxTopic), "", strings.Repeat("o", message.MaxShort)))
+							shape(&d.Message)
+							d.Delay = delay
+							all = append(all, d)
+						}
+						return all
 					}
-					return all
-				}
-				r.accept(batch(most)...)
-				if name == "properties" {
-					if _, err := r.Append(t.Context(), batch(most*5/4)); !errors.Is(err, spool.ErrTooLarge) {
-						t.Errorf("%d messages: %v", most*5/4, err)
+					r.accept(batch(most)...)
+					if name == "body" && delay > 0 {
+						if _, err := r.Append(t.Context(), batch(most*5/4)); !errors.Is(err, spool.ErrTooLarge) {
+							t.Errorf("%d messages: %v", most*5/4, err)
+						}
 					}
-				}
-				if n := r.balanced().Held; n != uint64(most) {
-					t.Errorf("%d messages are held, want %d", n, most)
-				}
-			})
+					if n := r.balanced().Held; n != uint64(most) {
+						t.Errorf("%d messages are held, want %d", n, most)
+					}
+				})
+			}
 		}
 	}
 }
