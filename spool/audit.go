@@ -56,6 +56,7 @@ type auditor struct {
 	letters  seqSet          // of those, dead letters, and what was redriven
 	redriven map[uint64]bool // and whose dead letter was not met yet
 	barred   seqSet
+	apart    bool // some ID does not lead to its message by itself
 	indexes  int // of blocks that were found
 	damage   []string
 	reports  damageReports
@@ -75,7 +76,7 @@ func (a *auditor) run(r kv.Reader) error {
 		prefix []byte
 		visit  func(k, v []byte) error
 	}{
-		{damagePrefix, a.report}, {topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {againPrefix, a.redrive}, {deadPrefix, a.dead}, {delayedPrefix, a.delayed}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index}, {exceptPrefix, a.exceptions},
+		{damagePrefix, a.report}, {topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {importPrefix, a.whereabouts}, {againPrefix, a.redrive}, {deadPrefix, a.dead}, {delayedPrefix, a.delayed}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index}, {exceptPrefix, a.exceptions},
 		{retainPrefix, a.kept}, {barPrefix, a.bar}, {orderPrefix, a.order}, {bindPrefix, a.queues},
 	} {
 		err := r.Scan(kv.Scan{Prefix: walk.prefix}, func(k, v []byte) (bool, error) {
@@ -275,7 +276,7 @@ func (a *auditor) hold(t *auditTopic, r message.Record) error {
 	a.held.set(r.Seq)
 	t.held++
 	t.bytes += uint64(heldSize(r))
-	return t.number(r)
+	return errors.Join(t.number(r), a.found(&r.Message))
 }
 
 func (a *auditor) payload(r message.Record) error {

@@ -84,7 +84,7 @@ func (b *books) read(r kv.Reader) error {
 		prefix []byte
 		visit  func(k, v []byte) error
 	}{
-		{receiptPrefix, b.ending}, {exceptPrefix, b.endedOtherwise}, {deadPrefix, b.deadLetter}, {againPrefix, b.redrive}, {delayedPrefix, b.delayedMessage}, {indexPrefix, b.index}, {blockPrefix, b.block}, {receiptPrefix, b.receiptPart},
+		{receiptPrefix, b.ending}, {exceptPrefix, b.endedOtherwise}, {importPrefix, b.whereabouts}, {deadPrefix, b.deadLetter}, {againPrefix, b.redrive}, {delayedPrefix, b.delayedMessage}, {indexPrefix, b.index}, {blockPrefix, b.block}, {receiptPrefix, b.receiptPart},
 		{exceptPrefix, b.exceptions}, {retainPrefix, b.kept}, {chunkSetPrefix, b.unkept}, {barPrefix, b.bar},
 	} {
 		if err := b.each(walk.prefix, walk.visit); err != nil {

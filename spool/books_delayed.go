@@ -37,6 +37,15 @@ func (b *books) delayedMessage(k, v []byte) error {
 	return nil
 }
 
+// whereabouts doubts an entry sf that cannot be read. That of a held message is
+// written anew; of a settled one it is not known any more where its receipt is.
+func (b *books) whereabouts(_, v []byte) error {
+	if _, ok := decodeWhereabouts(v); !ok {
+		return errDamaged
+	}
+	return nil
+}
+
 // leadTo has the entry written anew by which a held message is found, if its ID
 // leads elsewhere: it was moved, or imported, and that entry is lost; or it is back
 // where it was before.
