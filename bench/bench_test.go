@@ -72,7 +72,7 @@ func TestInterruptLeavesNothing(t *testing.T) {
 }
 
 func TestServerThatCannotStartSaysWhy(t *testing.T) {
-	_, err := peer.Server{Kind: "other", Size: 4}.Start(t.Context(), t.TempDir())
+	_, err := peer.Server{Kind: "other"}.Start(t.Context(), t.TempDir())
 	if err == nil || !strings.Contains(err.Error(), "ended without a word") {
 		t.Errorf("got %v", err)
 	}
@@ -82,7 +82,7 @@ func TestServerThatCannotStartSaysWhy(t *testing.T) {
 func TestServerHoldsWhatItAnswered(t *testing.T) {
 	for _, kind := range []serve.Kind{serve.Remora, serve.NoStore} {
 		t.Run(string(kind), func(t *testing.T) {
-			running, err := peer.Server{Kind: kind, Size: 4}.Start(t.Context(), t.TempDir())
+			running, err := peer.Server{Kind: kind}.Start(t.Context(), t.TempDir())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -118,7 +118,7 @@ func parsePeers(list string, connections int) (all []peer.Peer, err error) {
 func (o *options) peers() []peer.Peer {
 	return append([]peer.Peer{
 		peer.Append{}, peer.GroupAppend{},
-		peer.Server{Kind: serve.NoStore, Size: o.size}, peer.Server{Kind: serve.Remora, Size: o.size},
+		peer.Server{Kind: serve.NoStore}, peer.Server{Kind: serve.Remora},
 	}, o.others...)
 }
 

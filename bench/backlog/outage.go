@@ -47,7 +47,7 @@ const many = 256 // connections, for as much load as there can be
 func (r *outage) end() {
 	for _, c := range []*child{r.full, r.empty} {
 		if c != nil {
-			c.kill()
+			c.Kill()
 		}
 	}
 }
@@ -142,18 +142,18 @@ func sample(r load.Result) report.Sample {
 
 // reopen opens the full spool after a kill, and after a clean stop.
 func (r *outage) reopen(ctx context.Context) (err error) {
-	r.full.kill()
+	r.full.Kill()
 	if r.full, err = startChild(ctx, r.full.dir); err != nil {
 		return fmt.Errorf("open after kill -9: %w", err)
 	}
-	r.killed = r.full.opened
+	r.killed = r.full.Opened
 	if err := r.full.stop(); err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}
 	if r.full, err = startChild(ctx, r.full.dir); err != nil {
 		return fmt.Errorf("open after a clean stop: %w", err)
 	}
-	r.stopped = r.full.opened
+	r.stopped = r.full.Opened
 	progressf("open after kill -9: %v; after a clean stop: %v", r.killed, r.stopped)
 	r.memOpened, err = r.full.anonymous()
 	return err

@@ -27,12 +27,12 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "said")
 }
 
-func dialDoor(t *testing.T, d *door, tally *tally) *publisher {
+func dialDoor(t *testing.T, d *door, tally *tally) *Publisher {
 	t.Helper()
 	d.keys = map[string]bool{}
 	server := httptest.NewServer(d)
 	t.Cleanup(server.Close)
-	p, err := dialHTTP(t.Context(), strings.TrimPrefix(server.URL, "http://"), 4, tally)
+	p, err := dialHTTP(t.Context(), strings.TrimPrefix(server.URL, "http://"), tally)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestNobodyListens(t *testing.T) {
 		t.Fatal(err)
 	}
 	ln.Close()
-	if _, err := dialHTTP(t.Context(), ln.Addr().String(), 4, new(tally)); err == nil {
+	if _, err := dialHTTP(t.Context(), ln.Addr().String(), new(tally)); err == nil {
 		t.Error("no error")
 	}
 }
@@ -88,8 +88,7 @@ func TestInterruptedSendCountsAsSent(t *testing.T) {
 	var total tally
 	near, far := net.Pipe()
 	defer far.Close()
-	p := &publisher{Conn: near, sums: &total}
-	p.build(4)
+	p := &Publisher{Conn: near, sums: &total}
 	ended := make(chan error)
 	go func() { ended <- p.Send([]byte("body")) }()
 	if _, err := io.ReadFull(far, make([]byte, 1)); err != nil {
