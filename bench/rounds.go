@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/remora-mq/remora/bench/peer"
+	"github.com/remora-mq/remora/bench/proc"
 	"github.com/remora-mq/remora/bench/report"
 )
 
@@ -36,7 +37,7 @@ func measure(ctx context.Context, o options, dir string, results *report.Run) (e
 		results.Peers = append(results.Peers, c.name)
 	}
 	results.Title += versions(up)
-	meanwhile, err := watchOthers(up)
+	meanwhile, err := proc.WatchOthers()
 	if err != nil {
 		return err
 	}
@@ -48,7 +49,7 @@ func measure(ctx context.Context, o options, dir string, results *report.Run) (e
 		}
 		results.Rounds = append(results.Rounds, round)
 	}
-	if results.Machine, err = meanwhile.verdict(); err != nil {
+	if results.Machine, err = meanwhile.Verdict(); err != nil {
 		return err
 	}
 	return profileAll(ctx, o, up)

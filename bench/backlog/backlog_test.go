@@ -109,19 +109,6 @@ func TestDiskIsReadInBlocks(t *testing.T) {
 	}
 }
 
-func TestFreshSidecarThatEndsSaysWhy(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "sidecar")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\necho no room; exit 3\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	_, err := readFresh(t.Context(), program, t.TempDir(), time.Millisecond)
-	for _, want := range []string{"ended at once", "no room"} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %q", err, want)
-		}
-	}
-}
-
 func TestOptionsAreChecked(t *testing.T) {
 	for _, args := range []string{"-messages 0", "-connections 0", "-rounds 0", "-time 0s", "-idle 0s", "-step 0s", "more"} {
 		if o, err := parseOptions(strings.Fields(args)); err == nil {

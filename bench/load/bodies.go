@@ -13,8 +13,9 @@ var block = sync.OnceValue(func() []byte {
 	return b
 })
 
-// bodies cuts bodies from the block, each from another place.
-type bodies struct {
+// Bodies cuts bodies from a block of random bytes, each from another place. One
+// goroutine uses it.
+type Bodies struct {
 	block []byte
 	size  int
 	at    int
@@ -22,13 +23,16 @@ type bodies struct {
 
 const stride = 4093 // prime: neighbours in time share few bytes
 
-func newBodies(size, connection int) *bodies {
-	b := &bodies{block: block(), size: size}
+// NewBodies returns bodies of so many bytes; connections with other numbers cut
+// them elsewhere.
+func NewBodies(size, connection int) *Bodies {
+	b := &Bodies{block: block(), size: size}
 	b.at = connection * 65_537 % (len(b.block) - size)
 	return b
 }
 
-func (b *bodies) next() []byte {
+// Next returns a body, which is not to be changed.
+func (b *Bodies) Next() []byte {
 	b.at = (b.at + stride) % (len(b.block) - b.size)
 	return b.block[b.at : b.at+b.size]
 }

@@ -55,7 +55,7 @@ func Run(ctx context.Context, dial func(context.Context) (Client, error), opts O
 	from := time.Now().Add(opts.Warmup)
 	workers := make([]*worker, len(clients))
 	for i, c := range clients {
-		w := &worker{client: c, from: from, to: from.Add(opts.Measure), bodies: newBodies(opts.Size, i), latency: newHistogram()}
+		w := &worker{client: c, from: from, to: from.Add(opts.Measure), bodies: NewBodies(opts.Size, i), latency: newHistogram()}
 		workers[i] = w
 		group.Go(func() error { return w.run(ctx) })
 	}
@@ -87,7 +87,7 @@ func closeAll(clients []Client) {
 type worker struct {
 	client   Client
 	from, to time.Time // the clock runs between them
-	bodies   *bodies
+	bodies   *Bodies
 	taken    int
 	answered int // while the clock ran
 	latency  *hdrhistogram.Histogram
@@ -95,7 +95,7 @@ type worker struct {
 
 func (w *worker) run(ctx context.Context) error {
 	for begin := time.Now(); begin.Before(w.to); {
-		if err := w.client.Send(w.bodies.next()); err != nil {
+		if err := w.client.Send(w.bodies.Next()); err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}

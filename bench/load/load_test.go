@@ -108,11 +108,11 @@ func TestCancelEndsTheRun(t *testing.T) {
 }
 
 func TestBodiesDiffer(t *testing.T) {
-	a, b := newBodies(1024, 0), newBodies(1024, 1)
+	a, b := NewBodies(1024, 0), NewBodies(1024, 1)
 	seen := map[string]bool{}
 	for range 500 {
-		seen[string(a.next())] = true
-		seen[string(b.next())] = true
+		seen[string(a.Next())] = true
+		seen[string(b.Next())] = true
 	}
 	if len(seen) != 1000 {
 		t.Errorf("%d different bodies of 1000", len(seen))

@@ -12,25 +12,32 @@ type figure struct {
 }
 
 var figures = []figure{
-	{"messages per second", func(s Sample) (float64, bool) { return s.Rate, true }},
-	{"median latency, ms", func(s Sample) (float64, bool) { return millis(s.P50), true }},
-	{"p99 latency, ms", func(s Sample) (float64, bool) { return millis(s.P99), true }},
+	{"messages per second", known(func(s Sample) float64 { return s.Rate })},
+	{"median latency, ms", known(func(s Sample) float64 { return millis(s.P50) })},
+	{"p99 latency, ms", known(func(s Sample) float64 { return millis(s.P99) })},
 	{"server: CPU s per 100,000 messages", ofCost(func(c *Cost) float64 { return c.CPU })},
 	{"server: bytes written per byte of body", ofCost(func(c *Cost) float64 { return c.Written })},
 	{"server: most anonymous memory, MiB", ofCost(func(c *Cost) float64 { return c.Anonymous })},
 	{"server: messages a commit", ofCost(func(c *Cost) float64 { return c.Shared })},
 	{"server: mean time of a commit, ms", ofCost(func(c *Cost) float64 { return millis(c.Commit) })},
-	{"load generator: CPU s per 100,000 messages", func(s Sample) (float64, bool) { return s.Client, s.Cost != nil }},
+	{"load generator: CPU s per 100,000 messages", known(func(s Sample) float64 { return s.Client })},
+}
+
+// known leaves out what is 0: it was not measured.
+func known(value func(Sample) float64) func(Sample) (float64, bool) {
+	return func(s Sample) (float64, bool) {
+		v := value(s)
+		return v, v != 0
+	}
 }
 
 func ofCost(value func(*Cost) float64) func(Sample) (float64, bool) {
-	return func(s Sample) (float64, bool) {
+	return known(func(s Sample) float64 {
 		if s.Cost == nil {
-			return 0, false
+			return 0
 		}
-		v := value(s.Cost)
-		return v, v != 0
-	}
+		return value(s.Cost)
+	})
 }
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -8,7 +8,7 @@ type Key struct {
 	Connections int
 }
 
-// Sample is one measurement.
+// Sample is one measurement. What is 0 was not measured.
 type Sample struct {
 	Rate     float64       // messages answered per second
 	P50, P99 time.Duration // from sending to the answer

@@ -58,6 +58,16 @@ func TailRatio(of, to Key) func(Round) (float64, bool) {
 	return ratio(of, to, func(s Sample) float64 { return s.P99.Seconds() })
 }
 
+// CPURatio is the processor time that a message costs one to what it costs another.
+func CPURatio(of, to Key) func(Round) (float64, bool) {
+	return ratio(of, to, func(s Sample) float64 {
+		if s.Cost == nil {
+			return 0
+		}
+		return s.Cost.CPU
+	})
+}
+
 // CostOf is a part of what a peer spent.
 func CostOf(of Key, part func(Cost) float64) func(Round) (float64, bool) {
 	return func(r Round) (float64, bool) {

@@ -149,7 +149,7 @@ func (c *Cluster) CreateTopic(t testing.TB, topic string, queues int) {
 		if !b.serves() {
 			continue
 		}
-		if err := b.createTopic(topic, queues); err != nil {
+		if err := b.CreateTopic(topic, queues); err != nil {
 			t.Fatal(err)
 		}
 		made++

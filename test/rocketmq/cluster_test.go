@@ -121,7 +121,7 @@ func commit(t *testing.T, group, topic string, offset int) {
 }
 
 func TestRefusalOfTheBrokerIsAnError(t *testing.T) {
-	err := shared.Brokers[0].createTopic("not a topic!", 1)
+	err := shared.Brokers[0].CreateTopic("not a topic!", 1)
 	if r, ok := errors.AsType[*responseError](err); !ok || r.Code == codeSuccess {
 		t.Errorf("create an illegal topic: got %v, want a responseError", err)
 	}

@@ -12,9 +12,9 @@ const visibleTimeout = 30 * time.Second
 // ErrNoOffset says that the consumer group has committed no offset for the queue.
 var ErrNoOffset = errors.New("no offset committed")
 
-// createTopic makes the topic, or changes its number of queues, and returns once
+// CreateTopic makes the topic, or changes its number of queues, and returns once
 // each name server that serves tells clients so.
-func (b *Broker) createTopic(topic string, queues int) error {
+func (b *Broker) CreateTopic(topic string, queues int) error {
 	_, err := call(b.Addr(), reqCreateTopic, map[string]string{
 		"topic":           topic,
 		"defaultTopic":    "TBW102",
