@@ -92,6 +92,12 @@ WAITING ?= 5000000
 bench-backlog: build ## what WAITING=5000000 messages cost that wait for a broker: rate, memory, disk, opening, drain, head
 	go run ./bench/backlog -messages $(WAITING) -sidecar bin/sidecar
 
+MESSAGES ?= 1000000
+
+.PHONY: bench-forward
+bench-forward: build ## forwarding MESSAGES=1000000 to a real RocketMQ, as ratios to its client library
+	go run ./bench/forward -messages $(MESSAGES) -rounds $(ROUNDS) -sidecar bin/sidecar
+
 .PHONY: vet
 vet: ## go vet
 	go vet ./...
