@@ -17,27 +17,30 @@ import (
 // close the connection, with all that is in flight on it.
 const maxRequest = 12 << 20
 
-// toWire makes new messages for one attempt. The library changes those it is
-// given, and an abandoned call keeps them: so bodies are copied.
+// toWire makes what one attempt hands to the library. The library changes what
+// it is given, and an abandoned call keeps it: so bodies are copied.
 func toWire(msgs []*message.Message, a *attempt) ([]*primitive.Message, *broker.SendError) {
-	all := make([]*primitive.Message, len(msgs))
-	total := 0
-	for i, m := range msgs {
-		if e := sameLane(msgs[0], m, a.queue != ""); e != nil {
-			return nil, e
-		}
-		all[i] = wireMessage(m)
-		all[i].Queue = &a.ticket
-		properties := len(all[i].MarshallProperties())
-		total += len(m.Body) + properties
-		// An empty body is a NullPointerException in the broker; a length of
-		// properties above 16 bits corrupts a batch (primitive/message.go:233).
-		if len(m.Body) == 0 || properties > math.MaxInt16 || total > maxRequest {
-			return nil, notSent("message %s: a body of %d and properties of %d bytes, a request of %d, cannot be sent",
-				m.ID, len(m.Body), properties, total)
-		}
+	if len(msgs) > 1 {
+		return encodeBatch(msgs, a)
 	}
-	return all, nil
+	w := wireMessage(msgs[0])
+	w.Queue = &a.ticket
+	properties := len(w.MarshallProperties())
+	if e := sendable(msgs[0], properties, len(w.Body)+properties); e != nil {
+		return nil, e
+	}
+	return []*primitive.Message{w}, nil
+}
+
+// sendable refuses what would harm: an empty body is a NullPointerException in
+// the broker, and a length of properties above 16 bits corrupts a batch
+// (primitive/message.go:233).
+func sendable(m *message.Message, properties, request int) *broker.SendError {
+	if len(m.Body) > 0 && properties <= math.MaxInt16 && request <= maxRequest {
+		return nil
+	}
+	return notSent("message %s: a body of %d and properties of %d bytes, a request of %d, cannot be sent",
+		m.ID, len(m.Body), properties, request)
 }
 
 // sameLane refuses what may not be in one batch; bound: all goes to one queue.
@@ -55,34 +58,44 @@ func notSent(format string, args ...any) *broker.SendError {
 
 func wireMessage(m *message.Message) *primitive.Message {
 	w := primitive.NewMessage(m.Topic, slices.Clone(m.Body))
-	for _, p := range m.Properties {
-		w.WithProperty(p.Name, p.Value)
-	}
-	// WithProperty ignores an empty value.
-	w.WithProperty(primitive.PropertyUniqueClientMessageIdKeyIndex, m.ID.String())
-	w.WithProperty(message.PropOrigin, m.ID.Spool().String())
-	if m.TopicSeq > 0 {
-		w.WithProperty(message.PropTopicSeq, strconv.FormatUint(m.TopicSeq, 10))
-	}
-	w.WithProperty(primitive.PropertyTags, m.Tag)
-	w.WithProperty(primitive.PropertyKeys, strings.Join(m.Keys, primitive.PropertyKeySeparator))
-	w.WithProperty(message.PropOrderingKey, m.OrderingKey)
-	w.WithProperty(message.PropContentType, m.ContentType)
-	w.WithProperty(message.PropContentEncoding, m.ContentEncoding)
-	w.WithProperty(message.PropTraceParent, m.TraceParent)
-	w.WithProperty(message.PropTraceState, m.TraceState)
+	properties(m, w.WithProperty)
 	return w
+}
+
+// properties calls set with each property of m that has a value. Of two with the
+// same name the later counts.
+func properties(m *message.Message, set func(name, value string)) {
+	with := func(name, value string) {
+		if value != "" {
+			set(name, value)
+		}
+	}
+	for _, p := range m.Properties {
+		with(p.Name, p.Value)
+	}
+	with(primitive.PropertyUniqueClientMessageIdKeyIndex, m.ID.String())
+	with(message.PropOrigin, m.ID.Spool().String())
+	if m.TopicSeq > 0 {
+		with(message.PropTopicSeq, strconv.FormatUint(m.TopicSeq, 10))
+	}
+	with(primitive.PropertyTags, m.Tag)
+	with(primitive.PropertyKeys, strings.Join(m.Keys, primitive.PropertyKeySeparator))
+	with(message.PropOrderingKey, m.OrderingKey)
+	with(message.PropContentType, m.ContentType)
+	with(message.PropContentEncoding, m.ContentEncoding)
+	with(message.PropTraceParent, m.TraceParent)
+	with(message.PropTraceState, m.TraceState)
 }
 
 // confirmations of a result that outcome has judged confirmed. A batch lies in
 // one queue at consecutive offsets, of which the result names the first.
 func confirmations(r *primitive.SendResult, msgs []*message.Message) []message.Confirmation {
-	all := make([]message.Confirmation, len(msgs))
+	all, queue := make([]message.Confirmation, len(msgs)), queueName(r.MessageQueue)
 	for i, id := range offsetIDs(r) {
 		all[i] = message.Confirmation{
 			MessageID:       msgs[i].ID.String(),
 			OffsetMessageID: id,
-			Queue:           queueName(r.MessageQueue),
+			Queue:           queue,
 			Offset:          r.QueueOffset + int64(i),
 		}
 	}
