@@ -23,6 +23,8 @@ type itemJSON struct {
 	Held          bool          `json:"held,omitempty"` // by an operator
 	AcceptedAt    timestamp     `json:"accepted_at"`
 	DeliverAt     *timestamp    `json:"deliver_at,omitempty"` // while it is delayed
+	TTL           string        `json:"ttl,omitempty"`
+	ExpiresAt     *timestamp    `json:"expires_at,omitempty"` // while it waits for its confirmation
 	Size          int           `json:"size,omitempty"`       // bytes
 	Tag           string        `json:"tag,omitempty"`
 	Keys          []string      `json:"keys,omitempty"`
@@ -82,6 +84,9 @@ func itemOf(i *spool.Item) itemJSON {
 	}
 	if m := i.Message; m != nil {
 		out.Tag, out.Keys, out.OrderingKey = m.Tag, m.Keys, m.OrderingKey
+		if m.TTL > 0 {
+			out.TTL, out.ExpiresAt = m.TTL.String(), optionalTime(m.ExpiresAt)
+		}
 	}
 	return out
 }

@@ -16,10 +16,17 @@ import (
 // Spool is what the forwarder needs of *spool.Spool.
 type Spool interface {
 	NextTopic(ctx context.Context) (string, error)
-	Lease(ctx context.Context, topic string, opts spool.LeaseOptions) ([]*spool.Lease, error)
 	Waiting(topic string) int
+	Expired() uint64
+	Leases
 	Ends
 	Bindings
+}
+
+// Leases are how messages are taken from a spool.
+type Leases interface {
+	Lease(ctx context.Context, topic string, opts spool.LeaseOptions) ([]*spool.Lease, error)
+	Current(leases []*spool.Lease) []*spool.Lease
 }
 
 // Ends are the ways in which leases end.

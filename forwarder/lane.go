@@ -71,6 +71,10 @@ func (l *lane) run(ctx context.Context) {
 			l.f.spool.Release(leases)
 			return
 		}
+		if leases = l.f.spool.Current(leases); len(leases) == 0 { // all have expired while they waited
+			l.end()
+			continue
+		}
 		l.attempts.Go(func() {
 			defer l.end()
 			l.attempt(context.WithoutCancel(ctx), leases)

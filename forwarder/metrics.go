@@ -18,6 +18,26 @@ type metrics struct {
 	skipped  prometheus.Counter
 }
 
+const (
+	deadName = "remora_dead_letters_total"
+	deadHelp = "Messages that became dead letters on the producing side, by reason: the broker's status, or expired."
+)
+
+var deadDesc = prometheus.NewDesc(deadName, deadHelp, []string{"reason"}, nil)
+
+// deadLetters are those that the forwarder made, and those of which the spool
+// counts that they have expired.
+type deadLetters struct {
+	*prometheus.CounterVec
+
+	expired func() uint64
+}
+
+func (d deadLetters) Collect(ch chan<- prometheus.Metric) {
+	d.CounterVec.Collect(ch)
+	ch <- prometheus.MustNewConstMetric(deadDesc, prometheus.CounterValue, float64(d.expired()), spool.ReasonExpired)
+}
+
 func newMetrics() *metrics {
 	return &metrics{
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -30,8 +50,8 @@ func newMetrics() *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 12),
 		}),
 		dead: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "remora_dead_letters_total",
-			Help: "Messages that became dead letters on the producing side, by the broker's status.",
+			Name: deadName,
+			Help: deadHelp,
 		}, []string{"reason"}),
 		skipped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "remora_ordering_skipped_total",
@@ -77,5 +97,5 @@ func (f *Forwarder) Register(r prometheus.Registerer) {
 		Name: "remora_brokers_failing",
 		Help: "Brokers that get one message at a time, until one of them is answered with SEND_OK.",
 	}, func() float64 { return float64(len(f.FailingBrokers())) })
-	r.MustRegister(f.metrics.attempts, f.metrics.confirm, f.metrics.dead, f.metrics.moved, f.metrics.skipped, up, failing, parkedCollector{f})
+	r.MustRegister(f.metrics.attempts, f.metrics.confirm, deadLetters{f.metrics.dead, f.spool.Expired}, f.metrics.moved, f.metrics.skipped, up, failing, parkedCollector{f})
 }

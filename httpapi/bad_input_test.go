@@ -94,7 +94,9 @@ func TestBadInput(t *testing.T) {
 
 		{"delay of an age, query", "?delay=999999h", "x", nil, 400, "invalid-option", "10 years"},
 		{"deliver-at in an age", "", "x", []string{"MQ-Deliver-At", "9026-01-02T03:04:05+01:00"}, 400, "invalid-option", "10 years"},
-		{"ttl is not supported", "?ttl=10m", "x", nil, 400, "not-supported", "ttl"},
+		{"ttl without a unit", "?ttl=10", "x", nil, 400, "invalid-option", "ttl"},
+		{"ttl of nothing", "", "x", []string{"MQ-TTL", "0s"}, 400, "invalid-option", "greater than 0"},
+		{"ttls differ", "?ttl=1s", "x", []string{"MQ-TTL", "2s"}, 400, "invalid-option", "MQ-TTL"},
 		{"delay without a unit", "", "x", []string{"MQ-Delay", "90"}, 400, "invalid-option", "unit"},
 		{"delay of nothing", "", "x", []string{"MQ-Delay", "0s"}, 400, "invalid-option", "greater than 0"},
 		{"delay into the past", "", "x", []string{"MQ-Delay", "-1s"}, 400, "invalid-option", "-1s"},

@@ -264,7 +264,7 @@ func TestLargestMessage(t *testing.T) {
 	}
 }
 
-// What delays a message reaches the spool, as header, query or item of a batch.
+// What delays a message, and how long it may take, reaches the spool, as header, query or item of a batch.
 func TestSchedule(t *testing.T) {
 	at := time.Now().Add(time.Hour).UTC().Truncate(time.Millisecond)
 	sent := at.Format(time.RFC3339Nano)
@@ -273,24 +273,28 @@ func TestSchedule(t *testing.T) {
 		header     []string
 		delay      time.Duration
 		deliverAt  time.Time
+		ttl        time.Duration
 	}{
-		"delay":            {orders, "x", []string{"MQ-Delay", "90s"}, 90 * time.Second, time.Time{}},
-		"delay, query":     {orders + "?delay=1h30m", "x", nil, 90 * time.Minute, time.Time{}},
-		"delay, both":      {orders + "?delay=1s", "x", []string{"MQ-Delay", "1s"}, time.Second, time.Time{}},
-		"time":             {orders, "x", []string{"MQ-Deliver-At", sent}, 0, at},
-		"time, query":      {orders + "?deliver_at=" + sent, "x", nil, 0, at},
-		"time, other zone": {orders, "x", []string{"MQ-Deliver-At", at.In(time.FixedZone("", 3600)).Format(time.RFC3339Nano)}, 0, at},
-		"a time that was":  {orders, "x", []string{"MQ-Deliver-At", "2006-01-02T03:04:05Z"}, 0, time.Date(2006, 1, 2, 3, 4, 5, 0, time.UTC)},
-		"item, delay":      {batchPath, `[{"topic":"orders","body":"x","delay":"2m"}]`, asJSON, 2 * time.Minute, time.Time{}},
-		"item, time":       {batchPath, `[{"topic":"orders","body":"x","deliver_at":"` + sent + `"}]`, asJSON, 0, at},
+		"delay":            {orders, "x", []string{"MQ-Delay", "90s"}, 90 * time.Second, time.Time{}, 0},
+		"delay, query":     {orders + "?delay=1h30m", "x", nil, 90 * time.Minute, time.Time{}, 0},
+		"delay, both":      {orders + "?delay=1s", "x", []string{"MQ-Delay", "1s"}, time.Second, time.Time{}, 0},
+		"time":             {orders, "x", []string{"MQ-Deliver-At", sent}, 0, at, 0},
+		"time, query":      {orders + "?deliver_at=" + sent, "x", nil, 0, at, 0},
+		"time, other zone": {orders, "x", []string{"MQ-Deliver-At", at.In(time.FixedZone("", 3600)).Format(time.RFC3339Nano)}, 0, at, 0},
+		"a time that was":  {orders, "x", []string{"MQ-Deliver-At", "2006-01-02T03:04:05Z"}, 0, time.Date(2006, 1, 2, 3, 4, 5, 0, time.UTC), 0},
+		"item, delay":      {batchPath, `[{"topic":"orders","body":"x","delay":"2m"}]`, asJSON, 2 * time.Minute, time.Time{}, 0},
+		"item, time":       {batchPath, `[{"topic":"orders","body":"x","deliver_at":"` + sent + `"}]`, asJSON, 0, at, 0},
+		"ttl":              {orders, "x", []string{"MQ-TTL", "90s"}, 0, time.Time{}, 90 * time.Second},
+		"ttl, query":       {orders + "?ttl=1h30m&delay=1s", "x", nil, time.Second, time.Time{}, 90 * time.Minute},
+		"item, ttl":        {batchPath, `[{"topic":"orders","body":"x","ttl":"2m"}]`, asJSON, 0, time.Time{}, 2 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := start(t, httpapi.Options{})
 			if a := l.do("POST", c.path, c.body, c.header...); a.status != 202 {
 				t.Fatalf("answered %d %s", a.status, a.raw)
 			}
-			if d := l.spool.last(); d.Delay != c.delay || !d.DeliverAt.Equal(c.deliverAt) {
-				t.Errorf("stored with %v and %v, want %v and %v", d.Delay, d.DeliverAt, c.delay, c.deliverAt)
+			if d := l.spool.last(); d.Delay != c.delay || !d.DeliverAt.Equal(c.deliverAt) || d.TTL != c.ttl {
+				t.Errorf("stored with %v, %v and %v, want %v, %v and %v", d.Delay, d.DeliverAt, d.TTL, c.delay, c.deliverAt, c.ttl)
 			}
 		})
 	}

@@ -4,7 +4,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/spool"
 )
 
@@ -24,9 +23,8 @@ func readSchedule(r *request, p *publication) (err error) {
 	return checkSchedule(p.delay, p.deliverAt, p.ttl)
 }
 
-// checkSchedule refuses wrong values for what is wrong with them, and a right ttl
-// because the spool cannot honour it yet. A time that has passed is right: a repeat
-// of a publish may come late.
+// checkSchedule refuses wrong values for what is wrong with them. A time that has
+// passed is right: a repeat of a publish may come late.
 func checkSchedule(delay, deliverAt, ttl string) error {
 	if delay != "" && deliverAt != "" {
 		return invalidOption("both delay and deliver_at are given; send one of them")
@@ -46,19 +44,20 @@ func checkSchedule(delay, deliverAt, ttl string) error {
 			return invalidOption("deliver_at %.40q is more than 10 years away", deliverAt)
 		}
 	}
-	if ttl != "" {
-		return problem.New(problem.NotSupported, "ttl is not supported yet")
-	}
 	return nil
 }
 
-// schedule makes draft wait for what was asked for, which checkSchedule has seen.
+// schedule makes draft wait for what was asked for, and no longer than that, which
+// checkSchedule has seen.
 func (p *publication) schedule(draft *spool.Draft) (err error) {
 	if p.delay != "" {
 		draft.Delay, err = parseDuration(p.delay)
 	}
 	if p.deliverAt != "" {
 		draft.DeliverAt, err = time.Parse(time.RFC3339, p.deliverAt)
+	}
+	if p.ttl != "" && err == nil {
+		draft.TTL, err = parseDuration(p.ttl)
 	}
 	return err
 }

@@ -22,12 +22,14 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Record is a message as the spool stores it:
 //
 //	version  1 byte
-//	flags    1 byte: bit 0, the payload is stored elsewhere; bit 1, it has a topic sequence
+//	flags    1 byte: bit 0, the payload is stored elsewhere; bit 1, it has a topic sequence; bit 2, a TTL
 //	length   uvarint: of everything between it and the CRC
 //	seq      uvarint
 //	topicseq uvarint, with bit 1
 //	id       16 bytes
 //	accepted uvarint: milliseconds since 1970
+//	ttl      uvarint, with bit 2: milliseconds, from 1
+//	expires  uvarint, with bit 2: milliseconds since 1970, by the spool's clock; 0: the TTL has not begun
 //	topic    uvarint length, bytes
 //	ordering uvarint length, bytes: the ordering key
 //	payload  inline: the rest; elsewhere: size uvarint, its CRC32C 4 bytes
@@ -45,8 +47,9 @@ type Record struct {
 const (
 	flagExternal = 1 << iota
 	flagTopicSeq
+	flagTTL
 
-	knownFlags = flagExternal | flagTopicSeq
+	knownFlags = flagExternal | flagTopicSeq | flagTTL
 )
 
 // maxPayload is far above what Validate lets in; a larger size is damage.
@@ -82,7 +85,10 @@ func AppendAgain(dst []byte, r *Record) []byte {
 // elsewhere.
 func ExternalRecord(m *Message, payload []byte) Record {
 	return Record{
-		Message:     Message{ID: m.ID, Seq: m.Seq, TopicSeq: m.TopicSeq, AcceptedAt: m.AcceptedAt, Topic: m.Topic, OrderingKey: m.OrderingKey},
+		Message: Message{
+			ID: m.ID, Seq: m.Seq, TopicSeq: m.TopicSeq, AcceptedAt: m.AcceptedAt, TTL: m.TTL, ExpiresAt: m.ExpiresAt,
+			Topic: m.Topic, OrderingKey: m.OrderingKey,
+		},
 		PayloadSize: len(payload), PayloadCRC: crc32.Checksum(payload, castagnoli),
 	}
 }
@@ -96,6 +102,9 @@ func appendRecord(dst []byte, m *Message, flags byte, tail func([]byte) []byte) 
 	if m.TopicSeq > 0 {
 		flags |= flagTopicSeq
 	}
+	if m.TTL > 0 {
+		flags |= flagTTL
+	}
 	dst = append(dst, recordVersion, flags)
 	lengthAt := len(dst)
 	dst = append(dst, make([]byte, lengthBytes)...)
@@ -105,11 +114,22 @@ func appendRecord(dst []byte, m *Message, flags byte, tail func([]byte) []byte) 
 	}
 	dst = append(dst, m.ID[:]...)
 	dst = binary.AppendUvarint(dst, uint64(m.AcceptedAt.UnixMilli()))
+	if m.TTL > 0 {
+		dst = appendTTL(dst, m)
+	}
 	dst = appendString(dst, m.Topic)
 	dst = appendString(dst, m.OrderingKey)
 	dst = tail(dst)
 	putPaddedUvarint(dst[lengthAt:], uint32(len(dst)-lengthAt-lengthBytes))
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+func appendTTL(dst []byte, m *Message) []byte {
+	expires := uint64(0)
+	if !m.ExpiresAt.IsZero() {
+		expires = uint64(m.ExpiresAt.UnixMilli())
+	}
+	return binary.AppendUvarint(binary.AppendUvarint(dst, uint64(m.TTL.Milliseconds())), expires)
 }
 
 // minRecord is the size of a record without anything between length and CRC.
@@ -159,6 +179,9 @@ func DecodeRecord(b []byte) (Record, int, error) {
 	}
 	copy(r.ID[:], d.bytes(len(r.ID)))
 	r.AcceptedAt = time.UnixMilli(int64(d.uvarint()))
+	if flags&flagTTL != 0 {
+		r.readTTL(&d)
+	}
 	r.Topic, r.OrderingKey = d.string(), d.string()
 	if flags&flagExternal != 0 {
 		r.readExternal(&d)
@@ -171,6 +194,20 @@ func DecodeRecord(b []byte) (Record, int, error) {
 		return Record{}, 0, ErrCorrupt
 	}
 	return r, n, nil
+}
+
+// readTTL reads what appendTTL wrote, and nothing else.
+func (r *Record) readTTL(d *decoder) {
+	const farthest = 1 << 53
+	ttl, expires := d.uvarint(), d.uvarint()
+	if ttl == 0 || ttl > uint64(MaxTTL.Milliseconds()) || expires > farthest {
+		d.failed = true
+		return
+	}
+	r.TTL = time.Duration(ttl) * time.Millisecond
+	if expires > 0 {
+		r.ExpiresAt = time.UnixMilli(int64(expires))
+	}
 }
 
 // readExternal reads where the payload is not: how large it is, and its CRC.

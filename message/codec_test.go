@@ -27,11 +27,14 @@ func fullMessage() message.Message {
 
 func messages() map[string]message.Message {
 	least := message.Message{AcceptedAt: time.UnixMilli(0)}
+	mortal, delayed := fullMessage(), fullMessage()
+	mortal.TTL, mortal.ExpiresAt = message.MaxTTL, time.UnixMilli(1_767_999_045_678)
+	delayed.TTL = time.Millisecond
 	large := fullMessage()
 	large.TopicSeq, large.Seq, large.Body = math.MaxUint64, math.MaxUint64, bytes.Repeat([]byte{0xab}, 1<<20)
 	far := fullMessage()
 	far.AcceptedAt = time.UnixMilli(math.MaxInt64 / 1_000_000)
-	return map[string]message.Message{"full": fullMessage(), "nothing": least, "large": large, "far future": far}
+	return map[string]message.Message{"full": fullMessage(), "nothing": least, "large": large, "far future": far, "TTL": mortal, "TTL of a delayed one": delayed}
 }
 
 func TestRecordRoundTrip(t *testing.T) {
@@ -112,7 +115,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	if _, _, err := message.DecodeRecord(seal(1, 2, inside)); err != nil {
 		t.Fatalf("seal makes no record: %v", err)
 	}
-	for _, b := range [][]byte{seal(2, 0, inside), seal(0, 0, inside), seal(1, 4, inside), seal(1, 0x80, inside)} {
+	for _, b := range [][]byte{seal(2, 0, inside), seal(0, 0, inside), seal(1, 8, inside), seal(1, 0x80, inside)} {
 		if _, _, err := message.DecodeRecord(b); !errors.Is(err, message.ErrVersion) {
 			t.Errorf("version %d, flags %#x: %v, want ErrVersion", b[0], b[1], err)
 		}
@@ -134,6 +137,25 @@ func TestFormatIsPinned(t *testing.T) {
 	const numbered = "0102b8808000ac02ac020102030405060708090a0b0c0d0e0f10ae9ea6e5b733066f7264657273016f017403612f6200000001016b0101700176626f6479c74224c2"
 	if got := fmt.Sprintf("%x", message.AppendRecord(nil, &m)); got != numbered {
 		t.Errorf("the format has changed without a new version:\n got %s\nwant %s", got, numbered)
+	}
+	m.TTL, m.ExpiresAt = time.Minute, time.UnixMilli(1_767_323_105_678)
+	const mortal = "0106c1808000ac02ac020102030405060708090a0b0c0d0e0f10ae9ea6e5b733e0d4038ef3a9e5b733066f7264657273016f017403612f6200000001016b0101700176626f64797dadb381"
+	if got := fmt.Sprintf("%x", message.AppendRecord(nil, &m)); got != mortal {
+		t.Errorf("the format has changed without a new version:\n got %s\nwant %s", got, mortal)
+	}
+}
+
+// TestImpossibleTTLIsDamage: none, too long, or one that ends beyond all time.
+func TestImpossibleTTLIsDamage(t *testing.T) {
+	m := message.Message{TTL: time.Second, ExpiresAt: time.UnixMilli(9)}
+	inside := content(message.AppendRecord(nil, &m))
+	at := 1 + len(m.ID) + len(binary.AppendUvarint(nil, uint64(m.AcceptedAt.UnixMilli()))) // of its TTL
+	for _, ttl := range [][2]uint64{{0, 9}, {uint64(message.MaxTTL.Milliseconds()) + 1, 9}, {1000, math.MaxUint64}} {
+		b := binary.AppendUvarint(binary.AppendUvarint(bytes.Clone(inside[:at]), ttl[0]), ttl[1])
+		b = append(b, inside[at+2+1:]...)
+		if _, _, err := message.DecodeRecord(seal(1, 4, b)); !errors.Is(err, message.ErrCorrupt) {
+			t.Errorf("%v: %v", ttl, err)
+		}
 	}
 }
 

@@ -15,6 +15,9 @@ type Message struct {
 	TopicSeq   uint64    // number within its spool ID and topic: contiguous, from 1; 0 before it is pending
 	AcceptedAt time.Time // wall clock, millisecond precision
 
+	TTL       time.Duration // how long it may take until it is confirmed, in milliseconds; 0: any time
+	ExpiresAt time.Time     // of its spool's clock, when its TTL ends; zero: it has none, or is delayed
+
 	Topic       string
 	Tag         string   // RocketMQ tag: at most one
 	Keys        []string // RocketMQ KEYS: searchable

@@ -3,6 +3,7 @@ package message
 import (
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -15,6 +16,9 @@ const (
 	MaxTopic      = 127
 	MaxShort      = 255 // bytes of a tag, a key, an ordering key, a property name
 )
+
+// MaxTTL bounds a TTL; a longer one is damage, or a slip of units.
+const MaxTTL = 100 * 365 * 24 * time.Hour
 
 // Invalid says what is wrong with a message and what to change. Code is one of
 // the problem codes of the HTTP contract.

@@ -65,7 +65,10 @@ type newMessage struct {
 
 // recordSize is an upper bound of the bytes of its record.
 func (n *newMessage) recordSize() int {
-	const fixed = 64 + recordOverhead // header, sequence, ID, time, CRC, lengths
+	fixed := 64 + recordOverhead // header, sequence, ID, time, CRC, lengths
+	if n.msg.TTL > 0 {
+		fixed += ttlBytes
+	}
 	if n.payload != nil {
 		return fixed + len(n.msg.Topic) + len(n.msg.OrderingKey)
 	}
@@ -138,6 +141,7 @@ func newAppend(drafts []Draft) *appendMessages {
 
 func newMessageOf(d *Draft) *newMessage {
 	m := d.Message
+	m.TTL, m.ExpiresAt = wholeMillis(m.TTL), time.Time{}
 	n := &newMessage{msg: &m, size: m.Size(), delay: d.Delay, deliverAt: d.DeliverAt.Truncate(time.Millisecond)}
 	if d.DedupeKey != "" {
 		n.key, n.fingerprint = hashKey(m.Topic, d.DedupeKey), shortFingerprint(d.Fingerprint)
@@ -166,6 +170,8 @@ func (op *appendMessages) size() int {
 		size += n.recordSize() + keyBytes
 		if n.delay > 0 || !n.deliverAt.IsZero() {
 			size += delayRoom
+		} else {
+			size += n.ttlSize()
 		}
 		if n.payload != nil {
 			size += apart + int(n.payload.chunks)*deleteSize
@@ -337,6 +343,9 @@ func (s *Spool) enter(n *newMessage) {
 		return
 	}
 	l.lastSeq = n.msg.Seq
+	if at := expiryOf(n.msg); at > 0 {
+		s.schedule(due{clockTTL, at, n.msg.Seq})
+	}
 	s.announce(l)
 	l.ready.raise()
 	w := &l.window
@@ -366,6 +375,7 @@ func (s *Spool) addEntry(l *lane, m *message.Message, p *payload) {
 	if p != nil {
 		e.msg, e.size = &p.rec.Message, heldSize(p.rec)
 	}
+	e.expires = expiryOf(e.msg)
 	s.entries[m.Seq] = e
 	l.window.add(e)
 	l.window.loadedTo = m.Seq

@@ -41,7 +41,7 @@ func (s *Spool) Audit(ctx context.Context) (Audit, error) {
 type auditTopic struct {
 	*lane
 	held, dead, bytes uint64
-	delayed           uint64
+	delayed, expiring uint64
 	exceptions        uint64
 	numbers           map[message.SpoolID]*auditNumbers
 }
@@ -57,7 +57,7 @@ type auditor struct {
 	redriven map[uint64]bool // and whose dead letter was not met yet
 	barred   seqSet
 	apart    bool // some ID does not lead to its message by itself
-	indexes  int // of blocks that were found
+	indexes  int  // of blocks that were found
 	damage   []string
 	reports  damageReports
 }
@@ -276,7 +276,7 @@ func (a *auditor) hold(t *auditTopic, r message.Record) error {
 	a.held.set(r.Seq)
 	t.held++
 	t.bytes += uint64(heldSize(r))
-	return errors.Join(t.number(r), a.found(&r.Message))
+	return errors.Join(t.number(r), a.found(&r.Message), a.expires(t, r))
 }
 
 func (a *auditor) payload(r message.Record) error {
@@ -330,6 +330,7 @@ func (a *auditor) result() Audit {
 			a.notef("topic %q: the ledger holds %d (%d dead), %d (%d dead) were read", t.lane.topic, t.counts.held(), t.counts.dead, t.held, t.dead)
 		}
 		a.compareDelayed(t)
+		a.compareExpiring(t)
 		if n := t.lane.numbers.given(); n != t.counts.accepted {
 			a.notef("topic %q: the ledger accepted %d, %d numbers were given", t.lane.topic, t.counts.accepted, n)
 		}

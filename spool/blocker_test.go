@@ -64,16 +64,16 @@ func TestDeadLetterBlocksItsKey(t *testing.T) {
 			return err
 		}, "[2 3]"},
 		"redriven": {func(r *rig, id message.ID) error {
-			_, err := r.Redrive(t.Context(), []message.ID{id})
+			_, _, err := r.Redrive(t.Context(), []message.ID{id})
 			return err
 		}, "[1 2 3]"},
 		"redriven, and a restart": {func(r *rig, id message.ID) error {
-			_, err := r.Redrive(t.Context(), []message.ID{id})
+			_, _, err := r.Redrive(t.Context(), []message.ID{id})
 			r.reopen()
 			return err
 		}, "[1 2 3]"},
 		"redriven, held, and released": {func(r *rig, id message.ID) error {
-			if _, err := r.Redrive(t.Context(), []message.ID{id}); err != nil {
+			if _, _, err := r.Redrive(t.Context(), []message.ID{id}); err != nil {
 				return err
 			}
 			if _, err := r.Hold(t.Context(), id); err != nil {
@@ -113,7 +113,7 @@ func TestDeadLetterBlocksItsKey(t *testing.T) {
 func TestDeadLetterBlocksAgain(t *testing.T) {
 	r, dead, _ := blocked(t, spool.Options{BlockOnDead: true})
 	r.leasable("t")
-	if _, err := r.Redrive(t.Context(), []message.ID{dead}); err != nil {
+	if _, _, err := r.Redrive(t.Context(), []message.ID{dead}); err != nil {
 		t.Fatal(err)
 	}
 	r.bury(r.lease("t", 1)[0])

@@ -48,7 +48,7 @@ type account struct {
 	rebuilt           bool   // its entry could not be read
 	again             uint64 // settled, and not known to be any more
 	held, dead, bytes uint64
-	delayed           uint64
+	delayed, expiring uint64
 	missing           uint64
 	excepted          uint64
 	firstBlock        uint64
@@ -147,6 +147,7 @@ func (b *books) hold(a *account, r message.Record) bool {
 	a.held++
 	a.bytes += uint64(heldSize(r))
 	b.leadTo(&r.Message)
+	b.expires(a, r)
 	return true
 }
 

@@ -149,7 +149,7 @@ func (s *Spool) entryOnDisk(seq uint64) (*entry, *delayed, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	e := &entry{msg: &r.Message, size: heldSize(r), state: message.StatePending}
+	e := &entry{msg: &r.Message, size: heldSize(r), state: message.StatePending, expires: expiryOf(&r.Message)}
 	if r.PayloadSize > 0 {
 		e.payload, err = s.findPayload(r)
 	}

@@ -145,15 +145,10 @@ func FuzzReceipts(f *testing.F) {
 func FuzzDeadLetter(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		stable(t, b, decodeDead, func(d deadLetter) []byte {
-			if d.record.PayloadSize > 0 {
-				return reencoded(b) // its payload is elsewhere
-			}
-			return encodeDead(&ending{receipt: d.receipt}, d.reason, &d.record.Message)
+			return encodeDead(&ending{receipt: d.receipt}, d.reason, d.record)
 		})
 	})
 }
-
-func reencoded(b []byte) []byte { return seal(bytes.Clone(b)) }
 
 func FuzzBlock(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -187,7 +182,7 @@ func TestCodecsCarryEverything(t *testing.T) {
 	id := message.NewID(message.SpoolID{1, 2, 3, 4, 5}, 6, 7, at)
 	m := &message.Message{
 		ID: id, Seq: 7, TopicSeq: 1 << 40, AcceptedAt: at, Topic: "t", Tag: "tag", Keys: []string{"k"}, OrderingKey: "o",
-		ContentType: "text/plain", TraceParent: "00-0", Properties: []message.Property{{Name: "p", Value: "ü"}}, Body: []byte{0, 255},
+		ContentType: "text/plain", TraceParent: "00-0", Properties: []message.Property{{Name: "p", Value: "ü"}}, Body: []byte{0, 255}, TTL: time.Minute,
 	}
 	r := receipt{seq: 7, Receipt: message.Receipt{
 		ID: id, Topic: "t", State: message.StateConfirmed, AcceptedAt: at, SettledAt: at, Attempts: 3, LastError: "no", MaybeSent: true,
@@ -199,11 +194,11 @@ func TestCodecsCarryEverything(t *testing.T) {
 	own := r
 	own.Confirmation = &message.Confirmation{MessageID: id.String(), OffsetMessageID: "o", Queue: "b/0", Offset: 1 << 40}
 
-	h := head{spoolID: message.SpoolID{1, 2, 3, 4, 5}, device: 1 << 63, inode: 2, epoch: message.MaxEpoch, highWater: 1 << 40, lowRange: 4, topics: 5, keysGone: 6, damage: 7, format: 2, clock: 8}
+	h := head{spoolID: message.SpoolID{1, 2, 3, 4, 5}, device: 1 << 63, inode: 2, epoch: message.MaxEpoch, highWater: 1 << 40, lowRange: 4, topics: 5, keysGone: 6, damage: 7, format: 2, clock: 8, wall: 9}
 	got, err := decodeHead(h.encode())
 	carried(t, "head", got, h, err)
 
-	l := &lane{id: 9, topic: "t", counts: counts{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, cursor: 9, attempted: 10, numbers: numbering{[]Origin{{message.SpoolID{1}, 11}, {message.SpoolID{2}, 1 << 40}}, 12}, exceptions: 13, resent: 14}
+	l := &lane{id: 9, topic: "t", counts: counts{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, cursor: 9, attempted: 10, numbers: numbering{[]Origin{{message.SpoolID{1}, 11}, {message.SpoolID{2}, 1 << 40}}, 12}, exceptions: 13, resent: 14}
 	l2, err := decodeLane(9, l.encode())
 	carried(t, "lane", []any{l2.id, l2.topic, l2.counts, l2.cursor, l2.attempted, l2.numbers, l2.exceptions, l2.resent, l2.attemptedAtOpen}, []any{l.id, l.topic, l.counts, l.cursor, l.attempted, l.numbers, l.exceptions, l.resent, l.attempted}, err)
 
@@ -234,7 +229,7 @@ func TestCodecsCarryEverything(t *testing.T) {
 	err = receipts(seal(appendReceipt(appendReceipt(nil, &r), &own)), func(r receipt) bool { rs = append(rs, r); return true })
 	carried(t, "receipts", rs, []receipt{r, own}, err)
 
-	d, err := decodeDead(encodeDead(&ending{receipt: r}, "REFUSED", m))
+	d, err := decodeDead(encodeDead(&ending{receipt: r}, "REFUSED", message.Record{Message: *m}))
 	carried(t, "dead letter", d, deadLetter{reason: "REFUSED", receipt: r, record: message.Record{Message: *m}}, err)
 
 	late := &newMessage{msg: m, key: keyHash{1, 2}, fingerprint: 3, deliverAt: time.UnixMilli(1 << 41), due: due{clockElapsed, 1 << 42, m.Seq}}

@@ -85,6 +85,10 @@ func (c *commit) take(size int) []byte {
 	return c.room[at:at:len(c.room)]
 }
 
+// needs raises the format of the spool: an older version would not see, or not
+// read, what is written from now on.
+func (c *commit) needs(format byte) { c.s.head.format = max(c.s.head.format, format) }
+
 // touch makes the lane's entry be written.
 func (c *commit) touch(l *lane) { c.lanes[l] = true }
 
@@ -98,7 +102,7 @@ func (c *commit) add(l *lane, n *newMessage) {
 
 // seal accepts the new messages.
 func (c *commit) seal() {
-	c.s.head.clock = max(c.s.head.clock, c.elapsed)
+	c.s.head.clock, c.s.head.wall = max(c.s.head.clock, c.elapsed), millis(c.now)
 	for _, l := range c.order {
 		c.accept(l, c.drafts[l])
 	}
@@ -154,6 +158,8 @@ func (c *commit) place(l *lane, n *newMessage) {
 	}
 	if delayed {
 		n.due.seq = n.msg.Seq
+	} else {
+		c.beginTTL(l, n)
 	}
 }
 
@@ -161,7 +167,7 @@ func (c *commit) place(l *lane, n *newMessage) {
 func (c *commit) count(l *lane, n *newMessage) {
 	if n.payload != nil {
 		rec := &n.payload.rec
-		rec.Seq, rec.TopicSeq, rec.ID, rec.AcceptedAt = n.msg.Seq, n.msg.TopicSeq, n.msg.ID, n.msg.AcceptedAt
+		rec.Seq, rec.TopicSeq, rec.ID, rec.AcceptedAt, rec.ExpiresAt = n.msg.Seq, n.msg.TopicSeq, n.msg.ID, n.msg.AcceptedAt, n.msg.ExpiresAt
 		c.sets = append(c.sets, pair{chunkSetKey(n.msg.Seq), n.payload.encode()})
 	}
 	c.keepKey(n)
@@ -189,14 +195,16 @@ func (c *commit) nextID() message.ID {
 // end settles a message or makes it a dead letter, once.
 func (c *commit) end(e *ending) {
 	s := c.s
-	if !e.wasDead && e.delayed == nil {
-		e.lane.leaving--
-	}
+	s.arrived(e)
 	if s.settled.has(e.seq) || (s.dead[e.seq] != nil) != e.wasDead {
 		return
 	}
 	e.done = true
 	c.touch(e.lane)
+	c.endTTL(e)
+	if e.wasOnHold {
+		c.deletes = append(c.deletes, holdKey(e.lane.id, e.seq))
+	}
 	if e.dead != nil {
 		s.dead[e.seq] = e.lane
 		e.lane.counts.dead++
@@ -213,9 +221,6 @@ func (c *commit) end(e *ending) {
 	c.receipts[bucket] = append(c.receipts[bucket], &e.receipt)
 	c.except(e)
 	c.retainPayload(e)
-	if e.wasOnHold {
-		c.deletes = append(c.deletes, holdKey(e.lane.id, e.seq))
-	}
 	if (e.State == message.StateCancelled || e.State == message.StateDiscarded) && s.keys.has(e.seq) {
 		s.ended[e.seq] = true
 		c.sets = append(c.sets, pair{endedKey(e.seq), seal([]byte{byte(e.State)})})

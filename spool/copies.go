@@ -256,6 +256,6 @@ func (s *Spool) readCopies(l *lane, firstSeq uint64) (b diskBlock, err error) {
 
 // pickCopies chooses copies to lease. They were attempted before.
 func (l *lane) pickCopies(opts LeaseOptions) []*entry {
-	picked, _ := l.copies.window.pick(opts, math.MaxUint64)
+	picked, _ := l.copies.window.pick(opts, math.MaxUint64, 0)
 	return picked
 }

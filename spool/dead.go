@@ -2,23 +2,20 @@ package spool
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/remora-mq/remora/message"
 )
 
 // A dead letter has an entry of its own: its reason, its receipt, and the
-// record moved out of its block. A payload that is stored apart stays there.
+// record moved out of its block. A payload that is stored apart stays there. Its
+// TTL does not go on: who redrives a dead letter wants it sent.
 
-func encodeDead(end *ending, reason string, m *message.Message) []byte {
+func encodeDead(end *ending, reason string, r message.Record) []byte {
 	b := appendText(nil, reason)
 	part := appendReceipt(nil, &end.receipt)
 	b = appendText(b, string(part))
-	if end.payload != nil {
-		b = message.AppendExternalRecord(b, m, message.AppendPayload(nil, m))
-	} else {
-		b = message.AppendRecord(b, m)
-	}
-	return seal(b)
+	return seal(message.AppendAgain(b, &r))
 }
 
 // deadLetter is a decoded entry sd.
@@ -42,6 +39,7 @@ func decodeDead(v []byte) (deadLetter, error) {
 		return deadLetter{}, fmt.Errorf("read dead letter: %w", errDamaged)
 	}
 	d.record, _, err = message.DecodeRecord(f.b)
+	d.record.ExpiresAt = time.Time{}
 	if err != nil {
 		return deadLetter{}, fmt.Errorf("read dead letter: %w", err)
 	}

@@ -45,7 +45,7 @@ func decodeDelayed(v []byte) (d delayed, err error) {
 	d.deliverAt = f.time()
 	copy(d.key[:], f.raw(len(d.key)))
 	d.fingerprint = binary.BigEndian.Uint64(f.raw(8))
-	if f.failed || !d.due.clock.known() {
+	if f.failed || !d.due.clock.delays() {
 		return d, fmt.Errorf("read delayed message: %w", errDamaged)
 	}
 	if d.record, _, err = message.DecodeRecord(f.b); err != nil {
@@ -79,7 +79,8 @@ func (c *commit) delays(n *newMessage) bool {
 
 // acceptDelayed writes a message that has its sequence into entries of its own.
 func (c *commit) acceptDelayed(l *lane, n *newMessage) {
-	c.s.head.format = max(c.s.head.format, 2)
+	c.needs(formatOf(n.msg))
+	c.needs(2)
 	l.counts.delayed++
 	c.s.delayed++
 	c.sets = append(c.sets, pair{delayedKey(n.msg.Seq, l.id), encodeDelayed(n)}, pair{n.due.key(), seal(nil)})

@@ -26,6 +26,7 @@
 // when all of it is settled. So every sequence up to the high water is a
 // readable record or a set bit; anything else is lost, and Audit names it.
 // A delayed message has an entry of its own, and moves into a block when it is due.
+// One with a TTL that is not confirmed in time becomes a dead letter.
 // keyspace.go lists the entries, commit.go writes them, docs/spool.md draws them.
 //
 // # Concurrency

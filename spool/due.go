@@ -11,11 +11,13 @@ type dueClock byte
 const (
 	clockWall    dueClock = 'w' // of a DeliverAt: it follows the wall clock
 	clockElapsed dueClock = 'e' // of a Delay: it goes on as time passes, whatever the wall clock says
+	clockTTL     dueClock = 't' // of a TTL: the same time, of messages that are pending
 )
 
+// dueClocks are those of delayed messages.
 var dueClocks = [...]dueClock{clockWall, clockElapsed}
 
-func (c dueClock) known() bool { return c == clockWall || c == clockElapsed }
+func (c dueClock) delays() bool { return c == clockWall || c == clockElapsed }
 
 // due is an entry of the index of due times, sq: in its order the first is the
 // next that is due. The message tells the same; the index makes finding it a seek.
@@ -51,7 +53,7 @@ type schedule struct {
 // newSchedules know nothing: all is to be looked at.
 func newSchedules() map[dueClock]*schedule {
 	all := map[dueClock]*schedule{}
-	for _, clock := range dueClocks {
+	for _, clock := range [...]dueClock{clockWall, clockElapsed, clockTTL} {
 		all[clock] = &schedule{from: due{clock: clock}, next: due{clock: clock}}
 	}
 	return all
@@ -66,10 +68,12 @@ func (x *schedule) add(d due) {
 	}
 }
 
-// schedule notes that a message was delayed. s.mu is held.
+// schedule notes that a message was delayed, or that its TTL has begun. s.mu is held.
 func (s *Spool) schedule(d due) {
 	x := s.due[d.clock]
-	if d.before(x.next) {
+	if d.before(x.next) && d.clock == clockTTL {
+		s.ttl.sooner.raise()
+	} else if d.before(x.next) {
 		s.dueSooner.raise()
 	}
 	x.add(d)
@@ -77,15 +81,19 @@ func (s *Spool) schedule(d due) {
 
 // spoolClock is time as the spool counts it: it goes on as time passes, and over a
 // restart it does not go back below what was written. The wall clock is asked
-// only when it begins.
+// only when it begins: for how long it was since then.
 type spoolClock struct {
 	began   uint64 // milliseconds since 1970
 	elapsed func() time.Duration
 	offset  time.Duration // elapsed, when it began
 }
 
-func newSpoolClock(wall time.Time, mark uint64, elapsed func() time.Duration) spoolClock {
-	return spoolClock{began: max(millis(wall), mark), elapsed: elapsed, offset: elapsed()}
+func newSpoolClock(wall time.Time, h head, elapsed func() time.Duration) spoolClock {
+	began := max(millis(wall), h.clock)
+	if h.wall > 0 {
+		began = h.clock + max(millis(wall), h.wall) - h.wall
+	}
+	return spoolClock{began: began, elapsed: elapsed, offset: elapsed()}
 }
 
 func (c *spoolClock) now() uint64 {

@@ -142,7 +142,7 @@ func needs(t *testing.T, err error, key *keyring.Ring) {
 }
 
 func TestWithoutItsKeyASpoolIsRefusedAndUntouched(t *testing.T) {
-	r := newRig(t, spool.Options{Keys: ring(1)})
+	r, _ := timed(t, spool.Options{Keys: ring(1)})
 	r.workload(0)
 	before := r.entries()
 	r.close()

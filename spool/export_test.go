@@ -77,9 +77,10 @@ func (s *Spool) SettledBytes() (n int) {
 }
 
 // WakeDue looks at the clock, as a Lease does first, and has it looked whether
-// delayed messages are due.
+// delayed messages are due, and what has expired.
 func (s *Spool) WakeDue() {
 	s.dueSooner.raise()
+	s.ttl.sooner.raise()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.lanes {
@@ -247,4 +248,11 @@ func Attempted(s *Spool, topic string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.lanes[topic].window.attempted)
+}
+
+// Overdue reports whether something may have expired, and is not in flight.
+func (s *Spool) Overdue() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.due[clockTTL].next.at <= s.clock.now() || s.ttl.leaving > 0
 }

@@ -11,7 +11,7 @@ import (
 
 // An export is lines of JSON, each ended by a line feed:
 //
-//	{"remora_export":2,"spool":"0a1b2c3d4e","created_at":"…"}     the header
+//	{"remora_export":3,"spool":"0a1b2c3d4e","created_at":"…"}     the header
 //	{"crc32c":"89abcdef","message":{"id":"…","topic":"…",…}}      a line a message that is held
 //	{"crc32c":"01234567","key":{"hash":"…","id":"…",…}}           a line an idempotency key of one that is settled
 //	{"messages":2,"keys":1,"sha256":"…"}                          the trailer
@@ -19,9 +19,9 @@ import (
 // crc32c is of the bytes of the message or key as they stand in the line, sha256
 // of all lines before the trailer. A file without its trailer is not whole.
 //
-// Format 1 has no keys, neither lines of them nor with a message, and no origin.
-// It is read, and no more written.
-const exportVersion = 2
+// Format 2 has no TTL. Format 1 has no keys, neither lines of them nor with a
+// message, and no origin. They are read, and no more written.
+const exportVersion = 3
 
 // ErrExport reports a line, or a file, that is not what Export wrote.
 var ErrExport = errors.New("not what an export has")

@@ -20,6 +20,8 @@ type exported struct {
 	Held            bool               `json:"held,omitempty"`
 	AcceptedAt      time.Time          `json:"accepted_at"`
 	DeliverAt       *time.Time         `json:"deliver_at,omitempty"`     // of a delayed message
+	TTL             string             `json:"ttl,omitempty"`            // that goes on
+	ExpiresAt       *time.Time         `json:"expires_at,omitempty"`     // if it has begun
 	Origin          string             `json:"origin,omitempty"`         // spool that accepted it, and gave it ID and number
 	TopicSequence   uint64             `json:"topic_sequence,omitempty"` // its number there
 	Idempotency     *exportedKey       `json:"idempotency,omitempty"`
@@ -62,6 +64,7 @@ func exportedOf(i *Item, key *exportedKey) exported {
 		out.State, out.DeliverAt = i.State, &at
 	}
 	if i.State != message.StateDead {
+		out.keepTTL(m)
 		return out
 	}
 	out.State, out.Reason, out.LastError, out.Attempts, out.MaybeSent = i.State, i.Reason, i.LastError, i.Attempts, i.MaybeSent
@@ -70,6 +73,26 @@ func exportedOf(i *Item, key *exportedKey) exported {
 		out.History = append(out.History, exportedEvent{e.At.UTC(), e.Name, e.Outcome, e.Detail})
 	}
 	return out
+}
+
+// keepTTL notes a TTL, unless it does not go on: of a message that was redriven.
+func (x *exported) keepTTL(m *message.Message) {
+	if m.TTL == 0 || x.State == message.StatePending && m.ExpiresAt.IsZero() {
+		return
+	}
+	if x.TTL = m.TTL.String(); x.State == message.StatePending {
+		at := m.ExpiresAt.UTC()
+		x.ExpiresAt = &at
+	}
+}
+
+// ttl is what keepTTL noted; 0: nothing, or what cannot be.
+func (x *exported) ttl() time.Duration {
+	ttl, err := time.ParseDuration(x.TTL)
+	if err != nil || ttl < 0 || ttl > message.MaxTTL || ttl%time.Millisecond != 0 {
+		return 0
+	}
+	return ttl
 }
 
 // item is what exportedOf was made of, as far as it has to be kept.
@@ -82,6 +105,10 @@ func (x *exported) item() Item {
 	i.Receipt = message.Receipt{
 		ID: x.ID, Topic: x.Topic, State: x.State, OnHold: x.Held, AcceptedAt: i.Message.AcceptedAt,
 		Attempts: x.Attempts, LastError: clip(x.LastError), MaybeSent: x.MaybeSent,
+	}
+	i.Message.TTL = x.ttl()
+	if x.ExpiresAt != nil {
+		i.Message.ExpiresAt = x.ExpiresAt.Truncate(time.Millisecond)
 	}
 	if x.DeliverAt != nil {
 		i.DeliverAt = x.DeliverAt.Truncate(time.Millisecond)
@@ -102,7 +129,7 @@ func decodeMessage(raw []byte, version int) (line, error) {
 	if x.State != message.StatePending && x.State != message.StateDelayed && x.State != message.StateDead {
 		return line{}, fmt.Errorf("%w: the state is %s; it is pending, delayed or dead", ErrExport, x.State)
 	}
-	if err := errors.Join(x.check(), x.checkVersion(version)); err != nil {
+	if err := errors.Join(x.check(), x.checkTTL(), x.checkVersion(version)); err != nil {
 		return line{}, fmt.Errorf("%w: %w", ErrExport, err)
 	}
 	i := x.item()
@@ -135,6 +162,18 @@ func (x *exported) check() error {
 	return nil
 }
 
+// checkTTL refuses one that no export has.
+func (x *exported) checkTTL() error {
+	pending := x.TTL != "" && x.State == message.StatePending
+	switch {
+	case x.TTL != "" && (x.ttl() == 0 || x.State == message.StateDead):
+		return fmt.Errorf("its TTL is %.40q, which none can have that is %s", x.TTL, x.State)
+	case (x.ExpiresAt != nil) != pending, pending && !datable(*x.ExpiresAt):
+		return errors.New("only a pending message with a TTL has a time when it expires, and one that can be")
+	}
+	return nil
+}
+
 // checkVersion refuses what the format of the file does not have, and an origin
 // that is not that of the ID.
 func (x *exported) checkVersion(version int) error {
@@ -143,6 +182,9 @@ func (x *exported) checkVersion(version int) error {
 			return errors.New("format 1 has neither origin nor idempotency keys")
 		}
 		return nil
+	}
+	if version == 2 && x.TTL != "" {
+		return errors.New("format 2 has no TTL")
 	}
 	if origin := x.ID.Spool().String(); x.Origin != origin {
 		return fmt.Errorf("its origin is %.20q, its ID is of %s", x.Origin, origin)

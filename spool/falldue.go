@@ -56,7 +56,7 @@ func (s *Spool) moveDue() (wait time.Duration, err error) {
 	if err != nil {
 		return lookAgain, err
 	}
-	return wait, s.checkSchedule()
+	return wait, s.checkSchedule("delayed messages", s.delaysLack)
 }
 
 // moveDueBy is moveDue for one clock. A move writes a body again before the room
@@ -105,28 +105,28 @@ func sleepFor(clock dueClock, next, now uint64) time.Duration {
 }
 
 // checkSchedule notices an index of due times that has come to its end, while there
-// are messages that it should lead to.
-func (s *Spool) checkSchedule() error {
+// are messages that it should lead to, as lacks tells.
+func (s *Spool) checkSchedule(what string, lacks func() bool) error {
 	s.mu.Lock()
-	ended := s.scheduleLacks()
+	ended := lacks()
 	s.mu.Unlock()
 	if !ended {
 		return nil
 	}
-	op := &compareSchedule{}
+	op := &compareSchedule{compare: lacks}
 	if err := s.commit(s.life, op); err != nil {
 		return fmt.Errorf("compare the index of due times: %w", err)
 	}
 	if op.lacks {
-		s.notice("the index of due times does not lead to all delayed messages")
+		s.notice("the index of due times does not lead to all " + what)
 	}
 	return nil
 }
 
-// scheduleLacks compares counts. s.mu is held.
-func (s *Spool) scheduleLacks() bool {
-	for _, x := range s.due {
-		if x.next.at != never {
+// delaysLack compares counts. s.mu is held.
+func (s *Spool) delaysLack() bool {
+	for _, clock := range dueClocks {
+		if s.due[clock].next.at != never {
 			return false
 		}
 	}
@@ -135,11 +135,14 @@ func (s *Spool) scheduleLacks() bool {
 
 // compareSchedule compares while nothing is delayed or moved: what former commits
 // have delayed is scheduled, and what its own does is not counted yet.
-type compareSchedule struct{ lacks bool }
+type compareSchedule struct {
+	compare func() bool
+	lacks   bool
+}
 
-func (*compareSchedule) size() int          { return fixedSize }
-func (op *compareSchedule) apply(c *commit) { op.lacks = c.s.scheduleLacks() }
-func (*compareSchedule) synced(*Spool)      {}
+func (*compareSchedule) size() int        { return fixedSize }
+func (op *compareSchedule) apply(*commit) { op.lacks = op.compare() }
+func (*compareSchedule) synced(*Spool)    {}
 
 // scheduleAgain is for messages of one clock that were not moved.
 func (s *Spool) scheduleAgain(all []*movedMessage) {
@@ -161,12 +164,29 @@ const dueBatch = 256
 // readDue reads the next messages that are due by a clock: at most as many as one
 // operation moves.
 func (s *Spool) readDue(clock dueClock) (all []*movedMessage, err error) {
+	size := fixedSize
+	err = s.eachDue(clock, func(d due) bool {
+		if size > s.sizes.op {
+			return false
+		}
+		if n := s.readMoved(d); n != nil {
+			size += n.bytes()
+			all = append(all, n)
+		}
+		return true
+	})
+	return all, err
+}
+
+// eachDue calls visit with the next that are due by a clock, at most dueBatch of
+// them, until it returns false: that one comes again.
+func (s *Spool) eachDue(clock dueClock, visit func(due) bool) error {
 	now := s.timeOf(clock)
 	s.mu.Lock()
 	x := s.due[clock]
 	if x.next.at > now {
 		s.mu.Unlock()
-		return nil, nil
+		return nil
 	}
 	from := x.from
 	x.next = due{clock, never, never}
@@ -176,31 +196,21 @@ func (s *Spool) readDue(clock dueClock) (all []*movedMessage, err error) {
 		s.mu.Lock()
 		x.add(from)
 		s.mu.Unlock()
-		return nil, err
+		return err
 	}
-	size, read := fixedSize, 0
 	for _, d := range found {
-		if size > s.sizes.op {
+		if !visit(d) {
 			behind = d
 			break
-		}
-		read++
-		if n := s.readMoved(d); n != nil {
-			size += n.bytes()
-			all = append(all, n)
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	added := x.next // while it was read
 	x.reads += len(found)
-	x.add(behind)
-	if x.from = from; read > 0 {
-		x.from = found[read-1]
-		x.from.seq++
-	}
+	x.from, x.next = behind, behind // of what is between, all was deleted
 	x.add(added)
-	return all, nil
+	return nil
 }
 
 // scanDue reads the index from one due time on: what is due, and what is first
@@ -260,7 +270,7 @@ type movedMessage struct {
 // bitmap and the entries of the sequence that it had.
 func (n *movedMessage) bytes() int {
 	const each = 256 + 4*valueOverhead
-	return each + n.recordSize() + keyBytes + topicSize + bitmapBytes
+	return each + n.recordSize() + keyBytes + topicSize + bitmapBytes + n.ttlSize()
 }
 
 // moveMessages makes delayed messages pending.

@@ -9,14 +9,18 @@ import (
 	"github.com/remora-mq/remora/message"
 )
 
+// formatTTL is the format of a spool with messages that have a TTL.
+const formatTTL = 3
+
 // FormatVersion is the version of each entry in keyspace.go by itself: the number
 // with which the database is opened.
 const FormatVersion = 1
 
 // Format is the newest format of a spool as a whole, which its head tells. A spool
 // is of format 1 until it takes a delayed message: a version that knows none still
-// reads it. In one of format 2 there are entries and counters that it would not see.
-const Format = 2
+// reads it. In one of format 2 there are entries and counters that it would not
+// see; in one of format 3, records with a TTL.
+const Format = formatTTL
 
 // ErrFormat reports a spool written by a newer version of this program.
 var ErrFormat = errors.New("the spool has a newer format than this version reads; run the version that wrote it, or a newer one")
@@ -33,7 +37,8 @@ type head struct {
 	keysGone  uint64       // last hour of which dedupe keys were dropped
 	damage    uint64       // the database's last damage that was answered with a new spool ID
 	format    byte         // what may be in the spool; 0: as 1
-	clock     uint64       // time never goes back below it, in milliseconds since 1970; kept from format 2 on
+	clock     uint64       // time by the spool's own clock, in milliseconds since 1970: it never goes back below it
+	wall      uint64       // the wall clock at that time; 0: not known
 	keys      []keyring.ID // of all that is encrypted, the current one first; zero: something is plain
 }
 
@@ -48,10 +53,8 @@ func (h *head) encode() []byte {
 	for _, id := range h.keys {
 		b = append(b, id[:]...)
 	}
-	if h.format > 1 {
-		b = binary.AppendUvarint(b, h.clock)
-	}
-	return seal(b)
+	b = binary.AppendUvarint(b, h.clock)
+	return seal(binary.AppendUvarint(b, h.wall))
 }
 
 func decodeHead(v []byte) (head, error) {
@@ -70,8 +73,11 @@ func decodeHead(v []byte) (head, error) {
 	for n := f.uint(); n > 0 && !f.failed; n-- {
 		h.keys = append(h.keys, keyring.ID(f.raw(len(keyring.ID{}))))
 	}
-	if h.format > 1 {
+	if len(f.b) > 0 { // else written before messages were delayed
 		h.clock = f.uint()
+	}
+	if len(f.b) > 0 { // else before it was noted with the wall clock
+		h.wall = f.uint()
 	}
 	return h, f.err("read head")
 }

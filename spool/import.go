@@ -96,7 +96,7 @@ type importedMessage struct {
 // hold, and as a dead letter its receipt.
 func (n *importedMessage) bytes() int {
 	const each = 256 + importedKeySize + delayedHead + 2*valueOverhead
-	size := each + n.recordSize()
+	size := each + n.recordSize() + n.ttlSize()
 	if n.dead != nil {
 		r := n.dead.Receipt
 		size += 512 + len(n.dead.Reason) + len(r.Topic) + len(r.LastError) + (len(r.History.First)+len(r.History.Last))*(2*maxDetail+48)
@@ -195,13 +195,13 @@ func (c *commit) keepID(l *lane, n *newMessage) {
 // acceptDead accepts a message that is a dead letter from the start.
 func (c *commit) acceptDead(l *lane, n *importedMessage) {
 	c.keepID(l, &n.newMessage)
-	end := &ending{lane: l, payload: n.payload}
+	end, rec := &ending{lane: l, payload: n.payload}, message.Record{Message: *n.msg}
 	end.seq, end.Receipt = n.msg.Seq, n.dead.Receipt
 	if p := n.payload; p != nil {
 		p.rec.Seq, p.rec.TopicSeq, p.rec.ID, p.rec.AcceptedAt = n.msg.Seq, 0, n.msg.ID, n.msg.AcceptedAt
-		c.sets = append(c.sets, pair{chunkSetKey(n.msg.Seq), p.encode()})
+		c.sets, rec = append(c.sets, pair{chunkSetKey(n.msg.Seq), p.encode()}), p.rec
 	}
-	c.sets = append(c.sets, pair{deadKey(l.id, n.msg.Seq), encodeDead(end, n.dead.Reason, n.msg)})
+	c.sets = append(c.sets, pair{deadKey(l.id, n.msg.Seq), encodeDead(end, n.dead.Reason, rec)})
 	c.keepKey(&n.newMessage)
 	l.counts.accepted++
 	l.counts.dead++

@@ -56,14 +56,22 @@ func whole(lines []string) []byte {
 func asFormat1(export []byte) []byte {
 	lines := strings.SplitAfter(string(export), "\n")
 	lines = slices.DeleteFunc(lines[:len(lines)-2], func(l string) bool { return strings.Contains(l, `,"key":`) })
-	lines[0] = strings.Replace(lines[0], `"remora_export":2`, `"remora_export":1`, 1)
+	lines[0] = strings.Replace(lines[0], `"remora_export":3`, `"remora_export":1`, 1)
 	added := regexp.MustCompile(`"origin":"[^"]*",|"idempotency":{[^}]*},`)
 	for i, l := range lines[1:] {
+		lines[i+1] = added.ReplaceAllString(l, "")
+	}
+	return whole(resealed(lines))
+}
+
+// resealed gives the messages of an export their checksums anew.
+func resealed(lines []string) []string {
+	for i, l := range lines[1:] {
 		const at = len(`{"crc32c":"00000000","message":`)
-		raw := added.ReplaceAllString(strings.TrimSuffix(l[at:], "}\n"), "")
+		raw := strings.TrimSuffix(l[at:], "}\n")
 		lines[i+1] = fmt.Sprintf(`{"crc32c":"%08x","message":%s}`+"\n", crc32.Checksum([]byte(raw), crc32.MakeTable(crc32.Castagnoli)), raw)
 	}
-	return whole(lines)
+	return lines
 }
 
 // A client whose message was accepted elsewhere, and who repeats it here after

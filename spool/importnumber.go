@@ -76,10 +76,3 @@ func (s *Spool) withNumbers(leases []*Lease) {
 		}
 	}
 }
-
-// asRecorded is the leased message as records have it.
-func (l *Lease) asRecorded() *message.Message {
-	m := *l.Message
-	m.TopicSeq = l.entry.msg.TopicSeq
-	return &m
-}

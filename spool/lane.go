@@ -54,9 +54,10 @@ type counts struct {
 
 	moved uint64 // sequences of messages that were delayed, which have another now: accepted counts them twice
 
-	dead    uint64 // held as dead letters
-	delayed uint64 // held, and not pending yet
-	bytes   uint64 // of all that is held
+	dead     uint64 // held as dead letters
+	delayed  uint64 // held, and not pending yet
+	expiring uint64 // held, with a TTL that has begun
+	bytes    uint64 // of all that is held
 }
 
 func (c *counts) settled() uint64 {
@@ -99,7 +100,8 @@ func (l *lane) encode() []byte {
 	b = binary.AppendUvarint(b, l.attempted)
 	b = binary.AppendUvarint(l.numbers.append(b), l.exceptions)
 	b = binary.AppendUvarint(b, l.resent)
-	return seal(binary.AppendUvarint(binary.AppendUvarint(b, l.counts.delayed), l.counts.moved))
+	b = binary.AppendUvarint(binary.AppendUvarint(b, l.counts.delayed), l.counts.moved)
+	return seal(binary.AppendUvarint(b, l.counts.expiring))
 }
 
 func decodeLane(id uint32, v []byte) (*lane, error) {
@@ -127,6 +129,9 @@ func decodeLane(id uint32, v []byte) (*lane, error) {
 	}
 	if len(f.b) > 0 { // else before messages were delayed
 		l.counts.delayed, l.counts.moved = f.uint(), f.uint()
+	}
+	if len(f.b) > 0 { // else before they had a TTL
+		l.counts.expiring = f.uint()
 	}
 	return l, f.err("read topic")
 }
@@ -160,6 +165,8 @@ type entry struct {
 	lastError string
 	history   message.History
 	due       time.Time // end of the lease, or of the backoff
+	expires   uint64    // when its TTL ends, in milliseconds of the spool's clock; 0: never
+	expired   bool      // it is about to be a dead letter because of that
 	lease     uint64    // number of the current lease
 
 	prev, next *entry // in window.ready
@@ -175,6 +182,14 @@ func (e *entry) in() *window {
 		return &e.lane.copies.window
 	}
 	return &e.lane.window
+}
+
+// record of the message, as it is stored.
+func (e *entry) record() message.Record {
+	if e.payload != nil {
+		return e.payload.rec
+	}
+	return message.Record{Message: *e.msg}
 }
 
 // cost is about what e takes in memory, in bytes.

@@ -134,7 +134,7 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 	if room && w.queued < opts.MaxMessages && w.startLoading() {
 		return step{load: true}
 	}
-	picked, blocked := w.pick(opts, l.attemptedSynced)
+	picked, blocked := w.pick(opts, l.attemptedSynced, s.expiredBy())
 	if len(picked) == 0 && !blocked && (room || w.bytes == 0) && w.startLoading() {
 		return step{load: true}
 	}
@@ -196,13 +196,17 @@ func (s *Spool) lease(e *entry, now time.Time) *Lease {
 const maxPassed = 256
 
 // pick chooses what to lease; blocked: the next message may not be attempted
-// before limit is raised.
-func (w *window) pick(opts LeaseOptions, limit uint64) (picked []*entry, blocked bool) {
+// before limit is raised. What has expired by a time is about to be a dead letter.
+func (w *window) pick(opts LeaseOptions, limit, expired uint64) (picked []*entry, blocked bool) {
 	bytes, passed := 0, 0
 	if w.allAttempted() {
 		return nil, false
 	}
+	var late lateKeys
 	for e := w.head; e != nil && passed < maxPassed; e = e.next {
+		if late.passes(e, expired) {
+			continue
+		}
 		if waits := w.waits(e); waits || len(picked) > 0 && !goTogether(picked[0], e) {
 			if len(picked) > 0 {
 				passed++

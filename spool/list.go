@@ -349,6 +349,7 @@ func (l *lister) take(r *message.Record, receipt message.Receipt, reason string)
 	}
 	m := r.Message
 	l.s.withNumber(&m)
+	l.s.tellTTL(&m)
 	if !l.q.Content {
 		m.Body, m.Properties = nil, nil
 	}
@@ -419,6 +420,7 @@ func (s *Spool) findHeld(ctx context.Context, seq uint64, r message.Receipt) (it
 		err = s.fillPayload(ctx, &rec)
 	}
 	s.withNumber(&rec.Message)
+	s.tellTTL(&rec.Message)
 	item.Message, item.BlockedBy = &rec.Message, s.blockerOf(&rec.Message, r.State)
 	return item, err
 }

@@ -24,7 +24,7 @@ func (s *Spool) load() error {
 	if err := s.findKeys(); err != nil {
 		return err
 	}
-	s.clock = newSpoolClock(s.opts.Now(), s.head.clock, s.opts.Elapsed)
+	s.clock = newSpoolClock(s.opts.Now(), s.head, s.opts.Elapsed)
 	s.head.nextLife(device, inode)
 	s.head.afterDamage(s.db.Damage())
 	// A database that lost its tail may have lost the last epoch with it; its own
@@ -128,6 +128,9 @@ func (s *Spool) loadLanes() error {
 		s.held += int64(l.counts.bytes)
 		if s.delayed += l.counts.delayed; l.counts.delayed+l.counts.moved > 0 {
 			s.head.format = max(s.head.format, 2)
+		}
+		if s.ttl.held += l.counts.expiring; l.counts.expiring > 0 {
+			s.head.format = max(s.head.format, formatTTL)
 		}
 		if l.counts.waiting() > 0 {
 			s.announce(l)

@@ -195,7 +195,7 @@ func contentOf(line string, moved bool) string {
 	if err := json.Unmarshal([]byte(line), &x); err != nil {
 		return err.Error()
 	}
-	for _, key := range []string{"state", "held", "reason", "last_error", "attempts", "maybe_sent", "history", "history_skipped", "deliver_at"} {
+	for _, key := range []string{"state", "held", "reason", "last_error", "attempts", "maybe_sent", "history", "history_skipped", "deliver_at", "ttl", "expires_at"} {
 		delete(x.Message, key)
 	}
 	if moved {

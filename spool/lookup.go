@@ -36,13 +36,19 @@ func (s *Spool) toChange(ctx context.Context, id message.ID) (seq uint64, r mess
 }
 
 // standing returns the sequence of a message, and its receipt, when it is not just
-// being moved.
+// being moved, or made a dead letter: what is read then is there.
 func (s *Spool) standing(ctx context.Context, id message.ID) (seq uint64, r message.Receipt, err error) {
 	for {
 		if r, err = s.Receipt(ctx, id); err != nil {
 			return 0, message.Receipt{}, err
 		}
 		seq = s.seqOf(id)
+		if r.State == message.StateDead && s.isSettling(seq) {
+			if err := s.commit(ctx, &flush{}); err != nil {
+				return 0, message.Receipt{}, err
+			}
+			continue
+		}
 		if moved, err := s.movedTo(id, seq); !moved || err != nil {
 			return seq, r, err
 		}

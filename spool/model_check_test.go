@@ -19,7 +19,7 @@ func (m *model) restarted() {
 	for _, h := range m.all {
 		h.former, h.due = true, time.Time{}
 		if h.unsynced {
-			if got, err := m.Receipt(context.Background(), h.id); err == nil && got.State == message.StatePending {
+			if got, err := m.Receipt(context.Background(), h.id); err == nil && (got.State == message.StatePending || got.State == message.StateDead) {
 				h.state = message.StatePending
 			}
 			h.unsynced = false

@@ -87,6 +87,7 @@ func (m *model) fallDue(t *rapid.T) {
 	for _, h := range m.all[from:] {
 		h.state, h.former = message.StatePending, false
 		m.number(h)
+		m.beginTTL(h)
 	}
 	m.synced()
 }

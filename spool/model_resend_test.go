@@ -131,6 +131,7 @@ func (m *model) imports(t *rapid.T) {
 		h.leased = h.state != message.StateDelayed // as far as can be known
 		if h.waitsElsewhere = !h.leased; h.leased {
 			h.topicSeq = m.numberElsewhere(d.Topic)
+			m.beginTTL(h)
 		}
 		switch state {
 		case 0:
@@ -138,7 +139,7 @@ func (m *model) imports(t *rapid.T) {
 			h.onHold = true
 		case 1:
 			m.other.buryNext(d.Topic, h.id)
-			h.state = message.StateDead
+			h.state, h.expires = message.StateDead, time.Time{}
 		}
 		m.all = append(m.all, h)
 	}

@@ -73,6 +73,7 @@ type held struct {
 	due            time.Time
 	until          time.Time // delayed
 	waitsElsewhere bool      // where it was imported from
+	expires        time.Time // once it is pending; zero: never, or not any more
 }
 
 type model struct {
@@ -131,6 +132,9 @@ func (m *model) draw(t *rapid.T) spool.Draft {
 	case 1:
 		d.DeliverAt = m.clock.now().Add(wait)
 	}
+	if rapid.IntRange(0, 4).Draw(t, "mortal") == 0 {
+		d.TTL = time.Duration(rapid.IntRange(1, 200).Draw(t, "TTL")) * time.Minute
+	}
 	return d
 }
 
@@ -138,6 +142,7 @@ func (m *model) add(d spool.Draft, r message.Receipt) *held {
 	h := &held{id: r.ID, draft: d, state: message.StatePending, until: m.until(d)}
 	if h.state = m.firstState(h); h.state == message.StatePending {
 		m.number(h)
+		m.beginTTL(h)
 	}
 	m.all = append(m.all, h)
 	if d.DedupeKey != "" {
@@ -219,6 +224,7 @@ func (m *model) acceptAndDie(t *rapid.T) {
 	h := m.add(d, again)
 	h.former = again.Duplicate
 	m.awaitDelayed(m.delayed())
+	m.expire(t)
 	if again.Duplicate && again.ID != first.ID {
 		t.Fatalf("the retry found %v, stored was %v", again.ID, first.ID)
 	}
@@ -358,6 +364,7 @@ func (m *model) retry(t *rapid.T) {
 		h.attempts++
 		h.maybeSent = h.maybeSent || outcome == message.OutcomeUnknown
 	}
+	m.expire(t)
 }
 
 func (m *model) release(t *rapid.T) {
@@ -366,6 +373,7 @@ func (m *model) release(t *rapid.T) {
 	for _, h := range hs {
 		h.state = message.StatePending
 	}
+	m.expire(t)
 }
 
 func (m *model) bury(t *rapid.T) {
@@ -376,6 +384,7 @@ func (m *model) bury(t *rapid.T) {
 	m.rig.bury(ls[0])
 	hs[0].state = message.StateDead
 	hs[0].attempts++
+	hs[0].expires = time.Time{}
 	m.synced()
 }
 
@@ -436,12 +445,14 @@ func (m *model) advance(t *rapid.T) {
 	}
 	m.WakeDue()
 	m.fallDue(t)
+	m.expire(t)
 }
 
 func (m *model) kill(t *rapid.T) {
 	m.rig.kill()
 	m.restarted()
 	m.awaitDelayed(m.delayed())
+	m.expire(t)
 	m.audit(t)
 }
 
@@ -450,5 +461,6 @@ func (m *model) reopen(t *rapid.T) {
 	m.rig.reopen()
 	m.restarted()
 	m.awaitDelayed(m.delayed())
+	m.expire(t)
 	m.audit(t)
 }

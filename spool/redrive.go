@@ -79,11 +79,10 @@ func (s *Spool) letters(ctx context.Context, ids []message.ID, refused map[messa
 
 // letter reads the dead letter of an ID.
 func (s *Spool) letter(ctx context.Context, id message.ID) (*deadLetter, error) {
-	r, err := s.Receipt(ctx, id)
+	seq, r, err := s.standing(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	seq := s.seqOf(id)
 	s.mu.Lock()
 	l := s.dead[seq]
 	s.mu.Unlock()
@@ -127,7 +126,7 @@ func (op *redrive) apply(c *commit) {
 			op.refused = append(op.refused, d.ID)
 			continue
 		}
-		s.head.format = max(s.head.format, 2) // an older version would forward none of them
+		c.needs(2) // an older version would forward none of them
 		rd := &redriven{lane: l, at: c.now}
 		delete(s.dead, seq)
 		s.redriven[seq] = rd

@@ -21,6 +21,7 @@ type ending struct {
 	wasOnHold bool
 	delayed   *delayed // it was; nil: it was not
 	dead      []byte   // value of its entry sd, when it becomes a dead letter
+	expires   uint64   // when its TTL would have ended; 0: it has none
 	done      bool     // set by apply: false when it had ended before
 }
 
@@ -28,7 +29,7 @@ type ending struct {
 const usualEvents = 3
 
 func newEnding(e *entry, state message.State, now time.Time) *ending {
-	end := &ending{lane: e.lane, number: e.msg.TopicSeq, size: e.size, payload: e.payload, redriven: e.redriven}
+	end := &ending{lane: e.lane, number: e.msg.TopicSeq, size: e.size, payload: e.payload, redriven: e.redriven, expires: e.expires}
 	end.seq, end.Receipt = e.msg.Seq, e.receipt()
 	end.State, end.NextAttemptAt = state, time.Time{}
 	if state.Settled() {
@@ -38,7 +39,10 @@ func newEnding(e *entry, state message.State, now time.Time) *ending {
 		end.History.Add(message.Event{At: now, Name: "attempt", Outcome: message.OutcomeConfirmed})
 	}
 	event := message.Event{At: now, Name: state.String()}
-	if state == message.StateDead {
+	switch {
+	case state == message.StateDead && e.expired:
+		event.Detail = fmt.Sprintf("not confirmed within its TTL of %s", e.msg.TTL)
+	case state == message.StateDead:
 		event.Detail = end.LastError
 	}
 	end.History.Add(event)
@@ -86,6 +90,9 @@ func (e *ending) bytes() int {
 	}
 	if e.payload != nil {
 		size += int(e.payload.chunks) * deleteSize
+	}
+	if e.expires > 0 {
+		size += deleteSize
 	}
 	return size
 }
@@ -169,8 +176,21 @@ func (s *Spool) announceEnd(end *ending) {
 	if end.delayed == nil { // else it is not waited for
 		end.lane.leaving++
 	}
+	if end.expires > 0 {
+		s.ttl.leaving++
+	}
 	s.notify(end.seq)
 	s.left.raise()
+}
+
+// arrived is called when an ending is applied.
+func (s *Spool) arrived(e *ending) {
+	if !e.wasDead && e.delayed == nil {
+		e.lane.leaving--
+	}
+	if e.expires > 0 {
+		s.ttl.leaving--
+	}
 }
 
 // Retry gives leases back after an attempt that was not confirmed. They are
@@ -190,6 +210,7 @@ func (s *Spool) Retry(leases []*Lease, due time.Time, outcome message.Outcome, c
 		e.history.Add(message.Event{At: now, Name: "attempt", Outcome: outcome, Detail: e.lastError})
 		e.lane.flowing = false
 		e.wait(due)
+		s.gaveBack(e)
 	}
 }
 
@@ -200,6 +221,7 @@ func (s *Spool) postpone(l *Lease, due time.Time, cause string) {
 	if s.owns(l) {
 		l.entry.lastError = clip(cause)
 		l.entry.wait(due)
+		s.gaveBack(l.entry)
 	}
 }
 
@@ -218,6 +240,7 @@ func (s *Spool) Release(leases []*Lease) {
 		if s.owns(l) {
 			l.entry.in().unlease(l.entry)
 			l.entry.lane.ready.raise()
+			s.gaveBack(l.entry)
 		}
 	}
 	s.left.raise() // all that is left may wait for a dead letter
@@ -252,7 +275,7 @@ func (s *Spool) Bury(ctx context.Context, l *Lease, reason, cause string) error 
 	e.lastError = clip(cause)
 	e.history.Add(message.Event{At: now, Name: "attempt", Outcome: message.OutcomePermanent, Detail: e.lastError})
 	end := newEnding(e, message.StateDead, now)
-	end.dead = encodeDead(end, reason, l.asRecorded())
+	end.dead = encodeDead(end, reason, e.record())
 	s.leave(e, end)
 	s.block(e.lane, e.msg)
 	s.mu.Unlock()

@@ -31,10 +31,11 @@ func sizesFor(db *store) sizes {
 }
 
 // messageRoom is the most that a message of a unit takes in its commit, whatever
-// it carries: names of full length, a dedupe key, a delay, and a payload that is as
-// large as one may be that stays in its record, with lengths that take more than a
-// byte. One that is stored apart takes less, but for its chunks.
-const messageRoom = 64 + recordOverhead + 3*7 + message.MaxTopic + message.MaxShort + inlineSmall + inlineSmall>>7 + keyBytes + delayRoom
+// it carries: names of full length, a dedupe key, a TTL, a delay, and a payload that
+// is as large as one may be that stays in its record, with lengths that take more
+// than a byte. Without a delay the TTL has its entry in the index, which is smaller.
+// One that is stored apart takes less, but for its chunks.
+const messageRoom = 64 + recordOverhead + 3*7 + message.MaxTopic + message.MaxShort + inlineSmall + inlineSmall>>7 + keyBytes + ttlBytes + delayRoom
 
 // MostMessages is how many messages of one topic, and of bytes together, an Append
 // can always make durable at once, when commits have at most maxCommit bytes: what

@@ -35,7 +35,7 @@ func TestMostMessagesFitWhateverTheyCarry(t *testing.T) {
 						for i := range n {
 							d := under(fmt.Sprint(n, ".", i), keyed(strings.Repeat("t", message.MaxTopic), "", strings.Repeat("o", message.MaxShort)))
 							shape(&d.Message)
-							d.Delay = delay
+							d.Delay, d.TTL = delay, time.Hour
 							all = append(all, d)
 						}
 						return all

@@ -51,6 +51,7 @@ type Spool struct {
 	delayed   uint64                   // messages, over all lanes
 	moving    map[uint64]*movedMessage // that were delayed, by the sequence that they had: not synced yet
 	due       map[dueClock]*schedule
+	ttl       ttls
 	clock     spoolClock
 	leases    uint64
 	watchers  map[uint64][]chan struct{}
@@ -85,7 +86,7 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 		lanes: map[string]*lane{}, byID: map[uint32]*lane{},
 		settled: settledSet{ranges: map[uint64]*bitmap{}},
 		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, redriven: map[uint64]*redriven{}, holds: map[uint64]*hold{}, blockers: map[uint64]*blocker{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{}, offered: map[keyHash]int{},
-		moving: map[uint64]*movedMessage{}, due: newSchedules(), dueSooner: newSignal(),
+		moving: map[uint64]*movedMessage{}, due: newSchedules(), dueSooner: newSignal(), ttl: ttls{overdue: map[uint64]due{}, sooner: newSignal()},
 		watchers: map[uint64][]chan struct{}{}, topics: newSignal(), left: newSignal(), closing: make(chan struct{}),
 		importing: make(chan struct{}, 1),
 	}
@@ -114,6 +115,7 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 	}
 	s.running.Go(s.maintain)
 	s.running.Go(s.fallDue)
+	s.running.Go(s.keepTTLs)
 	s.running.Go(s.keepVerifying)
 	return s, nil
 }

@@ -16,9 +16,9 @@ func newDLQ() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "dlq",
 		Short: "Look at dead letters, send them again, or end them",
-		Long: "A dead letter is a message that the broker refused for what it is: it is not attempted again\n" +
-			"until somebody says so. Works on a running sidecar by its admin API, or on the directory of\n" +
-			"one that is stopped.",
+		Long: "A dead letter is a message that the broker refused for what it is, or that was not confirmed\n" +
+			"within its TTL: it is not attempted again until somebody says so. Works on a running sidecar\n" +
+			"by its admin API, or on the directory of one that is stopped.",
 		Example: "  sidecar dlq list --by-cause\n  sidecar dlq redrive --cause MESSAGE_ILLEGAL --dry-run\n  sidecar dlq discard 0A3B...\n  sidecar dlq export dead.ndjson --topic orders",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },

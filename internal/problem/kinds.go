@@ -14,7 +14,6 @@ type Kind struct {
 const (
 	InvalidRequest     = "invalid-request"
 	InvalidOption      = "invalid-option"
-	NotSupported       = "not-supported"
 	InvalidKey         = "invalid-idempotency-key"
 	InvalidProperty    = "invalid-property"
 	ReservedProperty   = "reserved-property"
@@ -62,7 +61,6 @@ const (
 var kinds = []Kind{
 	{InvalidRequest, 400, "The request is not well-formed HTTP", "Send one unambiguous HTTP/1.1 request; an HTTP library does.", false, StoredNo},
 	{InvalidOption, 400, "An option is malformed or contradicts another", "Correct the header or query parameter that the detail names.", false, StoredNo},
-	{NotSupported, 400, "This option is not supported yet", "Leave the option out; a later version will honour it. It is never ignored in silence.", false, StoredNo},
 	{"empty-body", 400, "The body is empty", "Send at least one byte.", false, StoredNo},
 	{"invalid-topic", 400, "The topic name is not allowed", "Use 1 to 127 letters, digits, '_' and '-'.", false, StoredNo},
 	{"invalid-tag", 400, "The tag is not allowed", "Use one tag without blanks and '|', at most 255 bytes.", false, StoredNo},

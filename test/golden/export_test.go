@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
@@ -64,7 +65,7 @@ func imported(t *testing.T, path string) {
 		t.Errorf("%d messages are held, want %d", len(page.Items), want)
 	}
 	for _, i := range page.Items {
-		h.asFilled(i)
+		h.asFilled(i, version(t, file))
 		if !bytes.Contains(file, fmt.Appendf(nil, `"id":"%s"`, i.ID)) {
 			t.Errorf("%s has another ID than in the file", i.ID)
 		}
@@ -79,11 +80,17 @@ func imported(t *testing.T, path string) {
 
 // asFilled compares a message with what fill makes of it: its number tells which
 // one it is.
-func (h *house) asFilled(got spool.Item) {
+func (h *house) asFilled(got spool.Item, version int) {
 	h.t.Helper()
 	n := int(got.Message.TopicSeq)
 	want := draft(got.Topic, n).Message
 	want.ID, want.Seq, want.TopicSeq, want.AcceptedAt = got.ID, got.Message.Seq, got.Message.TopicSeq, day
+	if want.TTL > 0 {
+		want.ExpiresAt = day.Add(want.TTL).Local()
+	}
+	if version < 3 {
+		want.TTL, want.ExpiresAt = 0, time.Time{}
+	}
 	if m := *got.Message; fmt.Sprintf("%+v", m) != fmt.Sprintf("%+v", want) || !got.AcceptedAt.Equal(day) {
 		h.t.Errorf("%+v, want %+v", m, want)
 	}

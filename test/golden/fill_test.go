@@ -14,14 +14,14 @@ import (
 var topics = []string{"orders", "invoices"}
 
 // draft is message n of a topic; one that becomes a dead letter, and one that
-// stays, are stored apart.
+// stays, are stored apart. One that stays, and a delayed one, have a TTL.
 func draft(topic string, n int) spool.Draft {
 	text := func(what string) string { return fmt.Sprintf("%s %d of %s", what, n, topic) }
 	body := text("body")
 	if n == 3 || n == 9 {
 		body = strings.Repeat(body, 1400)
 	}
-	return spool.Draft{
+	d := spool.Draft{
 		Message: message.Message{
 			Topic: topic, Tag: fmt.Sprint("tag", n, topic), Keys: []string{fmt.Sprint("key", n, topic), "second"}, OrderingKey: text("ordering key"),
 			ContentType: "text/plain", ContentEncoding: "identity", TraceParent: "00-parent", TraceState: "a=b",
@@ -29,6 +29,10 @@ func draft(topic string, n int) spool.Draft {
 		},
 		DedupeKey: text("dedupe key"), Fingerprint: [16]byte{byte(n)},
 	}
+	if n == 8 || n == 20 {
+		d.TTL = 90 * 365 * 24 * time.Hour
+	}
+	return d
 }
 
 // delay adds to each topic what is delayed: 20 and 22, and 21, which is cancelled.
