@@ -42,6 +42,9 @@ type Sources struct {
 	// Acknowledge notes that an operator knows of the damage that was found, and
 	// returns what, as JSON will show it. nil: there is no such call.
 	Acknowledge func(context.Context) (any, error)
+	// ConfirmClock notes that the wall clock is right, and returns whether anything
+	// waited for that, as JSON will show it. nil: there is no such call.
+	ConfirmClock func(context.Context) (any, error)
 	// Forwards says that what is pending is forwarded: the outcomes of a redrive
 	// can be waited for.
 	Forwards bool
@@ -64,6 +67,9 @@ func New(opts Options, from Sources) *Server {
 	a.routeOperations(mux)
 	if from.Acknowledge != nil {
 		mux.HandleFunc("POST /v1/damage/acknowledge", a.acknowledge(from.Acknowledge))
+	}
+	if from.ConfirmClock != nil {
+		mux.HandleFunc("POST /v1/clock/confirm", a.confirmClock(from.ConfirmClock))
 	}
 	mux.HandleFunc("GET /openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
 		write(w, http.StatusOK, "application/yaml", description.Admin)

@@ -141,7 +141,7 @@ func TestProbeNamesTheReason(t *testing.T) {
 			}
 		}
 	}
-	if got := fmt.Sprint(are); got != "[startingtrue brokerfalse dedupe-storefalse]" || len(v.Conditions) != 12 {
+	if got := fmt.Sprint(are); got != "[startingtrue brokerfalse dedupe-storefalse]" || len(v.Conditions) != 13 {
 		t.Errorf("conditions: %s", res.body)
 	}
 	if got := fmt.Sprint(c.Degraded()); got != "[broker dedupe-store]" {
@@ -251,6 +251,29 @@ func TestAcknowledge(t *testing.T) {
 		fail = c.err
 		res := get(t, "POST", addr, "/v1/damage/acknowledge", c.header...)
 		if fmt.Sprint(res.status) != c.want || strings.Contains(res.body, "secret") || c.want == "200" && res.body != `{"acknowledged":[]}`+"\n" {
+			t.Errorf("%v: %d %s, want %s", c.err, res.status, res.body, c.want)
+		}
+	}
+}
+
+func TestConfirmClock(t *testing.T) {
+	var fail error
+	addr := serve(t, New(Options{Tokens: []string{"t"}}, Sources{ConfirmClock: func(context.Context) (any, error) {
+		return map[string]any{"confirmed": true}, fail
+	}}))
+	for _, c := range []struct {
+		err    error
+		header []string
+		want   string
+	}{
+		{nil, nil, "401"},
+		{nil, []string{"Authorization", "Bearer t"}, "200"},
+		{spool.ErrClosed, []string{"Authorization", "Bearer t"}, "503"},
+		{errors.New("secret path"), []string{"Authorization", "Bearer t"}, "500"},
+	} {
+		fail = c.err
+		res := get(t, "POST", addr, "/v1/clock/confirm", c.header...)
+		if fmt.Sprint(res.status) != c.want || strings.Contains(res.body, "secret") || c.want == "200" && res.body != `{"confirmed":true}`+"\n" {
 			t.Errorf("%v: %d %s, want %s", c.err, res.status, res.body, c.want)
 		}
 	}

@@ -27,6 +27,9 @@ const (
 	SpoolFull       Condition = "spool-full"
 	DiskLow         Condition = "disk-low"
 	Damaged         Condition = "damaged" // the spool was, or is; until an operator has acknowledged it
+	// ClockStep: the wall clock was set by more than an hour; until an operator has
+	// confirmed it, or an hour has passed since, no TTL and no idempotency key ends.
+	ClockStep Condition = "clock-step"
 )
 
 // settleTime is how long a condition must have lasted before it counts, so that
@@ -37,7 +40,7 @@ const settleTime = 10 * time.Second
 var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, SyncStalled: 0, ReadOnly: settleTime}
 
 // known are listed by ?verbose also while they are not the case.
-var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, Handler, SpoolFull, DiskLow, Damaged}
+var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, Handler, SpoolFull, DiskLow, Damaged, ClockStep}
 
 // Conditions is what is the case now, and since when.
 type Conditions struct {

@@ -168,11 +168,12 @@ func serveFaulty(t *testing.T, err error) (addr string) {
 	from := Sources{Spool: func() Spool { return nil }, Archive: func() Archive { return nil }, Status: func() any { return make(chan int) }}
 	fail := func(context.Context) (any, error) { return nil, problem.New(problem.Starting, "not yet") }
 	from.Acknowledge = func(context.Context) (any, error) { return nil, spool.ErrClosed }
+	from.ConfirmClock = from.Acknowledge
 	if err != nil {
 		s := faulty{err: err}
 		from.Spool, from.Archive = func() Spool { return s }, func() Archive { return s }
 		fail = func(context.Context) (any, error) { return nil, err }
-		from.Acknowledge = fail
+		from.Acknowledge, from.ConfirmClock = fail, fail
 	}
 	from.Ledger, from.Stats = fail, fail
 	return serve(t, New(Options{Tokens: []string{adminToken}}, from))
@@ -186,7 +187,7 @@ func TestAdminAPIIsAsDescribed(t *testing.T) {
 		return nil, errors.New("see sidecar.TestAdminAnswersAreAsDescribed")
 	}
 	server := New(Options{Tokens: []string{adminToken}}, Sources{
-		Spool: func() Spool { return s }, Archive: func() Archive { return s }, Status: func() any { return nil }, Ledger: counted, Stats: counted, Acknowledge: counted, Forwards: true,
+		Spool: func() Spool { return s }, Archive: func() Archive { return s }, Status: func() any { return nil }, Ledger: counted, Stats: counted, Acknowledge: counted, ConfirmClock: counted, Forwards: true,
 	})
 	d := readDescription(t)
 	for _, pattern := range server.patterns {
@@ -203,7 +204,7 @@ func TestAdminAPIIsAsDescribed(t *testing.T) {
 	d.refusals(t, addr, starting, failing, ids)
 	d.answers(t, addr, s, ids)
 	d.operationAnswers(t, addr, server.operations, ids[0].String())
-	elsewhere := []string{"GET /v1/status 200", "GET /v1/ledger 200", "GET /v1/spool 200", "POST /v1/damage/acknowledge 200"} // see sidecar
+	elsewhere := []string{"GET /v1/status 200", "GET /v1/ledger 200", "GET /v1/spool 200", "POST /v1/damage/acknowledge 200", "POST /v1/clock/confirm 200"} // see sidecar
 	for op, statuses := range d.operations() {
 		for _, status := range statuses {
 			if !d.given[op][status] && !slices.Contains(elsewhere, op+" "+status) {

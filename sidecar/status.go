@@ -30,6 +30,7 @@ type SpoolStatus struct {
 	OldestUnconfirmed *time.Time    `json:"oldest_unconfirmed_at,omitempty"`
 	Encryption        *Encryption   `json:"encryption,omitempty"` // of a spool with a key file
 	Retention         *Retention    `json:"retention,omitempty"`  // of a sidecar that runs
+	ClockStep         *ClockStep    `json:"clock_step,omitempty"` // nil: there is none
 }
 
 // Encryption names the key under which is written, and what else lay in the
@@ -73,7 +74,7 @@ func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
 	total := sp.Ledger().Total
 	out := &SpoolStatus{
 		ID: sp.ID().String(), Dir: s.cfg.Spool.Dir, Messages: total.InSpool, OnHold: total.OnHold,
-		Bytes: total.Bytes, LimitBytes: uint64(s.parts.room.cap.Limit), Encryption: encryptionOf(sp, s.secrets.keys), Retention: s.retained(),
+		Bytes: total.Bytes, LimitBytes: uint64(s.parts.room.cap.Limit), Encryption: encryptionOf(sp, s.secrets.keys), Retention: s.retained(), ClockStep: clockStepOf(sp),
 	}
 	if at, ok := sp.Oldest(); ok {
 		out.OldestUnconfirmed = new(at.UTC())
@@ -83,7 +84,7 @@ func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
 
 // sources are what the admin listener tells, and works on.
 func (s *Sidecar) sources() admin.Sources {
-	return admin.Sources{Ledger: s.ledger, Status: s.status, Stats: s.stats, Spool: s.operated, Archive: s.archive, Acknowledge: s.acknowledge, Forwards: !s.offline}
+	return admin.Sources{Ledger: s.ledger, Status: s.status, Stats: s.stats, Spool: s.operated, Archive: s.archive, Acknowledge: s.acknowledge, ConfirmClock: s.confirmClock, Forwards: !s.offline}
 }
 
 // archive is the spool as it is exported and imported.

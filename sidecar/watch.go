@@ -111,6 +111,7 @@ func (s *Sidecar) keepConditions(ctx context.Context) error {
 		s.conditions.Set(admin.OrderingBlocked, s.parts.spool.BlockedKeys() > 0)
 		s.conditions.Set(admin.SpoolFull, s.parts.room.full.Load() || s.parts.spool.Full())
 		s.conditions.Set(admin.DiskLow, s.parts.room.isLow())
+		s.conditions.Set(admin.ClockStep, clockStepOf(s.parts.spool) != nil)
 		s.conditions.Set(admin.Handler, unreachable(s.delivery))
 		select {
 		case <-tick.C:

@@ -24,7 +24,8 @@ type commit struct {
 	s       *Spool
 	tx      *kv.Tx
 	now     time.Time
-	elapsed uint64 // by the spool's own clock
+	elapsed uint64    // by the spool's own clock
+	at      time.Time // that, as a time: retention counts by it
 
 	stamp      message.Stamp // of now
 	drafts     map[*lane][]*newMessage
@@ -61,9 +62,9 @@ func (c *commit) begin(tx *kv.Tx) {
 	clear(c.receipts)
 	clear(c.reserved)
 	clear(c.exceptions)
-	now := c.s.now()
+	now, elapsed := c.s.now(), c.s.clock.now()
 	*c = commit{
-		s: c.s, tx: tx, now: now, stamp: message.StampOf(now), elapsed: c.s.clock.now(),
+		s: c.s, tx: tx, now: now, stamp: message.StampOf(now), elapsed: elapsed, at: time.UnixMilli(int64(elapsed)),
 		drafts: c.drafts, lanes: c.lanes, ranges: c.ranges, receipts: c.receipts, reserved: c.reserved, exceptions: c.exceptions,
 		order: emptied(c.order), blocks: emptied(c.blocks), keys: emptied(c.keys), sets: emptied(c.sets), deletes: emptied(c.deletes),
 		room: c.room[:0],

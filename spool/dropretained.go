@@ -14,7 +14,7 @@ import (
 func (s *Spool) expireRetained() error {
 	_, err := s.dropRetained(func(b retainedBucket, _ int64) bool {
 		oldest := nanos(s.now().Add(-s.opts.RetainFor))
-		return s.retained.bytes > s.opts.RetainBytes || !s.opts.retains() || b.number+uint64(retainedEvery) <= oldest
+		return s.retained.bytes > s.opts.RetainBytes || !s.opts.retains() || b.number+uint64(retainedEvery) <= oldest && !s.clockHeld()
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -96,6 +96,9 @@ func newSpoolClock(wall time.Time, h head, elapsed func() time.Duration) spoolCl
 	return spoolClock{began: began, elapsed: elapsed, offset: elapsed()}
 }
 
+// time is now by the spool's clock.
+func (c *spoolClock) time() time.Time { return time.UnixMilli(int64(c.now())) }
+
 func (c *spoolClock) now() uint64 {
 	return c.began + uint64(max(c.elapsed()-c.offset, 0).Milliseconds())
 }

@@ -50,7 +50,7 @@ func (c *commit) sealExceptions() {
 	for l, all := range c.exceptions {
 		for part := range slices.Chunk(all, exceptionsPerEntry) {
 			x.part++
-			hour := hourOf(c.now)
+			hour := hourOf(c.at)
 			x.hours[hour] = true
 			l.exceptions += uint64(len(part))
 			c.sets = append(c.sets, pair{exceptionKey(hour, l.id, x.part, len(part)), encodeExceptions(part)})
@@ -116,9 +116,12 @@ func (s *Spool) loadExceptions() error {
 
 // expireExceptions drops the hours that are older than LedgerKeep.
 func (s *Spool) expireExceptions() error {
-	oldest := hourOf(s.now().Add(-s.opts.LedgerKeep))
+	oldest := hourOf(s.clock.time().Add(-s.opts.LedgerKeep))
+	s.mu.Lock()
+	held := s.clockHeld()
+	s.mu.Unlock()
 	for _, hour := range s.exceptionHours() {
-		if hour >= oldest {
+		if hour >= oldest || held {
 			break
 		}
 		if err := s.dropExceptions(hour); err != nil {

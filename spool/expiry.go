@@ -42,7 +42,10 @@ func (s *Spool) keepTTLs() {
 // where the volume has no room to spare; nothing that has expired is sent meanwhile.
 func (s *Spool) expireDue() (wait time.Duration, err error) {
 	for {
-		back, flying := s.overdueBack()
+		back, flying, held := s.overdueBack()
+		if held {
+			return sleep, nil // until the step is over
+		}
 		now := s.clock.now()
 		next := s.nextDue(clockTTL)
 		if len(back) == 0 && next > now {
@@ -68,10 +71,13 @@ func (s *Spool) expireDue() (wait time.Duration, err error) {
 }
 
 // overdueBack returns what has expired while it was in flight, and is not any
-// more; flying: some of it is.
-func (s *Spool) overdueBack() (back []due, flying bool) {
+// more; flying: some of it is; held: nothing expires now.
+func (s *Spool) overdueBack() (back []due, flying, held bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.clockHeld() {
+		return nil, false, true
+	}
 	for seq, d := range s.ttl.overdue {
 		switch e := s.entries[seq]; {
 		case e != nil && e.state == message.StateInFlight:
@@ -81,7 +87,7 @@ func (s *Spool) overdueBack() (back []due, flying bool) {
 			delete(s.ttl.overdue, seq)
 		}
 	}
-	return back, flying
+	return back, flying, false
 }
 
 func (s *Spool) overdueAgain(d due) {
@@ -103,8 +109,14 @@ func (s *Spool) gaveBack(e *entry) {
 	}
 }
 
-// expiredBy is the time by which what expires is not sent any more.
-func (s *Spool) expiredBy() uint64 { return s.clock.now() }
+// expiredBy is the time by which what expires is not sent any more; 0: nothing
+// expires now. s.mu is held.
+func (s *Spool) expiredBy() uint64 {
+	if s.clockHeld() {
+		return 0
+	}
+	return s.clock.now()
+}
 
 // lateKeys are the ordering keys of what has expired and is no dead letter yet:
 // what comes behind it waits for that.
@@ -302,7 +314,9 @@ func (s *Spool) Expired() uint64 {
 // Current gives back the leases whose messages have expired, and returns the
 // others: for whoever has waited with them and not begun the attempt.
 func (s *Spool) Current(leases []*Lease) []*Lease {
+	s.mu.Lock()
 	expired := s.expiredBy()
+	s.mu.Unlock()
 	late := func(l *Lease) bool { return l.entry.expires > 0 && l.entry.expires <= expired }
 	if !slices.ContainsFunc(leases, late) {
 		return leases

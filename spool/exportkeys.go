@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
@@ -51,7 +52,7 @@ func (s *Spool) settledKeys(ctx context.Context, fn func(*settledKey) error) err
 		if k.ended {
 			state = s.endOf(k.ref.seq)
 		}
-		return fn(&settledKey{k.exported(), k.ref.id, state, k.ref.time().UTC(), timeOfHour(k.hour)})
+		return fn(&settledKey{k.exported(), k.ref.id, state, k.ref.time().UTC(), timeOfHour(k.hour).Add(s.now().Sub(s.clock.time())).Truncate(time.Millisecond)})
 	})
 }
 

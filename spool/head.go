@@ -39,6 +39,7 @@ type head struct {
 	format    byte         // what may be in the spool; 0: as 1
 	clock     uint64       // time by the spool's own clock, in milliseconds since 1970: it never goes back below it
 	wall      uint64       // the wall clock at that time; 0: not known
+	step      clockStep    // of the wall clock, that nobody has confirmed yet
 	keys      []keyring.ID // of all that is encrypted, the current one first; zero: something is plain
 }
 
@@ -54,7 +55,11 @@ func (h *head) encode() []byte {
 		b = append(b, id[:]...)
 	}
 	b = binary.AppendUvarint(b, h.clock)
-	return seal(binary.AppendUvarint(b, h.wall))
+	b = binary.AppendUvarint(b, h.wall)
+	if h.step.until > 0 {
+		b = h.step.append(b)
+	}
+	return seal(b)
 }
 
 func decodeHead(v []byte) (head, error) {
@@ -78,6 +83,9 @@ func decodeHead(v []byte) (head, error) {
 	}
 	if len(f.b) > 0 { // else before it was noted with the wall clock
 		h.wall = f.uint()
+	}
+	if len(f.b) > 0 { // else nothing is held
+		h.step = readStep(&f)
 	}
 	return h, f.err("read head")
 }

@@ -60,10 +60,11 @@ func (n *importedMessage) sameAs(c *commit, own map[keyHash]*importedMessage) (s
 // settled elsewhere in the hour from which their window counts.
 func (c *commit) keepImported(keys []*importedKey) (kept int) {
 	s := c.s
-	oldest, now := hourOf(c.now.Add(-s.opts.DedupeWindow)), hourOf(c.now)
+	oldest, now := hourOf(c.at.Add(-s.opts.DedupeWindow)), hourOf(c.at)
+	apart := c.at.Sub(c.now) // of the clocks
 	hours := map[uint64][]keyEntry{}
 	for _, k := range keys {
-		hour := min(hourOf(k.Since), now)
+		hour := min(hourOf(k.Since.Add(apart)), now)
 		if _, known := s.keys.get(k.Hash); known || c.reserved[k.Hash] != nil || hour < oldest {
 			continue
 		}
@@ -87,7 +88,7 @@ func (c *commit) placed(k *importedKey) (keyEntry, bool) {
 	s := c.s
 	switch {
 	case k.seq == 0:
-		k.seq = s.keys.place(c.now)
+		k.seq = s.keys.place(c.at)
 	case s.keys.has(k.seq), s.settled.has(k.seq) && !k.State.Settled():
 		return keyEntry{}, false
 	}

@@ -59,11 +59,11 @@ func (c *commit) keepKey(n *newMessage) {
 // keep notes a key for the entry of this commit.
 func (c *commit) keep(e keyEntry) {
 	c.keys = append(c.keys, e)
-	c.s.keys.add(e, hourOf(c.now))
+	c.s.keys.add(e, hourOf(c.at))
 }
 
 func (c *commit) writeKeys() {
-	for _, p := range c.s.keys.entriesOf(hourOf(c.now), c.keys) {
+	for _, p := range c.s.keys.entriesOf(hourOf(c.at), c.keys) {
 		c.set(p.key, p.value)
 	}
 }

@@ -24,7 +24,9 @@ func (s *Spool) load() error {
 	if err := s.findKeys(); err != nil {
 		return err
 	}
-	s.clock = newSpoolClock(s.opts.Now(), s.head, s.opts.Elapsed)
+	found := s.head
+	s.clock = newSpoolClock(s.opts.Now(), found, s.opts.Elapsed)
+	s.wallApart, s.receipts.opened = s.wallAhead(), nanos(s.clock.time())
 	s.head.nextLife(device, inode)
 	s.head.afterDamage(s.db.Damage())
 	// A database that lost its tail may have lost the last epoch with it; its own
@@ -39,6 +41,7 @@ func (s *Spool) load() error {
 			return err
 		}
 	}
+	s.foundStep(found)
 	return nil
 }
 

@@ -40,6 +40,9 @@ func (s *Spool) maintain() {
 }
 
 func (s *Spool) expire() error {
+	if err := s.watchClock(); err != nil {
+		return err
+	}
 	if err := s.expireReceipts(); err != nil {
 		return fmt.Errorf("expire receipts: %w", err)
 	}
@@ -59,8 +62,11 @@ func (s *Spool) expire() error {
 // budget, others.
 func (s *Spool) expireKeys() error {
 	s.mu.Lock()
-	s.receipts.forget(nanos(s.now().Add(-keyGrace)))
-	oldest := hourOf(s.now().Add(-s.opts.DedupeWindow))
+	s.receipts.forget(nanos(s.certain(0).Add(-keyGrace)))
+	oldest := hourOf(s.clock.time().Add(-s.opts.DedupeWindow))
+	if s.clockHeld() {
+		oldest = 0
+	}
 	over := (s.keys.bytes() - s.opts.DedupeLimit + keyCost - 1) / keyCost
 	hours := slices.Sorted(maps.Keys(s.keys.hours))
 	counts := maps.Clone(s.keys.hours)
@@ -113,11 +119,11 @@ func (s *Spool) expireHour(hour uint64, old bool) error {
 func (s *Spool) sortKeys(keys []keyEntry, old bool) (gone, kept []keyEntry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	since := s.now().Add(-keyGrace)
 	for _, k := range keys {
 		seq := k.ref.seq
-		settled := s.settled.has(seq) && s.receipts.settledBy(seq>>receiptBucketShift) <= nanos(since)
-		if settled || elsewhere(seq) && (old || !cameAt(seq).After(since)) {
+		by := s.receipts.settledBy(seq >> receiptBucketShift)
+		settled := s.settled.has(seq) && by <= nanos(s.certain(by/1e6).Add(-keyGrace))
+		if came := cameAt(seq); settled || elsewhere(seq) && (old || !came.After(s.certain(millis(came)).Add(-keyGrace))) {
 			gone = append(gone, k)
 		} else {
 			kept = append(kept, k)
@@ -165,6 +171,6 @@ func (s *Spool) DedupeWindow() time.Duration {
 	if s.head.keysGone == 0 {
 		return s.opts.DedupeWindow
 	}
-	since := s.now().Sub(time.Unix(int64(s.head.keysGone+1)*3600, 0))
+	since := s.clock.time().Sub(time.Unix(int64(s.head.keysGone+1)*3600, 0))
 	return min(max(since, 0), s.opts.DedupeWindow)
 }

@@ -29,8 +29,8 @@ type bucket struct {
 	newest uint64 // part
 }
 
-func newReceiptIndex(opened uint64) receiptIndex {
-	return receiptIndex{buckets: map[uint64]bucket{}, gone: map[uint64]uint64{}, opened: opened}
+func newReceiptIndex() receiptIndex {
+	return receiptIndex{buckets: map[uint64]bucket{}, gone: map[uint64]uint64{}}
 }
 
 // settledBy is a time, in nanoseconds since 1970, by which what is settled of a
@@ -105,7 +105,7 @@ func (c *commit) sealReceipts() {
 			if count == 0 {
 				return
 			}
-			number := max(x.part+1, uint64(c.now.UnixNano()))
+			number := max(x.part+1, uint64(c.at.UnixNano()))
 			p := pair{receiptKey(b, number, count), seal(part)}
 			c.sets = append(c.sets, p)
 			x.add(b, number, count, c.s.db.written(p))
@@ -137,7 +137,10 @@ type expired struct {
 func (s *Spool) expiredReceipts() (gone []expired) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	oldest := nanos(s.now().Add(-s.opts.ReceiptsKeep))
+	oldest := nanos(s.clock.time().Add(-s.opts.ReceiptsKeep))
+	if s.clockHeld() {
+		oldest = 0
+	}
 	x := &s.receipts
 	total, bytes := x.total, x.bytes
 	for _, n := range x.byAge() {

@@ -52,6 +52,10 @@ func newRig(t testing.TB, opts spool.Options) *rig {
 
 func newRigOn(t testing.TB, opts spool.Options, db kv.Options) *rig {
 	t.Helper()
+	if opts.Now != nil && opts.Elapsed == nil { // one clock for both
+		began := opts.Now()
+		opts.Elapsed = func() time.Duration { return opts.Now().Sub(began) }
+	}
 	r := &rig{t: t, dir: t.TempDir(), opts: opts, kv: db}
 	r.open()
 	t.Cleanup(r.close)

@@ -53,6 +53,7 @@ type Spool struct {
 	due       map[dueClock]*schedule
 	ttl       ttls
 	clock     spoolClock
+	wallApart int64 // how far the wall clock is ahead of that, in milliseconds, as it was last found
 	leases    uint64
 	watchers  map[uint64][]chan struct{}
 	fresh     []string // topics that NextTopic has not told of yet
@@ -90,7 +91,7 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 		watchers: map[uint64][]chan struct{}{}, topics: newSignal(), left: newSignal(), closing: make(chan struct{}),
 		importing: make(chan struct{}, 1),
 	}
-	s.keys, s.receipts = newKeyIndex(), newReceiptIndex(nanos(s.opts.Now()))
+	s.keys, s.receipts = newKeyIndex(), newReceiptIndex()
 	s.life, s.end = context.WithCancel(context.Background())
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)

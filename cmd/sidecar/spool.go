@@ -23,7 +23,7 @@ func newSpool() *cobra.Command {
 		Args:    usageArgs(cobra.NoArgs),
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newSpoolStats(), newSpoolVerify(), newSpoolRepair(), newSpoolExport(), newSpoolImport(), newSpoolAdopt())
+	c.AddCommand(newSpoolStats(), newSpoolVerify(), newSpoolRepair(), newSpoolExport(), newSpoolImport(), newSpoolAdopt(), newSpoolConfirmClock())
 	return c
 }
 
