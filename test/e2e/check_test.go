@@ -44,7 +44,7 @@ subscriptions:
 // missing.
 func check(t *testing.T, s *sidecar, want []string) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), s.program, "check", "-c", s.config, "-o", "json").Output()
+	out, err := s.Command(t.Context(), "check", "-c", s.Config(), "-o", "json").Output()
 	if ended := (*exec.ExitError)(nil); err != nil && !errors.As(err, &ended) { // the handler is not there
 		t.Fatal(err)
 	}

@@ -121,7 +121,7 @@ func (l *ledger) held() (n int) {
 }
 
 func readLedger(ctx context.Context, s *sidecar) (l ledger, err error) {
-	page, err := s.get(ctx, s.addresses().Admin, "/v1/ledger")
+	page, err := s.Get(ctx, s.Addresses().Admin, "/v1/ledger")
 	if err != nil {
 		return l, err
 	}

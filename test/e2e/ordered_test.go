@@ -61,7 +61,7 @@ func (o *ordered) publish(ctx context.Context, keys, each int) {
 	}
 	body, err := json.Marshal(items)
 	must(o.t, err)
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+o.sidecar.addresses().Data[0]+"/v1/messages:batch", bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+o.sidecar.Addresses().Data[0]+"/v1/messages:batch", bytes.NewReader(body))
 	must(o.t, err)
 	r.Close = true
 	r.Header.Set("Content-Type", "application/json")

@@ -107,7 +107,7 @@ func (p *producer) insist(ctx context.Context, j job) (reply, error) {
 }
 
 func (p *producer) once(ctx context.Context, j job) (reply, error) {
-	request, err := j.request(ctx, p.side.addresses().Data[0])
+	request, err := j.request(ctx, p.side.Addresses().Data[0])
 	if err != nil {
 		return reply{}, err
 	}
@@ -134,7 +134,7 @@ func (p *producer) forge(ctx context.Context, j job) error {
 // tear sends the first half of a request and hangs up: nothing of it may ever
 // appear.
 func (p *producer) tear(s *spec) {
-	conn, err := net.Dial("tcp", p.side.addresses().Data[0])
+	conn, err := net.Dial("tcp", p.side.Addresses().Data[0])
 	if err != nil {
 		return // killed
 	}
@@ -149,7 +149,7 @@ func (p *producer) tear(s *spec) {
 
 // story asks for all that is known of a message.
 func (p *producer) story(id string) string {
-	response, err := p.http.Get("http://" + p.side.addresses().Data[0] + "/v1/messages/" + id)
+	response, err := p.http.Get("http://" + p.side.Addresses().Data[0] + "/v1/messages/" + id)
 	if err != nil {
 		return err.Error()
 	}

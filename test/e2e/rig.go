@@ -61,10 +61,10 @@ func (r *rig) state() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%+v\n", r.facts.look())
 	for _, s := range []*sidecar{r.producing, r.consuming} {
-		counts, err := s.get(ctx, s.addresses().Admin, "/v1/ledger")
-		fmt.Fprintf(&text, "ledger of the %s: %s (%v)\n", s.name, counts, err)
-		metrics, err := s.get(ctx, s.addresses().Health, "/metrics")
-		fmt.Fprintf(&text, "metrics of the %s (%v):\n", s.name, err)
+		counts, err := s.Get(ctx, s.Addresses().Admin, "/v1/ledger")
+		fmt.Fprintf(&text, "ledger of the %s: %s (%v)\n", s.Name(), counts, err)
+		metrics, err := s.Get(ctx, s.Addresses().Health, "/metrics")
+		fmt.Fprintf(&text, "metrics of the %s (%v):\n", s.Name(), err)
 		for line := range strings.Lines(string(metrics)) {
 			if shown.MatchString(line) && !strings.Contains(line, "_bucket{") {
 				text.WriteString(line)

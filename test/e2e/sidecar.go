@@ -2,178 +2,32 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
 
-	"github.com/remora-mq/remora/test/crash/powerfs"
+	"github.com/remora-mq/remora/test/binary"
 )
 
-const (
-	readyTimeout = 60 * time.Second
-	stopTimeout  = 60 * time.Second
-)
+// sidecar is the program under test, as a child process.
+type sidecar struct{ *binary.Sidecar }
 
-// build returns the program under test: built from this tree once a process, or
-// the one that REMORA_E2E_BINARY names.
-var build = sync.OnceValues(func() (string, error) {
-	if named := os.Getenv("REMORA_E2E_BINARY"); named != "" {
-		return named, nil
-	}
-	return powerfs.Build("./cmd/sidecar")
-})
-
-// sidecar is the binary as a child process, which can be killed and started
-// again on the same folder. Its ports change with each start.
-type sidecar struct {
-	name, program, config, log string
-
-	mu      sync.Mutex
-	known   addresses
-	process *process // nil before the first start
-}
-
-type addresses struct {
-	Data          []string
-	Admin, Health string
-}
-
-// newSidecar writes the configuration. extra is YAML that follows it.
+// newSidecar makes one that is not started. extra is YAML that follows what all
+// have in common.
 func newSidecar(t *testing.T, name, nameServer, extra string) *sidecar {
 	t.Helper()
-	program, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	s := &sidecar{
-		name: name, program: program, config: filepath.Join(dir, "remora.yaml"), log: filepath.Join(dir, "sidecar.log"),
-		known: addresses{Data: []string{"127.0.0.1:1"}}, // refuses connections
-	}
-	text := fmt.Sprintf(`
-listen: {data: "127.0.0.1:0", admin: "127.0.0.1:0", health: "127.0.0.1:0"}
-spool: {dir: %q}
+	return &sidecar{binary.New(t, name, fmt.Sprintf(`
 broker: {type: rocketmq, rocketmq: {name_servers: [%q]}}
 forwarder: {retry: {initial: 100ms, max: 2s}}
-%s`, filepath.Join(dir, "data"), nameServer, extra)
-	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("end of the log of the %s:\n%s\nall of it, with the stacks of all goroutines: %s", s.name, s.tail(), s.autopsy())
-		}
-		if err := s.Kill(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
-func (s *sidecar) addresses() addresses {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.known
-}
-
-// Name tells it from others.
-func (s *sidecar) Name() string { return s.name }
-
-// Start returns when the sidecar says that it is ready.
-func (s *sidecar) Start() error {
-	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	ready := make(chan addresses, 1)
-	cmd := exec.Command(s.program, "run", "--config", s.config)
-	cmd.Env = []string{"HOME=" + filepath.Dir(s.config), "PATH=" + os.Getenv("PATH")}
-	cmd.Stderr = &logWriter{file: log, ready: ready}
-	p, err := startProcess(cmd, log)
-	if err != nil {
-		return fmt.Errorf("start %s: %w", s.name, err)
-	}
-	s.mu.Lock()
-	s.process = p
-	s.mu.Unlock()
-	select {
-	case a := <-ready:
-		s.mu.Lock()
-		s.known = a
-		s.mu.Unlock()
-		return nil
-	case <-p.ended:
-		return fmt.Errorf("%s ended before it was ready: %w", s.name, p.err)
-	case <-time.After(readyTimeout):
-		return errors.Join(fmt.Errorf("%s is not ready after %v", s.name, readyTimeout), p.kill())
-	}
-}
-
-// Kill is kill -9. It returns when the process is gone.
-func (s *sidecar) Kill() error {
-	s.mu.Lock()
-	p := s.process
-	s.mu.Unlock()
-	if p == nil {
-		return nil
-	}
-	return p.kill()
-}
-
-// Stop is SIGTERM. The sidecar must end by itself, with 0.
-func (s *sidecar) Stop() error {
-	s.mu.Lock()
-	p := s.process
-	s.mu.Unlock()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return fmt.Errorf("stop %s: %w", s.name, err)
-	}
-	select {
-	case <-p.ended:
-		if p.err != nil {
-			return fmt.Errorf("stop %s: %w", s.name, p.err)
-		}
-		return nil
-	case <-time.After(stopTimeout):
-		return errors.Join(fmt.Errorf("%s has not ended %v after SIGTERM", s.name, stopTimeout), p.kill())
-	}
-}
-
-// get reads a page of the admin or the health listener.
-func (s *sidecar) get(ctx context.Context, addr, path string) ([]byte, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	r.Close = true // no connection is left behind
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("GET %s of %s: %d %s", path, s.name, response.StatusCode, body)
-	}
-	return body, err
+%s`, nameServer, extra))}
 }
 
 var repeatLine = regexp.MustCompile(`(?m)^remora_acks_total\{.*reason="repeat".*\} (\S+)$`)
 
 // repeats is how many deliveries this life of the sidecar acked without a call.
 func (s *sidecar) repeats(ctx context.Context) (n int) {
-	page, err := s.get(ctx, s.addresses().Health, "/metrics")
+	page, err := s.Get(ctx, s.Addresses().Health, "/metrics")
 	if err != nil {
 		return 0 // it is only shown
 	}
@@ -182,33 +36,4 @@ func (s *sidecar) repeats(ctx context.Context) (n int) {
 		n += int(value)
 	}
 	return n
-}
-
-// autopsy ends the sidecar so that it tells where each goroutine was, and keeps
-// its log in a folder that outlives the test.
-func (s *sidecar) autopsy() string {
-	s.mu.Lock()
-	p := s.process
-	s.mu.Unlock()
-	if p == nil {
-		return "it was not started"
-	}
-	err := p.cmd.Process.Signal(syscall.SIGQUIT)
-	if err == nil {
-		<-p.ended
-	}
-	dir, makeErr := os.MkdirTemp("", "remora-e2e-")
-	kept := filepath.Join(dir, strings.ReplaceAll(s.name, " ", "-")+".log")
-	content, readErr := os.ReadFile(s.log)
-	writeErr := os.WriteFile(kept, content, 0o600)
-	return fmt.Sprintf("%s (%v)", kept, errors.Join(err, makeErr, readErr, writeErr))
-}
-
-func (s *sidecar) tail() string {
-	content, err := os.ReadFile(s.log)
-	if err != nil {
-		return err.Error()
-	}
-	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
-	return strings.Join(lines[max(0, len(lines)-25):], "\n")
 }

@@ -1,4 +1,4 @@
-package e2e
+package binary
 
 import (
 	"bytes"
@@ -53,7 +53,7 @@ func (p *process) kill() error {
 // logWriter keeps the log and looks for the line that says "ready".
 type logWriter struct {
 	file  io.Writer
-	ready chan<- addresses
+	ready chan<- Addresses
 	rest  []byte // of an unfinished line
 }
 
@@ -73,9 +73,9 @@ func (l *logWriter) Write(p []byte) (int, error) {
 func (l *logWriter) line(line []byte) {
 	var said struct {
 		Msg string
-		addresses
+		Addresses
 	}
 	if json.Unmarshal(line, &said) == nil && said.Msg == "ready" {
-		l.ready <- said.addresses
+		l.ready <- said.Addresses
 	}
 }
