@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -12,12 +13,13 @@ import (
 // Broker is a running or ended broker, a master without slaves.
 type Broker struct {
 	Node
+	host        string
 	nameServers []*NameServer
 }
 
 func newBroker(o Options, b BrokerOptions, dir, lib string, ports *portBlock, nameServers []*NameServer) (*Broker, error) {
 	conf := filepath.Join(dir, "broker.conf")
-	broker := &Broker{nameServers: nameServers, Node: Node{
+	broker := &Broker{host: b.Host, nameServers: nameServers, Node: Node{
 		name:  b.Name,
 		ports: ports,
 		program: program{
@@ -35,6 +37,7 @@ func newBroker(o Options, b BrokerOptions, dir, lib string, ports *portBlock, na
 	properties["brokerRole"] = string(b.Role)
 	properties["flushDiskType"] = string(b.FlushDisk)
 	properties["autoCreateTopicEnable"] = strconv.FormatBool(o.AutoCreateTopic)
+	properties["brokerIP1"] = b.Host
 	maps.Copy(properties, b.Extra)
 	return broker, broker.prepare(conf, properties)
 }
@@ -47,7 +50,6 @@ func brokerProperties(dir string, ports *portBlock, nameServers []*NameServer) m
 		"brokerClusterName":          "DefaultCluster",
 		"brokerId":                   "0",
 		"namesrvAddr":                strings.Join(addrs(nameServers), ";"),
-		"brokerIP1":                  "127.0.0.1",
 		"brokerIP2":                  "127.0.0.1",
 		"bindAddress":                "127.0.0.1",
 		"listenPort":                 strconv.Itoa(ports.main),
@@ -65,6 +67,10 @@ func brokerProperties(dir string, ports *portBlock, nameServers []*NameServer) m
 		"fileReservedTime":        "720", // h
 	}
 }
+
+// Advertised is the host:port that name servers tell clients. It is Addr unless
+// BrokerOptions.Host says otherwise: then nobody listens there, but for the test.
+func (b *Broker) Advertised() string { return net.JoinHostPort(b.host, strconv.Itoa(b.ports.main)) }
 
 // registered fails unless the broker answers, and every name server that serves
 // leads to it. A broker has a topic of its own name (TopicConfigManager.init).

@@ -3,6 +3,7 @@ package rocketmq
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -30,6 +31,10 @@ func newNameServer(name, dir, lib string, ports *portBlock) (*NameServer, error)
 		"listenPort":  strconv.Itoa(ports.main),
 	})
 }
+
+// Spare is a host:port that belongs to this name server and is not used by it:
+// what a test listens on there, it may close and open again.
+func (ns *NameServer) Spare() string { return net.JoinHostPort(loopback, strconv.Itoa(ns.ports.ha)) }
 
 func (ns *NameServer) answers() error {
 	_, err := call(ns.Addr(), reqClusterInfo, nil, nil)
@@ -69,7 +74,7 @@ func (ns *NameServer) leadsTo(b *Broker, topic string, queues int) error {
 	}
 	known := false
 	for _, d := range r.BrokerDatas {
-		known = known || d.BrokerName == b.name && d.BrokerAddrs["0"] == b.Addr()
+		known = known || d.BrokerName == b.name && d.BrokerAddrs["0"] == b.Advertised()
 	}
 	for _, q := range r.QueueDatas {
 		if known && q.BrokerName == b.name && (queues == 0 || q.WriteQueueNums == queues) {

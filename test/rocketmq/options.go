@@ -46,6 +46,10 @@ type BrokerOptions struct {
 	Role Role
 	// FlushDisk is SyncFlush if empty.
 	FlushDisk FlushDisk
+	// Host is the address of this machine under which clients are told to find
+	// the broker; it listens on 127.0.0.1 alone. Empty: there. With another one,
+	// as 127.0.0.2, a test can put itself between: see [Broker.Advertised].
+	Host string
 	// Extra lines for broker.conf; they win over the package's own.
 	Extra map[string]string
 }
@@ -70,6 +74,9 @@ func (b BrokerOptions) withDefaults(position int) BrokerOptions {
 	}
 	if b.FlushDisk == "" {
 		b.FlushDisk = SyncFlush
+	}
+	if b.Host == "" {
+		b.Host = loopback
 	}
 	return b
 }

@@ -8,9 +8,10 @@ import (
 	"strconv"
 )
 
-// Blocks lie below the ephemeral range (from 32768 on Linux): else an outgoing
+// Nodes listen on loopback. Blocks lie below the ephemeral range (from 32768 on Linux): else an outgoing
 // connection could take a killed broker's port before it starts again.
 const (
+	loopback   = "127.0.0.1"
 	firstPort  = 16000
 	lastPort   = 32000
 	blockPorts = 5
@@ -67,7 +68,7 @@ func listen(port int) (net.Listener, error) {
 }
 
 func (b *portBlock) addr() string {
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.main))
+	return net.JoinHostPort(loopback, strconv.Itoa(b.main))
 }
 
 // release ends the claim; doing it again changes nothing.

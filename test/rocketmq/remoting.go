@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
+	"strings"
 	"time"
 )
 
 // Request and response codes (RequestCode, ResponseCode and
 // RemotingSysResponseCode of RocketMQ 5.3.3).
 const (
+	reqPull           = 11
 	reqConsumerOffset = 14
 	reqCreateTopic    = 17
 	reqUpdateConfig   = 25
@@ -19,10 +22,23 @@ const (
 	reqMaxOffset      = 30
 	reqRoute          = 105
 	reqClusterInfo    = 106
+	reqUpdateUser     = 3002
 
 	codeSuccess       = 0
+	codePullNotFound  = 19
 	codeQueryNotFound = 22
 )
+
+// RequestCodes are those of all requests that a Broker is sent by this package,
+// as authenticationWhitelist wants them: so that a broker which asks others for
+// credentials (authenticationEnabled) takes these without.
+func RequestCodes() string {
+	var codes []string
+	for _, code := range []int{reqPull, reqConsumerOffset, reqCreateTopic, reqUpdateConfig, reqReadConfig, reqMaxOffset, reqUpdateUser} {
+		codes = append(codes, strconv.Itoa(code))
+	}
+	return strings.Join(codes, ",")
+}
 
 const callTimeout = 5 * time.Second
 

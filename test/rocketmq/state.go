@@ -1,6 +1,7 @@
 package rocketmq
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -41,6 +42,18 @@ func (b *Broker) UpdateConfig(key, value string) error {
 	_, err := call(b.Addr(), reqUpdateConfig, nil, []byte(key+"="+value+"\n"))
 	if err != nil {
 		return fmt.Errorf("update config of %s: %w", b.name, err)
+	}
+	return nil
+}
+
+// SetPassword changes the secret of a user of a broker that asks for credentials.
+func (b *Broker) SetPassword(user, password string) error {
+	body, err := json.Marshal(map[string]string{"username": user, "password": password})
+	if err == nil {
+		_, err = call(b.Addr(), reqUpdateUser, map[string]string{"username": user}, body)
+	}
+	if err != nil {
+		return fmt.Errorf("set password of %s at %s: %w", user, b.name, err)
 	}
 	return nil
 }
