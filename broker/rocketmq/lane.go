@@ -47,7 +47,7 @@ type lane struct {
 }
 
 func newLane(o ProducerOptions, names nameServers, b *breakers) (*lane, error) {
-	tcp, applied := tcpOption[producer.Option](producerTimeouts)
+	tcp, applied := tcpOption[producer.Option](producerTimeouts(o.AttemptTimeout))
 	l := &lane{selector: newSelector(b), names: names, timeout: o.AttemptTimeout, tail: map[string]<-chan struct{}{}}
 	keys := credentials{o.AccessKey, o.SecretKey}
 	p, err := producer.NewDefaultProducer(
@@ -199,7 +199,9 @@ func (l *lane) learn(topic string, c choice, e *broker.SendError) *broker.SendEr
 		return &broker.SendError{Outcome: message.OutcomeRetryable, Status: statusNoQueue, Queue: c.missing, Gone: c.gone, Elsewhere: c.others,
 			Err: fmt.Errorf("the topic has no queue %s now, which its ordering keys are bound to", c.missing)}
 	case c.queue == nil:
-		l.routes.Delete(topic) // the next attempt looks for it again
+		if e != nil && e.Status != statusTimeout {
+			l.routes.Delete(topic) // the next attempt looks for it again
+		}
 		return e
 	}
 	l.selector.breakers.end(c.queue.BrokerName, c.probe, e)

@@ -126,6 +126,38 @@ func TestAbandonedCallKeepsItsKeyWaiting(t *testing.T) {
 	})
 }
 
+// The route of a topic is looked for again only when the library has none: while
+// no name server answers, what is known has to do.
+func TestTimeoutForgetsNoRoute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, _ := newFakeLane()
+		stuck := make(chan struct{})
+		l.sender = neverSelecting{stuck}
+		if _, e := send(l, testMessage(1, "")); e == nil || e.Status != statusTimeout || e.Queue != "" {
+			t.Errorf("stuck before a queue was chosen: %+v", e)
+		}
+		close(stuck)
+		if _, known := l.routes.Load("t"); !known {
+			t.Error("the topic's route is looked for again after a timeout")
+		}
+		send(l, testMessage(2, ""))
+		if _, known := l.routes.Load("t"); known {
+			t.Error("the topic's route is not looked for again when the library has none")
+		}
+	})
+}
+
+// neverSelecting waits, and has no route.
+type neverSelecting struct{ wait <-chan struct{} }
+
+func (neverSelecting) Start() error    { return nil }
+func (neverSelecting) Shutdown() error { return nil }
+
+func (n neverSelecting) SendSync(context.Context, ...*primitive.Message) (*primitive.SendResult, error) {
+	<-n.wait
+	return nil, errors.New("the topic=t route info not found")
+}
+
 func TestLibraryPanicIsUnknown(t *testing.T) {
 	l, f := newFakeLane()
 	f.answer = func(context.Context, []*primitive.Message) (*primitive.SendResult, error) { panic("nil map") }

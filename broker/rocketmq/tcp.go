@@ -11,11 +11,17 @@ import (
 // a silent connection only after read.
 type tcpTimeouts struct{ connect, read, write time.Duration }
 
-var (
-	producerTimeouts = tcpTimeouts{connect: 2 * time.Second, read: 45 * time.Second, write: 5 * time.Second}
-	// A consumer's read must outlast a long poll, which is bounded by 30 s.
-	consumerTimeouts = tcpTimeouts{connect: 2 * time.Second, read: 60 * time.Second, write: 5 * time.Second}
-)
+// consumerTimeouts: a read must outlast a long poll, which is bounded by 30 s.
+var consumerTimeouts = tcpTimeouts{connect: maxConnect, read: 60 * time.Second, write: 5 * time.Second}
+
+const maxConnect = 2 * time.Second
+
+// producerTimeouts leave an attempt that waits in the lock for a dial to a broker
+// that is gone, or for two of them, the time to be made all the same: else the
+// brokers that are well seem to fail, too.
+func producerTimeouts(attempt time.Duration) tcpTimeouts {
+	return tcpTimeouts{connect: min(maxConnect, attempt/3), read: 45 * time.Second, write: 5 * time.Second}
+}
 
 // tcpOption makes an option, of the producer's or the consumer's type O, that
 // gives the client a copy of the global TCP configuration with these timeouts.

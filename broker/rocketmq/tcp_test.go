@@ -3,6 +3,7 @@ package rocketmq
 import (
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/producer"
@@ -16,13 +17,15 @@ type (
 	options       struct{ ClientOptions }
 )
 
+var someTimeouts = producerTimeouts(5 * time.Second)
+
 func TestTimeoutsAreSetOnACopy(t *testing.T) {
 	global := &clientConfig{TCPOption{1, 2, 3, 4}}
 	o := options{ClientOptions{global}}
-	if err := producerTimeouts.set(reflect.ValueOf(&o).Elem()); err != nil {
+	if err := someTimeouts.set(reflect.ValueOf(&o).Elem()); err != nil {
 		t.Fatal(err)
 	}
-	want := TCPOption{1, int64(producerTimeouts.connect), int64(producerTimeouts.read), int64(producerTimeouts.write)}
+	want := TCPOption{1, int64(someTimeouts.connect), int64(someTimeouts.read), int64(someTimeouts.write)}
 	if got := o.RemotingClientConfig.TCPOption; got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -36,7 +39,7 @@ func TestTimeoutsOfAnotherLibraryAreAnError(t *testing.T) {
 		&struct{ Other int }{}, &struct{ RemotingClientConfig *clientConfig }{},
 		&struct{ RemotingClientConfig *struct{ ReadTimeout string } }{&struct{ ReadTimeout string }{}},
 	} {
-		if producerTimeouts.set(reflect.ValueOf(o).Elem()) == nil {
+		if someTimeouts.set(reflect.ValueOf(o).Elem()) == nil {
 			t.Errorf("%T: no error", o)
 		}
 	}
@@ -44,7 +47,7 @@ func TestTimeoutsOfAnotherLibraryAreAnError(t *testing.T) {
 
 // With the real types, and before use it says that it was not applied.
 func TestTCPOptionFitsTheLibrary(t *testing.T) {
-	forProducer, applied := tcpOption[producer.Option](producerTimeouts)
+	forProducer, applied := tcpOption[producer.Option](someTimeouts)
 	if applied() == nil {
 		t.Error("an option that was not applied says that it was")
 	}
@@ -55,5 +58,16 @@ func TestTCPOptionFitsTheLibrary(t *testing.T) {
 	if _, err := consumer.NewPushConsumer(consumer.WithNameServer([]string{"http://x:1"}), forConsumer,
 		consumer.WithInstance(newInstance("test", "tcp"))); err != nil || applied() != nil {
 		t.Errorf("consumer: %v, %v", err, applied())
+	}
+}
+
+// An attempt has time for two dials that fail, of others, and for its own call.
+func TestDialsLeaveAnAttemptItsTime(t *testing.T) {
+	for attempt, want := range map[time.Duration]time.Duration{
+		300 * time.Millisecond: 100 * time.Millisecond, 3 * time.Second: time.Second, time.Minute: maxConnect,
+	} {
+		if got := producerTimeouts(attempt).connect; got != want {
+			t.Errorf("attempts of %v: dials of %v, want %v", attempt, got, want)
+		}
 	}
 }
