@@ -70,6 +70,10 @@ crash: ## power loss, kills and damage, the long form: hours; LONG=0.1 is a tent
 	REMORA_TEST_LONG=$(LONG) go test -count=1 -p 1 -v -timeout 24h ./internal/kv ./spool ./test/crash/...
 	$(MAKE) --no-print-directory fuzz
 
+.PHONY: chaos
+chaos: ## faults of the network and of a real RocketMQ, the long form: about an hour; LONG=0.1 is a tenth of the way
+	REMORA_TEST_LONG=$(LONG) go test -count=1 -v -timeout 4h ./test/chaos
+
 .PHONY: fuzz
 fuzz: ## every fuzz target, 10 minutes each; LONG=0.1 is a minute each, FUZZ=./spool only those of a package
 	@.ci/fuzz $(LONG) $(FUZZ)
