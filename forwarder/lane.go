@@ -34,6 +34,7 @@ type lane struct {
 }
 
 func newLane(f *Forwarder, topic string) *lane {
+	f.ramp.join()
 	return &lane{
 		f: f, topic: topic, limit: f.opts.MaxMessages, share: make(chan struct{}, max(1, f.opts.Concurrency/2)),
 		turn: newTurn(f.opts.Priorities[topic]), rate: limiterOf(f.opts.Rates[topic]),
@@ -67,7 +68,11 @@ func (l *lane) run(ctx context.Context) {
 			l.f.spool.Release(leases)
 			continue
 		}
-		if l.rate.WaitN(ctx, len(leases)) != nil || !l.begin(ctx) {
+		var end func()
+		if l.rate.WaitN(ctx, len(leases)) == nil {
+			end = l.start(ctx)
+		}
+		if end == nil {
 			l.f.spool.Release(leases)
 			return
 		}
@@ -76,7 +81,7 @@ func (l *lane) run(ctx context.Context) {
 			continue
 		}
 		l.attempts.Go(func() {
-			defer l.end()
+			defer end()
 			l.attempt(context.WithoutCancel(ctx), leases)
 		})
 	}
@@ -152,6 +157,7 @@ func (l *lane) end() {
 
 // succeeded opens the lane up again.
 func (l *lane) succeeded() {
+	l.f.ramp.succeeded()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failures > 0 {
@@ -176,6 +182,9 @@ func (l *lane) failed(before int, err error) {
 	se := (*broker.SendError)(nil)
 	if errors.As(err, &se) && (se.Elsewhere || se.Gone) {
 		return
+	}
+	if se == nil || !se.Parked {
+		l.f.ramp.failed(l.topic)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

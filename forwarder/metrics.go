@@ -97,5 +97,9 @@ func (f *Forwarder) Register(r prometheus.Registerer) {
 		Name: "remora_brokers_failing",
 		Help: "Brokers that get one message at a time, until one of them is answered with SEND_OK.",
 	}, func() float64 { return float64(len(f.FailingBrokers())) })
-	r.MustRegister(f.metrics.attempts, f.metrics.confirm, deadLetters{f.metrics.dead, f.spool.Expired}, f.metrics.moved, f.metrics.skipped, up, failing, parkedCollector{f})
+	allowed := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "remora_forward_attempts_allowed",
+		Help: "Attempts that may run at a time: forwarder.concurrency, and after an outage fewer, one more with each answer's time.",
+	}, func() float64 { return float64(f.ramp.limit()) })
+	r.MustRegister(allowed, f.metrics.attempts, f.metrics.confirm, deadLetters{f.metrics.dead, f.spool.Expired}, f.metrics.moved, f.metrics.skipped, up, failing, parkedCollector{f})
 }
