@@ -40,7 +40,7 @@ func TestRetentionIsDecidedByTheBroker(t *testing.T) {
 func awaitRetention(ctx context.Context, t *testing.T, s *sidecar, keeps bool, why string) {
 	t.Helper()
 	for last := ""; ; {
-		page, err := s.get(ctx, s.addresses().Admin, "/v1/status")
+		page, err := s.Get(ctx, s.Addresses().Admin, "/v1/status")
 		if err != nil {
 			t.Fatalf("%v; last: %s", err, last)
 		}
