@@ -19,7 +19,8 @@ import (
 // goes on it stores what we had given up, beside what we send again. Each message
 // first appears behind those before it of its key, and in their queue.
 func TestOrderThroughAStoppedBroker(t *testing.T) {
-	const topic, keys, each = "ordered-stopped", 12, 10
+	const keys, each = 12, 10
+	topic := fmt.Sprint("ordered-stopped-", time.Now().UnixNano())
 	rounds := testscale.Between(1, 20)
 	ctx := within(t, time.Duration(rounds+2)*time.Minute)
 	shared.CreateTopic(t, topic, 4)
