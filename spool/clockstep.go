@@ -102,12 +102,16 @@ func (s *Spool) foundStep(h head) {
 		s.head.step = clockStep{}
 	}
 	by := int64(millis(s.opts.Now())) - int64(h.wall)
-	if h.wall == 0 || !tooFar(by) || s.ttl.held == 0 && len(s.keys.kept) == 0 {
+	if h.wall == 0 || !tooFar(by) || !s.timeEnds() {
 		return
 	}
 	s.head.step = newStep(s.clock.now(), by, uint64(max(by, 0)))
 	s.tellStep()
 }
+
+// timeEnds reports whether there is anything that time ends: a TTL, or a key. s.mu
+// is held.
+func (s *Spool) timeEnds() bool { return s.ttl.held > 0 || len(s.keys.kept) > 0 }
 
 // wallAhead is by how much the wall clock is ahead of the spool's.
 func (s *Spool) wallAhead() int64 { return int64(millis(s.opts.Now())) - int64(s.clock.now()) }
@@ -139,7 +143,7 @@ func (s *Spool) timeToNote() operation {
 		return &setStep{next}
 	case step.until > 0 && step.until <= now:
 		return &setStep{}
-	case now >= s.head.clock+uint64(noteEvery.Milliseconds()):
+	case s.timeEnds() && now >= s.head.clock+uint64(noteEvery.Milliseconds()):
 		return &flush{}
 	}
 	return nil
