@@ -64,7 +64,7 @@ func TestWhatIsNotMeasuredIsNotMet(t *testing.T) {
 
 func TestOptionsAreChecked(t *testing.T) {
 	for _, args := range []string{
-		"-messages 0", "-rounds 0", "-connections 0", "-attempts 0", "-topics 0", "-keys 0", "-low 0", "-flush SOMETIMES", "more",
+		"-messages 0", "-rounds 0", "-connections 0", "-attempts 0", "-topics -1", "-keys -1", "-low 0", "-flush SOMETIMES", "more",
 	} {
 		if o, err := parseOptions(strings.Fields(args)); err == nil {
 			t.Errorf("%s: %+v", args, o)
@@ -72,6 +72,16 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 	if o, err := parseOptions(nil); err != nil || o.messages != 1_000_000 || o.topics != 1000 || o.keys != 100_000 || o.rounds < 5 {
 		t.Errorf("defaults are %+v, %v", o, err)
+	}
+}
+
+func TestShortRunHasFewerTopics(t *testing.T) {
+	for args, want := range map[string][2]int{
+		"-messages 20000": {20, 2000}, "-messages 5": {1, 1}, "-messages 20000 -topics 7 -keys 9": {7, 9},
+	} {
+		if o, err := parseOptions(strings.Fields(args)); err != nil || o.topics != want[0] || o.keys != want[1] {
+			t.Errorf("%s: %d topics, %d keys; %v", args, o.topics, o.keys, err)
+		}
 	}
 }
 

@@ -75,8 +75,8 @@ func parseOptions(args []string) (o options, err error) {
 	f.IntVar(&o.rounds, "rounds", 5, "interleaved `rounds`")
 	f.IntVar(&o.connections, "connections", 64, "while the spool is filled")
 	f.IntVar(&o.attempts, "attempts", 32, "at a time to one topic, of both sides; the sidecar makes twice as many to all topics")
-	f.IntVar(&o.topics, "topics", 1000, "when there are many")
-	f.IntVar(&o.keys, "keys", 100_000, "ordering keys, when there are many")
+	f.IntVar(&o.topics, "topics", 0, "when there are many; 0: one for 1,000 messages")
+	f.IntVar(&o.keys, "keys", 0, "ordering keys, when there are many; 0: one for 10 messages")
 	f.IntVar(&o.low, "low", 100, "messages of each kind at low load, a round")
 	f.StringVar(&o.flush, "flush", string(rocketmq.SyncFlush), "`flushDiskType` of the broker")
 	f.StringVar(&o.sidecar, "sidecar", "bin/sidecar", "`program` of the sidecar")
@@ -85,6 +85,7 @@ func parseOptions(args []string) (o options, err error) {
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
+	o.scale()
 	if f.NArg() > 0 || min(o.messages, o.rounds, o.connections, o.attempts, o.topics, o.keys, o.low) < 1 {
 		return o, errors.New("-messages, -rounds, -connections, -attempts, -topics, -keys and -low have to be above 0, and nothing else is taken")
 	}
@@ -92,6 +93,18 @@ func parseOptions(args []string) (o options, err error) {
 		return o, fmt.Errorf("-flush: %q is neither %s nor %s", o.flush, rocketmq.SyncFlush, rocketmq.AsyncFlush)
 	}
 	return o, nil
+}
+
+// scale has a short run send as many messages to a topic, and of an ordering key,
+// as the run of 1,000,000 messages, 1,000 topics and 100,000 keys: with fewer of
+// them the batches would be smaller.
+func (o *options) scale() {
+	if o.topics == 0 {
+		o.topics = max(o.messages/1000, 1)
+	}
+	if o.keys == 0 {
+		o.keys = max(o.messages/10, 1)
+	}
 }
 
 // title says what the figures are of.
