@@ -35,9 +35,10 @@ func (r *ramp) join() {
 }
 
 // enter waits until an attempt is allowed. It returns false when ctx is done before.
+// When all are, nobody waits here: who is next is for the slots to decide.
 func (r *ramp) enter(ctx context.Context) bool {
 	r.mu.Lock()
-	if r.running < r.allowed && len(r.waiting) == 0 {
+	if r.allowed == r.most || r.running < r.allowed && len(r.waiting) == 0 {
 		r.running++
 		r.mu.Unlock()
 		return true
@@ -74,7 +75,7 @@ func (r *ramp) leave() {
 
 // admit lets those go that waited longest. r.mu is held.
 func (r *ramp) admit() {
-	for r.running < r.allowed && len(r.waiting) > 0 {
+	for (r.allowed == r.most || r.running < r.allowed) && len(r.waiting) > 0 {
 		r.running++
 		close(r.waiting[0])
 		r.waiting = r.waiting[1:]

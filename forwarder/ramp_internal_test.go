@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // The ramp narrows when nothing is confirmed between failures and nothing else
@@ -54,7 +55,10 @@ func TestRamp(t *testing.T) {
 // Who gives up waiting keeps no room, and who waits gets it.
 func TestRampIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRamp(1)
+		r := newRamp(2)
+		r.join()
+		r.failed("a")
+		r.failed("a")
 		r.enter(t.Context())
 		ctx, stop := context.WithCancel(t.Context())
 		gaveUp, entered := make(chan bool), make(chan bool)
@@ -87,5 +91,21 @@ func TestRampOfOneTopic(t *testing.T) {
 	}
 	if r.failed("a"); r.limit() != 1 {
 		t.Errorf("%d are allowed", r.limit())
+	}
+}
+
+// Who is next where all attempts are allowed is not for the ramp to decide: nobody
+// waits for it.
+func TestWideRampKeepsNobodyWaiting(t *testing.T) {
+	r := newRamp(1)
+	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+	defer stop()
+	for range 3 {
+		if !r.enter(ctx) {
+			t.Fatal("the ramp keeps an attempt waiting")
+		}
+	}
+	if len(r.waiting) != 0 {
+		t.Errorf("%d wait", len(r.waiting))
 	}
 }
