@@ -9,7 +9,8 @@ import (
 	"github.com/remora-mq/remora/message"
 )
 
-// formatTTL is the format of a spool with messages that have a TTL.
+// formatTTL is the format of a spool with messages that have a TTL, or with delayed
+// ones on hold.
 const formatTTL = 3
 
 // FormatVersion is the version of each entry in keyspace.go by itself: the number
@@ -19,7 +20,8 @@ const FormatVersion = 1
 // Format is the newest format of a spool as a whole, which its head tells. A spool
 // is of format 1 until it takes a delayed message: a version that knows none still
 // reads it. In one of format 2 there are entries and counters that it would not
-// see; in one of format 3, records with a TTL.
+// see; in one of format 3, records with a TTL, and delayed messages that must not fall
+// due.
 const Format = formatTTL
 
 // ErrFormat reports a spool written by a newer version of this program.

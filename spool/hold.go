@@ -261,6 +261,9 @@ func (op *setHold) size() int { return fixedSize }
 
 func (op *setHold) apply(c *commit) {
 	if c.s.holds[op.seq] == op.h { // else it was cancelled meanwhile
+		if op.h.delayed {
+			c.needs(formatTTL) // an older version would let it fall due
+		}
 		c.sets = append(c.sets, pair{holdKey(op.h.lane.id, op.seq), encodeHold(op.h)})
 	}
 }

@@ -26,6 +26,9 @@ func TestDelayedMessagesOnHoldDoNotFallDue(t *testing.T) {
 			t.Fatalf("held: %+v", got)
 		}
 	}
+	if n := r.find("sh")[0].value[0]; n != 3 {
+		t.Errorf("the format is %d: a version that lets them fall due would read it", n)
+	}
 	r.putOnHold(all[0].ID)
 	r.putOnHold(all[4].ID)
 	if got := r.releaseHeld(all[4].ID); got.OnHold || got.State != message.StateDelayed {

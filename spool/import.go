@@ -186,7 +186,9 @@ func (c *commit) keepID(l *lane, n *newMessage) {
 	}
 	if n.onHold {
 		h := newHold(&entry{lane: l, msg: n.msg}, c.now)
-		h.delayed = isDelayed
+		if h.delayed = isDelayed; isDelayed {
+			c.needs(formatTTL) // an older version would let it fall due
+		}
 		c.s.addHold(n.msg.Seq, h)
 		c.sets = append(c.sets, pair{holdKey(l.id, n.msg.Seq), encodeHold(h)})
 	}
