@@ -68,7 +68,7 @@ func (s *Spool) moveDueBy(clock dueClock) (wait time.Duration, err error) {
 			return sleepFor(clock, next, now), nil
 		}
 		if !s.roomToMove() {
-			return lookAgain, nil
+			return lookAgain, s.lookAt(clock)
 		}
 		all, err := s.readDue(clock)
 		if err != nil {
@@ -82,6 +82,18 @@ func (s *Spool) moveDueBy(clock dueClock) (wait time.Duration, err error) {
 			return lookAgain, fmt.Errorf("move the messages that are due: %w", err)
 		}
 	}
+}
+
+// lookAt finds out what is next by a clock, if nobody has looked yet: what is kept
+// back has to be known, too (Oldest).
+func (s *Spool) lookAt(clock dueClock) error {
+	if s.nextDue(clock) > 0 {
+		return nil
+	}
+	if err := s.eachDue(clock, func(due) bool { return false }); err != nil {
+		return fmt.Errorf("read what is due next: %w", err)
+	}
+	return nil
 }
 
 // roomToMove asks the volume. That it has none is told by the sidecar's condition

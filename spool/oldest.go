@@ -44,9 +44,9 @@ func (s *Spool) waiting() (first []*message.Message, others []time.Time) {
 	for _, n := range s.moving {
 		others = append(others, time.UnixMilli(int64(n.since)))
 	}
-	for clock, x := range s.due { // what is due and not moved; 0: nobody has looked yet
-		if now := s.timeOf(clock); x.next.at > 0 && x.next.at < now {
-			others = append(others, s.now().Add(-time.Duration(now-x.next.at)*time.Millisecond))
+	for _, clock := range dueClocks { // what is due and not moved; 0: nobody has looked yet
+		if now, next := s.timeOf(clock), s.due[clock].next.at; next > 0 && next < now {
+			others = append(others, s.now().Add(-time.Duration(now-next)*time.Millisecond))
 		}
 	}
 	return first, others
