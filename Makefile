@@ -43,11 +43,11 @@ deps: ## install or name what the tests need beyond Go
 
 .PHONY: test-unit
 test-unit: ## tests of everything that needs only Go
-	go test -count=1 -timeout 5m $(units)
+	go test -count=1 -timeout 10m $(units)
 
 .PHONY: test-race
 test-race: ## the same under the race detector
-	CGO_ENABLED=1 go test -count=1 -race -timeout 10m $(units)
+	CGO_ENABLED=1 go test -count=1 -race -timeout 20m $(units)
 
 .PHONY: test-broker
 test-broker: ## our side of the client under the race detector, then the suite on a real RocketMQ

@@ -27,7 +27,7 @@ func TestAuditNamesWhatLeadsAstray(t *testing.T) {
 			id := r.accept(after(draft("t", "x"), time.Minute))[0].ID
 			r.pass(c, time.Minute, 0)
 			r.balanced()
-			e := r.find("sf")[0]
+			e := r.awaitEntry("sf")
 			r.behind(func(tx *kv.Tx) {
 				if v, deleted := tc.do(e); deleted {
 					tx.Delete(e.key)
@@ -53,6 +53,20 @@ func TestAuditNamesWhatLeadsAstray(t *testing.T) {
 			r.acknowledged(1)
 			r.balanced()
 		})
+	}
+}
+
+// awaitEntry waits until there is an entry on the disk: the ledger counts what a
+// commit does before that.
+func (r *rig) awaitEntry(prefix string) entry {
+	r.t.Helper()
+	for began := time.Now(); ; time.Sleep(time.Millisecond) {
+		if found := r.find(prefix); len(found) > 0 {
+			return found[0]
+		}
+		if time.Since(began) > 20*time.Second {
+			r.t.Fatalf("there is no %s", prefix)
+		}
 	}
 }
 

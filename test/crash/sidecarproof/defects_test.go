@@ -15,8 +15,8 @@ import (
 // broker has them loses what no broker took.
 func TestSettledBeforeConfirmed(t *testing.T) {
 	broken := built("settles-first", replaced("forwarder/attempt.go",
-		"	confirmations, err := l.send(ctx, leases)\n	switch",
-		"	l.f.spool.Confirm(leases, make([]message.Confirmation, len(leases)))\n	confirmations, err := l.send(ctx, leases)\n	switch"))
+		"	confirmations, err := l.send(ctx, leases)\n	l.park",
+		"	l.f.spool.Confirm(leases, make([]message.Confirmation, len(leases)))\n	confirmations, err := l.send(ctx, leases)\n	l.park"))
 	dir := t.TempDir()
 	side := run(t, setup{program: broken, dir: filepath.Join(dir, "data"), unreachable: true}, spawn(t))
 	w := &traffic{journal: &journal{}, sizes: smallSizes, until: 200, side: func() *client { return side.client }}
