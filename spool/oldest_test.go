@@ -9,15 +9,15 @@ import (
 )
 
 func TestOldestIsWhatWaitsLongest(t *testing.T) {
-	now := time.UnixMilli(1_700_000_000_000)
-	r := newRig(t, spool.Options{Now: func() time.Time { return now }})
+	c := newClock()
+	r := newRig(t, spool.Options{Now: c.now})
 	if _, ok := r.Oldest(); ok {
 		t.Fatal("an empty spool has an oldest message")
 	}
-	first := now
+	first := c.now()
 	r.accept(draft("a", "first"))
-	now = now.Add(time.Hour)
-	second := now
+	c.advance(time.Hour)
+	second := c.now()
 	r.accept(draft("b", "second"))
 	if at, ok := r.Oldest(); !ok || !at.Equal(first) {
 		t.Fatalf("%v %v, want %v", at, ok, first)
