@@ -216,5 +216,7 @@ func (p *player) told(t *rapid.T) string {
 	}
 	slices.Sort(excepted)
 	slices.Sort(p.seen)
-	return fmt.Sprintf("%v\n%v\n%v\n%v\n%+v", states, p.order, p.seen, excepted, p.balanced().Ledger.Total)
+	total := p.balanced().Ledger.Total
+	total.Bytes = 0 // a payload that is stored apart counts by its own lengths, which are some bytes more
+	return fmt.Sprintf("%v\n%v\n%v\n%v\n%+v", states, p.order, p.seen, excepted, total)
 }
