@@ -18,23 +18,7 @@ const ReasonExpired = "expired"
 // keepTTLs makes dead letters of what has expired. It is one goroutine, from Open
 // to Close; what is delayed does not wait for it.
 func (s *Spool) keepTTLs() {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-s.closing:
-			return
-		case <-s.db.Failed():
-			return
-		case <-s.ttl.sooner:
-		case <-timer.C:
-		}
-		wait, err := s.expireDue()
-		if err != nil && !s.closed() && s.db.Err() == nil {
-			s.opts.Logger.Error("messages that have expired are kept as they are; it is tried again", "error", err)
-		}
-		timer.Reset(wait)
-	}
+	s.repeat(s.ttl.sooner, s.expireDue, "messages that have expired are kept as they are; it is tried again")
 }
 
 // expireDue makes dead letters of all that has expired, and returns for how long

@@ -18,6 +18,13 @@ import (
 
 // fallDue is done by one goroutine, from Open to Close.
 func (s *Spool) fallDue() {
+	s.repeat(s.dueSooner, s.moveDue, "delayed messages are kept back; it is tried again")
+}
+
+// repeat does again and again what time brings, until the spool is closed or has
+// failed: when do said that there would be something, or sooner. complaint is
+// logged with what do fails of.
+func (s *Spool) repeat(sooner signal, do func() (wait time.Duration, err error), complaint string) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -26,12 +33,12 @@ func (s *Spool) fallDue() {
 			return
 		case <-s.db.Failed():
 			return
-		case <-s.dueSooner:
+		case <-sooner:
 		case <-timer.C:
 		}
-		wait, err := s.moveDue()
+		wait, err := do()
 		if err != nil && !s.closed() && s.db.Err() == nil {
-			s.opts.Logger.Error("delayed messages are kept back; it is tried again", "error", err)
+			s.opts.Logger.Error(complaint, "error", err)
 		}
 		timer.Reset(wait)
 	}
