@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -217,28 +216,11 @@ func TestDelayedMessagesAreCancelled(t *testing.T) {
 // where it was or where it is.
 func TestCancelMeetsTheDueTime(t *testing.T) {
 	r, c := timed(t, spool.Options{})
-	var drafts []spool.Draft
-	for n := range 800 {
-		drafts = append(drafts, after(draft("t", fmt.Sprint(n)), time.Hour+time.Duration(n/8)*time.Millisecond))
-	}
-	all := r.accept(drafts...)
-	c.advance(time.Hour)
-	var callers sync.WaitGroup
-	for k := range 8 {
-		callers.Go(func() {
-			for n := k; n < len(all); n += 8 {
-				got, err := r.Cancel(t.Context(), all[n].ID)
-				if err != nil || got.State != message.StateCancelled {
-					t.Errorf("cancelled %+v, %v", got, err)
-				}
-				if k == 0 {
-					c.advance(time.Millisecond)
-					r.WakeDue()
-				}
-			}
-		})
-	}
-	callers.Wait()
+	all := r.meetTheDueTime(c, 800, func(id message.ID) {
+		if got, err := r.Cancel(t.Context(), id); err != nil || got.State != message.StateCancelled {
+			t.Errorf("cancelled %+v, %v", got, err)
+		}
+	})
 	r.none("t")
 	if n := r.balanced().Ledger.Total; n.Cancelled != uint64(len(all)) || n.InSpool.Held() != 0 {
 		t.Errorf("the ledger is %+v", n)

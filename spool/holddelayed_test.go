@@ -81,12 +81,11 @@ func TestDelayedMessagesOnHoldDoNotFallDue(t *testing.T) {
 	}
 }
 
-// A hold that meets the due time holds the message where it then is, and what is
-// released is sent, once.
-func TestHoldMeetsTheDueTime(t *testing.T) {
-	r, c := timed(t, spool.Options{})
+// meetTheDueTime delays messages until 8 are due each millisecond, and does
+// something with all of them, 8 at a time, while those are passing.
+func (r *rig) meetTheDueTime(c *clock, messages int, do func(message.ID)) []message.Receipt {
 	var drafts []spool.Draft
-	for n := range 400 {
+	for n := range messages {
 		drafts = append(drafts, after(draft("t", fmt.Sprint(n)), time.Hour+time.Duration(n/8)*time.Millisecond))
 	}
 	all := r.accept(drafts...)
@@ -95,9 +94,7 @@ func TestHoldMeetsTheDueTime(t *testing.T) {
 	for k := range 8 {
 		callers.Go(func() {
 			for n := k; n < len(all); n += 8 {
-				if got, err := r.Hold(t.Context(), all[n].ID); err != nil || !got.OnHold {
-					t.Errorf("held %+v, %v", got, err)
-				}
+				do(all[n].ID)
 				if k == 0 {
 					c.advance(time.Millisecond)
 					r.WakeDue()
@@ -106,11 +103,24 @@ func TestHoldMeetsTheDueTime(t *testing.T) {
 		})
 	}
 	callers.Wait()
+	return all
+}
+
+// A hold that meets the due time holds the message where it then is, and what is
+// released is sent, once.
+func TestHoldMeetsTheDueTime(t *testing.T) {
+	r, c := timed(t, spool.Options{})
+	all := r.meetTheDueTime(c, 400, func(id message.ID) {
+		if got, err := r.Hold(t.Context(), id); err != nil || !got.OnHold {
+			t.Errorf("held %+v, %v", got, err)
+		}
+	})
 	r.kill()
 	r.none("t")
 	if n := r.balanced().Ledger.Total; n.OnHold+n.DelayedOnHold != uint64(len(all)) || n.DelayedOnHold != n.InSpool.Delayed {
 		t.Fatalf("the ledger is %+v", n)
 	}
+	var callers sync.WaitGroup
 	for k := range 8 {
 		callers.Go(func() {
 			for n := k; n < len(all); n += 8 {
