@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,12 +26,9 @@ import (
 // topic whose broker is well never waits long, and once all is well everything is
 // confirmed within minutes.
 func TestPolicies(t *testing.T) {
-	first, runs := uint64(time.Now().UnixNano())%1_000_000_000, testscale.Between(40, 100_000)
-	if text := os.Getenv("REMORA_SEED"); text != "" {
-		var err error
-		if first, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatalf("REMORA_SEED: %v", err)
-		}
+	first, named := testscale.Seed(t, 1_000_000_000)
+	runs := testscale.Between(40, 100_000)
+	if named {
 		runs = 1
 	}
 	began, messages, copies := time.Now(), 0, 0
@@ -41,7 +37,7 @@ func TestPolicies(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			defer func() {
 				if t.Failed() {
-					t.Logf("seed %d; REMORA_SEED=%d repeats it", seed, seed)
+					t.Logf("seed %d; %s=%d repeats it", seed, testscale.SeedVariable, seed)
 				}
 			}()
 			p := newPolicies(t, seed)

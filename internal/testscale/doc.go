@@ -3,4 +3,6 @@
 // The environment variable REMORA_TEST_LONG names a place between the short
 // form, which is part of every check (unset, or 0), and the long form (1) whose
 // counts docs/reliability.md publishes: 0.1 is a tenth of the way.
+//
+// REMORA_SEED repeats the schedule of a run that chance made.
 package testscale

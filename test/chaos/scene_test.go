@@ -156,17 +156,3 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
-
-// seedOf is REMORA_SEED, or one of the clock; it is printed.
-func seedOf(t *testing.T) uint64 {
-	t.Helper()
-	seed := uint64(time.Now().UnixNano()) % 1_000_000
-	if text := os.Getenv("REMORA_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatalf("REMORA_SEED: %v", err)
-		}
-	}
-	t.Logf("seed %d; REMORA_SEED=%d repeats it", seed, seed)
-	return seed
-}

@@ -90,7 +90,7 @@ func schedule(seed uint64, n int, span time.Duration, brokers, names []*link) []
 func TestSchedules(t *testing.T) {
 	schedules := testscale.Between(20, 200)
 	span := time.Duration(testscale.Between(300, 3000)) * time.Millisecond
-	seed, ctx := seedOf(t), within(t, time.Duration(testscale.Between(3, 60))*time.Minute)
+	seed, ctx := testscale.PrintedSeed(t), within(t, time.Duration(testscale.Between(3, 60))*time.Minute)
 	w := newTrial(t, newScene(t), "scheduled-a", "scheduled-b")
 	must(t, w.side.Start())
 	var waits []time.Duration

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/remora-mq/remora/internal/testscale"
 	"github.com/remora-mq/remora/test/rocketmq"
 )
 
@@ -43,7 +44,7 @@ func (h *held) choose(v *visit) answer {
 // volume.
 func TestNotAckedBeforeIts200(t *testing.T) {
 	const all, some, each = "held-all", "held-some", 9
-	seed, ctx := seedOf(t), within(t, 3*time.Minute)
+	seed, ctx := testscale.PrintedSeed(t), within(t, 3*time.Minute)
 	createTopics(t, all, some)
 	kept := &held{ids: map[string]place{}, release: make(chan struct{})}
 	subscriptions := []subscription{

@@ -15,7 +15,7 @@ import (
 // over a broker and a name server that are killed too, was handled as it was
 // sent, and nothing else.
 func TestMainJob(t *testing.T) {
-	seed := seedOf(t)
+	seed := testscale.PrintedSeed(t)
 	messages, laps := testscale.Between(10_000, 40_000), testscale.Between(1, 5)
 	limit := time.Duration(testscale.Between(4, 15)) * time.Minute
 	ctx, began := within(t, limit), time.Now()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -35,20 +34,6 @@ func run(m *testing.M) (code int, err error) {
 		fmt.Fprintln(os.Stderr, shared.Tail())
 	}
 	return code, errors.Join(shared.Close(), goleak.Find())
-}
-
-// seedOf is REMORA_SEED, or one of the clock; it is printed.
-func seedOf(t *testing.T) uint64 {
-	t.Helper()
-	seed := uint64(time.Now().UnixNano()) % 1_000_000
-	if text := os.Getenv("REMORA_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatalf("REMORA_SEED: %v", err)
-		}
-	}
-	t.Logf("seed %d; REMORA_SEED=%d repeats it", seed, seed)
-	return seed
 }
 
 func within(t *testing.T, limit time.Duration) context.Context {

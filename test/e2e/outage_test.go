@@ -3,6 +3,8 @@ package e2e
 import (
 	"testing"
 	"time"
+
+	"github.com/remora-mq/remora/internal/testscale"
 )
 
 // TestOutageFromTheStart: without a name server and a broker both sidecars
@@ -10,7 +12,7 @@ import (
 // all of them arrive.
 func TestOutageFromTheStart(t *testing.T) {
 	const messages, rounds = 400, 3
-	seed, ctx := seedOf(t), within(t, 2*time.Minute)
+	seed, ctx := testscale.PrintedSeed(t), within(t, 2*time.Minute)
 	on := topics{plain: "outage-plain", keyed: "outage-keyed", large: "outage-large", sentBack: "outage-back"}
 	createTopics(t, on.all()...)
 	r := newRig(t, moody(seed), jobSubscriptions(on, "")...)

@@ -1,0 +1,34 @@
+package testscale
+
+import (
+	"os"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// SeedVariable is the name of the environment variable that repeats a run.
+const SeedVariable = "REMORA_SEED"
+
+// Seed is what SeedVariable names, or else one of the clock, below the bound.
+// Schedules follow from it, and nothing that the system schedules does.
+func Seed(t testing.TB, below uint64) (seed uint64, named bool) {
+	t.Helper()
+	text := os.Getenv(SeedVariable)
+	if text == "" {
+		return uint64(time.Now().UnixNano()) % below, false
+	}
+	seed, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", SeedVariable, err)
+	}
+	return seed, true
+}
+
+// PrintedSeed is Seed, told in the test's log.
+func PrintedSeed(t testing.TB) uint64 {
+	t.Helper()
+	seed, _ := Seed(t, 1_000_000)
+	t.Logf("seed %d; %s=%d repeats it", seed, SeedVariable, seed)
+	return seed
+}
