@@ -57,12 +57,12 @@ func (p *Process) Exited() <-chan struct{} { return p.exited }
 // Stop asks the child to end, kills it after grace, and returns when it is gone.
 // What it started itself is killed with it.
 func (p *Process) Stop(grace time.Duration) error {
-	if err := p.signal(syscall.SIGTERM); err != nil {
+	if err := p.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
 	select {
 	case <-p.exited:
-		return p.exit()
+		return p.Err()
 	case <-time.After(grace):
 	}
 	if err := p.killGroup(); err != nil {
@@ -78,7 +78,8 @@ func (p *Process) Kill() {
 	<-p.exited
 }
 
-func (p *Process) exit() error {
+// Err is how the child ended, once Exited is closed; nil: with 0.
+func (p *Process) Err() error {
 	if p.err != nil {
 		return fmt.Errorf("%s: %w", p.cmd.Path, p.err)
 	}
@@ -93,8 +94,8 @@ func (p *Process) killGroup() error {
 	return nil
 }
 
-// signal does nothing to a process that has ended.
-func (p *Process) signal(s syscall.Signal) error {
+// Signal does nothing to a process that has ended.
+func (p *Process) Signal(s syscall.Signal) error {
 	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("signal process %d: %w", p.PID(), err)
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/remora-mq/remora/bench/proc"
 	"github.com/remora-mq/remora/test/crash/powerfs"
 )
 
@@ -39,7 +40,7 @@ type Sidecar struct {
 
 	mu      sync.Mutex
 	known   Addresses
-	process *process // nil before the first start
+	process *proc.Process // nil before the first start
 }
 
 // Addresses are host:port of the listeners.
@@ -99,10 +100,14 @@ func (s *Sidecar) Start() error {
 	cmd := exec.Command(s.program, "run", "--config", s.config)
 	cmd.Env = s.environment()
 	cmd.Stderr = &logWriter{file: log, ready: ready}
-	p, err := startProcess(cmd, log)
+	p, err := proc.Start(cmd)
 	if err != nil {
-		return fmt.Errorf("start %s: %w", s.name, err)
+		return errors.Join(fmt.Errorf("start %s: %w", s.name, err), log.Close())
 	}
+	go func() {
+		<-p.Exited()
+		_ = log.Close() // all of it was written
+	}()
 	s.mu.Lock()
 	s.process = p
 	s.mu.Unlock()
@@ -112,22 +117,29 @@ func (s *Sidecar) Start() error {
 		s.known = a
 		s.mu.Unlock()
 		return nil
-	case <-p.ended:
-		return fmt.Errorf("%s ended before it was ready: %w", s.name, p.err)
+	case <-p.Exited():
+		return fmt.Errorf("%s ended before it was ready: %w", s.name, p.Err())
 	case <-time.After(readyTimeout):
-		return errors.Join(fmt.Errorf("%s is not ready after %v", s.name, readyTimeout), p.kill())
+		return errors.Join(fmt.Errorf("%s is not ready after %v", s.name, readyTimeout), s.Kill())
 	}
 }
 
 // Kill is kill -9. It returns when the process is gone.
-func (s *Sidecar) Kill() error {
+func (s *Sidecar) Kill() error { return s.endBy(syscall.SIGKILL) }
+
+// endBy sends a signal that ends the process, and waits until it is gone.
+func (s *Sidecar) endBy(signal syscall.Signal) error {
 	s.mu.Lock()
 	p := s.process
 	s.mu.Unlock()
 	if p == nil {
 		return nil
 	}
-	return p.kill()
+	if err := p.Signal(signal); err != nil {
+		return err
+	}
+	<-p.Exited()
+	return nil
 }
 
 // Stop is SIGTERM. The sidecar must end by itself, with 0.
@@ -135,18 +147,10 @@ func (s *Sidecar) Stop() error {
 	s.mu.Lock()
 	p := s.process
 	s.mu.Unlock()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := p.Stop(stopTimeout); err != nil {
 		return fmt.Errorf("stop %s: %w", s.name, err)
 	}
-	select {
-	case <-p.ended:
-		if p.err != nil {
-			return fmt.Errorf("stop %s: %w", s.name, p.err)
-		}
-		return nil
-	case <-time.After(stopTimeout):
-		return errors.Join(fmt.Errorf("%s has not ended %v after SIGTERM", s.name, stopTimeout), p.kill())
-	}
+	return nil
 }
 
 // Config is the path of the configuration.
@@ -185,16 +189,10 @@ func (s *Sidecar) Get(ctx context.Context, addr, path string) ([]byte, error) {
 // autopsy ends the sidecar so that it tells where each goroutine was, and keeps
 // its log in a folder that outlives the test.
 func (s *Sidecar) autopsy() string {
-	s.mu.Lock()
-	p := s.process
-	s.mu.Unlock()
-	if p == nil {
+	if s.process == nil {
 		return "it was not started"
 	}
-	err := p.cmd.Process.Signal(syscall.SIGQUIT)
-	if err == nil {
-		<-p.ended
-	}
+	err := s.endBy(syscall.SIGQUIT)
 	dir, makeErr := os.MkdirTemp("", "remora-e2e-")
 	kept := filepath.Join(dir, strings.ReplaceAll(s.name, " ", "-")+".log")
 	content, readErr := os.ReadFile(s.log)
