@@ -6,10 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
+	"github.com/remora-mq/remora/bench/program"
 	"github.com/remora-mq/remora/bench/report"
 	"github.com/remora-mq/remora/bench/serve"
 )
@@ -28,16 +27,7 @@ type options struct {
 	strict      bool
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	code, err := run(ctx, os.Args[1:])
-	stop()
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "backlog:", err)
-		code = 2
-	}
-	os.Exit(code)
-}
+func main() { program.Main("backlog", run) }
 
 // run returns 1 when it is strict and a target was missed.
 func run(ctx context.Context, args []string) (code int, err error) {
@@ -48,24 +38,19 @@ func run(ctx context.Context, args []string) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := os.MkdirAll(o.dir, 0o711); err != nil {
-		return 0, err
-	}
-	dir, err := os.MkdirTemp(o.dir, "backlog-")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	r := &outage{options: o, dir: dir}
-	defer r.end()
-	if err := r.play(ctx); err != nil {
-		return 0, err
-	}
-	r.run.Title, r.run.Machine = r.title(), aboutDisk
-	missed, err := report.Write(os.Stdout, &r.run, r.targets())
-	if o.strict && len(missed) > 0 {
-		code = 1
-	}
+	err = program.InFolder(o.dir, "backlog", func(dir string) error {
+		r := &outage{options: o, dir: dir}
+		defer r.end()
+		if err := r.play(ctx); err != nil {
+			return err
+		}
+		r.run.Title, r.run.Machine = r.title(), aboutDisk
+		missed, err := report.Write(os.Stdout, &r.run, r.targets())
+		if o.strict && len(missed) > 0 {
+			code = 1
+		}
+		return err
+	})
 	return code, err
 }
 

@@ -6,11 +6,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
-	"syscall"
 
+	"github.com/remora-mq/remora/bench/program"
 	"github.com/remora-mq/remora/bench/report"
 	"github.com/remora-mq/remora/test/rocketmq"
 )
@@ -30,16 +29,7 @@ type options struct {
 	strict      bool
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	code, err := run(ctx, os.Args[1:])
-	stop()
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "forward:", err)
-		code = 2
-	}
-	os.Exit(code)
-}
+func main() { program.Main("forward", run) }
 
 // run returns 1 when it is strict and a target was missed.
 func run(ctx context.Context, args []string) (code int, err error) {
@@ -50,22 +40,17 @@ func run(ctx context.Context, args []string) (code int, err error) {
 	if o.sidecar, err = filepath.Abs(o.sidecar); err != nil {
 		return 0, err
 	}
-	if err := os.MkdirAll(o.dir, 0o711); err != nil {
-		return 0, err
-	}
-	dir, err := os.MkdirTemp(o.dir, "forward-")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	t := &trial{options: o, dir: dir}
-	if err := t.play(ctx); err != nil {
-		return 0, err
-	}
-	missed, err := report.Write(os.Stdout, &t.run, o.targets())
-	if o.strict && len(missed) > 0 {
-		code = 1
-	}
+	err = program.InFolder(o.dir, "forward", func(dir string) error {
+		t := &trial{options: o, dir: dir}
+		if err := t.play(ctx); err != nil {
+			return err
+		}
+		missed, err := report.Write(os.Stdout, &t.run, o.targets())
+		if o.strict && len(missed) > 0 {
+			code = 1
+		}
+		return err
+	})
 	return code, err
 }
 
