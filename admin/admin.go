@@ -66,10 +66,10 @@ func New(opts Options, from Sources) *Server {
 	a.routeDeadLetters(mux)
 	a.routeOperations(mux)
 	if from.Acknowledge != nil {
-		mux.HandleFunc("POST /v1/damage/acknowledge", a.acknowledge(from.Acknowledge))
+		mux.HandleFunc("POST /v1/damage/acknowledge", a.record("damage", "/v1/ledger", from.Acknowledge))
 	}
 	if from.ConfirmClock != nil {
-		mux.HandleFunc("POST /v1/clock/confirm", a.confirmClock(from.ConfirmClock))
+		mux.HandleFunc("POST /v1/clock/confirm", a.record("the step of the clock", "/v1/status", from.ConfirmClock))
 	}
 	mux.HandleFunc("GET /openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
 		write(w, http.StatusOK, "application/yaml", description.Admin)
@@ -138,6 +138,8 @@ func (a *api) answer(ask func(context.Context) (any, error), what string) http.H
 			writeJSON(w, http.StatusOK, answer)
 		case errors.Is(err, spool.ErrClosed), errors.Is(err, context.Canceled):
 			writeProblem(w, problem.New(problem.Draining, "the spool is closing"))
+		case errors.Is(err, spool.ErrReadOnly):
+			writeProblem(w, problem.New(problem.SpoolReadOnly, "%s cannot be read: a sync failed, and the sidecar is about to restart", what))
 		case errors.Is(err, context.DeadlineExceeded):
 			writeProblem(w, problem.New(problem.Busy, "the count of the records did not end in time"))
 		default:

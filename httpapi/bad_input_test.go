@@ -1,9 +1,11 @@
 package httpapi_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -220,6 +222,25 @@ func TestErrorsOfTheSpool(t *testing.T) {
 			}
 			checkRetryAfter(t, a)
 		})
+	}
+}
+
+// TestUnforeseenErrorsAreLogged: the client is sent to the log, so it is there, of
+// whatever was asked.
+func TestUnforeseenErrorsAreLogged(t *testing.T) {
+	var logged bytes.Buffer
+	l := start(t, httpapi.Options{Log: slog.New(slog.NewJSONHandler(&logged, nil))})
+	id, _ := l.do("POST", orders, "x").json["id"].(string)
+	for what, ask := range map[string][3]string{
+		"publish": {"POST", orders, "x"}, "receipt": {"GET", "/v1/messages/" + id}, "cancel": {"DELETE", "/v1/messages/" + id},
+	} {
+		l.spool.err = errors.New("the cause of " + what)
+		if a := l.do(ask[0], ask[1], ask[2]); a.code() != "internal" || bytes.Contains(a.raw, []byte("cause")) {
+			t.Errorf("%s: answered %s", what, a.raw)
+		}
+		if !strings.Contains(logged.String(), "the cause of "+what) {
+			t.Errorf("%s: logged %s", what, logged.String())
+		}
 	}
 }
 

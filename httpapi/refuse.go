@@ -54,7 +54,9 @@ func problemOf(err error) *problem.Problem {
 			return problem.New(known.code, "%s", known.detail)
 		}
 	}
-	return problem.New(problem.Internal, "the request met an error nobody foresaw; the sidecar's log has it")
+	p := problem.New(problem.Internal, "the request met an error nobody foresaw; the sidecar's log has it")
+	p.Cause = err
+	return p
 }
 
 func unknownProblem(err error) *problem.Problem {
@@ -77,7 +79,7 @@ func detailOf(err error) string { return problemOf(err).Detail }
 func (s *Server) refuse(err error) response {
 	p := problemOf(err)
 	if p.Code == problem.Internal {
-		s.opts.Log.Error("request failed", "error", err.Error())
+		s.opts.Log.Error("request failed", "error", p.Error())
 	}
 	if p.RetryAfter == 0 && p.Status == 503 {
 		p.RetryAfter = s.retryAfter(p.Code, fullTopic(err))

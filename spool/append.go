@@ -406,7 +406,7 @@ func (s *Spool) receiptsOf(ctx context.Context, op *appendMessages) ([]message.R
 			r, err = n.earlier.receipt(n.msg.Topic), nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("append: receipt of a known idempotency key: %w", errorOf(err))
+			return nil, fmt.Errorf("append: receipt of a known idempotency key: %w", err)
 		}
 		r.Duplicate = true
 		out = append(out, r)

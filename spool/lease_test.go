@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,31 @@ func TestNothingIsAcceptedOrForwardedAfterAFailedSync(t *testing.T) {
 	}
 	if err := s.Close(); !errors.Is(err, spool.ErrReadOnly) {
 		t.Errorf("close: %v", err)
+	}
+}
+
+// TestReadsAfterAFailedSyncSayReadOnly: whoever asks between the failure and the
+// exit is not told of an error that nobody foresaw.
+func TestReadsAfterAFailedSyncSayReadOnly(t *testing.T) {
+	if !inChild(t) {
+		return
+	}
+	r := newRig(t, spool.Options{})
+	id := r.letter(draft("t", "a"))
+	s := r.Spool
+	r.fence()
+	reads := map[string]func() error{
+		"receipt":    func() error { _, err := s.Receipt(t.Context(), id); return err },
+		"list":       func() error { _, err := s.List(t.Context(), spool.Query{}); return err },
+		"find":       func() error { _, err := s.Find(t.Context(), id); return err },
+		"audit":      func() error { _, err := s.Audit(t.Context()); return err },
+		"exceptions": func() error { _, err := s.Exceptions(t.Context(), "t", "", 9); return err },
+		"export":     func() error { _, err := s.Export(t.Context(), io.Discard, spool.Query{}); return err },
+	}
+	for name, read := range reads {
+		if err := read(); !errors.Is(err, spool.ErrReadOnly) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ func (s *Spool) Receipt(ctx context.Context, id message.ID) (message.Receipt, er
 			err = ErrNotFound
 		}
 		if !errors.Is(err, ErrNotFound) || s.seqOf(id) == seq { // else it was delayed, and is not any more
-			return r, errorOf(err)
+			return r, err
 		}
 	}
 }

@@ -90,7 +90,7 @@ func (s *Spool) letter(ctx context.Context, id message.ID) (*deadLetter, error) 
 		return nil, wrongState(r.State)
 	}
 	d, err := s.readLetter(l, seq)
-	return &d, errorOf(err)
+	return &d, err
 }
 
 // redrives cuts letters into operations of a bounded size.

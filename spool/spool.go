@@ -157,11 +157,11 @@ func (s *Spool) commit(ctx context.Context, op operation) error {
 	return errorOf(s.queue.Commit(ctx, op, op.size()))
 }
 
-// errorOf says in this package's words how a commit went.
+// errorOf says in this package's words how a commit or a read went.
 func errorOf(err error) error {
 	switch {
-	case err == nil:
-		return nil
+	case err == nil, errors.Is(err, ErrReadOnly), errors.Is(err, ErrUnknown): // said
+		return err
 	case errors.Is(err, kv.ErrUnknown):
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	case errors.Is(err, kv.ErrClosed):

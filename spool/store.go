@@ -14,7 +14,8 @@ import (
 // A value is a box, bound to its key, sealed with versionEncrypted; a block is
 // many boxes (frame.go). Values from before there was a ring stay plain, and are
 // read as they are. What cannot be decrypted is read as nothing, which is damage
-// to every codec: whether a key is missing was asked before, at open.
+// to every codec: whether a key is missing was asked before, at open. Why a read
+// failed is said in this package's words (errorOf).
 type store struct {
 	*kv.DB
 	ring *keyring.Ring // nil: nothing is encrypted
@@ -27,7 +28,7 @@ const versionEncrypted = 0xe0 | FormatVersion
 // Get returns the plain value.
 func (d *store) Get(key []byte) ([]byte, error) {
 	v, err := d.DB.Get(key)
-	return d.decrypt(key, v), err
+	return d.decrypt(key, v), errorOf(err)
 }
 
 // Scan passes plain values.
@@ -37,7 +38,7 @@ func (d *store) Scan(s kv.Scan, fn func(key, value []byte) (more bool, err error
 
 // Snapshot passes a reader of plain values.
 func (d *store) Snapshot(fn func(r kv.Reader) error) error {
-	return d.DB.Snapshot(func(r kv.Reader) error { return fn(&plainReader{d, r}) })
+	return errorOf(d.DB.Snapshot(func(r kv.Reader) error { return fn(&plainReader{d, r}) }))
 }
 
 type plainReader struct {
@@ -47,11 +48,11 @@ type plainReader struct {
 
 func (r *plainReader) Get(key []byte) ([]byte, error) {
 	v, err := r.r.Get(key)
-	return r.d.decrypt(key, v), err
+	return r.d.decrypt(key, v), errorOf(err)
 }
 
 func (r *plainReader) Scan(s kv.Scan, fn func(key, value []byte) (more bool, err error)) error {
-	return r.r.Scan(s, func(k, v []byte) (bool, error) { return fn(k, r.d.decrypt(k, v)) })
+	return errorOf(r.r.Scan(s, func(k, v []byte) (bool, error) { return fn(k, r.d.decrypt(k, v)) }))
 }
 
 // encrypted reports whether the value of key is, when there is a ring.

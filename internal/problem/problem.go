@@ -47,6 +47,8 @@ type Problem struct {
 	Allow string
 	// Items says which items of a batch are at fault.
 	Items []Item
+	// Cause is the error behind it, for the log; nobody is told.
+	Cause error
 }
 
 // Item is one item of a batch at fault.
@@ -66,7 +68,13 @@ func New(code, format string, args ...any) *Problem {
 	return &Problem{Kind: kind, Detail: fmt.Sprintf(format, args...), Stored: kind.Stored}
 }
 
-func (p *Problem) Error() string { return p.Code + ": " + p.Detail }
+// Error names the cause too.
+func (p *Problem) Error() string {
+	if p.Cause != nil {
+		return p.Code + ": " + p.Detail + ": " + p.Cause.Error()
+	}
+	return p.Code + ": " + p.Detail
+}
 
 // WithLimit sets Limit and returns p.
 func (p *Problem) WithLimit(limit int64) *Problem {

@@ -76,7 +76,7 @@ func cutReal(t *testing.T, o loopfs.Options, p program, answers int, seed uint64
 	side.kill()
 	w.stop()
 	for _, u := range w.untrue {
-		t.Error(u)
+		t.Errorf("%s\n%s", u, side.log.tail())
 	}
 	fs.Remount()
 	return state{dir: dir, what: fmt.Sprintf("%s, cut after %d answers", o.Type, answers), fates: atTheCut(before, w.now()), sizes: smallSizes}
