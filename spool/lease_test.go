@@ -91,13 +91,23 @@ func TestReadsAfterAFailedSyncSayReadOnly(t *testing.T) {
 		return
 	}
 	r := newRig(t, spool.Options{})
-	id := r.letter(draft("t", "a"))
+	dead := r.letter(draft("t", "a"))
+	settled := r.accept(draft("t", "b"))[0].ID
+	r.cancelled(settled)
+	held := r.accept(draft("t", "c"))[0].ID
+	late := draft("t", "d")
+	late.DeliverAt = time.Now().Add(time.Hour)
+	delayed := r.accept(late)[0].ID
+	r.reopen()
 	s := r.Spool
 	r.fence()
+	receipt := func(id message.ID) func() error {
+		return func() error { _, err := s.Receipt(t.Context(), id); return err }
+	}
 	reads := map[string]func() error{
-		"receipt":    func() error { _, err := s.Receipt(t.Context(), id); return err },
+		"dead letter": receipt(dead), "receipt": receipt(settled), "held": receipt(held), "delayed": receipt(delayed),
 		"list":       func() error { _, err := s.List(t.Context(), spool.Query{}); return err },
-		"find":       func() error { _, err := s.Find(t.Context(), id); return err },
+		"find":       func() error { _, err := s.Find(t.Context(), held); return err },
 		"audit":      func() error { _, err := s.Audit(t.Context()); return err },
 		"exceptions": func() error { _, err := s.Exceptions(t.Context(), "t", "", 9); return err },
 		"export":     func() error { _, err := s.Export(t.Context(), io.Discard, spool.Query{}); return err },

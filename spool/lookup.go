@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -197,7 +198,7 @@ func (s *Spool) readReceipt(seq uint64) (found message.Receipt, err error) {
 		}
 		return err != nil, nil
 	})
-	return found, errors.Join(scanErr, err)
+	return found, cmp.Or(scanErr, err)
 }
 
 // readHeld finds a held message that is not in memory, by the block whose first
@@ -265,7 +266,7 @@ func (s *Spool) findBlock(seq uint64) (l *lane, firstSeq uint64, err error) {
 		}
 		return false, decodeErr
 	})
-	return l, firstSeq, errors.Join(scanErr, err)
+	return l, firstSeq, cmp.Or(scanErr, err)
 }
 
 func (s *Spool) laneByID(id uint32) *lane {
