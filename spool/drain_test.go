@@ -52,7 +52,7 @@ func TestDrainedSeesACancelOnDisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Fatal("Drained sleeps on")
 	}
 }

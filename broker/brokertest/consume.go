@@ -83,10 +83,26 @@ func consumeFrom(f *fixture) {
 	latest.Group, latest.From.Latest = name(f.t, "group"), true
 	c := f.consume(latest)
 	c.quiet(3 * time.Second)
-	f.send(newMessage(f.topic, "new"))
-	if got := bodies(c.take(1)); got != "new" {
+	if got := f.firstOf(c, "new"); got != "new" {
 		f.t.Errorf("from the latest: delivered %s", got)
 	}
+}
+
+// firstOf sends until something is delivered: nobody tells when a consumer that
+// starts at the end has found where that is.
+func (f *fixture) firstOf(c *consuming, body string) string {
+	f.t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		f.send(newMessage(f.topic, body))
+		select {
+		case a := <-c.arrivals:
+			a.ack()
+			return string(a.Body)
+		case <-time.After(2 * time.Second):
+		}
+	}
+	f.t.Fatalf("no delivery in %v", patience)
+	return ""
 }
 
 func consumeConcurrency(f *fixture) {

@@ -86,11 +86,17 @@ func (f *fixture) send(msgs ...*message.Message) []message.Confirmation {
 	return confirmed
 }
 
-// attempt waits for its turn where a broker that failed is probed.
+// attempt sends by the fixture's producer.
 func (f *fixture) attempt(ctx context.Context, msgs ...*message.Message) ([]message.Confirmation, error) {
+	return attempt(ctx, f.producer, msgs...)
+}
+
+// attempt waits for its turn where a broker that failed is probed, and where one is
+// busy for the moment, as it is on a busy machine: nothing was stored then.
+func attempt(ctx context.Context, p broker.Producer, msgs ...*message.Message) ([]message.Confirmation, error) {
 	for {
-		confirmed, err := f.producer.Send(ctx, msgs)
-		if se := (*broker.SendError)(nil); !errors.As(err, &se) || !se.Probe {
+		confirmed, err := p.Send(ctx, msgs)
+		if se := (*broker.SendError)(nil); !errors.As(err, &se) || se.Outcome != message.OutcomeRetryable || se.Parked || errors.Is(err, broker.ErrClosed) {
 			return confirmed, err
 		}
 		select {

@@ -197,7 +197,7 @@ func sendOrdered(f *fixture) {
 		m := newMessage(f.topic, strconv.Itoa(i))
 		m.OrderingKey = key
 		producer := []broker.Producer{f.producer, second}[i/len(keys)%2]
-		confirmed, err := producer.Send(f.t.Context(), []*message.Message{m})
+		confirmed, err := attempt(f.t.Context(), producer, m)
 		if err != nil {
 			f.t.Fatal(err)
 		}
@@ -274,7 +274,7 @@ func closeProducer(f *fixture) {
 	for range 8 {
 		wg.Go(func() {
 			for {
-				_, err := p.Send(f.t.Context(), newMessages(f.topic, 1))
+				_, err := attempt(f.t.Context(), p, newMessages(f.topic, 1)...)
 				if errors.Is(err, broker.ErrClosed) {
 					return
 				}

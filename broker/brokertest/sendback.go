@@ -15,13 +15,22 @@ var sendBackCases = []testCase{
 	{"a send-back under a done context is an error", 1, sendBackCancelled},
 }
 
-// sendBack fails the test unless the broker took a, which is then acked.
+// sendBack fails the test unless the broker takes a in time, which is then acked. On
+// a busy machine it may be busy for the moment.
 func (c *consuming) sendBack(a *arrival, back broker.SendBack) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := c.consumer.SendBack(ctx, a.Delivery, back); err != nil {
-		c.t.Fatalf("send back: %v", err)
+	for {
+		err := c.consumer.SendBack(ctx, a.Delivery, back)
+		if err == nil {
+			break
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			c.t.Fatalf("send back: %v", err)
+		}
 	}
 	a.ack()
 }

@@ -42,65 +42,6 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// sending is a topic with one queue and a producer.
-type sending struct {
-	*rmq.Cluster
-	t        *testing.T
-	producer *Producer
-	topic    string
-}
-
-func newSending(t *testing.T) *sending {
-	t.Helper()
-	s := &sending{Cluster: cluster(t), t: t, topic: uniqueName("topic")}
-	s.CreateTopic(t, s.topic, 1)
-	s.producer = newProducer(t, s.Cluster)
-	t.Cleanup(func() { s.producer.Close() })
-	return s
-}
-
-func (s *sending) try(m *message.Message) error {
-	_, err := s.producer.Send(s.t.Context(), []*message.Message{m})
-	return err
-}
-
-func (s *sending) broker() *rmq.Broker { return s.Brokers[0] }
-
-func (s *sending) stored(want int64) int64 {
-	s.t.Helper()
-	return s.queued(s.topic, want)
-}
-
-// queued counts the messages of a topic's first queue. The broker builds it
-// from its log a moment after it has answered, so fewer than want are given time.
-func (s *sending) queued(topic string, want int64) int64 {
-	s.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		n, err := s.broker().MaxOffset(topic, 0)
-		must(s.t, err)
-		if n >= want || time.Now().After(deadline) {
-			return n
-		}
-	}
-}
-
-// until tries again and again, as the forwarder would, and returns the errors.
-func (s *sending) until(m *message.Message) []error {
-	s.t.Helper()
-	var failed []error
-	for deadline := time.Now().Add(time.Minute); ; {
-		err := s.try(m)
-		if err == nil {
-			return failed
-		}
-		failed = append(failed, err)
-		if time.Now().After(deadline) {
-			s.t.Fatalf("not sent in a minute: %v", err)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-}
-
 // The evidence for SYSTEM_ERROR being unknown: a broker that fails after the
 // append answers with it.
 func TestSystemErrorMayHaveStored(t *testing.T) {
@@ -122,12 +63,12 @@ func TestSystemErrorMayHaveStored(t *testing.T) {
 // that it has the message.
 func TestAttemptTimeoutIsTheOnlyLimit(t *testing.T) {
 	s := newSending(t)
+	s.producer = s.patient(time.Minute)
 	must(t, s.try(wireTestMessage(s.topic, "before")))
 	b := realBackend{s.Cluster}
-	heal := b.StoreWithoutOK(t)
+	b.StoreWithoutOK(t)
 	b.configure(t, "slaveTimeout", "3500", "3000")
 	err := s.try(wireTestMessage(s.topic, "x"))
-	heal()
 	if se := asSendError(t, err); se.Status != "FLUSH_SLAVE_TIMEOUT" || !se.Stored {
 		t.Errorf("got %+v", se)
 	}
@@ -146,12 +87,13 @@ func TestPausedBroker(t *testing.T) {
 	s := newSending(t)
 	must(t, s.try(wireTestMessage(s.topic, "before")))
 	must(t, s.broker().Pause())
+	t.Cleanup(func() { must(t, s.broker().Resume()) })
 	m := wireTestMessage(s.topic, "while paused")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	began := time.Now()
 	_, err := s.producer.Send(ctx, []*message.Message{m})
-	if took := time.Since(began); took > 1500*time.Millisecond {
+	if took := time.Since(began); took > s.producer.lane(s.topic).timeout {
 		t.Errorf("a deadline of 1 s was kept in %v", took)
 	}
 	if se := asSendError(t, err); se.Outcome != unknown || se.Status != statusTimeout || se.Queue != s.broker().Name()+"/0" {
@@ -216,6 +158,7 @@ func TestBrokerKilledAndStartedAgain(t *testing.T) {
 	s := newSending(t)
 	must(t, s.try(wireTestMessage(s.topic, "before")))
 	must(t, s.broker().Kill())
+	t.Cleanup(func() { must(t, s.broker().Start()) })
 	err := s.try(wireTestMessage(s.topic, "while dead"))
 	if se := asSendError(t, err); se.Status != statusConnect && se.Status != statusBroken && se.Status != statusTimeout {
 		t.Errorf("got %+v", se)
@@ -235,13 +178,14 @@ func TestNameServerDown(t *testing.T) {
 	fresh := newProducer(t, s.Cluster)
 	defer fresh.Close()
 	must(t, s.NameServers[0].Kill())
+	t.Cleanup(func() { must(t, errors.Join(s.NameServers[0].Start(), s.AwaitRegistered())) })
 	for range 10 {
 		must(t, s.try(wireTestMessage(s.topic, "known topic")))
 	}
 	for _, p := range []*Producer{s.producer, fresh} {
 		began := time.Now()
 		_, err := p.Send(t.Context(), []*message.Message{wireTestMessage(late, "new topic")})
-		if se := asSendError(t, err); se.Outcome != retryable || se.Status != statusNoRoute || se.Parked || time.Since(began) > 3*time.Second {
+		if se := asSendError(t, err); se.Outcome != retryable || se.Status != statusNoRoute || se.Parked || time.Since(began) > p.lane(late).timeout {
 			t.Errorf("topic without route, after %v: %+v", time.Since(began), se)
 		}
 	}
@@ -280,6 +224,15 @@ func (s *sending) setTopicPermission(t *testing.T, perm string) {
 		"topic": s.topic, "defaultTopic": "TBW102", "readQueueNums": "1", "writeQueueNums": "1", "perm": perm,
 		"topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false"}, nil))
 	must(t, err)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		route, err := nameServers{s.NameServerAddrs(), r}.route(t.Context(), s.topic)
+		if err == nil && route.writable() == (perm == "6") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the name server does not tell the permission %s: %+v, %v", perm, route, err)
+		}
+	}
 }
 
 func TestTooLargeForTheBrokerIsPermanent(t *testing.T) {
@@ -362,15 +315,13 @@ func TestOneOfTwoBrokersHangs(t *testing.T) {
 	c := rmq.Start(t, rmq.Options{Brokers: []rmq.BrokerOptions{{FlushDisk: rmq.AsyncFlush}, {FlushDisk: rmq.AsyncFlush}}})
 	s := &sending{Cluster: c, t: t, topic: uniqueName("topic")}
 	c.CreateTopic(t, s.topic, 1)
-	p, err := NewProducer(ProducerOptions{NameServers: c.NameServerAddrs(), Group: "remora", AttemptTimeout: time.Second}, testLog(t))
-	must(t, err)
+	p := s.patient(2 * time.Second)
 	s.producer = p
-	defer p.Close()
 	bound := map[string]*message.Message{} // by broker
 	for n := 0; len(bound) < 2; n++ {
 		m := wireTestMessage(s.topic, "bound")
 		m.OrderingKey = fmt.Sprint("key ", n)
-		confirmed, err := p.Send(t.Context(), []*message.Message{m})
+		confirmed, err := s.attempt(m)
 		must(t, err)
 		name, _, _ := strings.Cut(confirmed[0].Queue, "/")
 		bound[name] = m

@@ -74,7 +74,9 @@ func (b realBackend) configure(t testing.TB, key, value, normal string) (heal fu
 		}
 	}
 	set(value)
-	return func() { set(normal) }
+	heal = sync.OnceFunc(func() { set(normal) })
+	t.Cleanup(heal)
+	return heal
 }
 
 func newProducer(t testing.TB, c *rmq.Cluster) *Producer {

@@ -145,8 +145,10 @@ func (l *link) vanish(t *testing.T) (restore func()) {
 	t.Helper()
 	l.down()
 	hole := newBlackHole(t, l.at)
+	fill := sync.OnceFunc(hole.close)
+	t.Cleanup(fill) // others use the address
 	return func() {
-		hole.close()
+		fill()
 		must(t, l.up())
 	}
 }

@@ -16,8 +16,10 @@ import (
 func TestOneOfTwoMasters(t *testing.T) {
 	t.Run("stopped", func(t *testing.T) {
 		oneIsGone(t, "master-stopped", seconds(2, 20), func(w *trial) func() {
+			restore := func() { must(t, w.Brokers[1].Resume()) }
+			t.Cleanup(restore) // the cluster is the other tests', too
 			must(t, w.Brokers[1].Pause())
-			return func() { must(t, w.Brokers[1].Resume()) }
+			return restore
 		})
 	})
 	t.Run("black-holed", func(t *testing.T) {
@@ -35,8 +37,10 @@ func TestOneOfTwoMasters(t *testing.T) {
 	// ask them every 30 s.
 	t.Run("killed", func(t *testing.T) {
 		oneIsGone(t, "master-killed", seconds(2, 130), func(w *trial) func() {
+			restore := func() { must(t, w.Brokers[1].Start()) }
+			t.Cleanup(restore)
 			must(t, w.Brokers[1].Kill())
-			return func() { must(t, w.Brokers[1].Start()) }
+			return restore
 		})
 	})
 }

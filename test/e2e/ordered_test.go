@@ -29,6 +29,7 @@ func TestOrderThroughAStoppedBroker(t *testing.T) {
 	o := &ordered{t: t, sidecar: s, topic: topic, number: map[string]int{}, key: map[string]string{}}
 	o.publish(ctx, keys, each)
 	o.settled(ctx)
+	t.Cleanup(func() { must(t, shared.Brokers[0].Resume()) })
 	for range rounds {
 		must(t, shared.Brokers[0].Pause())
 		o.publish(ctx, keys, each)

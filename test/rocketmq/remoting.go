@@ -40,7 +40,8 @@ func RequestCodes() string {
 	return strings.Join(codes, ",")
 }
 
-const callTimeout = 5 * time.Second
+// callTimeout is long: what a busy machine keeps waiting is not lost.
+const callTimeout = 15 * time.Second
 
 // frame is the header of a request or a response, and its body.
 type frame struct {
