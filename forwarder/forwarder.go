@@ -94,8 +94,7 @@ type Forwarder struct {
 	prober   broker.Prober // the producer; nil if it is none
 	binder   broker.Binder // the producer; nil if it is none
 	log      *slog.Logger
-	slots    slots // one for each running attempt
-	ramp     *ramp // how many of them may run, after an outage
+	slots    *slots // one for each running attempt
 	metrics  *metrics
 	failing  sync.Map // topics whose last attempt failed
 	parked   parked
@@ -108,7 +107,7 @@ func New(opts Options, s Spool, producer broker.Producer, log *slog.Logger) *For
 	binder, _ := producer.(broker.Binder)
 	return &Forwarder{
 		opts: opts, spool: s, producer: producer, prober: prober, binder: binder, log: log,
-		slots: slots{free: opts.Concurrency}, ramp: newRamp(opts.Concurrency), metrics: newMetrics(), parked: parked{waiting: s.Waiting},
+		slots: newSlots(opts.Concurrency), metrics: newMetrics(), parked: parked{waiting: s.Waiting},
 	}
 }
 

@@ -21,7 +21,6 @@ type lane struct {
 	f        *Forwarder
 	topic    string
 	attempts sync.WaitGroup
-	share    chan struct{} // a lane has at most half of the slots: the other topics need some
 	turn     *turn
 	rate     *rate.Limiter // of messages
 	keys     keys
@@ -34,9 +33,9 @@ type lane struct {
 }
 
 func newLane(f *Forwarder, topic string) *lane {
-	f.ramp.join()
+	f.slots.join()
 	return &lane{
-		f: f, topic: topic, limit: f.opts.MaxMessages, share: make(chan struct{}, max(1, f.opts.Concurrency/2)),
+		f: f, topic: topic, limit: f.opts.MaxMessages,
 		turn: newTurn(f.opts.Priorities[topic]), rate: limiterOf(f.opts.Rates[topic]),
 	}
 }
@@ -57,7 +56,8 @@ func (l *lane) run(ctx context.Context) {
 		if err := l.bind(ctx); err != nil && l.gone(ctx, err) {
 			return
 		}
-		leases, err := l.f.spool.Lease(ctx, l.topic, spool.LeaseOptions{MaxMessages: l.batchLimit(), MaxBytes: l.f.opts.MaxBytes})
+		limit := l.batchLimit()
+		leases, err := l.f.spool.Lease(ctx, l.topic, spool.LeaseOptions{MaxMessages: limit, MaxBytes: l.f.opts.MaxBytes})
 		if err != nil {
 			if l.gone(ctx, err) {
 				return
@@ -68,22 +68,41 @@ func (l *lane) run(ctx context.Context) {
 			l.f.spool.Release(leases)
 			continue
 		}
-		var end func()
+		var b *batch
 		if l.rate.WaitN(ctx, len(leases)) == nil {
-			end = l.start(ctx)
+			b = l.f.slots.queue(ctx, l.turn, !failing, l.full(leases, limit))
 		}
-		if end == nil {
+		if b == nil {
 			l.f.spool.Release(leases)
 			return
 		}
-		if leases = l.f.spool.Current(leases); len(leases) == 0 { // all have expired while they waited
-			l.end()
-			continue
-		}
-		l.attempts.Go(func() {
-			defer end()
-			l.attempt(context.WithoutCancel(ctx), leases)
-		})
+		l.attempts.Go(func() { l.inTurn(ctx, b, leases) })
+	}
+}
+
+// full reports whether no more fits into a batch.
+func (l *lane) full(leases []*spool.Lease, limit int) bool {
+	bytes := 0
+	for _, lease := range leases {
+		bytes += len(lease.Body)
+	}
+	return len(leases) >= limit || bytes >= l.f.opts.MaxBytes/2
+}
+
+// inTurn attempts a batch when it has a slot. It gives the leases back when the
+// lane began to fail meanwhile, and makes one attempt at a time.
+func (l *lane) inTurn(ctx context.Context, b *batch, leases []*spool.Lease) {
+	if !l.f.slots.take(ctx, b) {
+		l.f.spool.Release(leases)
+		return
+	}
+	defer l.f.slots.give(b)
+	if b.ramped && l.failing() {
+		l.f.spool.Release(leases)
+		return
+	}
+	if leases = l.f.spool.Current(leases); len(leases) > 0 { // the others have expired while they waited
+		l.attempt(context.WithoutCancel(ctx), leases)
 	}
 }
 
@@ -136,28 +155,9 @@ func (l *lane) batchLimit() int {
 	return min(l.limit, l.rate.Burst())
 }
 
-// begin takes a slot for an attempt.
-func (l *lane) begin(ctx context.Context) bool {
-	select {
-	case l.share <- struct{}{}:
-	case <-ctx.Done():
-		return false
-	}
-	if l.f.slots.take(ctx, l.turn) {
-		return true
-	}
-	<-l.share
-	return false
-}
-
-func (l *lane) end() {
-	l.f.slots.give()
-	<-l.share
-}
-
 // succeeded opens the lane up again.
 func (l *lane) succeeded() {
-	l.f.ramp.succeeded()
+	l.f.slots.succeeded()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failures > 0 {
@@ -183,9 +183,7 @@ func (l *lane) failed(before int, err error) {
 	if errors.As(err, &se) && (se.Elsewhere || se.Gone) {
 		return
 	}
-	if se == nil || !se.Parked {
-		l.f.ramp.failed(l.topic)
-	}
+	defer l.f.slots.failed(l.topic, l.turn, se != nil && se.Parked) // after the lane's own word: what waits looks at it
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failures = max(l.failures, before+1); l.since.IsZero() {

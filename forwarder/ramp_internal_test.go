@@ -1,7 +1,6 @@
 package forwarder
 
 import (
-	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,27 +10,18 @@ import (
 // runs, and widens by one for each round of confirmations.
 func TestRamp(t *testing.T) {
 	r := newRamp(4)
-	r.join()
-	r.join()
-	enter := func(n int) {
-		for range n {
-			if !r.enter(t.Context()) {
-				t.Fatal("not allowed")
-			}
-		}
-	}
+	r.lanes = 2
 	is := func(want int, what string) {
 		t.Helper()
-		if got := r.limit(); got != want {
-			t.Errorf("%s: %d are allowed, want %d", what, got, want)
+		if r.allowed != want {
+			t.Errorf("%s: %d are allowed, want %d", what, r.allowed, want)
 		}
 	}
-	enter(3)
+	r.running = 3
 	r.failed("a")
 	r.failed("b")
 	is(4, "others run, that may yet be confirmed")
-	r.leave()
-	r.leave()
+	r.running = 1
 	r.succeeded()
 	r.failed("b")
 	is(4, "one was confirmed before")
@@ -39,7 +29,6 @@ func TestRamp(t *testing.T) {
 	is(4, "one topic is stuck")
 	r.failed("a")
 	is(1, "the last of them failed, too")
-	r.leave()
 	for n, want := range []int{2, 2, 3, 3, 3, 4, 4} {
 		r.succeeded()
 		is(want, "after confirmations")
@@ -52,60 +41,91 @@ func TestRamp(t *testing.T) {
 	}
 }
 
-// Who gives up waiting keeps no room, and who waits gets it.
-func TestRampIsWaitedFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRamp(2)
-		r.join()
-		r.failed("a")
-		r.failed("a")
-		r.enter(t.Context())
-		ctx, stop := context.WithCancel(t.Context())
-		gaveUp, entered := make(chan bool), make(chan bool)
-		go func() { gaveUp <- r.enter(ctx) }()
-		synctest.Wait()
-		go func() { entered <- r.enter(t.Context()) }()
-		synctest.Wait()
-		stop()
-		if <-gaveUp {
-			t.Error("two are allowed")
-		}
-		r.leave()
-		if !<-entered {
-			t.Error("who waited was not allowed")
-		}
-		r.leave()
-		if r.running != 0 || len(r.waiting) != 0 {
-			t.Errorf("%d run, %d wait", r.running, len(r.waiting))
-		}
-	})
-}
-
 // Where there is one topic, its failure is the broker's.
 func TestRampOfOneTopic(t *testing.T) {
 	r := newRamp(4)
-	r.join()
+	r.lanes = 1
 	r.failed("a")
-	if r.limit() != 4 {
-		t.Errorf("%d are allowed after one failure", r.limit())
+	if r.allowed != 4 {
+		t.Errorf("%d are allowed after one failure", r.allowed)
 	}
-	if r.failed("a"); r.limit() != 1 {
-		t.Errorf("%d are allowed", r.limit())
+	if r.failed("a"); r.allowed != 1 {
+		t.Errorf("%d are allowed", r.allowed)
 	}
 }
 
-// Who is next where all attempts are allowed is not for the ramp to decide: nobody
-// waits for it.
-func TestWideRampKeepsNobodyWaiting(t *testing.T) {
-	r := newRamp(1)
-	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
-	defer stop()
-	for range 3 {
-		if !r.enter(ctx) {
-			t.Fatal("the ramp keeps an attempt waiting")
+// narrow makes slots of which one may be used, as after an outage.
+func narrow(most int) *slots {
+	s := newSlots(most)
+	s.join()
+	s.failed("a", newTurn(1), false)
+	s.failed("a", newTurn(1), false)
+	return s
+}
+
+// While the ramp is narrow who waits is let go as it widens, and who fails does not
+// wait for it.
+func TestRampIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := narrow(8)
+		var running []*batch
+		for range 4 {
+			b := s.queue(t.Context(), newTurn(1), true, false)
+			go func() {
+				if s.take(t.Context(), b) {
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					running = append(running, b)
+				}
+			}()
 		}
-	}
-	if len(r.waiting) != 0 {
-		t.Errorf("%d wait", len(r.waiting))
-	}
+		is := func(want int) {
+			t.Helper()
+			synctest.Wait()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if len(running) != want {
+				t.Fatalf("%d run, want %d", len(running), want)
+			}
+		}
+		is(1)
+		if failing := s.queue(t.Context(), newTurn(1), false, false); !s.take(t.Context(), failing) {
+			t.Error("who fails waits for the ramp")
+		}
+		s.succeeded()
+		is(2)
+		s.give(running[0])
+		is(3)
+		s.succeeded()
+		s.succeeded()
+		is(4)
+	})
+}
+
+// Topics of which one begins to fail are sent away with what waits; the others are not.
+func TestWhoFailsDoesNotWaitOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlots(8)
+		s.join()
+		s.join()
+		s.ramp.allowed = 1
+		first := s.queue(t.Context(), newTurn(1), true, false)
+		failing, other := newTurn(1), newTurn(1)
+		sent := s.queue(t.Context(), failing, true, false)
+		stays := s.queue(t.Context(), other, true, false)
+		behind := make(chan *batch)
+		go func() { behind <- s.queue(t.Context(), failing, true, false) }()
+		synctest.Wait()
+		s.failed("a", failing, true)
+		if s.take(t.Context(), sent) || s.take(t.Context(), <-behind) {
+			t.Error("it has a slot, and its topic fails")
+		}
+		time.AfterFunc(time.Second, func() { s.give(first) })
+		if !s.take(t.Context(), stays) {
+			t.Error("the other one was sent away, too")
+		}
+		if s.give(stays); s.running != 0 || len(s.waiting) != 0 || s.weights != 0 {
+			t.Errorf("%d run, %d wait", s.running, len(s.waiting))
+		}
+	})
 }
