@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/spool"
 )
 
 // keys is what a lane knows of the queues that its ordering keys are bound to.
@@ -15,6 +16,7 @@ type keys struct {
 	bound []string // the queues that the spool was told; only the lane's goroutine has it
 
 	mu      sync.Mutex
+	known   bool                 // the broker has taken messages: its queues are known, and nobody has to be asked
 	failing map[string]time.Time // queues that no attempt at was confirmed, and since when
 	moved   map[string]time.Time // queues whose keys were moved, and when
 }
@@ -26,7 +28,14 @@ const backAfter = 10 * time.Minute
 func (k *keys) served(queue string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.known = true
 	delete(k.failing, queue)
+}
+
+func (k *keys) areKnown() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.known
 }
 
 // failed notes that a queue has not, and returns for how long.
@@ -68,17 +77,40 @@ func (k *keys) back(serves func(queue string) bool) (some bool) {
 	return some
 }
 
+// bindFirst binds the keys of leases for which the spool was not told any queues yet
+// in this run; true: it has been now, and they are to be leased again. Who is asked
+// for the queues may not answer, and is waited for, so it is done only here: what has
+// no key is sent to any of them.
+func (l *lane) bindFirst(ctx context.Context, leases []*spool.Lease) (bound bool, err error) {
+	if l.f.binder == nil || leases[0].OrderingKey == "" || l.keys.bound != nil {
+		return false, nil
+	}
+	return l.bind(ctx)
+}
+
 // bind tells the spool which queues the topic has, when that has changed.
-func (l *lane) bind(ctx context.Context) error {
+func (l *lane) bind(ctx context.Context) (changed bool, err error) {
+	queues := l.f.binder.Queues(ctx, l.topic)
+	if len(queues) == 0 || slices.Equal(queues, l.keys.bound) {
+		return false, nil
+	}
+	if err := l.f.spool.Bind(ctx, l.topic, queues); err != nil {
+		return false, err
+	}
+	l.keys.bound = queues
+	return true, nil
+}
+
+// rebind follows changes of the topic's queues, and lets those have their keys again
+// that are back.
+func (l *lane) rebind(ctx context.Context) error {
 	if l.f.binder == nil {
 		return nil
 	}
-	queues := l.f.binder.Queues(ctx, l.topic)
-	if len(queues) > 0 && !slices.Equal(queues, l.keys.bound) {
-		if err := l.f.spool.Bind(ctx, l.topic, queues); err != nil {
+	if l.keys.areKnown() {
+		if _, err := l.bind(ctx); err != nil {
 			return err
 		}
-		l.keys.bound = queues
 	}
 	if !l.keys.back(func(queue string) bool { return l.f.binder.Serves(l.topic, queue) }) {
 		return nil

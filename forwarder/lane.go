@@ -53,11 +53,11 @@ func (l *lane) run(ctx context.Context) {
 	defer l.attempts.Wait()
 	for l.ready(ctx) {
 		failing := l.failing()
-		if err := l.bind(ctx); err != nil && l.gone(ctx, err) {
+		if err := l.rebind(ctx); err != nil && l.gone(ctx, err) {
 			return
 		}
 		limit := l.batchLimit()
-		leases, err := l.f.spool.Lease(ctx, l.topic, spool.LeaseOptions{MaxMessages: limit, MaxBytes: l.f.opts.MaxBytes})
+		leases, err := l.lease(ctx, limit)
 		if err != nil {
 			if l.gone(ctx, err) {
 				return
@@ -78,6 +78,24 @@ func (l *lane) run(ctx context.Context) {
 		}
 		l.attempts.Go(func() { l.inTurn(ctx, b, leases) })
 	}
+}
+
+// lease waits for the next messages, and for the queues of their keys.
+func (l *lane) lease(ctx context.Context, limit int) ([]*spool.Lease, error) {
+	opts := spool.LeaseOptions{MaxMessages: limit, MaxBytes: l.f.opts.MaxBytes}
+	leases, err := l.f.spool.Lease(ctx, l.topic, opts)
+	if err != nil {
+		return nil, err
+	}
+	bound, err := l.bindFirst(ctx, leases)
+	if !bound && err == nil {
+		return leases, nil
+	}
+	l.f.spool.Release(leases)
+	if err != nil {
+		return nil, err
+	}
+	return l.f.spool.Lease(ctx, l.topic, opts)
 }
 
 // full reports whether no more fits into a batch.
