@@ -27,13 +27,35 @@ func (s *Spool) queueRedriven() {
 }
 
 // startAgain reports whether redriven messages wait to be brought in, and nobody
-// else does that.
-func (l *lane) startAgain(room bool) bool {
-	if len(l.again) == 0 || l.againBusy || !room && l.window.bytes > 0 {
+// else does that. What fills the window may wait for one of them: that one is brought
+// in where there is no room, too, before the others. s.mu is held.
+func (s *Spool) startAgain(l *lane, room bool) bool {
+	if len(l.again) == 0 || l.againBusy {
 		return false
+	}
+	if !room && l.window.bytes > 0 {
+		i := s.unblocking(l)
+		if i < 0 {
+			return false
+		}
+		seq := l.again[i]
+		l.again = slices.Insert(slices.Delete(l.again, i, i+1), 0, seq)
 	}
 	l.againBusy = true
 	return true
+}
+
+// unblocking is the place, among the redriven messages of l, of one that what fills
+// its window waits for, or others of that key; -1: there is none, or something in the
+// window does not wait. s.mu is held.
+func (s *Spool) unblocking(l *lane) int {
+	if len(l.again) == 0 || len(s.blockers) == 0 || !l.window.stopped(false) {
+		return -1
+	}
+	return slices.IndexFunc(l.again, func(seq uint64) bool {
+		b := s.blockers[seq]
+		return b != nil && l.window.onHold[b.key][0] == seq
+	})
 }
 
 // enterAgain brings in the next redriven messages of l. One that cannot be read
@@ -57,17 +79,21 @@ func (s *Spool) enterAgain(l *lane) error {
 	return nil
 }
 
-// readAgain reads about refillBytes; left are those that it did not come to.
+// readAgain reads about refillBytes, or one where there is no room; left are those
+// that it did not come to.
 func (s *Spool) readAgain(l *lane) (entries map[*redriven]*entry, left []uint64, err error) {
 	s.mu.Lock()
-	seqs, known := l.again, map[uint64]*redriven{}
+	seqs, known, most := l.again, map[uint64]*redriven{}, refillBytes
+	if s.windows >= s.opts.Window && l.window.bytes > 0 {
+		most = 1
+	}
 	l.again = nil
 	for _, seq := range seqs {
 		known[seq] = s.redriven[seq]
 	}
 	s.mu.Unlock()
 	entries = map[*redriven]*entry{}
-	for size := 0; len(seqs) > 0 && size < refillBytes; seqs = seqs[1:] {
+	for size := 0; len(seqs) > 0 && size < most; seqs = seqs[1:] {
 		rd := known[seqs[0]]
 		if rd == nil {
 			continue

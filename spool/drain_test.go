@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/remora-mq/remora/internal/kv"
@@ -91,4 +92,33 @@ func TestDrainedWithAHold(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is given back may wait behind a dead letter that has come meanwhile, and be
+// all that is left: nothing else would tell the drain.
+func TestDrainedSeesWhatIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, spool.Options{BlockOnDead: true})
+		r.accept(keyed("t", "1", "k"), keyed("t", "2", "k"))
+		leases := r.lease("t", 2)
+		r.bury(leases[0])
+		drained := make(chan error, 1)
+		go func() { drained <- r.Drained(t.Context()) }()
+		synctest.Wait()
+		select {
+		case err := <-drained:
+			t.Fatalf("drained while a message is in flight: %v", err)
+		default:
+		}
+		r.Release(leases[1:])
+		synctest.Wait()
+		select {
+		case err := <-drained:
+			if err != nil {
+				t.Fatal(err)
+			}
+		default:
+			t.Fatal("Drained sleeps on")
+		}
+	})
 }

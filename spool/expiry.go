@@ -180,6 +180,7 @@ func (s *Spool) expireInMemory(d due) (*ending, error) {
 	}
 	end := s.expiredEnding(e)
 	s.leave(e, end)
+	s.block(e.lane, e.msg)
 	return end, nil
 }
 
@@ -209,6 +210,7 @@ func (x *expiry) expireOnDisk(d due) (*ending, error) {
 	end := s.expiredEnding(e)
 	end.wasOnHold = h != nil
 	s.announceEnd(end)
+	s.block(e.lane, e.msg)
 	return end, nil
 }
 

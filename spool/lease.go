@@ -128,7 +128,7 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 		return s.leased(l, picked, now)
 	}
 	room := s.windows < s.opts.Window
-	if l.startAgain(room) {
+	if s.startAgain(l, room) {
 		return step{again: true}
 	}
 	if room && w.queued < opts.MaxMessages && w.startLoading() {

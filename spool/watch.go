@@ -107,7 +107,7 @@ func (s *Spool) Drained(ctx context.Context) error {
 func (s *Spool) forwardable() (n int) {
 	for _, l := range s.lanes {
 		room := s.windows < s.opts.Window
-		if l.window.stopped(room) && !(room && len(l.again) > 0) && !l.againBusy {
+		if l.window.stopped(room) && !(room && len(l.again) > 0) && s.unblocking(l) < 0 && !l.againBusy {
 			n += l.copies.left
 		} else {
 			n += l.forwardable()
