@@ -119,9 +119,7 @@ func (s *Spool) enterable(seq uint64, rd *redriven) bool {
 
 // addAgain makes a redriven message leasable. s.mu is held.
 func (s *Spool) addAgain(e *entry) {
-	s.entries[e.msg.Seq] = e
-	e.lane.window.add(e)
-	s.windows += e.cost()
+	s.bringIn(e)
 	s.unblock(e.msg.Seq) // what waited for it is behind it now
 }
 

@@ -369,17 +369,13 @@ func (s *Spool) enter(n *newMessage) {
 	}
 }
 
-// addEntry makes a held message leasable.
+// addEntry makes a held message leasable, the next one of its lane, unless others
+// of its ordering key wait aside.
 func (s *Spool) addEntry(l *lane, m *message.Message, p *payload) {
-	e := &entry{msg: m, payload: p, lane: l, size: m.Size(), state: message.StatePending}
-	if p != nil {
-		e.msg, e.size = &p.rec.Message, heldSize(p.rec)
-	}
-	e.expires = expiryOf(e.msg)
-	s.entries[m.Seq] = e
-	l.window.add(e)
 	l.window.loadedTo = m.Seq
-	s.windows += e.cost()
+	if !s.joinsAside(l, m) {
+		s.bringIn(newEntry(l, m, p))
+	}
 }
 
 func (s *Spool) addBlock(l *lane, firstSeq uint64, count, live, size int) {

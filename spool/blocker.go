@@ -34,6 +34,7 @@ func (s *Spool) unblock(seq uint64) {
 	}
 	delete(s.blockers, seq)
 	b.lane.window.onHold.drop(b.key, seq)
+	b.lane.window.free(b.key)
 	b.lane.ready.raise()
 	s.left.raise()
 }

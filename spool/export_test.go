@@ -57,6 +57,21 @@ func (s *Spool) Windows() int64 {
 	return sum
 }
 
+// Aside is how many messages are put aside.
+func (s *Spool) Aside() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lanes {
+		for _, seqs := range l.window.aside {
+			n += len(seqs)
+		}
+	}
+	if n != s.aside {
+		panic(fmt.Sprintf("%d messages are aside, %d are counted", n, s.aside))
+	}
+	return n
+}
+
 // Blocks is how many blocks of a topic are remembered.
 func (s *Spool) Blocks(topic string) int {
 	s.mu.Lock()

@@ -117,9 +117,7 @@ func (s *Spool) holdInMemory(seq uint64, current message.Receipt) (operation, er
 	if e.state == message.StateInFlight {
 		return nil, fmt.Errorf("%w: an attempt is being made; ask again when it has ended", ErrWrongState)
 	}
-	e.lane.window.remove(e)
-	delete(s.entries, seq)
-	s.windows -= e.cost()
+	s.takeOut(e)
 	e.lane.ready.raise() // there is room
 	return s.addHold(seq, newHold(e, s.now())), nil
 }
@@ -200,6 +198,7 @@ func (s *Spool) dropHold(seq uint64, h *hold) {
 	*h.count()--
 	if h.passed {
 		h.lane.window.onHold.drop(h.orderingKey, seq)
+		h.lane.window.free(h.orderingKey)
 		h.lane.ready.raise()
 	}
 }

@@ -176,6 +176,28 @@ type entry struct {
 	copy       bool   // of a message that was confirmed before: it is sent again
 }
 
+func newEntry(l *lane, m *message.Message, p *payload) *entry {
+	e := &entry{msg: m, payload: p, lane: l, size: m.Size(), state: message.StatePending}
+	if p != nil {
+		e.msg, e.size = &p.rec.Message, heldSize(p.rec)
+	}
+	e.expires = expiryOf(e.msg)
+	return e
+}
+
+// bringIn and takeOut tell the window of e of it. s.mu is held.
+func (s *Spool) bringIn(e *entry) {
+	s.entries[e.msg.Seq] = e
+	e.lane.window.add(e)
+	s.windows += e.cost()
+}
+
+func (s *Spool) takeOut(e *entry) {
+	e.lane.window.remove(e)
+	delete(s.entries, e.msg.Seq)
+	s.windows -= e.cost()
+}
+
 // in is the window that e is in.
 func (e *entry) in() *window {
 	if e.copy {

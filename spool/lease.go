@@ -93,6 +93,8 @@ func (s *Spool) leaseFrom(ctx context.Context, l *lane, opts LeaseOptions) ([]*L
 			err = s.enterCopies(l)
 		case step.again:
 			err = s.enterAgain(l)
+		case step.aside:
+			err = s.returnAside(l)
 		case step.raise > 0:
 			err = s.commit(ctx, &raiseAttempted{l, step.raise})
 		default:
@@ -110,6 +112,7 @@ type step struct {
 	load   bool
 	copies bool       // read the next block of copies
 	again  bool       // read redriven messages
+	aside  bool       // read what was put aside
 	raise  uint64     // make it durable that attempts up to here are made
 	wake   *time.Time // nothing to do before, unless the lane is raised
 }
@@ -127,15 +130,11 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 	if picked := l.pickCopies(opts); len(picked) > 0 {
 		return s.leased(l, picked, now)
 	}
-	room := s.windows < s.opts.Window
-	if s.startAgain(l, room) {
-		return step{again: true}
-	}
-	if room && w.queued < opts.MaxMessages && w.startLoading() {
-		return step{load: true}
+	if st, some := s.stepToRead(l, opts.MaxMessages); some {
+		return st
 	}
 	picked, blocked := w.pick(opts, l.attemptedSynced, s.expiredBy())
-	if len(picked) == 0 && !blocked && (room || w.bytes == 0) && w.startLoading() {
+	if len(picked) == 0 && !blocked && s.readOn(l) {
 		return step{load: true}
 	}
 	if len(picked) > 0 {
@@ -146,6 +145,28 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 	}
 	st.wake = earlier(w.nextDue(), l.copies.window.nextDue())
 	return st
+}
+
+// stepToRead is what to read before anything is leased: what comes before what is
+// in the window, and what comes behind it while less than most is ready.
+func (s *Spool) stepToRead(l *lane, most int) (st step, some bool) {
+	w, room := &l.window, s.windows < s.opts.Window
+	switch {
+	case s.startAgain(l, room):
+		return step{again: true}, true
+	case (room || w.little()) && w.startReturn():
+		return step{aside: true}, true
+	case room && w.queued < most && w.startLoading():
+		return step{load: true}, true
+	}
+	return step{}, false
+}
+
+// readOn reports whether the caller reads on behind a window of which nothing can be
+// leased.
+func (s *Spool) readOn(l *lane) bool {
+	room := s.windows < s.opts.Window || s.putAside(l) && s.windows < s.opts.Window
+	return (room || l.window.little()) && l.window.startLoading()
 }
 
 // leased leases what was picked.

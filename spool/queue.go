@@ -40,7 +40,7 @@ func (w *window) allAttempted() bool {
 
 // waits reports whether e, which is ready, may not be leased yet.
 func (w *window) waits(e *entry) bool {
-	return w.busy[e.msg.OrderingKey] > 0 || w.attempted[e.queue] > 0 || w.onHold.before(e.msg)
+	return w.busy[e.msg.OrderingKey] > 0 || w.attempted[e.queue] > 0 || w.onHold.before(e.msg) || w.aside.before(e.msg)
 }
 
 // goTogether reports whether two messages may be of one attempt.

@@ -106,9 +106,7 @@ func (op *releaseHold) synced(s *Spool) {
 	}
 	e := op.e
 	e.lane, e.attempts, e.maybeSent, e.lastError, e.history = l, op.h.attempts, op.h.maybeSent, op.h.lastError, op.h.history
-	s.entries[op.seq] = e
-	l.window.add(e)
-	s.windows += e.cost()
+	s.bringIn(e)
 	s.unblock(op.seq)
 	l.ready.raise()
 }

@@ -163,9 +163,7 @@ func (s *Spool) confirm(e *entry, now time.Time) *ending {
 
 // leave takes e out of its window: from here on end is what is known of it.
 func (s *Spool) leave(e *entry, end *ending) {
-	e.lane.window.remove(e)
-	delete(s.entries, e.msg.Seq)
-	s.windows -= e.cost()
+	s.takeOut(e)
 	s.announceEnd(end)
 	e.lane.ready.raise() // its ordering key may be free, and there is room
 }

@@ -45,6 +45,7 @@ type Spool struct {
 	held      int64           // bytes of held messages, over all lanes
 	full      bool            // the high-water mark was reached, and the low one not since
 	windows   int64           // bytes of all windows
+	aside     int             // messages that are put aside in all lanes
 	retained  retained
 	unkept    bool // what is confirmed is not kept: see KeepConfirmed
 	copies    copies

@@ -119,7 +119,7 @@ func (s *Spool) forwardable() (n int) {
 // stopped reports whether all that is left in the window waits behind messages
 // that are on hold, and nothing else can be brought in.
 func (w *window) stopped(room bool) bool {
-	if len(w.onHold) == 0 || len(w.leased) > 0 || len(w.waiting) > 0 || w.loading || room && !w.atTail {
+	if len(w.onHold) == 0 || len(w.leased) > 0 || len(w.waiting) > 0 || w.loading || room && !w.atTail || w.returning || len(w.freed) > 0 {
 		return false
 	}
 	for e := w.head; e != nil; e = e.next {
@@ -127,7 +127,7 @@ func (w *window) stopped(room bool) bool {
 			return false
 		}
 	}
-	return w.head != nil
+	return w.head != nil || len(w.aside) > 0
 }
 
 func (l *lane) forwardable() int {

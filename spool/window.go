@@ -23,13 +23,16 @@ type window struct {
 	attempted map[string]int    // queues that have leases: one attempt at a time
 	onHold    heldKeys          // ordering keys that an operator, or a dead letter, holds back
 	bytes     int64             // cost of all entries
+	aside     heldKeys          // sequences that wait on disk though they are below loadedTo, by ordering key
+	freed     map[string]bool   // ordering keys of aside that may wait for nothing any more
+	returning bool              // some of aside are being read
 	loadedTo  uint64
 	atTail    bool
 	loading   bool
 }
 
 func newWindow() window {
-	return window{leased: map[uint64]*entry{}, busy: map[string]int{}, ready: map[string]int{}, attempted: map[string]int{}, onHold: heldKeys{}}
+	return window{leased: map[uint64]*entry{}, busy: map[string]int{}, ready: map[string]int{}, attempted: map[string]int{}, onHold: heldKeys{}, aside: heldKeys{}, freed: map[string]bool{}}
 }
 
 // add brings e in as ready.
@@ -125,7 +128,8 @@ func (w *window) remove(e *entry) {
 		w.release(e)
 	}
 	w.bytes -= e.cost()
-	e.lane.bound.leave(e, !e.lane.window.atTail)
+	e.lane.bound.leave(e, !e.lane.window.atTail || len(e.lane.window.aside[e.msg.OrderingKey]) > 0)
+	w.free(e.msg.OrderingKey)
 }
 
 // dueHeap orders waiting entries by due time.
