@@ -48,7 +48,9 @@
 //     TestAccessControl and TestMissingTopicWaitsForItsCreation, dead letters;
 //   - MESSAGE_ILLEGAL as retryable (ofCode): TestDeadLettersComeBack waits in vain;
 //   - half of each delay (httpapi): TestDelayedMessagesArriveInTime, "on a broker
-//     722ms after it was posted with a delay of 1s".
+//     722ms after it was posted with a delay of 1s";
+//   - each time of delivery 200 ms sooner (httpapi): TestLatenessOfDelayedMessages,
+//     "before its time".
 //
 // [TestVerdict] shows the checker itself broken histories.
 package chaos
