@@ -69,13 +69,17 @@ func (m *model) discard(t *rapid.T) {
 }
 
 // leasedAgain takes what was redriven out of what may be leased, and was: it has
-// no place in the order, because it comes when it was read.
+// no place in the order, because it comes when it was read: after a restart also
+// before what was put on hold and is not read yet.
 func (m *model) leasedAgain(t *rapid.T, free []*held, leases []*spool.Lease) (rest []*held, others []*spool.Lease) {
 	again := map[message.ID]*held{}
-	for _, h := range free {
-		if h.redriven {
+	for _, h := range m.all {
+		if h.redriven && h.state == message.StatePending && !h.onHold {
 			again[h.id] = h
-		} else {
+		}
+	}
+	for _, h := range free {
+		if !h.redriven {
 			rest = append(rest, h)
 		}
 	}

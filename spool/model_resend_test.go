@@ -13,7 +13,7 @@ import (
 )
 
 // resendSome orders confirmed messages to be sent again. With a retention that
-// outlasts the model all of them are found.
+// outlasts the model all of them are found, but for those that were redriven.
 func (m *model) resendSome(t *rapid.T) {
 	m.flush()
 	m.synced()
@@ -34,7 +34,7 @@ func (m *model) resendSome(t *rapid.T) {
 	}
 	confirmed := 0
 	for _, h := range m.all {
-		if h.state != message.StateConfirmed || f.Topic != "" && h.draft.Topic != f.Topic || f.IDs != nil && !slices.Contains(f.IDs, h.id) {
+		if h.state != message.StateConfirmed || h.redriven || f.Topic != "" && h.draft.Topic != f.Topic || f.IDs != nil && !slices.Contains(f.IDs, h.id) {
 			continue
 		}
 		confirmed++
