@@ -15,6 +15,7 @@ import (
 // restarted: what was volatile is pending. A confirmation that nothing was
 // synced behind may be lost.
 func (m *model) restarted() {
+	m.clockAfterStart()
 	clear(m.leases)
 	for _, h := range m.all {
 		h.former, h.due = true, time.Time{}

@@ -10,16 +10,33 @@ import (
 	"github.com/remora-mq/remora/spool"
 )
 
-// until is when a draft that is accepted now will be pending; zero: at once.
+// until is when a draft that is accepted now will be pending, as it is told; zero:
+// at once.
 func (m *model) until(d spool.Draft) time.Time {
 	if d.Delay > 0 {
-		return m.clock.now().Add(d.Delay)
+		return m.wall.now().Add(d.Delay)
 	}
 	return d.DeliverAt
 }
 
+// falls is when that is whatever becomes of the wall clock; zero: it follows that.
+func (m *model) falls(d spool.Draft) (at time.Time) {
+	if d.Delay > 0 {
+		at = m.clock.now().Add(d.Delay)
+	}
+	return at
+}
+
+// tooSoon reports whether a message that is delayed stays so.
+func (m *model) tooSoon(h *held) bool {
+	if h.falls.IsZero() {
+		return h.until.After(m.wall.now())
+	}
+	return h.falls.After(m.clock.now())
+}
+
 func (m *model) firstState(h *held) message.State {
-	if h.until.After(m.clock.now()) {
+	if m.tooSoon(h) {
 		return message.StateDelayed
 	}
 	return message.StatePending
@@ -59,17 +76,17 @@ func (m *model) delayed() (n uint64) {
 func (m *model) fallDue(t *rapid.T) {
 	var due, elsewhere []*held
 	m.all = slices.DeleteFunc(m.all, func(h *held) bool {
-		if h.imported && h.until.After(m.clock.now()) {
+		if h.imported && m.tooSoon(h) {
 			elsewhere = append(elsewhere, h)
 		}
-		if h.state != message.StateDelayed || h.onHold || h.until.After(m.clock.now()) {
+		if h.state != message.StateDelayed || h.onHold || m.tooSoon(h) {
 			return false
 		}
 		due = append(due, h)
 		return true
 	})
 	for _, h := range append(slices.Clone(m.all), due...) {
-		if h.waitsElsewhere && !h.until.After(m.clock.now()) {
+		if h.waitsElsewhere && !m.tooSoon(h) {
 			h.waitsElsewhere = false
 			m.numberElsewhere(h.draft.Topic)
 		}

@@ -111,6 +111,9 @@ func (m *model) sendAgain(t *rapid.T) {
 // imports takes in what another spool holds: all of it comes over once, with its
 // numbers and dedupe keys.
 func (m *model) imports(t *rapid.T) {
+	if m.wall.wasSet() { // the other's was not
+		return
+	}
 	if m.other == nil {
 		m.other = &rig{t: t, dir: m.dir + "-other", kv: kv.Options{MemTableSize: 1 << 20}}
 		m.clock.rule(&m.other.opts)
@@ -126,7 +129,7 @@ func (m *model) imports(t *rapid.T) {
 		if state < 2 {
 			d.Delay, d.DeliverAt = 0, time.Time{}
 		}
-		h := &held{id: m.other.accept(d)[0].ID, draft: d, former: true, imported: true, until: m.until(d)}
+		h := &held{id: m.other.accept(d)[0].ID, draft: d, former: true, imported: true, until: m.until(d), falls: m.falls(d)}
 		h.state = m.firstState(h)
 		h.leased = h.state != message.StateDelayed // as far as can be known
 		if h.waitsElsewhere = !h.leased; h.leased {

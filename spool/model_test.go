@@ -33,6 +33,7 @@ func TestModel(t *testing.T) {
 					"put on hold": m.putOnHold, "release from hold": m.releaseFromHold, "retry now": m.retryNow, "list": m.list,
 					"redrive": m.redrive, "discard": m.discard,
 					"cancel": m.cancel, "wait": m.wait, "advance": m.advance,
+					"set the clock": m.setClock, "confirm the clock": m.confirmClock,
 					"resend": m.resendSome, "send again": m.sendAgain, "import": m.imports,
 					"kill": m.kill, "reopen": m.reopen,
 				})
@@ -71,14 +72,16 @@ type held struct {
 	ordered        bool // to be sent again, ever
 	owed           bool // ordered, kept, and not sent again since
 	due            time.Time
-	until          time.Time // delayed
+	until          time.Time // delayed, by the wall clock
+	falls          time.Time // delayed by a time that passes, whatever the wall clock says; zero: it is not
 	waitsElsewhere bool      // where it was imported from
 	expires        time.Time // once it is pending; zero: never, or not any more
 }
 
 type model struct {
 	*rig
-	clock  *clock
+	clock  *clock // as time passes; the wall clock may be ahead of it
+	wall   *wall
 	all    []*held
 	keys   map[string]*held
 	leases map[*held]*spool.Lease
@@ -97,8 +100,10 @@ func newModel(t *rapid.T, opts spool.Options, db kv.Options) *model {
 		t.Fatal(err)
 	}
 	m := &model{clock: newClock(), keys: map[string]*held{}, leases: map[*held]*spool.Lease{}, elsewhere: map[string]uint64{}}
-	opts.LeaseFor, opts.ReceiptsKeep = 1000*time.Hour, 1000*time.Hour
+	opts.LeaseFor, opts.ReceiptsKeep, opts.DedupeWindow = 1000*time.Hour, 1000*time.Hour, 1000*time.Hour
 	m.clock.rule(&opts)
+	m.wall = &wall{clock: m.clock}
+	opts.Now = m.wall.now
 	m.rig = &rig{t: t, dir: dir, opts: opts, kv: db}
 	m.rig.open()
 	return m
@@ -130,7 +135,7 @@ func (m *model) draw(t *rapid.T) spool.Draft {
 	case 0:
 		d.Delay = wait
 	case 1:
-		d.DeliverAt = m.clock.now().Add(wait)
+		d.DeliverAt = m.wall.now().Add(wait)
 	}
 	if rapid.IntRange(0, 4).Draw(t, "mortal") == 0 {
 		d.TTL = time.Duration(rapid.IntRange(1, 200).Draw(t, "TTL")) * time.Minute
@@ -139,7 +144,7 @@ func (m *model) draw(t *rapid.T) spool.Draft {
 }
 
 func (m *model) add(d spool.Draft, r message.Receipt) *held {
-	h := &held{id: r.ID, draft: d, state: message.StatePending, until: m.until(d)}
+	h := &held{id: r.ID, draft: d, state: message.StatePending, until: m.until(d), falls: m.falls(d)}
 	if h.state = m.firstState(h); h.state == message.StatePending {
 		m.number(h)
 		m.beginTTL(h)
@@ -357,7 +362,7 @@ func (m *model) confirm(t *rapid.T) {
 func (m *model) retry(t *rapid.T) {
 	hs, ls := m.some(t, 3)
 	outcome := rapid.SampledFrom([]message.Outcome{message.OutcomeRetryable, message.OutcomeUnknown}).Draw(t, "outcome")
-	due := m.clock.now().Add(time.Hour)
+	due := m.wall.now().Add(time.Hour)
 	m.Retry(ls, due, outcome, "no")
 	for _, h := range hs {
 		h.state, h.due = message.StateRetrying, due
@@ -437,15 +442,21 @@ func (m *model) wait(t *rapid.T) {
 
 // advance lets retries become due.
 func (m *model) advance(t *rapid.T) {
-	m.clock.advance(time.Hour)
+	m.clock.advance(time.Duration(rapid.SampledFrom([]int{20, 60}).Draw(t, "minutes")) * time.Minute)
+	m.timeHasCome(t)
+	m.steadyClock()
+	m.expire(t)
+}
+
+// timeHasCome follows what waited for its time.
+func (m *model) timeHasCome(t *rapid.T) {
 	for _, h := range m.all {
-		if h.state == message.StateRetrying && !h.due.After(m.clock.now()) {
+		if h.state == message.StateRetrying && !h.due.After(m.wall.now()) {
 			h.state = message.StatePending
 		}
 	}
 	m.WakeDue()
 	m.fallDue(t)
-	m.expire(t)
 }
 
 func (m *model) kill(t *rapid.T) {

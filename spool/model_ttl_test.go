@@ -16,12 +16,12 @@ func (m *model) beginTTL(h *held) {
 }
 
 // expire follows what has become a dead letter because its time is over. What is
-// in flight is left alone.
+// in flight is left alone, and so is all while the clock is not believed.
 func (m *model) expire(t *rapid.T) {
 	expired, dead := false, uint64(0)
 	for _, h := range m.all {
 		waits := h.state == message.StatePending || h.state == message.StateRetrying
-		if waits && !h.expires.IsZero() && !h.expires.After(m.clock.now()) {
+		if waits && m.wall.believed() && !h.expires.IsZero() && !h.expires.After(m.clock.now()) {
 			h.state, h.onHold, h.expires = message.StateDead, false, time.Time{}
 			expired = true
 		}
