@@ -206,7 +206,7 @@ func TestSQLFilter(t *testing.T) {
 	got := make(chan string, 10)
 	sub := broker.Subscription{Name: "s", Topic: s.topic, Group: uniqueName("group"), Concurrency: 1, SQL: "n BETWEEN 2 AND 3"}
 	_, stop := s.consumer(t, sub, func(_ context.Context, d *message.Delivery) error { got <- string(d.Body); return nil })
-	if a, b := <-got, <-got; a+b != "23" {
+	if a, b := <-got, <-got; min(a, b) != "2" || max(a, b) != "3" { // of two queues, maybe
 		t.Errorf("delivered %s, %s", a, b)
 	}
 	stop()
