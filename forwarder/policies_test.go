@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/remora-mq/remora/forwarder"
@@ -26,26 +25,13 @@ import (
 // topic whose broker is well never waits long, and once all is well everything is
 // confirmed within minutes.
 func TestPolicies(t *testing.T) {
-	first, named := testscale.Seed(t, 1_000_000_000)
-	runs := testscale.Between(40, 100_000)
-	if named {
-		runs = 1
-	}
 	began, messages, copies := time.Now(), 0, 0
-	for n := range uint64(runs) {
-		seed := first + n
-		synctest.Test(t, func(t *testing.T) {
-			defer func() {
-				if t.Failed() {
-					t.Logf("seed %d; %s=%d repeats it", seed, testscale.SeedVariable, seed)
-				}
-			}()
-			p := newPolicies(t, seed)
-			p.run()
-			messages, copies = messages+len(p.accepted), copies+p.cluster.copies
-		})
-	}
-	t.Logf("%d seeds from %d, %d messages, %d of them stored again, in %v", runs, first, messages, copies, time.Since(began).Round(time.Second))
+	testscale.Seeds(t, testscale.Between(40, 100_000), func(t *testing.T, seed uint64) {
+		p := newPolicies(t, seed)
+		p.run()
+		messages, copies = messages+len(p.accepted), copies+p.cluster.copies
+	})
+	t.Logf("%d messages, %d of them stored again, in %v", messages, copies, time.Since(began).Round(time.Second))
 }
 
 // calm is a topic whose broker is always well.

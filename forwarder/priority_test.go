@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/remora-mq/remora/forwarder"
@@ -20,23 +19,11 @@ import (
 // get them by their weights, also where all of them are answered at one moment. The
 // weights are drawn by chance.
 func TestPriorityHoldsWhileTheRampIsNarrow(t *testing.T) {
-	first, named := testscale.Seed(t, 1_000_000_000)
-	runs := testscale.Between(5, 500)
-	if named {
-		runs = 1
-	}
-	for n := range uint64(runs) {
-		seed := first + n
-		synctest.Test(t, func(t *testing.T) {
-			p := newPriorities(t, rand.New(rand.NewPCG(seed, 0)))
-			p.outage()
-			p.judge()
-			if t.Failed() {
-				t.Logf("seed %d; %s=%d repeats it", seed, testscale.SeedVariable, seed)
-			}
-		})
-	}
-	t.Logf("%d seeds from %d", runs, first)
+	testscale.Seeds(t, testscale.Between(5, 500), func(t *testing.T, seed uint64) {
+		p := newPriorities(t, rand.New(rand.NewPCG(seed, 0)))
+		p.outage()
+		p.judge()
+	})
 }
 
 // Of the confirmed messages these are looked at: before them a topic may not yet have

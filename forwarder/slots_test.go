@@ -96,42 +96,30 @@ func TestSlotsAreSharedByWeight(t *testing.T) {
 // for all or not. Of each: no more run than may, and each topic gets its part, nearly:
 // one that would have just half of all has that in its way when they end at once.
 func TestSlotsPolicies(t *testing.T) {
-	first, named := testscale.Seed(t, 1_000_000_000)
-	runs := testscale.Between(60, 5000)
-	if named {
-		runs = 1
-	}
-	for n := range uint64(runs) {
-		seed := first + n
-		synctest.Test(t, func(t *testing.T) {
-			rnd := rand.New(rand.NewPCG(seed, 0))
-			s := newSlots(1 + rnd.IntN(40))
-			s.ramp.allowed = 1 + rnd.IntN(s.most)
-			c := &competition{slots: s, lease: 5 * time.Millisecond, hold: aSecond, got: map[string]int{}}
-			if rnd.IntN(2) == 0 {
-				c.hold = func() time.Duration { return time.Second/2 + time.Duration(rnd.Int64N(int64(time.Second))) }
+	testscale.Seeds(t, testscale.Between(60, 5000), func(t *testing.T, seed uint64) {
+		rnd := rand.New(rand.NewPCG(seed, 0))
+		s := newSlots(1 + rnd.IntN(40))
+		s.ramp.allowed = 1 + rnd.IntN(s.most)
+		c := &competition{slots: s, lease: 5 * time.Millisecond, hold: aSecond, got: map[string]int{}}
+		if rnd.IntN(2) == 0 {
+			c.hold = func() time.Duration { return time.Second/2 + time.Duration(rnd.Int64N(int64(time.Second))) }
+		}
+		weights := map[string]int{}
+		for k := range 2 + rnd.IntN(5) {
+			weights[fmt.Sprint("topic-", k)] = 1 + rnd.IntN(9)
+		}
+		const seconds = 300
+		c.run(seconds*time.Second, weights)
+		if c.most > s.ramp.allowed {
+			t.Errorf("%d attempts ran, %d were allowed", c.most, s.ramp.allowed)
+		}
+		for name, part := range parts(s.ramp.allowed, s.share, weights) {
+			want := part * seconds
+			if got := float64(c.got[name]); got < want*0.75-15 || got > want*1.35+15 {
+				t.Errorf("%s, of %v, got %.0f of %d slots, %d of them allowed; want %.0f", name, weights, got, s.most*seconds, s.ramp.allowed, want)
 			}
-			weights := map[string]int{}
-			for k := range 2 + rnd.IntN(5) {
-				weights[fmt.Sprint("topic-", k)] = 1 + rnd.IntN(9)
-			}
-			const seconds = 300
-			c.run(seconds*time.Second, weights)
-			if c.most > s.ramp.allowed {
-				t.Errorf("%d attempts ran, %d were allowed", c.most, s.ramp.allowed)
-			}
-			for name, part := range parts(s.ramp.allowed, s.share, weights) {
-				want := part * seconds
-				if got := float64(c.got[name]); got < want*0.75-15 || got > want*1.35+15 {
-					t.Errorf("%s, of %v, got %.0f of %d slots, %d of them allowed; want %.0f", name, weights, got, s.most*seconds, s.ramp.allowed, want)
-				}
-			}
-			if t.Failed() {
-				t.Logf("seed %d; %s=%d repeats it", seed, testscale.SeedVariable, seed)
-			}
-		})
-	}
-	t.Logf("%d seeds from %d", runs, first)
+		}
+	})
 }
 
 // parts spreads slots over topics by weight, to each as many as it may have.

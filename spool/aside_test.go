@@ -165,14 +165,7 @@ func TestAHoldStopsNothingElse(t *testing.T) {
 	r.passed()
 	drained := make(chan error)
 	go func() { drained <- r.Drained(t.Context()) }()
-	select {
-	case err := <-drained:
-		if err != nil {
-			t.Fatal(err)
-		}
-	case <-time.After(20 * time.Second):
-		t.Fatal("a drain waits for what waits behind a hold")
-	}
+	ends(t, drained)
 	r.releaseHeld(id)
 	r.inOrder(0, many+3)
 }
@@ -239,9 +232,7 @@ func TestALittleIsAside(t *testing.T) {
 // TestAsideAtRandom: whatever waits, expires in its lease or is cancelled, each key
 // keeps its order and nothing is forgotten.
 func TestAsideAtRandom(t *testing.T) {
-	seed, _ := testscale.Seed(t, 1<<32)
-	t.Logf("%s=%d", testscale.SeedVariable, seed)
-	rng := rand.New(rand.NewPCG(seed, 1))
+	rng := rand.New(rand.NewPCG(testscale.PrintedSeed(t), 1))
 	r, c := timed(t, spool.Options{Window: 8 << 10, LeaseFor: time.Hour})
 	keys := []string{"", "k", "l", "m"}
 	next, sent := map[string]int{}, map[string]int{}

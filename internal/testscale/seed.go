@@ -4,6 +4,7 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -31,4 +32,25 @@ func PrintedSeed(t testing.TB) uint64 {
 	seed, _ := Seed(t, 1_000_000)
 	t.Logf("seed %d; %s=%d repeats it", seed, SeedVariable, seed)
 	return seed
+}
+
+// Seeds calls do in a bubble for each of so many seeds, from one of the clock on; for
+// the one that SeedVariable names alone. The seed of a run that fails is told.
+func Seeds(t *testing.T, runs int, do func(t *testing.T, seed uint64)) {
+	t.Helper()
+	first, named := Seed(t, 1_000_000_000)
+	if named {
+		runs = 1
+	}
+	for n := range uint64(runs) {
+		synctest.Test(t, func(t *testing.T) {
+			defer func() {
+				if t.Failed() {
+					t.Logf("seed %d; %s=%d repeats it", first+n, SeedVariable, first+n)
+				}
+			}()
+			do(t, first+n)
+		})
+	}
+	t.Logf("%d seeds from %d", runs, first)
 }
