@@ -127,11 +127,16 @@ func (s *Sidecar) Start() error {
 // Kill is kill -9. It returns when the process is gone.
 func (s *Sidecar) Kill() error { return s.endBy(syscall.SIGKILL) }
 
+// current is the process that was started last, nil before the first start.
+func (s *Sidecar) current() *proc.Process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.process
+}
+
 // endBy sends a signal that ends the process, and waits until it is gone.
 func (s *Sidecar) endBy(signal syscall.Signal) error {
-	s.mu.Lock()
-	p := s.process
-	s.mu.Unlock()
+	p := s.current()
 	if p == nil {
 		return nil
 	}
@@ -144,10 +149,7 @@ func (s *Sidecar) endBy(signal syscall.Signal) error {
 
 // Stop is SIGTERM. The sidecar must end by itself, with 0.
 func (s *Sidecar) Stop() error {
-	s.mu.Lock()
-	p := s.process
-	s.mu.Unlock()
-	if err := p.Stop(stopTimeout); err != nil {
+	if err := s.current().Stop(stopTimeout); err != nil {
 		return fmt.Errorf("stop %s: %w", s.name, err)
 	}
 	return nil
@@ -189,7 +191,7 @@ func (s *Sidecar) Get(ctx context.Context, addr, path string) ([]byte, error) {
 // autopsy ends the sidecar so that it tells where each goroutine was, and keeps
 // its log in a folder that outlives the test.
 func (s *Sidecar) autopsy() string {
-	if s.process == nil {
+	if s.current() == nil {
 		return "it was not started"
 	}
 	err := s.endBy(syscall.SIGQUIT)
