@@ -67,7 +67,8 @@ type Receiver func(ctx context.Context, d *message.Delivery) error
 // Consumer delivers the messages of one subscription.
 type Consumer interface {
 	// Consume joins the group and calls receive, from up to the subscription's
-	// Concurrency goroutines, until ctx is done. Then it fetches no more, waits
+	// Concurrency goroutines and one for each delivery that was parked, until ctx
+	// is done. Then it fetches no more, waits
 	// for the running calls to return (their context is done too), pushes the
 	// broker the progress made, leaves the group and returns nil. It retries
 	// whatever keeps it from starting, and returns an error only for a
@@ -95,7 +96,7 @@ type Subscription struct {
 	Tags        []string // any of them; empty: all
 	SQL         string   // SQL92 filter instead of Tags
 	Ordered     bool
-	Concurrency int // deliveries at a time
+	Concurrency int // deliveries at a time, parked ones apart
 	From        From
 }
 

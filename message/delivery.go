@@ -21,4 +21,8 @@ type Delivery struct {
 
 	// Handle is the backend's own, for sending this delivery back.
 	Handle any
+	// Park says that the delivery will be held for long: it does not count in the
+	// subscription's concurrency any more, and another one may take its place.
+	// nil: it counts for as long as it is held. It may be called more than once.
+	Park func()
 }

@@ -16,6 +16,7 @@ var consumeCases = []testCase{
 	{"each group gets all", 2, consumeTwoGroups},
 	{"a new group starts where it was told", 1, consumeFrom},
 	{"no more receivers run than asked for", 4, consumeConcurrency},
+	{"a parked message makes room for another", 1, consumeParked},
 	{"a held message is not acked", 1, consumeHeld},
 	{"an error of the receiver does not ack", 1, consumeError},
 	{"a panic of the receiver does not ack", 1, consumePanic},
@@ -123,6 +124,35 @@ func consumeConcurrency(f *fixture) {
 		a.ack()
 	}
 	c.take(40 - sub.Concurrency - 1)
+}
+
+// consumeParked: what is parked is still not acked, and comes again to another
+// consumer.
+func consumeParked(f *fixture) {
+	f.sendOneByOne(4)
+	sub := f.subscription()
+	sub.Concurrency = 1
+	c := f.consume(sub)
+	parked := c.next()
+	c.quiet(500 * time.Millisecond)
+	parked.Park()
+	parked.Park() // is one
+	second := c.next()
+	c.quiet(500 * time.Millisecond) // the bound is of the others
+	second.ack()
+	for range 2 {
+		c.next().ack()
+	}
+	c.stop()
+
+	again := f.consume(sub)
+	for {
+		a := again.next()
+		a.ack()
+		if a.Identity == parked.Identity {
+			return
+		}
+	}
 }
 
 func consumeHeld(f *fixture) {

@@ -53,14 +53,23 @@ func (c *consumer) Consume(ctx context.Context, receive broker.Receiver) error {
 		<-ctx.Done() // the broker is closed or failed: nothing comes any more
 		return nil   //nolint:nilerr // the contract: only a subscription that can never work is an error
 	}
-	var workers sync.WaitGroup
+	w := &workers{start: func(w *workers) { c.work(ctx, g, w, receive) }}
 	for range max(c.sub.Concurrency, 1) {
-		workers.Go(func() { c.work(ctx, g, receive) })
+		w.add()
 	}
-	workers.Wait()
+	w.running.Wait()
 	c.leave(ctx, g)
 	return nil
 }
+
+// workers deliver one message at a time each. One whose message is parked is
+// replaced, and ends with that message.
+type workers struct {
+	start   func(*workers)
+	running sync.WaitGroup
+}
+
+func (w *workers) add() { w.running.Go(func() { w.start(w) }) }
 
 func (c *consumer) leave(ctx context.Context, g *group) {
 	c.b.mu.Lock()
@@ -73,9 +82,9 @@ func (c *consumer) leave(ctx context.Context, g *group) {
 	}
 }
 
-// work delivers one message at a time until ctx is done.
-func (c *consumer) work(ctx context.Context, g *group, receive broker.Receiver) {
-	for {
+// work delivers one message at a time until ctx is done, or it was replaced.
+func (c *consumer) work(ctx context.Context, g *group, w *workers, receive broker.Receiver) {
+	for replaced := new(atomic.Bool); !replaced.Load(); {
 		l, offset, err := c.b.take(ctx, g)
 		if err != nil {
 			return
@@ -89,6 +98,11 @@ func (c *consumer) work(ctx context.Context, g *group, receive broker.Receiver) 
 		case !wanted:
 			c.b.finish(g, l, offset, false)
 		default:
+			d.Park = func() {
+				if !replaced.Swap(true) {
+					w.add()
+				}
+			}
 			c.deliver(ctx, d, &handle{group: g, lane: l, offset: offset}, receive)
 		}
 	}

@@ -12,6 +12,10 @@ import (
 // a queue: RocketMQ's ConsumeConcurrentlyMaxSpan, 1000 too.
 const maxSpan = 1000
 
+// maxInHand bounds the messages of a queue in the hands of consumers, unless their
+// concurrency is larger: as many as the RocketMQ client fetches.
+const maxInHand = 40
+
 // group is the consumers that share a subscription, and their progress.
 type group struct {
 	name   string
@@ -31,6 +35,7 @@ type group struct {
 type track struct {
 	group, topic string
 	lanes        []*lane // by queue
+	inHand       int64   // most messages of a queue in the hands of consumers
 }
 
 // lane is a group's progress in one queue. Offsets below low are done with;
@@ -57,6 +62,9 @@ func (g *group) join(sub broker.Subscription) error {
 	}
 	g.members++
 	g.topic, g.tags = sub.Topic, tags
+	for _, t := range g.tracks {
+		t.inHand = max(t.inHand, maxInHand, int64(sub.Concurrency))
+	}
 	return nil
 }
 
@@ -129,8 +137,9 @@ func (l *lane) take() (int64, bool) {
 	return l.next - 1, true
 }
 
-// full reports whether the oldest un-acked message holds back later ones.
-func (l *lane) full() bool { return l.next-l.low >= maxSpan }
+// full reports whether the oldest un-acked message, or the number of those in
+// hands, holds back later ones.
+func (l *lane) full() bool { return l.next-l.low >= maxSpan || l.inFlight() >= l.track.inHand }
 
 // release gives an offset back; the lowest is taken first.
 func (l *lane) release(offset int64) {

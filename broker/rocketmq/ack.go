@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/apache/rocketmq-client-go/v2/consumer"
@@ -123,7 +124,9 @@ func (a *acker) deliver(ctx context.Context, msgs []*primitive.MessageExt) (err 
 	case <-a.ctx.Done():
 		return a.ctx.Err()
 	}
-	defer func() { <-a.slots }()
+	var once sync.Once
+	d.Park = func() { once.Do(func() { <-a.slots }) }
+	defer d.Park()
 	return a.receive(a.ctx, d) //nolint:contextcheck // the library's context is never done
 }
 

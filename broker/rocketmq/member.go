@@ -19,9 +19,12 @@ const (
 	// The library's channel takes 32 batches; were it ever full, the pull would
 	// block, and after 120 s the queue would be dropped with the results of all
 	// running deliveries (consumer.go:700, process_queue.go:85).
-	pullThreshold     = 24
-	pullBatch         = 16
-	pullThresholdMiB  = 16
+	pullThreshold    = 24
+	pullBatch        = 16
+	pullThresholdMiB = 16
+	// parkedMost is room for deliveries that were parked, which the library does
+	// not know of: all that it fetches of 64 queues. acker.slots has the bound.
+	parkedMost        = 64 * (pullThreshold + pullBatch)
 	neverConsumeLimit = 1000 * time.Hour // at the limit it sends back by itself
 	// settleTime lets the library note the last results, and its offsets leave
 	// the socket: it has no call that waits for either.
@@ -75,7 +78,7 @@ func (c *Consumer) newClient(a *acker) (pushClient, error) {
 		// The default starts at the end, also when the broker lost its offsets.
 		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
 		consumer.WithConsumeMessageBatchMaxSize(1),
-		consumer.WithConsumeGoroutineNums(c.sub.Concurrency),
+		consumer.WithConsumeGoroutineNums(c.sub.Concurrency+parkedMost),
 		consumer.WithPullBatchSize(pullBatch),
 		consumer.WithPullThresholdForQueue(pullThreshold),
 		consumer.WithPullThresholdSizeForQueue(pullThresholdMiB),
