@@ -81,7 +81,7 @@ func (h *house) live(ctx context.Context, d *message.Delivery) (acked bool) {
 		Subscription: "billing", Scope: "s", Store: "local", Grace: -1, Timeout: 5 * time.Second,
 		Retry: backoff.Policy{Initial: time.Millisecond, Max: 5 * time.Millisecond}, Probe: backoff.Policy{Initial: time.Millisecond},
 	}
-	h.no(New(o, c, h.wrap(store), client, nil, nil).Run(ctx))
+	h.no(New(o, c, h.wrap(store), client, nil, nil, nil).Run(ctx))
 	h.no(errors.Join(client.Close(), store.Close(), db.Close()))
 	return c.err == nil
 }
@@ -173,7 +173,7 @@ func TestDiedInTheCall(t *testing.T) {
 func TestFailingHandlerOverHTTP(t *testing.T) {
 	bad := []http.HandlerFunc{
 		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
-		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) },
+		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) },
 		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
 		func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
 		func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },

@@ -5,7 +5,8 @@
 //
 // A message is acked only after one of these, and on no other path:
 //
-//	handled      the handler answered a whole 200
+//	handled      the handler answered a whole 200, or the application acked the
+//	             delivery by its ID
 //	repeat       the dedupe store has it done, same key, same content
 //	sent_back    the broker confirmed that it holds it for another delivery
 //	dead_letter  the broker confirmed that it holds it as a dead letter
@@ -29,11 +30,25 @@
 //	  not recorded
 //	done, broker not acked    redelivered, acked at once, handler not called
 //
-// A 200 that comes after the timeout is not seen: the connection was closed.
+// # Leases
+//
+// A handler that answers 202 has leased the message: it is held until the
+// application says by the delivery's ID what became of it (Leases: Ack, Nack,
+// Extend), or the lease ends. The dedupe mark is held as long. An ack is written
+// to the store before it is answered. A lease that ends is sent back, at the cost
+// of no attempt; a late ack counts until another delivery of the message begins.
+// Of a queue at most MaxHeld messages are leased.
+//
+// Leases are in memory. After a crash nothing of them was acked, and their
+// messages come again when their marks have ended; after a stop they come at once.
+//
+// A 200 that comes after the timeout is not seen: the connection was closed. Such
+// a handler answers 202 in time, or acks by ID, which counts also then.
 //
 // # Concurrency
 //
 // A Gate serves one subscription. Run blocks; deliveries come on the
 // consumer's goroutines and the gate has none of its own that outlives one.
-// Held messages do not take part in the limit of handler calls.
+// Held messages do not take part in the limit of handler calls, and leased ones
+// not in the consumer's concurrency (message.Delivery.Park).
 package ackgate

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -25,8 +26,10 @@ var errFake = errors.New("as the script says")
 // scene is a gate between a scripted broker, store and handler, all in one, so
 // that what happened has one order.
 type scene struct {
-	t    *testing.T
-	gate *Gate
+	t      *testing.T
+	gate   *Gate
+	leases *Leases
+	during func(call *push.Call) // runs in the handler before it answers
 
 	mu       sync.Mutex
 	answers  []push.Answer // of the handler in turn; then Done
@@ -70,7 +73,11 @@ func (s *scene) start(o Options) *scene {
 	if s.noStore {
 		store = nil
 	}
-	s.gate = New(o, (*fakeConsumer)(s), store, (*fakeHandler)(s), nil, nil)
+	if s.leases == nil {
+		s.leases = NewLeases()
+		s.leases.Ready()
+	}
+	s.gate = New(o, (*fakeConsumer)(s), store, (*fakeHandler)(s), s.leases, nil, nil)
 	return s
 }
 
@@ -102,6 +109,7 @@ func (s *scene) happened(event string) bool {
 }
 
 func (s *scene) count(event string) (n int) {
+	synctest.Wait() // for what the application said
 	for _, e := range s.events {
 		if e == event {
 			n++
@@ -177,6 +185,9 @@ func (h *fakeHandler) Deliver(ctx context.Context, call *push.Call) push.Answer 
 	h.boom--
 	(*scene)(h).note("call %s", call.Delivery.Identity)
 	h.mu.Unlock()
+	if h.during != nil {
+		h.during(call)
+	}
 	err := sleepUnless(ctx, h.takes, nil)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -242,7 +253,11 @@ func (s *fakeStore) settle(ctx context.Context, k dedupe.Key, mark dedupe.Mark, 
 	return nil
 }
 
-func (s *fakeStore) Extend(context.Context, dedupe.Key, dedupe.Mark, time.Duration) error { return nil }
+func (s *fakeStore) Extend(ctx context.Context, k dedupe.Key, mark dedupe.Mark, lease time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.settle(ctx, k, mark, func(m *fakeMark) { m.until = time.Now().Add(lease) })
+}
 
 func (s *fakeStore) Done(ctx context.Context, k dedupe.Key, mark dedupe.Mark) error {
 	s.mu.Lock()

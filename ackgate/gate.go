@@ -29,11 +29,14 @@ type Gate struct {
 	consumer broker.Consumer
 	store    dedupe.Store // nil: off
 	handler  Handler
+	leases   *Leases
 	metrics  *Metrics
 	log      *slog.Logger
 	notices  *notices
 
 	slots chan struct{} // handler calls
+	hands *hands        // of the application: what it has of each queue
+	free  *freeReturns  // send-backs that cost no attempt
 	app   *door         // shut while the handler cannot be reached
 	run   string        // names this gate in the IDs of its calls
 	calls atomic.Uint64
@@ -42,10 +45,13 @@ type Gate struct {
 	brokers map[string]*door // shut while a broker takes nothing back
 }
 
-// New makes a gate. store is nil when the subscription has no dedupe; metrics
-// and log may be nil.
-func New(o Options, c broker.Consumer, store dedupe.Store, h Handler, m *Metrics, log *slog.Logger) *Gate {
+// New makes a gate. store is nil when the subscription has no dedupe; leases,
+// metrics and log may be nil.
+func New(o Options, c broker.Consumer, store dedupe.Store, h Handler, leases *Leases, m *Metrics, log *slog.Logger) *Gate {
 	o = o.withDefaults()
+	if leases == nil {
+		leases = NewLeases()
+	}
 	if m == nil {
 		m = NewMetrics(nil)
 	}
@@ -53,9 +59,9 @@ func New(o Options, c broker.Consumer, store dedupe.Store, h Handler, m *Metrics
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Gate{
-		o: o, consumer: c, store: store, handler: h, metrics: m,
+		o: o, consumer: c, store: store, handler: h, leases: leases, metrics: m,
 		log: log.With("subscription", o.Subscription), notices: newNotices(),
-		slots: make(chan struct{}, o.Concurrency), app: newDoor(o.Probe),
+		slots: make(chan struct{}, o.Concurrency), hands: newHands(o.MaxHeld), free: newFreeReturns(), app: newDoor(o.Probe),
 		run: strings.ToLower(rand.Text()[:10]), brokers: map[string]*door{},
 	}
 }
@@ -82,20 +88,21 @@ func (g *Gate) receive(ctx context.Context, d *message.Delivery) error {
 	held.Inc()
 	defer held.Dec()
 	h := g.hold(d)
+	defer h.letGo()
 	for {
 		why, wait := h.safeTurn(ctx)
 		if why != notYet {
 			g.metrics.acks.WithLabelValues(g.o.Subscription, string(why)).Inc()
 			return nil
 		}
-		if err := sleepUnless(ctx, wait, nil); err != nil {
+		if err := sleepUnless(ctx, wait, h.acked()); err != nil {
 			return fmt.Errorf("message %s stays with the broker: %w", d.Identity, err)
 		}
 	}
 }
 
 func (g *Gate) hold(d *message.Delivery) *held {
-	return &held{g: g, d: d, key: g.o.Key.of(g.o.Scope, d), effect: fingerprint(d)}
+	return &held{g: g, d: d, key: g.o.Key.of(g.o.Scope, d), effect: fingerprint(d), free: g.free.of(d.Identity)}
 }
 
 // brokerDoor is the door of the broker that d came from; there are as many as
@@ -112,13 +119,20 @@ func (g *Gate) brokerDoor(d *message.Delivery) *door {
 
 // callContext ends after the timeout, or Grace after ctx.
 func (g *Gate) callContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.o.Timeout)
+	graceful, stop := g.graceful(ctx)
+	call, cancel := context.WithTimeout(graceful, g.o.Timeout)
+	return call, func() { cancel(); stop() }
+}
+
+// graceful ends Grace after ctx.
+func (g *Gate) graceful(ctx context.Context) (context.Context, context.CancelFunc) {
+	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		if sleepUnless(call, g.o.Grace, nil) == nil {
+		if sleepUnless(later, g.o.Grace, nil) == nil {
 			cancel()
 		}
 	})
-	return call, func() { stop(); cancel() }
+	return later, func() { stop(); cancel() }
 }
 
 // notices lets a line through once a minute, so that a storm of failures is

@@ -39,6 +39,7 @@ func bubble(t *testing.T, test func(s *scene)) {
 
 func (s *scene) wantEvents(want ...string) {
 	s.t.Helper()
+	synctest.Wait() // for what the application said
 	if !slices.Equal(s.events, want) {
 		s.t.Errorf("it went\n  %s\nwant\n  %s", strings.Join(s.events, "\n  "), strings.Join(want, "\n  "))
 	}

@@ -2,8 +2,6 @@ package ackgate
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"time"
@@ -25,10 +23,15 @@ type held struct {
 	mark    dedupe.Mark // the last one begun
 	holding bool        // mark is in progress: to be finished or released
 	tries   int         // calls that counted, in this delivery
+	free    int         // redeliveries that cost no attempt
 	inPlace time.Duration
 	errors  int // of the store, in a row
 
+	lease *lease // of the last call; nil: there was none
+	seat  *seat  // from before a call to its end, or that of its lease
+
 	back  *broker.SendBack // what the broker shall do with it; nil: nothing
+	costs bool             // back is after an attempt
 	askAt time.Time        // no send-back before
 	due   time.Time        // no call before
 }
@@ -56,6 +59,9 @@ func (h *held) afterPanic(ctx context.Context) (wait time.Duration) {
 // turn takes the message one step on. It returns why it may be acked, or how
 // long to hold it before the next turn.
 func (h *held) turn(ctx context.Context) (reason, time.Duration) {
+	if h.lease != nil && h.lease.isAcked() {
+		return handled, 0 // late, by its ID
+	}
 	if h.back != nil {
 		if why := h.giveBack(ctx); why != notYet {
 			return why, 0
@@ -65,6 +71,8 @@ func (h *held) turn(ctx context.Context) (reason, time.Duration) {
 		}
 		h.back = nil // called again instead
 	}
+	h.awaitSeat(ctx)
+	defer h.leaveSeat()
 	answer, why, wait := h.attempt(ctx)
 	if answer == nil {
 		return why, wait
@@ -97,8 +105,15 @@ func (h *held) attempt(ctx context.Context) (answer *push.Answer, why reason, wa
 	case <-ctx.Done():
 		return nil, notYet, 0
 	}
+	if h.seat = h.g.hands.take(h.d.Queue); h.seat == nil {
+		return nil, notYet, 0 // somebody was faster
+	}
 	if why, wait, begun := h.begin(ctx); !begun {
 		return nil, why, wait
+	}
+	if h.register() {
+		h.release(ctx, false)
+		return nil, handled, 0
 	}
 	a := h.call(ctx)
 	seen = working
@@ -152,7 +167,7 @@ func (h *held) storeFailed(ctx context.Context, err error) time.Duration {
 // attemptNumber counts calls: the store over redeliveries and restarts, the
 // broker its redeliveries. The larger one is nearer the truth: a store may have
 // lost or never had what another sidecar counted.
-func (h *held) attemptNumber() int { return max(h.mark.Attempt, h.d.Attempt+h.tries, 1) }
+func (h *held) attemptNumber() int { return max(h.mark.Attempt, h.d.Attempt-h.free+h.tries, 1) }
 
 func (h *held) call(ctx context.Context) push.Answer {
 	g := h.g
@@ -162,11 +177,11 @@ func (h *held) call(ctx context.Context) push.Answer {
 	callCtx, cancel := g.callContext(ctx)
 	defer cancel()
 	a := g.handler.Deliver(callCtx, &push.Call{
-		Delivery: h.d, ID: fmt.Sprintf("%s-%d", g.run, g.calls.Add(1)),
+		Delivery: h.d, ID: h.lease.id,
 		Attempt: h.attemptNumber(), MaxAttempts: g.o.MaxAttempts,
 	})
 	g.metrics.requests.WithLabelValues(g.o.Subscription, a.Code()).Inc()
-	if a.Disposition != push.Done && g.notices.due("answer "+a.Code()) {
+	if a.Err != nil && g.notices.due("answer "+a.Code()) {
 		g.log.Warn("handler did not take the message", "message_id", h.d.Identity, "attempt", h.attemptNumber(),
 			"code", a.Code(), "disposition", a.Disposition.String(), "error", a.Err)
 	}
@@ -198,20 +213,6 @@ func (g *Gate) sayDoor(turned bool, seen result, a *push.Answer) {
 	g.log.Info("handler is reached again")
 }
 
-// insist tries several times to write down what already happened, also when
-// ctx is done.
-func (h *held) insist(ctx context.Context, write func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
-	defer cancel()
-	for try := 1; ; try++ {
-		err := write(ctx)
-		final := err == nil || errors.Is(err, dedupe.ErrFenced) || errors.Is(err, dedupe.ErrClosed)
-		if final || try == 5 || sleepUnless(ctx, h.g.o.Probe.Delay(try, backoff.Random{}), nil) != nil {
-			return err
-		}
-	}
-}
-
 // release frees the mark. When the store does not take it, the mark's lease
 // ends by itself.
 func (h *held) release(ctx context.Context, counts bool) {
@@ -219,7 +220,7 @@ func (h *held) release(ctx context.Context, counts bool) {
 		return
 	}
 	h.holding = false
-	err := h.insist(ctx, func(ctx context.Context) error { return h.g.store.Release(ctx, h.key, h.mark, counts) })
+	err := h.g.insist(ctx, func(ctx context.Context) error { return h.g.store.Release(ctx, h.key, h.mark, counts) })
 	if err != nil && h.g.notices.due("release") {
 		h.g.log.LogAttrs(ctx, slog.LevelWarn, "dedupe mark not released; the message waits for its lease to end",
 			slog.String("message_id", h.d.Identity), slog.Any("error", err))

@@ -4,8 +4,8 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // Metrics are shared by the gates of a process.
 type Metrics struct {
-	requests, acks, checks, sendBacks, unmarked, panics *prometheus.CounterVec
-	inFlight, held, unreachable                         *prometheus.GaugeVec
+	requests, acks, checks, sendBacks, unmarked, panics, leases *prometheus.CounterVec
+	inFlight, held, leased, unreachable                         *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them; nil: they are not registered.
@@ -21,6 +21,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		{&m.checks, "remora_dedupe_checks_total", "Look-ups in the dedupe store: begun, repeat, in_progress, conflict, error.", []string{"store", "result"}},
 		{&m.sendBacks, "remora_deliver_send_backs_total", "Send-backs to the broker: confirmed, refused.", []string{"subscription", "result"}},
 		{&m.unmarked, "remora_deliver_unmarked_total", "Messages acked after a 200 whose done mark could not be written.", []string{"subscription"}},
+		{&m.leases, "remora_deliver_leases_total", "Leases that ended: acked, nacked, expired, superseded; and late, acks after that.", []string{"subscription", "result"}},
 		{&m.panics, "remora_deliver_panics_total", "Panics while delivering; the message is held.", []string{"subscription"}},
 	}
 	for _, c := range counters {
@@ -33,6 +34,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	}{
 		{&m.inFlight, "remora_deliver_in_flight", "Handler calls that run."},
 		{&m.held, "remora_deliver_held", "Messages taken from the broker and not yet acked."},
+		{&m.leased, "remora_deliver_leased", "Messages that the application has leased."},
 		{&m.unreachable, "remora_deliver_unreachable", "1 while the handler cannot be reached and the subscription is held."},
 	}
 	for _, g := range gauges {

@@ -32,8 +32,12 @@ type Options struct {
 	// InPlace bounds the sum of the waits of one delivery before it is sent
 	// back; 0: 10 s, at most MaxHold.
 	InPlace time.Duration
-	// MaxHold bounds one wait that the handler asked for; 0: 10 min.
+	// MaxHold bounds one wait that the handler asked for, and the hold of a leased
+	// message with all its extensions; 0: 10 min.
 	MaxHold time.Duration
+	// MaxHeld is how many messages of a queue may be leased; the next one is not
+	// handed over before one of them is back. 0: 16.
+	MaxHeld int
 	// Grace is how long running calls may go on when Run's context has ended;
 	// 0: Timeout, negative: not at all.
 	Grace time.Duration
@@ -47,6 +51,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.Retry, backoff.Policy{Initial: time.Second, Max: 2 * time.Hour})
 	setDefault(&o.Probe, backoff.Policy{Initial: 100 * time.Millisecond, Max: 5 * time.Second})
 	setDefault(&o.MaxHold, 10*time.Minute)
+	setDefault(&o.MaxHeld, 16)
 	setDefault(&o.InPlace, 10*time.Second)
 	setDefault(&o.Grace, o.Timeout)
 	o.InPlace = min(o.InPlace, o.MaxHold)
@@ -64,6 +69,9 @@ const (
 	// leaseMargin is how much longer than the timeout a mark is held: the
 	// handler has long been cut off when another delivery may begin.
 	leaseMargin = 30 * time.Second
+	// markMargin is how much longer than a lease its mark is held, so that its end
+	// is written down before another delivery may begin.
+	markMargin = 5 * time.Second
 	// settleTimeout bounds what follows a call: also when the context is done,
 	// its result is written down.
 	settleTimeout = 5 * time.Second
@@ -74,6 +82,8 @@ const (
 	sendBackTimeout = 15 * time.Second
 	// askHolder is the longest time between two looks at another's mark.
 	askHolder = 5 * time.Second
+	// minLease keeps a lease from ending before anybody can use it.
+	minLease = time.Second
 	// minWait keeps a handler that asks for no wait from being called in a loop.
 	minWait = time.Second
 )

@@ -11,10 +11,18 @@ import (
 
 // settle decides what an answer means for the message.
 func (h *held) settle(ctx context.Context, a push.Answer) (reason, time.Duration) {
-	switch a.Disposition {
-	case push.Done:
+	switch said := h.lease.answered(a); {
+	case said == acked:
+		return handled, 0
+	case a.Disposition == push.Done:
 		h.finish(ctx)
 		return handled, 0
+	case said == nacked:
+		return notYet, h.givenBack(ctx)
+	case a.Disposition == push.Leased || said == leased:
+		return h.leased(ctx, a.Lease)
+	}
+	switch a.Disposition {
 	case push.DeadLetter:
 		h.release(ctx, true)
 		h.doom("rejected by the handler")
@@ -29,39 +37,38 @@ func (h *held) settle(ctx context.Context, a push.Answer) (reason, time.Duration
 		attempt := h.attemptNumber()
 		h.tries++
 		h.release(ctx, true)
-		return notYet, h.failed(attempt)
+		return notYet, h.failed(attempt, h.g.o.Retry.Delay(attempt, backoff.Random{}))
 	}
 }
 
 // finish writes done, and acks also when it cannot: the handler did answer
 // 200, and holding the message would call it again.
 func (h *held) finish(ctx context.Context) {
-	if h.g.store == nil {
+	l := h.lease
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state == acked {
 		return
 	}
-	err := h.insist(ctx, func(ctx context.Context) error { return h.g.store.Done(ctx, h.key, h.mark) })
-	if err != nil {
-		h.g.metrics.unmarked.WithLabelValues(h.g.o.Subscription).Inc()
-		if h.g.notices.due("unmarked") {
-			h.g.log.Error("handled, but not marked done: a repeat would reach the handler", "message_id", h.d.Identity, "error", err)
-		}
+	if err := h.g.writeDone(ctx, h.key, h.mark); err != nil {
+		h.g.sayUnmarked(h.d.Identity, err)
 	}
+	l.to(acked)
 }
 
 // failed plans what follows a failed attempt: a short wait here, or a longer
 // one in the broker's custody.
-func (h *held) failed(attempt int) (wait time.Duration) {
+func (h *held) failed(attempt int, delay time.Duration) (wait time.Duration) {
 	if attempt >= h.g.o.MaxAttempts {
 		h.doom("out of attempts")
 		return 0
 	}
-	delay := h.g.o.Retry.Delay(attempt, backoff.Random{})
 	h.due = time.Now().Add(delay)
 	if h.inPlace+delay <= h.g.o.InPlace {
 		h.inPlace += delay
 		return delay
 	}
-	h.back = &broker.SendBack{}
+	h.back, h.costs = &broker.SendBack{}, true
 	return 0
 }
 
@@ -117,11 +124,12 @@ func (h *held) refused(ctx context.Context, err error) {
 func (h *held) taken(ctx context.Context) reason {
 	h.g.metrics.sendBacks.WithLabelValues(h.g.o.Subscription, "confirmed").Inc()
 	if !h.back.DeadLetter {
+		h.g.free.sent(h.d.Identity, h.free, h.costs)
 		return sentBack
 	}
 	if h.g.store != nil {
 		// Failing only means that a redrive has fewer attempts.
-		_ = h.insist(ctx, func(ctx context.Context) error { return h.g.store.Forget(ctx, h.key, h.mark) })
+		_ = h.g.insist(ctx, func(ctx context.Context) error { return h.g.store.Forget(ctx, h.key, h.mark) })
 	}
 	return deadLetter
 }

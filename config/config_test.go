@@ -108,7 +108,7 @@ log: {level: debug, format: text}
 subscriptions:
   - {name: n, topic: t, group: g, filter: {tags: [x, y]}, handler: "http://127.0.0.1:1/a", remote: true, concurrency: 21,
      timeout: 22s, retry: {max_attempts: 23, initial: 24s, max: 25s}, dedupe: {store: off, key: "property:p+tag", window: 19h},
-     from: latest, max_hold: 26s, ack_statuses: [200, 204]}
+     from: latest, max_hold: 26s, max_held: 20, ack_statuses: [200, 204]}
 `)
 	def := config.Default()
 	want := config.Config{
@@ -140,7 +140,7 @@ subscriptions:
 			Remote: true, Concurrency: 21, Timeout: 22 * config.Second,
 			Retry:  config.SubscriptionRetry{MaxAttempts: 23, Initial: 24 * config.Second, Max: 25 * config.Second},
 			Dedupe: config.SubscriptionDedupe{Store: "off", Key: "property:p+tag", Window: 19 * config.Hour},
-			From:   "latest", MaxHold: 26 * config.Second, AckStatuses: []int{200, 204},
+			From:   "latest", MaxHold: 26 * config.Second, MaxHeld: 20, AckStatuses: []int{200, 204},
 		}},
 	}
 	if !reflect.DeepEqual(l.Config, want) {

@@ -15,8 +15,9 @@ type Subscription struct {
 	Timeout           Duration           `yaml:"timeout"`
 	Retry             SubscriptionRetry  `yaml:"retry"`
 	Dedupe            SubscriptionDedupe `yaml:"dedupe"`
-	From              string             `yaml:"from"` // first, latest, or a time (RFC 3339)
-	MaxHold           Duration           `yaml:"max_hold"`
+	From              string             `yaml:"from"`     // first, latest, or a time (RFC 3339)
+	MaxHold           Duration           `yaml:"max_hold"` // bounds a lease, and a wait that the handler asks for
+	MaxHeld           int                `yaml:"max_held"` // messages of a queue that may be leased
 	AckStatuses       []int              `yaml:"ack_statuses"`
 	SigningSecretFile string             `yaml:"signing_secret_file"`
 }
@@ -61,6 +62,7 @@ func (s Subscription) WithDefaults(window Duration) Subscription {
 	or(&s.Dedupe.Window, window)
 	or(&s.From, "first")
 	or(&s.MaxHold, 10*Minute)
+	or(&s.MaxHeld, 16)
 	if len(s.AckStatuses) == 0 {
 		s.AckStatuses = []int{200}
 	}

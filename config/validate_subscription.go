@@ -27,6 +27,7 @@ func (s Subscription) problems(p *Problems, path string, window Duration) {
 	p.within(path+".retry.max_attempts", s.Retry.MaxAttempts, 1, 1_000)
 	p.backoff(path+".retry", s.Retry.Initial, s.Retry.Max)
 	p.atLeast(path+".max_hold", s.MaxHold, Second)
+	p.within(path+".max_held", s.MaxHeld, 1, 24) // of more the RocketMQ client fetches no further ones
 	if _, _, err := s.Start(); err != nil {
 		p.addf(path+".from", "%v", err)
 	}

@@ -45,7 +45,7 @@ func (s *Server) publishBatch(r *request, _ string) (response, error) {
 // splitter returns what cuts a batch of a media type into its items.
 func splitter(media string) (func([]byte, func(json.RawMessage) error) error, error) {
 	switch media {
-	case "application/json":
+	case typeJSON:
 		return parseArray, nil
 	case "application/x-ndjson", "application/ndjson":
 		return parseLines, nil

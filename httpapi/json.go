@@ -10,6 +10,9 @@ import (
 	"github.com/remora-mq/remora/internal/problem"
 )
 
+// typeJSON is the media type of requests and answers.
+const typeJSON = "application/json"
+
 // member is one name and value of a JSON object, in the order sent.
 type member struct {
 	name  string

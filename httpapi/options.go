@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/remora-mq/remora/ackgate"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -56,6 +57,9 @@ type Options struct {
 	// file's mode lets in.
 	PeerUIDs []uint32
 
+	// Deliveries are what is in the application's hands. nil: there are none.
+	Deliveries Deliveries
+
 	// Version is the program's own.
 	Version string
 	// BrokerType is named in receipts and status, as "rocketmq".
@@ -88,6 +92,11 @@ func (o Options) withDefaults() Options {
 	o.AppendTimeout = cmp.Or(max(o.AppendTimeout, 0), 10*time.Second)
 	o.MaxWait = cmp.Or(max(o.MaxWait, 0), 60*time.Second)
 	o.Survives = cmp.Or(o.Survives, "process")
+	if o.Deliveries == nil {
+		none := ackgate.NewLeases()
+		none.Ready()
+		o.Deliveries = none
+	}
 	if o.RetryAfter == nil {
 		o.RetryAfter = func(string, string) time.Duration { return 0 }
 	}

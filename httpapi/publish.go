@@ -119,7 +119,7 @@ func (s *Server) answerPublish(stored message.Receipt, p *publication) response 
 	}
 	receipt := s.receiptOf(now)
 	body := receipt.appendJSON(make([]byte, 0, 320))
-	res := response{status: 202, contentType: "application/json", body: append(body, '\n')}
+	res := response{status: 202, contentType: typeJSON, body: append(body, '\n')}
 	if p.wait > 0 && now.State == message.StateConfirmed {
 		res.status = 200
 		res.set("Preference-Applied", "wait")

@@ -96,5 +96,5 @@ func (s *Server) jsonResponse(status int, v any) response {
 	if err != nil {
 		panic(fmt.Sprintf("marshal %T: %v", v, err)) // structs of strings and numbers always marshal
 	}
-	return response{status: status, contentType: "application/json", body: append(body, '\n')}
+	return response{status: status, contentType: typeJSON, body: append(body, '\n')}
 }

@@ -49,6 +49,9 @@ func problemOf(err error) *problem.Problem {
 	if errors.Is(err, spool.ErrUnknown) { // first: it unsays the others' "nothing was stored"
 		return unknownProblem(err)
 	}
+	if p := deliveryProblem(err); p != nil {
+		return p
+	}
 	for _, known := range spoolProblems {
 		if errors.Is(err, known.err) {
 			return problem.New(known.code, "%s", known.detail)

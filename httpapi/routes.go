@@ -11,6 +11,8 @@ import (
 // handler answers a request; arg is the one variable segment of its path.
 type handler func(s *Server, r *request, arg string) (response, error)
 
+const post = "POST"
+
 // route is one path and what may be done there.
 type route struct {
 	path    []string // "*" stands for any one segment
@@ -20,9 +22,13 @@ type route struct {
 }
 
 var routes = []route{
-	{path: []string{"v1", "topics", "*", "messages"}, methods: map[string]handler{"POST": (*Server).publish}, publish: true},
-	{path: []string{"v1", "messages:batch"}, methods: map[string]handler{"POST": (*Server).publishBatch}, publish: true},
+	{path: []string{"v1", "topics", "*", "messages"}, methods: map[string]handler{post: (*Server).publish}, publish: true},
+	{path: []string{"v1", "messages:batch"}, methods: map[string]handler{post: (*Server).publishBatch}, publish: true},
 	{path: []string{"v1", "messages", "*"}, methods: map[string]handler{"GET": (*Server).receipt, "DELETE": (*Server).cancel}},
+	{path: []string{"v1", "deliveries", "*"}, methods: map[string]handler{"GET": (*Server).delivery}},
+	{path: []string{"v1", "deliveries", "*", "ack"}, methods: map[string]handler{post: (*Server).ack}},
+	{path: []string{"v1", "deliveries", "*", "nack"}, methods: map[string]handler{post: (*Server).nack}},
+	{path: []string{"v1", "deliveries", "*", "extend"}, methods: map[string]handler{post: (*Server).extend}},
 	{path: []string{"v1", "status"}, methods: map[string]handler{"GET": (*Server).status}},
 	{path: []string{"openapi.yaml"}, methods: map[string]handler{"GET": (*Server).openAPI}, public: true},
 	{path: []string{"problems"}, methods: map[string]handler{"GET": (*Server).problemIndex}, public: true},

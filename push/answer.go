@@ -25,10 +25,13 @@ const (
 	DeadLetter
 	// Unreachable: the handler saw nothing of the call. Costs no attempt.
 	Unreachable
+	// Leased: the handler has taken the message and will say by the call's ID what
+	// became of it. No ack.
+	Leased
 )
 
 func (d Disposition) String() string {
-	return [...]string{"retry", "done", "wait", "dead_letter", "unreachable"}[d]
+	return [...]string{"retry", "done", "wait", "dead_letter", "unreachable", "leased"}[d]
 }
 
 // Answer is what a call came to. The zero Answer is a failed attempt.
@@ -36,7 +39,8 @@ type Answer struct {
 	Disposition Disposition
 	Status      int           // HTTP status; 0: no whole response
 	RetryAfter  time.Duration // of Wait, ≥ 0, as the handler asked
-	Err         error         // why it is not Done; nil when Done
+	Lease       time.Duration // of Leased, as the handler asked; 0: as long as may be
+	Err         error         // why it is not Done; nil when Done. Of Leased: what is wrong with MQ-Lease
 }
 
 // Code is the answer's label in metrics: the status, or one of "timeout",
@@ -63,6 +67,9 @@ func (c *Client) read(h *fasthttp.ResponseHeader) Answer {
 		a.Disposition, a.Err = DeadLetter, fmt.Errorf("handler answered %d with MQ-Disposition: dead-letter", a.Status)
 	case c.acks[a.Status]:
 		a.Disposition = Done
+	case a.Status == http.StatusAccepted:
+		a.Disposition = Leased
+		a.Lease, a.Err = parseLease(string(h.Peek("MQ-Lease")))
 	case a.Status == http.StatusUnprocessableEntity:
 		a.Disposition, a.Err = DeadLetter, fmt.Errorf("handler answered 422")
 	case waits && (a.Status == http.StatusTooManyRequests || a.Status == http.StatusServiceUnavailable):
@@ -76,15 +83,26 @@ func (c *Client) read(h *fasthttp.ResponseHeader) Answer {
 
 // advice tells the operator of answers that look like success and are none.
 func advice(status int) string {
-	switch {
-	case status == http.StatusAccepted:
-		return ": not an ack, and this version gives no leases; answer 200 when the message is done"
-	case status/100 == 2:
+	switch status / 100 {
+	case 2:
 		return ": not an ack; answer 200, or list it in ack_statuses"
-	case status/100 == 3:
+	case 3:
 		return ": redirects are not followed; correct the handler's URL"
 	}
 	return ""
+}
+
+// parseLease reads a duration with its unit, longer than 0. What cannot be read is
+// as if it were not there: the handler has the message.
+func parseLease(text string) (time.Duration, error) {
+	if text = strings.TrimSpace(text); text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("MQ-Lease %.40q is not a duration with its unit, as 5m; the longest lease is given", text)
+	}
+	return d, nil
 }
 
 // parseRetryAfter reads seconds or an HTTP date (RFC 9110, 10.2.3). A date in

@@ -71,7 +71,10 @@ func TestAnswerTable(t *testing.T) {
 		{"endless header", then("HTTP/1.1 200 OK\r\nA: "+strings.Repeat("a", 1<<20), closed), Retry, "broken"},
 
 		{"201", status("201 Created"), Retry, "201"},
-		{"202 is not an ack", status("202 Accepted"), Retry, "202"},
+		{"202 is a lease, not an ack", status("202 Accepted"), Leased, "202"},
+		{"202 with MQ-Lease", status("202 Accepted", "MQ-Lease: 5m"), Leased, "202"},
+		{"202 with MQ-Disposition", status("202 Accepted", "MQ-Disposition: dead-letter"), DeadLetter, "202"},
+		{"202 broken off", then("HTTP/1.1 202 Accepted\r\nContent-Length: 9\r\n\r\n", closed), Retry, "broken"},
 		{"204 is not an ack", text("HTTP/1.1 204 No Content\r\n\r\n"), Retry, "204"},
 		{"429 with Retry-After", status("429 Too Many Requests", "Retry-After: 7"), Wait, "429"},
 		{"503 with Retry-After", status("503 Busy", "Retry-After: 7"), Wait, "503"},
@@ -97,11 +100,32 @@ func TestAnswerTable(t *testing.T) {
 			if got.Disposition != tt.want || got.Code() != tt.code {
 				t.Errorf("got %v, code %s, %v; want %v, code %s", got.Disposition, got.Code(), got.Err, tt.want, tt.code)
 			}
-			if (got.Err == nil) != (tt.want == Done) {
+			if (got.Err == nil) != (tt.want == Done || tt.want == Leased) {
 				t.Errorf("error %v with %v", got.Err, got.Disposition)
 			}
 			if n := h.calls.Load(); n != 1 {
 				t.Errorf("the handler was called %d times", n)
+			}
+		})
+	}
+}
+
+func TestLeaseHeader(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"": 0, "5m": 5 * time.Minute, "1h30m": 90 * time.Minute, "500ms": 500 * time.Millisecond,
+		"5": 0, "0s": 0, "-1m": 0, "soon": 0,
+	} {
+		t.Run(text, func(t *testing.T) {
+			h := serve(t, func(c *net.TCPConn, _ *http.Request) bool {
+				_, _ = fmt.Fprintf(c, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nMQ-Lease: %s\r\n\r\n", text)
+				return true
+			})
+			got := newClient(t, Options{URL: h.url()}).Deliver(within(t, 5*time.Second), aCall("x"))
+			if got.Disposition != Leased || got.Lease != want {
+				t.Errorf("%v for %v, want a lease for %v", got.Disposition, got.Lease, want)
+			}
+			if unread := want == 0 && strings.TrimSpace(text) != ""; (got.Err != nil) != unread {
+				t.Errorf("said %v", got.Err)
 			}
 		})
 	}
@@ -170,7 +194,7 @@ func TestRetryAfter(t *testing.T) {
 }
 
 func TestAdviceIsGiven(t *testing.T) {
-	for status, word := range map[int]string{202: "200", 204: "ack_statuses", 302: "URL"} {
+	for status, word := range map[int]string{201: "200", 204: "ack_statuses", 302: "URL"} {
 		h := serve(t, text(fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n", status)))
 		got := newClient(t, Options{URL: h.url()}).Deliver(within(t, time.Second), aCall("x"))
 		if got.Err == nil || !strings.Contains(got.Err.Error(), word) {

@@ -11,7 +11,8 @@
 // be cancelled, and does not tell a connection that was closed while idle from
 // a handler that died while it worked. A late answer is not seen: when the
 // context ends the connection is closed, and the message is delivered again
-// under the same Idempotency-Key.
+// under the same Idempotency-Key. A handler that needs longer answers 202, which
+// leases the message to it, or acks by the ID of the call, also late.
 //
 // A Client may be used from many goroutines, and owns none.
 package push

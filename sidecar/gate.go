@@ -33,7 +33,7 @@ func (s *Sidecar) gate(c config.Subscription, metrics *ackgate.Metrics) (*ackgat
 	if c.Dedupe.Store == config.DedupeLocal {
 		store = s.parts.marks
 	}
-	return ackgate.New(opts, consumer, store, handler, metrics, s.log), nil
+	return ackgate.New(opts, consumer, store, handler, s.leases, metrics, s.log), nil
 }
 
 // gateOptions gives running calls their share of the drain, at most their own
@@ -48,7 +48,7 @@ func (s *Sidecar) gateOptions(c config.Subscription) (ackgate.Options, error) {
 		Subscription: c.Name, Scope: s.cluster() + "/" + c.Topic + "/" + c.Group, Key: key, Store: c.Dedupe.Store,
 		Concurrency: c.Concurrency, Timeout: c.Timeout.Std(), MaxAttempts: c.Retry.MaxAttempts,
 		Retry:   backoff.Policy{Initial: c.Retry.Initial.Std(), Max: c.Retry.Max.Std()},
-		MaxHold: c.MaxHold.Std(), Grace: grace,
+		MaxHold: c.MaxHold.Std(), MaxHeld: c.MaxHeld, Grace: grace,
 	}, err
 }
 

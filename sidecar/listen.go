@@ -63,7 +63,7 @@ func (s *Sidecar) dataOptions() httpapi.Options {
 		AllowedTopics: c.Topics.Allow, TopicRates: c.Topics.PerSecond(),
 		AllowedHosts: c.Listen.Hosts, AllowedOrigins: c.Listen.Origins, PeerUIDs: c.Listen.PeerUIDs,
 		Version: s.version, BrokerType: c.Broker.Type, Survives: s.parts.volume.Survives,
-		RetryAfter: s.drain.untilRoom, Status: s.dataStatus, Log: s.log.With("component", "httpapi"),
+		Deliveries: s.leases, RetryAfter: s.drain.untilRoom, Status: s.dataStatus, Log: s.log.With("component", "httpapi"),
 	}
 }
 

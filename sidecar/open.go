@@ -177,5 +177,6 @@ func (s *Sidecar) startSubscriptions(ctx context.Context) error {
 		}
 		s.parts.subscriptions = append(s.parts.subscriptions, s.parts.start(ctx, "subscription "+sub.Name, gate.Run))
 	}
+	s.leases.Ready()
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/remora-mq/remora/ackgate"
 	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/config"
 	"github.com/remora-mq/remora/internal/kv"
@@ -27,6 +28,7 @@ type Sidecar struct {
 	delivery *prometheus.Registry // of the gates, apart so that keepConditions can read it cheaply
 	metrics  *metrics
 	secrets  secrets
+	leases   *ackgate.Leases // of all gates
 	parts    parts
 
 	conditions *admin.Conditions
@@ -67,7 +69,7 @@ func New(cfg config.Config, version string, log *slog.Logger) (*Sidecar, error) 
 	return &Sidecar{
 		cfg: cfg, version: version, log: log, secrets: known, conditions: conditions,
 		registry: registry, delivery: prometheus.NewRegistry(), metrics: newMetrics(registry),
-		ready: make(chan struct{}), auditing: make(chan struct{}, 1),
+		leases: ackgate.NewLeases(), ready: make(chan struct{}), auditing: make(chan struct{}, 1),
 	}, nil
 }
 

@@ -42,6 +42,10 @@ const (
 	MaybeSent          = "maybe-sent"
 	WrongState         = "wrong-state"
 	OperationRunning   = "operation-running"
+	UnknownDelivery    = "unknown-delivery"
+	AlreadyAcked       = "already-acked"
+	LeaseExpired       = "lease-expired"
+	DedupeUnavailable  = "dedupe-unavailable"
 	MessageTooLarge    = "message-too-large"
 	BatchTooLarge      = "batch-too-large"
 	UnsupportedMedia   = "unsupported-media-type"
@@ -88,6 +92,7 @@ var kinds = []Kind{
 	{PeerRefused, 403, "This user may not use the socket", "Connect as one of the configured user IDs.", false, StoredNo},
 	{TopicNotAllowed, 403, "The topic is not one of those that may be published to", "Correct the topic. The operator: add it to topics.allow.", false, StoredNo},
 	{NotFound, 404, "There is no such message", "Receipts are kept for a limited time after a message has settled: see receipts in /v1/status. A message that is held always has one.", false, StoredUnknown},
+	{UnknownDelivery, 404, "There is no such delivery", "Send the MQ-Delivery-Id of the delivery. One that ended is known for an hour, and none survives a restart: its message was not acked, and comes again.", false, StoredNo},
 	{NoSuchPath, 404, "There is nothing at this path", "See /openapi.yaml for what there is.", false, StoredNo},
 	{MethodNotAllowed, 405, "This method is not allowed here", "Use a method of the Allow header.", false, StoredNo},
 	{RequestTimeout, 408, "The request did not arrive in time", "Send it again, faster.", true, StoredNo},
@@ -96,6 +101,8 @@ var kinds = []Kind{
 	{MaybeSent, 409, "The message may have reached the broker", "It cannot be cancelled any more; it is repeated until confirmed.", false, StoredYes},
 	{WrongState, 409, "The message's state does not allow this", "The detail says what it is. While an attempt is being made, ask again when it has ended.", false, StoredYes},
 	{OperationRunning, 409, "Another operation is running", "Follow it by GET /v1/operations/{id}; wait until it has ended, or stop it by POST /v1/operations/{id}/stop.", false, StoredNo},
+	{AlreadyAcked, 409, "The delivery was acked before", "It is done, and cannot be given back or extended.", false, StoredNo},
+	{LeaseExpired, 410, "The lease has ended", "The message went to another delivery, or is on its way to one, whose handler has to decide. Ask for a longer lease, or extend it in time.", false, StoredNo},
 	{MessageTooLarge, 413, "The message is too large", "Send a smaller body, or put it elsewhere and send a reference.", false, StoredNo},
 	{BatchTooLarge, 413, "The batch is too large", "Split it into several batches.", false, StoredNo},
 	{UnsupportedMedia, 415, "The media type is not understood here", "", false, StoredNo},
@@ -108,6 +115,7 @@ var kinds = []Kind{
 	{DiskLow, 503, "The volume is low on space", "Send again after Retry-After. The operator: free space on the spool's volume.", true, StoredNo},
 	{Busy, 503, "The sidecar has too much to do", "Send again after Retry-After.", true, StoredNo},
 	{SpoolReadOnly, 503, "The spool takes nothing more", "A sync failed. Send again with the same idempotency key after the sidecar has restarted. The operator: see its log, then the disk.", true, StoredNo},
+	{DedupeUnavailable, 503, "The dedupe store does not answer", "Send again after Retry-After: nothing was done. The operator: see the sidecar's log.", true, StoredNo},
 	{Starting, 503, "The sidecar is starting", "Send again after Retry-After. What was accepted before is known when the spool is open.", true, StoredUnknown},
 	{Draining, 503, "The sidecar is stopping", "Send again after Retry-After, to its successor.", true, StoredNo},
 	{Internal, 500, "This is a bug in the sidecar", "Report it with the sidecar's log. Send again with the same idempotency key.", true, StoredUnknown},

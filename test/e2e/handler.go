@@ -1,12 +1,14 @@
 package e2e
 
 import (
+	"context"
 	"encoding/binary"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -24,6 +26,8 @@ type handler struct {
 	choose func(*visit) answer
 	server *http.Server
 	addr   string
+	side   *sidecar       // that calls; set before it is started
+	later  sync.WaitGroup // acks by ID
 }
 
 // visit is a call of the handler that is to be answered.
@@ -32,6 +36,7 @@ type visit struct {
 	r     *http.Request
 	id    string
 	facts *history
+	to    *handler
 	call  *call
 	nth   int // call of this message, from 1
 }
@@ -55,6 +60,7 @@ func startHandler(t *testing.T, facts *history, choose func(*visit) answer) *han
 	t.Cleanup(func() {
 		_ = h.server.Close() // nothing is to be saved
 		<-ended
+		h.later.Wait()
 	})
 	return h
 }
@@ -69,7 +75,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // the sidecar was killed while it sent
 	}
 	c := delivered(r.Header, body)
-	v := &visit{w: w, r: r, id: r.Header.Get("Mq-Message-Id"), facts: h.facts}
+	v := &visit{w: w, r: r, id: r.Header.Get("Mq-Message-Id"), facts: h.facts, to: h}
 	if key := r.Header.Get("Idempotency-Key"); key != strconv.Quote(v.id) {
 		h.facts.complain("delivery of %s has Idempotency-Key %s", v.id, key)
 	}
@@ -168,11 +174,44 @@ func (v *visit) hijack(do func(net.Conn)) {
 	})
 }
 
-// moody fails about one call in ten, in every way there is.
+// ack says by its ID that a delivery is done. The sidecar may have been killed: then
+// the message comes again.
+func (h *handler) ack(delivery string) {
+	ctx, cancel := context.WithTimeout(context.Background(), surelyInTime)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+h.side.Addresses().Data[0]+"/v1/deliveries/"+delivery+"/ack", nil)
+	if err != nil {
+		h.facts.complain("ack of delivery %s: %v", delivery, err)
+		return
+	}
+	if res, err := http.DefaultClient.Do(r); err == nil {
+		_ = res.Body.Close()
+	}
+}
+
+// lapse takes the message on a lease, and never says what became of it.
+func lapse(v *visit) {
+	v.w.Header().Set("MQ-Lease", "1s")
+	status(http.StatusAccepted)(v)
+}
+
+// ackLater takes the message on a lease, and acks it by its ID.
+func ackLater(v *visit) {
+	v.w.Header().Set("MQ-Lease", surelyInTime.String())
+	v.w.WriteHeader(http.StatusAccepted)
+	delivery := v.r.Header.Get("Mq-Delivery-Id")
+	v.to.later.Go(func() {
+		time.Sleep(time.Duration(v.draw(0, 300)) * time.Millisecond) // before the answer is read, or after
+		v.finish(true, func() { v.to.ack(delivery) })
+	})
+}
+
+// moody fails about one call in ten, in every way there is, and acks another few
+// by their ID.
 func moody(seed uint64) func(*visit) answer {
 	failures := []answer{
 		status(http.StatusInternalServerError), status(http.StatusInternalServerError), status(http.StatusNotFound),
-		status(http.StatusAccepted), status(http.StatusNoContent), status(http.StatusFound), reset, reset, torn, wait,
+		lapse, status(http.StatusNoContent), status(http.StatusFound), reset, reset, torn, wait,
 	}
 	return func(v *visit) answer {
 		switch n := v.draw(seed, 1000); {
@@ -180,6 +219,8 @@ func moody(seed uint64) func(*visit) answer {
 			return failures[n%uint64(len(failures))]
 		case n < 93:
 			return silence
+		case n < 110:
+			return ackLater
 		case n < 130:
 			return after(300*time.Millisecond, done)
 		default:

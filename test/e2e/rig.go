@@ -44,6 +44,7 @@ func newRig(t *testing.T, choose func(*visit) answer, subscriptions ...subscript
 	r.subscriptions = text.String()
 	r.producing = newSidecar(t, "producing sidecar", nameServer(), "")
 	r.consuming = newSidecar(t, "consuming sidecar", nameServer(), r.subscriptions)
+	r.handler.side = r.consuming
 	r.app = newProducer(r.producing, facts)
 	t.Cleanup(func() {
 		if t.Failed() {
