@@ -2,6 +2,8 @@ package dedupe
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"time"
 )
@@ -11,6 +13,19 @@ import (
 type Key struct {
 	Scope string
 	Key   string // never empty
+}
+
+// Path is scope and key in one, so that no two pairs have the same.
+func (k Key) Path() []byte {
+	b := binary.AppendUvarint(nil, uint64(len(k.Scope)))
+	return append(append(b, k.Scope...), k.Key...)
+}
+
+// Hash stands for the key where others may read: 16 bytes of the SHA-256 of its
+// path. It is stored, so it must not change.
+func (k Key) Hash() [16]byte {
+	sum := sha256.Sum256(k.Path())
+	return [16]byte(sum[:16])
 }
 
 // Fingerprint is a hash of what the effect depends on. The same key with
@@ -45,6 +60,10 @@ type Mark struct {
 // window of a mark without an end has passed.
 var ErrFenced = errors.New("the dedupe mark was taken over by another delivery")
 
+// ErrUnavailable reports that a store which several sidecars share cannot be
+// reached, or refuses: whether the key was handled before is not known.
+var ErrUnavailable = errors.New("dedupe store is unavailable")
+
 // ErrClosed reports a call of a store that is closed.
 var ErrClosed = errors.New("dedupe store is closed")
 
@@ -73,4 +92,11 @@ type Store interface {
 	Forget(ctx context.Context, k Key, m Mark) error
 	// Close waits for running calls.
 	Close() error
+}
+
+// Weakness is a setting of a server that keeps marks less long, or less safely,
+// than is promised.
+type Weakness struct {
+	Text string // what follows from it
+	Hint string // what to do about it
 }

@@ -19,6 +19,9 @@ type Instance struct {
 	// Reopen closes the store and opens it again on the same data; nil: it
 	// keeps nothing.
 	Reopen func() dedupe.Store
+	// Second opens one more store on the same data, as another sidecar has it;
+	// nil: the store is of one sidecar.
+	Second func() dedupe.Store
 }
 
 // Run tests the store that open returns, a fresh one for each test.
@@ -49,6 +52,13 @@ func Run(t *testing.T, open func(t *testing.T) *Instance) {
 		"CancelledCallReturns":          cancelledCallReturns,
 		"ClosedStoreRefuses":            closedStoreRefuses,
 		"ReopenedStoreKnowsWhatWasDone": reopenedStoreKnows,
+		"CountsAreOfOneContent":         countsAreOfOneContent,
+		"TakeoverFencesForGood":         takeoverFencesForGood,
+		"ExtendNeedsAHold":              extendNeedsAHold,
+		"LateDoneOfAConflict":           lateDoneOfAConflict,
+		"LeaseIsWithinTheWindow":        leaseIsWithinTheWindow,
+		"WindowGoesOnWithTraffic":       windowGoesOnWithTraffic,
+		"OthersSeeTheHold":              othersSeeTheHold,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -203,7 +203,7 @@ func TestSweeperRunsByItself(t *testing.T) {
 func TestDamagedMarkIsNeverARepeat(t *testing.T) {
 	h := newHouse(t, time.Hour)
 	finish(t, h.store, "a")
-	key := markKey(h.store.buckets.newest(), hashOf(dedupe.Key{Scope: "s", Key: "a"}))
+	key := markKey(h.store.buckets.newest(), hash(dedupe.Key{Scope: "s", Key: "a"}.Hash()))
 	value, err := h.db.Get(key)
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package local
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"time"
@@ -12,17 +11,6 @@ import (
 
 // hash names a key on disk.
 type hash [16]byte
-
-func hashOf(k dedupe.Key) hash {
-	sum := sha256.Sum256(pathOf(k))
-	return hash(sum[:len(hash{})])
-}
-
-// pathOf is scope and key, so that no two pairs have the same.
-func pathOf(k dedupe.Key) []byte {
-	b := binary.AppendUvarint(nil, uint64(len(k.Scope)))
-	return append(append(b, k.Scope...), k.Key...)
-}
 
 // op is one operation on its way through a commit. Exactly one of change, drop and
 // evict is set. The fields below are its result, for whoever queued it to read

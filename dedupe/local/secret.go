@@ -129,12 +129,12 @@ func (s *Store) findKeys() error {
 // hashes of a key: the one under which marks are written, and the plain one
 // under which they were before there was a secret.
 func (s *Store) hashes(k dedupe.Key) (written, plain hash) {
-	plain = hashOf(k)
+	plain = hash(k.Hash())
 	if s.secret == nil {
 		return plain, plain
 	}
 	mac := hmac.New(sha256.New, s.secret.hashKey[:])
-	mac.Write(pathOf(k))
+	mac.Write(k.Path())
 	return hash(mac.Sum(nil)[:len(hash{})]), plain
 }
 

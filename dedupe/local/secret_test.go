@@ -95,7 +95,7 @@ func TestNothingThatCanBeTriedOutIsInAFile(t *testing.T) {
 		}
 		h.reopen()
 	}
-	digest := hashOf(key)
+	digest := hash(key.Hash())
 	h := newHouse(t, time.Hour)
 	work(h)
 	if !h.found(digest[:]) || !h.found(effect[:]) {
