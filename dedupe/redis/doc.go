@@ -1,0 +1,54 @@
+// Package redis keeps dedupe marks in a Redis that several sidecars share: the
+// members of a group then call a handler once for a key, whichever of them a
+// message is delivered to.
+//
+// Each operation is one script, which Redis runs alone. So two callers can never
+// both begin, and an operation is done whole or not at all. Calls that got no
+// answer are sent again by the library; the scripts know them (dedupe.Claim), so
+// that a lost answer costs neither an attempt nor the wait for a lease.
+//
+// # Marks
+//
+// A mark is a hash of Redis with a time to live:
+//
+//	remora:dedupe:<hash>  the hash of scope and key, in hex
+//	    held      1 while a delivery holds the key
+//	    claim     names the call that began last
+//	    token     of that call: fences those before it
+//	    ends      when the lease ends, ms of the server's clock
+//	    attempts  how often that was begun
+//	    effect    the fingerprint of the last call
+//	    done      what was handled, latest last, 4 at most
+//
+// It lives for the window from its last change on. Keys and contents of messages
+// are only there as hashes. A mark is about 400 bytes of Redis's memory.
+//
+// The token counts up by at least one, from the time of the first mark in µs: a
+// mark that was lost and begun anew has a higher one, so that who held the lost
+// one is fenced. One key of Redis is used by an operation, so a cluster of Redis
+// will do that is reached through one address.
+//
+// # Time
+//
+// Leases and windows run on the clock of the server; the clocks of sidecars are
+// not asked, however wrong they are. A server whose clock is set forward ends
+// leases and windows earlier by that much, so let its clock be slewed.
+//
+// # Durability
+//
+// A mark survives what Redis survives. With appendonly yes and appendfsync always
+// a method that returned nil has its mark on the disk. With everysec a crash of
+// the machine takes back the last second, and with no append-only file what was
+// written since the last snapshot: these messages may reach their handler once
+// more. A policy that evicts (maxmemory-policy other than noeviction) forgets
+// marks under pressure, and a failover those that the replica did not have. None
+// of this loses a message: a mark that is gone can only repeat. Inspect says how
+// the server is set.
+//
+// # Concurrency
+//
+// Methods of Store may be called from many goroutines. Redis 5 or later is needed,
+// 6 or later for users of its access control; a user needs the commands EVAL,
+// EVALSHA, TIME, HGET, HMGET, HSET, PEXPIRE and PING, the keys remora:dedupe:*,
+// and CONFIG GET or INFO for Inspect.
+package redis

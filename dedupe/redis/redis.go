@@ -1,0 +1,200 @@
+package redis
+
+import (
+	"context"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/remora-mq/remora/dedupe"
+)
+
+// The scripts, one an operation.
+var (
+	//go:embed begin.lua
+	beginSource string
+	//go:embed extend.lua
+	extendSource string
+	//go:embed done.lua
+	doneSource string
+	//go:embed release.lua
+	releaseSource string
+	//go:embed forget.lua
+	forgetSource string
+
+	beginScript   = goredis.NewScript(beginSource)
+	extendScript  = goredis.NewScript(extendSource)
+	doneScript    = goredis.NewScript(doneSource)
+	releaseScript = goredis.NewScript(releaseSource)
+	forgetScript  = goredis.NewScript(forgetSource)
+)
+
+const (
+	prefix = "remora:dedupe:"
+	// maxDone bounds the fingerprints kept for one key; more than one only
+	// appear when a key is used for different contents.
+	maxDone = 4
+)
+
+// Store is a dedupe.Store.
+type Store struct {
+	o      Options
+	client *goredis.Client
+	claims dedupe.Claims
+	failed atomic.Bool
+
+	mu      sync.Mutex
+	closed  bool
+	running sync.WaitGroup
+}
+
+var _ dedupe.Store = (*Store)(nil)
+
+// Open makes a store. It does not connect: a Redis that is down is waited for by
+// whoever asks the store.
+func Open(o Options) (*Store, error) {
+	if err := checkWindow(o.Window); err != nil {
+		return nil, fmt.Errorf("open dedupe store: %w", err)
+	}
+	o = o.withDefaults()
+	client, err := o.client()
+	if err != nil {
+		return nil, fmt.Errorf("open dedupe store: %w", err)
+	}
+	return &Store{o: o, client: client}, nil
+}
+
+// Close waits for running calls; later ones answer dedupe.ErrClosed.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	was := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	s.running.Wait()
+	if was {
+		return nil
+	}
+	return s.client.Close()
+}
+
+// Begin implements dedupe.Store.
+func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, lease time.Duration) (dedupe.Mark, error) {
+	claim := s.claims.Take(k, f)
+	lease = min(lease, s.o.Window)
+	answer, err := s.run(ctx, beginScript, k, hex.EncodeToString(f[:]), claim.String(), milliseconds(lease), milliseconds(s.o.Window))
+	var m dedupe.Mark
+	if err == nil {
+		m, err = markOf(answer)
+	}
+	if err != nil {
+		s.claims.Lost(k, f, claim)
+		return dedupe.Mark{}, fmt.Errorf("begin dedupe mark: %w", err)
+	}
+	return m, nil
+}
+
+// markOf reads what begin.lua returns.
+func markOf(answer any) (m dedupe.Mark, err error) {
+	list, _ := answer.([]any)
+	if len(list) != 5 {
+		return m, fmt.Errorf("%w: Redis answered %v", dedupe.ErrUnavailable, answer)
+	}
+	var numbers [4]int64
+	for i := range numbers {
+		n, ok := list[i].(int64)
+		if !ok || n < 0 {
+			return m, fmt.Errorf("%w: Redis answered %v", dedupe.ErrUnavailable, answer)
+		}
+		numbers[i] = n
+	}
+	text, _ := list[4].(string)
+	token, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || numbers[0] > int64(dedupe.Repeat) {
+		return m, fmt.Errorf("%w: Redis answered %v", dedupe.ErrUnavailable, answer)
+	}
+	return dedupe.Mark{
+		Verdict: dedupe.Verdict(numbers[0]), Conflict: numbers[1] == 1, Attempt: int(numbers[2]),
+		Until: time.Now().Add(time.Duration(numbers[3]) * time.Millisecond), Token: token,
+	}, nil
+}
+
+// Extend implements dedupe.Store.
+func (s *Store) Extend(ctx context.Context, k dedupe.Key, m dedupe.Mark, lease time.Duration) error {
+	return s.settle(ctx, "extend", extendScript, k, m, milliseconds(min(lease, s.o.Window)), milliseconds(s.o.Window))
+}
+
+// Done implements dedupe.Store.
+func (s *Store) Done(ctx context.Context, k dedupe.Key, m dedupe.Mark) error {
+	return s.settle(ctx, "finish", doneScript, k, m, milliseconds(s.o.Window), maxDone)
+}
+
+// Release implements dedupe.Store.
+func (s *Store) Release(ctx context.Context, k dedupe.Key, m dedupe.Mark, counts bool) error {
+	return s.settle(ctx, "release", releaseScript, k, m, milliseconds(s.o.Window), counts)
+}
+
+// Forget implements dedupe.Store.
+func (s *Store) Forget(ctx context.Context, k dedupe.Key, m dedupe.Mark) error {
+	return s.settle(ctx, "forget", forgetScript, k, m, milliseconds(s.o.Window))
+}
+
+// settle changes the mark if m's holder was the last one to begin it.
+func (s *Store) settle(ctx context.Context, verb string, script *goredis.Script, k dedupe.Key, m dedupe.Mark, args ...any) error {
+	answer, err := s.run(ctx, script, k, append([]any{strconv.FormatUint(m.Token, 10)}, args...)...)
+	if err == nil && answer != int64(1) {
+		err = dedupe.ErrFenced
+	}
+	if err != nil {
+		return fmt.Errorf("%s dedupe mark: %w", verb, err)
+	}
+	return nil
+}
+
+// run runs a script on the mark of k. An error is ErrClosed, the context's, or
+// ErrUnavailable.
+func (s *Store) run(ctx context.Context, script *goredis.Script, k dedupe.Key, args ...any) (answer any, err error) {
+	err = s.call(ctx, func(ctx context.Context) error {
+		hash := k.Hash()
+		answer, err = script.Run(ctx, s.client, []string{prefix + hex.EncodeToString(hash[:])}, args...).Result()
+		return err
+	})
+	return answer, err
+}
+
+// call asks the server, unless the store is closed.
+func (s *Store) call(ctx context.Context, ask func(context.Context) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return dedupe.ErrClosed
+	}
+	s.running.Add(1)
+	s.mu.Unlock()
+	defer s.running.Done()
+	bounded, cancel := context.WithTimeout(ctx, s.o.Timeout)
+	defer cancel()
+	err := ask(bounded)
+	if err != nil && ctx.Err() != nil {
+		return errors.Join(ctx.Err(), err) // whether it was asked is not known
+	}
+	s.failed.Store(err != nil)
+	if err != nil {
+		return fmt.Errorf("%w: %w", dedupe.ErrUnavailable, err)
+	}
+	return nil
+}
+
+// Failing reports whether the last call got no answer, or a refusal.
+func (s *Store) Failing() bool { return s.failed.Load() }
+
+func milliseconds(d time.Duration) int64 { return max(d.Milliseconds(), 1) }

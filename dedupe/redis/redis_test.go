@@ -1,0 +1,232 @@
+package redis
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/test/server"
+)
+
+// An answer that is lost on the way costs neither an attempt nor the wait for a
+// lease of our own.
+func TestLostAnswerIsAskedForAgain(t *testing.T) {
+	redis := server.Redis(t)
+	proxy := server.NewProxy(t, redis)
+	s := open(t, Options{URL: "redis://" + proxy.Addr()})
+	// Connect, and have the server know the scripts: what is lost is their answers.
+	first := dedupe.Key{Key: "first"}
+	m, err := s.Begin(t.Context(), first, effect, time.Minute)
+	if err == nil {
+		err = s.Done(t.Context(), first, m)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy.Lose(true)
+	if _, err := s.Begin(t.Context(), key, effect, time.Minute); !errors.Is(err, dedupe.ErrUnavailable) || proxy.Lost() == 0 {
+		t.Fatalf("begin: %v, %d answers lost", err, proxy.Lost())
+	}
+	proxy.Lose(false)
+	if m, err := s.Begin(t.Context(), key, dedupe.Fingerprint{2}, time.Minute); err != nil || m.Verdict != dedupe.InProgress {
+		t.Fatalf("other content: %v, %v", m.Verdict, err)
+	}
+	m = begin(t, s)
+	if m.Verdict != dedupe.Begun || m.Attempt != 1 {
+		t.Fatalf("again: %v, attempt %d; want begun, 1", m.Verdict, m.Attempt)
+	}
+	if second := begin(t, s); second.Verdict != dedupe.InProgress {
+		t.Fatalf("another delivery of ours: %v", second.Verdict)
+	}
+	proxy.Lose(true)
+	if err := s.Done(t.Context(), key, m); !errors.Is(err, dedupe.ErrUnavailable) {
+		t.Fatalf("done: %v", err)
+	}
+	proxy.Lose(false)
+	if err := s.Done(t.Context(), key, m); err != nil {
+		t.Fatalf("done again: %v", err)
+	}
+	if m := begin(t, s); m.Verdict != dedupe.Repeat {
+		t.Errorf("after done: %v", m.Verdict)
+	}
+}
+
+// What was answered for is there after kill -9, as often as that happens.
+func TestDoneSurvivesKills(t *testing.T) {
+	redis := server.Redis(t)
+	s := open(t, Options{URL: urlOf(redis)})
+	const handlers = 8
+	for round := range 5 {
+		var mu sync.Mutex
+		var recorded []dedupe.Key
+		enough, once := make(chan struct{}), sync.Once{}
+		var all sync.WaitGroup
+		for h := range handlers {
+			all.Go(func() {
+				for i := 0; ; i++ {
+					k := dedupe.Key{Scope: key.Scope, Key: fmt.Sprint(round, "/", h, "/", i)}
+					m, err := s.Begin(t.Context(), k, effect, time.Minute)
+					if err == nil {
+						err = s.Done(t.Context(), k, m)
+					}
+					if err != nil {
+						if !errors.Is(err, dedupe.ErrUnavailable) {
+							t.Errorf("killed meanwhile: %v", err)
+						}
+						return
+					}
+					mu.Lock()
+					if recorded = append(recorded, k); len(recorded) == 100 {
+						once.Do(func() { close(enough) })
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		<-enough
+		redis.Kill()
+		all.Wait()
+		redis.Start()
+		for _, k := range recorded {
+			if m := insist(t, s, k); m.Verdict != dedupe.Repeat {
+				t.Fatalf("round %d: %s was recorded: %v", round, k.Key, m.Verdict)
+			}
+		}
+	}
+}
+
+// insist begins as soon as the server is there: the library does not dial for a
+// second after many dials have failed.
+func insist(t *testing.T, s *Store, k dedupe.Key) dedupe.Mark {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		m, err := s.Begin(t.Context(), k, effect, time.Minute)
+		if err == nil {
+			return m
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestDownIsUnavailable(t *testing.T) {
+	redis := server.Redis(t)
+	s := open(t, Options{URL: urlOf(redis), Timeout: 200 * time.Millisecond})
+	m := begin(t, s)
+	redis.Kill()
+	if _, err := s.Begin(t.Context(), key, effect, time.Minute); !errors.Is(err, dedupe.ErrUnavailable) || !s.Failing() {
+		t.Errorf("begin: %v", err)
+	}
+	if err := s.Done(t.Context(), key, m); !errors.Is(err, dedupe.ErrUnavailable) {
+		t.Errorf("done: %v", err)
+	}
+	redis.Start()
+	insist(t, s, dedupe.Key{Key: "another"})
+	if err := s.Done(t.Context(), key, m); err != nil || s.Failing() {
+		t.Errorf("done, back again: %v", err)
+	}
+	redis.Stall()
+	defer redis.Continue()
+	if _, err := s.Begin(t.Context(), key, effect, time.Minute); !errors.Is(err, dedupe.ErrUnavailable) {
+		t.Errorf("begin at one that hangs: %v", err)
+	}
+}
+
+// A server that is short of memory refuses, and nothing is taken for handled.
+func TestFullIsUnavailable(t *testing.T) {
+	redis := server.Redis(t)
+	s := open(t, Options{URL: urlOf(redis)})
+	if err := clientOf(t, redis).ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := s.Begin(t.Context(), key, effect, time.Minute); !errors.Is(err, dedupe.ErrUnavailable) || m.Verdict != dedupe.InProgress {
+		t.Errorf("begin: %v, %v", m.Verdict, err)
+	}
+}
+
+func TestForgottenScriptsAreSentAgain(t *testing.T) {
+	redis := server.Redis(t)
+	s := open(t, Options{URL: urlOf(redis)})
+	m := begin(t, s)
+	if err := clientOf(t, redis).ScriptFlush(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Done(t.Context(), key, m); err != nil {
+		t.Error(err)
+	}
+}
+
+// A mark ends by itself, a window after it was last changed.
+func TestMarkLivesForTheWindow(t *testing.T) {
+	redis := server.Redis(t)
+	client := clientOf(t, redis)
+	s := open(t, Options{URL: urlOf(redis), Window: time.Hour})
+	hash := key.Hash()
+	name := fmt.Sprintf("%s%x", prefix, hash)
+	refreshed := func(by string) {
+		t.Helper()
+		left, err := client.PTTL(t.Context(), name).Result()
+		if err != nil || left < 59*time.Minute || left > time.Hour {
+			t.Errorf("%s: %v left of 1h, %v", by, left, err)
+		}
+		pass(t, client, 10*time.Minute)
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := begin(t, s)
+	refreshed("begin")
+	must(s.Extend(t.Context(), key, m, time.Minute))
+	refreshed("extend")
+	must(s.Release(t.Context(), key, m, true))
+	refreshed("release")
+	m = begin(t, s)
+	must(s.Forget(t.Context(), key, m))
+	refreshed("forget")
+	m = begin(t, s)
+	must(s.Done(t.Context(), key, m))
+	refreshed("done")
+	begin(t, s)
+	if left := client.PTTL(t.Context(), name).Val(); left > 50*time.Minute {
+		t.Errorf("a repeat made the window longer: %v are left", left)
+	}
+}
+
+// Who holds a mark that the server has lost is fenced by the next one.
+func TestLostMarkFencesItsHolder(t *testing.T) {
+	redis := server.Redis(t)
+	s := open(t, Options{URL: urlOf(redis)})
+	former := begin(t, s)
+	if err := clientOf(t, redis).FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if m := begin(t, s); m.Token <= former.Token {
+		t.Errorf("token %d after %d", m.Token, former.Token)
+	}
+	if err := s.Done(t.Context(), key, former); !errors.Is(err, dedupe.ErrFenced) {
+		t.Errorf("done: %v, want fenced", err)
+	}
+}
+
+func TestBadURLsAreNotShown(t *testing.T) {
+	for _, url := range []string{"", "redis://u:geheim%zz@h", "http://u:geheim@h", "redis://u:geheim@h:port", "redis://:geheim@h/x?y=z", "geheim"} {
+		s, err := Open(Options{URL: url})
+		if err == nil {
+			_ = s.Close()
+			t.Errorf("%q is taken", url)
+		} else if strings.Contains(err.Error(), "geheim") || !strings.Contains(err.Error(), "rediss://") {
+			t.Errorf("%q: %v", url, err)
+		}
+	}
+	if _, err := Open(Options{URL: "redis://h", Window: time.Millisecond}); err == nil {
+		t.Error("a window of 1ms is taken")
+	}
+}
