@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/remora-mq/remora/dedupe"
 	"github.com/remora-mq/remora/internal/backoff"
 	"github.com/remora-mq/remora/push"
 )
@@ -282,6 +283,53 @@ func TestStoreThatFailsHolds(t *testing.T) {
 		if s.happened("call b") || s.happened("ack b") {
 			t.Errorf("without a store: %v", s.events)
 		}
+	})
+}
+
+// Only a store that is down is passed by, and only where that is configured; the
+// handler is told, and what it answers has no mark.
+func TestStoreThatIsDownHoldsOrIsPassedBy(t *testing.T) {
+	down := fmt.Errorf("begin: %w", dedupe.ErrUnavailable)
+	for _, tt := range []struct {
+		name   string
+		pass   bool
+		err    error
+		passed bool
+	}{
+		{"hold", false, down, false},
+		{"pass", true, down, true},
+		{"pass, another error", true, errFake, false},
+		{"pass, closed", true, dedupe.ErrClosed, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(s *scene) {
+				o := options()
+				o.Pass = tt.pass
+				s.faults = times(3, tt.err)
+				s.start(o).run(time.Minute, delivery("a"))
+				unchecked := testutil.ToFloat64(s.gate.metrics.unchecked.WithLabelValues("billing"))
+				if len(s.calls) != 1 || s.calls[0].Unchecked != tt.passed || (unchecked == 1) != tt.passed {
+					t.Errorf("%d calls: %+v; %v counted", len(s.calls), s.calls, unchecked)
+				}
+				if s.happened("done id:a") == tt.passed || !s.happened("ack a") {
+					t.Errorf("%v", s.events)
+				}
+			})
+		})
+	}
+}
+
+// A retry asks the store again, and is then like any other.
+func TestRetryAfterAPassAsksTheStore(t *testing.T) {
+	bubble(t, func(s *scene) {
+		o := options()
+		o.Pass = true
+		s.faults, s.answers = times(1, dedupe.ErrUnavailable), []push.Answer{failed}
+		s.start(o).run(time.Minute, delivery("a"))
+		if len(s.calls) != 2 || !s.calls[0].Unchecked || s.calls[1].Unchecked || s.calls[1].Attempt != 2 {
+			t.Errorf("%+v", s.calls)
+		}
+		s.wantEvents("call a", "call a", "200 a", "done id:a", "ack a")
 	})
 }
 

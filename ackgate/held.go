@@ -22,6 +22,7 @@ type held struct {
 
 	mark    dedupe.Mark // the last one begun
 	holding bool        // mark is in progress: to be finished or released
+	blind   bool        // the store could not be asked: there is no mark
 	tries   int         // calls that counted, in this delivery
 	free    int         // redeliveries that cost no attempt
 	inPlace time.Duration
@@ -125,10 +126,14 @@ func (h *held) attempt(ctx context.Context) (answer *push.Answer, why reason, wa
 
 // begin takes the key in the store. Only a store that says so makes a repeat.
 func (h *held) begin(ctx context.Context) (why reason, wait time.Duration, begun bool) {
-	h.mark = dedupe.Mark{Verdict: dedupe.Begun}
+	h.mark, h.blind = dedupe.Mark{Verdict: dedupe.Begun}, false
 	if h.g.store != nil {
 		m, err := h.g.store.Begin(ctx, h.key, h.effect, h.g.o.Timeout+leaseMargin)
 		h.g.countCheck(m, err)
+		if err != nil && h.g.mayPass(ctx, err) {
+			h.pass(err)
+			return notYet, 0, true
+		}
 		if err != nil {
 			return notYet, h.storeFailed(ctx, err), false
 		}
@@ -178,7 +183,7 @@ func (h *held) call(ctx context.Context) push.Answer {
 	defer cancel()
 	a := g.handler.Deliver(callCtx, &push.Call{
 		Delivery: h.d, ID: h.lease.id,
-		Attempt: h.attemptNumber(), MaxAttempts: g.o.MaxAttempts,
+		Attempt: h.attemptNumber(), MaxAttempts: g.o.MaxAttempts, Unchecked: h.blind,
 	})
 	g.metrics.requests.WithLabelValues(g.o.Subscription, a.Code()).Inc()
 	if a.Err != nil && g.notices.due("answer "+a.Code()) {

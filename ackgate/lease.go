@@ -128,7 +128,7 @@ func (l *lease) ack(ctx context.Context) (late bool, err error) {
 	case called, leased, nacked, expired:
 	}
 	late = l.state != called && l.state != leased
-	if l.gate.store == nil && l.gone {
+	if !l.gate.keeps(l.mark) && l.gone {
 		return false, ErrLeaseExpired // nobody would know of it
 	}
 	err = l.gate.writeDone(ctx, l.key, l.mark)

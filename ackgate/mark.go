@@ -11,7 +11,7 @@ import (
 
 // writeDone marks the key done.
 func (g *Gate) writeDone(ctx context.Context, k dedupe.Key, m dedupe.Mark) error {
-	if g.store == nil {
+	if !g.keeps(m) {
 		return nil
 	}
 	return g.insist(ctx, func(ctx context.Context) error { return g.store.Done(ctx, k, m) })
@@ -19,7 +19,7 @@ func (g *Gate) writeDone(ctx context.Context, k dedupe.Key, m dedupe.Mark) error
 
 // extendMark keeps others from the key while the application has the message.
 func (g *Gate) extendMark(ctx context.Context, l *lease, d time.Duration) error {
-	if g.store == nil {
+	if !g.keeps(l.mark) {
 		return nil
 	}
 	return g.insist(ctx, func(ctx context.Context) error { return g.store.Extend(ctx, l.key, l.mark, d+markMargin) })

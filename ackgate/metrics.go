@@ -4,8 +4,8 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // Metrics are shared by the gates of a process.
 type Metrics struct {
-	requests, acks, checks, sendBacks, unmarked, panics, leases *prometheus.CounterVec
-	inFlight, held, leased, unreachable                         *prometheus.GaugeVec
+	requests, acks, checks, sendBacks, unmarked, unchecked, panics, leases *prometheus.CounterVec
+	inFlight, held, leased, unreachable                                    *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them; nil: they are not registered.
@@ -22,6 +22,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		{&m.sendBacks, "remora_deliver_send_backs_total", "Send-backs to the broker: confirmed, refused.", []string{"subscription", "result"}},
 		{&m.unmarked, "remora_deliver_unmarked_total", "Messages acked after a 200 whose done mark could not be written.", []string{"subscription"}},
 		{&m.leases, "remora_deliver_leases_total", "Leases that ended: acked, nacked, expired, superseded; and late, acks after that.", []string{"subscription", "result"}},
+		{&m.unchecked, "remora_deliver_unchecked_total", "Handler calls without a look-up, because the dedupe store was down and on_error is pass.", []string{"subscription"}},
 		{&m.panics, "remora_deliver_panics_total", "Panics while delivering; the message is held.", []string{"subscription"}},
 	}
 	for _, c := range counters {

@@ -17,6 +17,9 @@ type Options struct {
 	Key KeyRule
 	// Store names the dedupe store in metrics; "": off.
 	Store string
+	// Pass calls the handler without a look-up while the store is unavailable;
+	// false: the message is held until it answers.
+	Pass bool
 	// Concurrency bounds handler calls at a time; 0: 16.
 	Concurrency int
 	// Timeout of one handler call; 0: 30 s.

@@ -16,6 +16,8 @@ type Call struct {
 	ID          string
 	Attempt     int // from 1
 	MaxAttempts int // 0: endless
+	// Unchecked says that nobody could be asked whether it was handled before.
+	Unchecked bool
 }
 
 // write puts the call into req, which is empty. It keeps a reference to the
@@ -57,6 +59,9 @@ func writeHeaders(h *fasthttp.RequestHeader, call *Call) {
 	set("MQ-Attempt", strconv.Itoa(call.Attempt))
 	if call.MaxAttempts > 0 {
 		set("MQ-Max-Attempts", strconv.Itoa(call.MaxAttempts))
+	}
+	if call.Unchecked {
+		set("MQ-Dedupe", "unchecked")
 	}
 	if !d.BornAt.IsZero() {
 		set("MQ-Born-At", d.BornAt.UTC().Format("2006-01-02T15:04:05.000Z07:00"))

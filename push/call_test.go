@@ -82,6 +82,13 @@ func TestCallCarriesTheMessage(t *testing.T) {
 	}
 }
 
+func TestCallSaysThatItIsUnchecked(t *testing.T) {
+	got := send(t, &Call{Delivery: &message.Delivery{Identity: "x"}, ID: "c", Attempt: 1, Unchecked: true}, "")
+	if got := got.Header.Get("MQ-Dedupe"); got != "unchecked" {
+		t.Errorf("MQ-Dedupe: %q", got)
+	}
+}
+
 // The attributes come out as the headers that httpapi reads: percent-decoded
 // they are the properties again.
 func TestCloudEventComesOutAsItWentIn(t *testing.T) {
