@@ -17,10 +17,10 @@ LINTER       := .build/bin/golangci-lint-$(LINT_VERSION)
 NATS_VERSION := v2.15.2
 NATS         := .build/nats-$(NATS_VERSION)/nats-server
 
-# Packages whose tests start RocketMQ, mount file systems or kill processes.
+# Packages whose tests start servers, mount file systems or kill processes.
 # They run one at a time. Everything that is not named here is a unit, so a new
 # package is tested without being listed.
-HEAVY := ^$(MODULE)/(broker/rocketmq|test/.*)$$
+HEAVY := ^$(MODULE)/(broker/rocketmq|dedupe/redis|test/.*)$$
 units  = $$(go list ./... | grep -Ev '$(HEAVY)')
 
 ##@ Use
@@ -54,9 +54,13 @@ test-broker: ## our side of the client under the race detector, then the suite o
 	CGO_ENABLED=1 go test -count=1 -race -timeout 10m ./broker/rocketmq
 	go test -count=1 -p 1 -timeout 10m ./broker/rocketmq
 
+.PHONY: test-stores
+test-stores: ## dedupe stores that sidecars share, on the real servers, under the race detector
+	CGO_ENABLED=1 go test -count=1 -race -p 1 -timeout 10m ./dedupe/redis ./test/stores
+
 .PHONY: test-system
 test-system: ## test/...: real RocketMQ, the built binary, kills, power loss (short)
-	go test -count=1 -p 1 -timeout 20m $$(go list ./test/... | grep -v /test/e2e)
+	go test -count=1 -p 1 -timeout 20m $$(go list ./test/... | grep -Ev '/test/(e2e|stores)')
 	$(MAKE) --no-print-directory test-e2e
 
 .PHONY: test-e2e

@@ -23,7 +23,8 @@ const (
 	TopicParked Condition = "topic-parked"
 	// OrderingBlocked: ordering keys wait for a dead letter, until an operator acts.
 	OrderingBlocked Condition = "ordering-blocked"
-	Handler         Condition = "handler" // a subscription's handler takes nothing
+	Handler         Condition = "handler"      // a subscription's handler takes nothing
+	DedupeStore     Condition = "dedupe-store" // one that sidecars share does not answer
 	SpoolFull       Condition = "spool-full"
 	DiskLow         Condition = "disk-low"
 	Damaged         Condition = "damaged" // the spool was, or is; until an operator has acknowledged it
@@ -40,7 +41,7 @@ const settleTime = 10 * time.Second
 var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, SyncStalled: 0, ReadOnly: settleTime}
 
 // known are listed by ?verbose also while they are not the case.
-var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, Handler, SpoolFull, DiskLow, Damaged, ClockStep}
+var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, Handler, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep}
 
 // Conditions is what is the case now, and since when.
 type Conditions struct {

@@ -138,25 +138,6 @@ type Ledger struct {
 	Keep Duration `yaml:"keep"`
 }
 
-// Dedupe is the consumers' side.
-type Dedupe struct {
-	Window Duration `yaml:"window"`
-	Limit  Size     `yaml:"limit"` // of the local store's marks
-	Redis  Redis    `yaml:"redis"`
-	SQL    SQL      `yaml:"sql"`
-}
-
-// Redis is a shared dedupe store.
-type Redis struct {
-	URLFile string `yaml:"url_file"`
-}
-
-// SQL is a shared dedupe store.
-type SQL struct {
-	Driver  string `yaml:"driver"`
-	DSNFile string `yaml:"dsn_file"`
-}
-
 // Drain bounds the way out at SIGTERM.
 type Drain struct {
 	Timeout Duration `yaml:"timeout"`

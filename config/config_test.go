@@ -102,12 +102,12 @@ forwarder:
 topics: {max: 17}
 memory: {ingest: 18MiB}
 ledger: {keep: 27h}
-dedupe: {window: 19h, limit: 21MiB}
+dedupe: {window: 19h, limit: 21MiB, timeout: 28s, redis: {url_file: ru, ca_file: rca, cert_file: rc, key_file: rk}}
 drain: {timeout: 20s}
 log: {level: debug, format: text}
 subscriptions:
   - {name: n, topic: t, group: g, filter: {tags: [x, y]}, handler: "http://127.0.0.1:1/a", remote: true, concurrency: 21,
-     timeout: 22s, retry: {max_attempts: 23, initial: 24s, max: 25s}, dedupe: {store: off, key: "property:p+tag", window: 19h},
+     timeout: 22s, retry: {max_attempts: 23, initial: 24s, max: 25s}, dedupe: {store: redis, key: "property:p+tag", window: 19h, on_error: pass},
      from: latest, max_hold: 26s, max_held: 20, ack_statuses: [200, 204]}
 `)
 	def := config.Default()
@@ -132,14 +132,17 @@ subscriptions:
 			Ordering: def.Forwarder.Ordering,
 		},
 		Topics: config.Topics{Max: 17}, Memory: config.Memory{Ingest: 18 * config.MiB, Deliver: def.Memory.Deliver},
-		Ledger: config.Ledger{Keep: 27 * config.Hour}, Dedupe: config.Dedupe{Window: 19 * config.Hour, Limit: 21 * config.MiB},
+		Ledger: config.Ledger{Keep: 27 * config.Hour}, Dedupe: config.Dedupe{
+			Window: 19 * config.Hour, Limit: 21 * config.MiB, Timeout: 28 * config.Second,
+			Redis: config.Redis{URLFile: "ru", CAFile: "rca", CertFile: "rc", KeyFile: "rk"},
+		},
 		Drain: config.Drain{Timeout: 20 * config.Second},
 		Log:   config.Log{Level: "debug", Format: "text"},
 		Subscriptions: []config.Subscription{{
 			Name: "n", Topic: "t", Group: "g", Filter: config.Filter{Tags: []string{"x", "y"}}, Handler: "http://127.0.0.1:1/a",
 			Remote: true, Concurrency: 21, Timeout: 22 * config.Second,
 			Retry:  config.SubscriptionRetry{MaxAttempts: 23, Initial: 24 * config.Second, Max: 25 * config.Second},
-			Dedupe: config.SubscriptionDedupe{Store: "off", Key: "property:p+tag", Window: 19 * config.Hour},
+			Dedupe: config.SubscriptionDedupe{Store: "redis", Key: "property:p+tag", Window: 19 * config.Hour, OnError: "pass"},
 			From:   "latest", MaxHold: 26 * config.Second, MaxHeld: 20, AckStatuses: []int{200, 204},
 		}},
 	}
@@ -233,7 +236,8 @@ func TestBadValuesNameTheirPlace(t *testing.T) {
 		{"deliver", "memory: {deliver: 32MiB}\n", []string{"not supported yet"}},
 		{"transactions", "transactions: {check_urls: ['http://127.0.0.1:*']}\n", []string{"not supported yet: transactions"}},
 		{"ledger", "ledger: {keep: 59m}\n", []string{"ledger.keep", "below the least, 1h"}},
-		{"redis", "dedupe: {redis: {url_file: u}}\n", []string{"not supported yet"}},
+		{"a question for ever", "dedupe: {timeout: 1h}\n", []string{"dedupe.timeout", "not between"}},
+		{"a certificate without its key", "dedupe: {redis: {cert_file: c}}\n", []string{"dedupe.redis.cert_file", "key_file"}},
 		{"sql", "dedupe: {sql: {driver: mysql}}\n", []string{"not supported yet"}},
 		{"dsn", "dedupe: {sql: {dsn_file: mysql}}\n", []string{"not supported yet"}},
 	}
@@ -263,7 +267,9 @@ func TestBadSubscriptionsNameTheirPlace(t *testing.T) {
 		{"ordered", "{ordered: true}", []string{".ordered", "not supported yet"}},
 		{"broadcast", "{broadcast: true}", []string{".broadcast", "not supported yet"}},
 		{"signing", "{signing_secret_file: x}", []string{".signing_secret_file", "not supported yet"}},
-		{"redis", "{dedupe: {store: redis}}", []string{".dedupe.store", "not supported yet"}},
+		{"redis", "{dedupe: {store: redis}}", []string{".dedupe.store", "dedupe.redis.url_file"}},
+		{"on error", "{dedupe: {store: redis, on_error: skip}}", []string{".dedupe.on_error", "not known"}},
+		{"on error of nothing", "{dedupe: {on_error: pass}}", []string{".dedupe.on_error", "local has no server"}},
 		{"sql", "{dedupe: {store: sql}}", []string{".dedupe.store", "not supported yet"}},
 		{"store", "{dedupe: {store: lokal}}", []string{".dedupe.store", "did you mean local?"}},
 		{"key", "{dedupe: {key: order_id}}", []string{".dedupe.key", "property:NAME"}},

@@ -20,7 +20,7 @@ func Default() Config {
 		Topics: Topics{Max: 10_000},
 		Memory: Memory{Ingest: 32 * MiB, Deliver: "0B"},
 		Ledger: Ledger{Keep: 168 * Hour},
-		Dedupe: Dedupe{Window: 24 * Hour, Limit: 256 * MiB},
+		Dedupe: Dedupe{Window: 24 * Hour, Limit: 256 * MiB, Timeout: 2 * Second},
 		Drain:  Drain{Timeout: 25 * Second},
 		Log:    Log{Level: "info", Format: "json"},
 	}
@@ -31,7 +31,6 @@ func Default() Config {
 var later = map[string]string{
 	"memory.deliver":          "a byte budget for deliveries",
 	"transactions.check_urls": "transactions",
-	"dedupe.redis.url_file":   "a dedupe store shared through Redis",
 	"dedupe.sql.driver":       "a dedupe store shared through SQL",
 	"dedupe.sql.dsn_file":     "a dedupe store shared through SQL",
 }

@@ -35,20 +35,6 @@ type SubscriptionRetry struct {
 	Max         Duration `yaml:"max"`
 }
 
-// Dedupe stores and keys.
-const (
-	DedupeLocal     = "local"
-	DedupeOff       = "off"
-	DedupeMessageID = "message_id"
-)
-
-// SubscriptionDedupe says by what repeats are recognised.
-type SubscriptionDedupe struct {
-	Store  string   `yaml:"store"`
-	Key    string   `yaml:"key"`
-	Window Duration `yaml:"window"` // default: dedupe.window
-}
-
 // WithDefaults fills in what was left out; window is dedupe.window.
 func (s Subscription) WithDefaults(window Duration) Subscription {
 	or(&s.Group, s.Name)
@@ -60,6 +46,7 @@ func (s Subscription) WithDefaults(window Duration) Subscription {
 	or(&s.Dedupe.Store, DedupeLocal)
 	or(&s.Dedupe.Key, DedupeMessageID)
 	or(&s.Dedupe.Window, window)
+	or(&s.Dedupe.OnError, DedupeHold)
 	or(&s.From, "first")
 	or(&s.MaxHold, 10*Minute)
 	or(&s.MaxHeld, 16)

@@ -21,14 +21,13 @@ func (c *Config) problems() (p Problems) {
 	c.broker(&p)
 	c.forwarder(&p)
 	for i, s := range c.Subscriptions {
-		s.problems(&p, fmt.Sprintf("subscriptions[%d]", i), c.Dedupe.Window)
+		s.problems(&p, fmt.Sprintf("subscriptions[%d]", i), c.Dedupe)
 	}
 	c.distinct(&p)
 	c.Topics.problems(&p)
 	p.atLeast("memory.ingest", c.Memory.Ingest, KiB)
 	p.atLeast("ledger.keep", c.Ledger.Keep, Hour)
-	p.atLeast("dedupe.window", c.Dedupe.Window, Second)
-	p.atLeast("dedupe.limit", c.Dedupe.Limit, MiB)
+	c.Dedupe.problems(&p)
 	p.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	p.oneOf("log.format", c.Log.Format, "json", "text")
 	return p

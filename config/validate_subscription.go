@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// problems looks at one subscription; window is dedupe.window.
-func (s Subscription) problems(p *Problems, path string, window Duration) {
-	s = s.WithDefaults(window)
+// problems looks at one subscription; d is what all have in common of dedupe.
+func (s Subscription) problems(p *Problems, path string, d Dedupe) {
+	s = s.WithDefaults(d.Window)
 	if s.Name == "" {
 		p.addf(path+".name", "the subscription has no name")
 	} else {
@@ -18,7 +18,8 @@ func (s Subscription) problems(p *Problems, path string, window Duration) {
 	}
 	p.topic(path+".topic", s.Topic)
 	s.handler(p, path)
-	s.notYet(p, path, window)
+	s.notYet(p, path, d.Window)
+	s.Dedupe.problems(p, path+".dedupe", d)
 	if len(s.Filter.Tags) > 0 && s.Filter.SQL != "" {
 		p.addf(path+".filter", "filter by tags or by sql, not by both")
 	}
@@ -48,13 +49,7 @@ func (s Subscription) notYet(p *Problems, path string, window Duration) {
 	refuse(s.Ordered, "ordered", "ordered subscriptions")
 	refuse(s.Broadcast, "broadcast", "broadcast subscriptions")
 	refuse(s.SigningSecretFile != "", "signing_secret_file", "signed deliveries")
-	refuse(s.Dedupe.Store == "redis" || s.Dedupe.Store == "sql", "dedupe.store", "a dedupe store shared by several sidecars")
 	refuse(s.Dedupe.Window != window, "dedupe.window", "a window other than dedupe.window")
-	switch s.Dedupe.Store {
-	case DedupeLocal, DedupeOff, "redis", "sql":
-	default:
-		p.oneOf(path+".dedupe.store", s.Dedupe.Store, DedupeLocal, DedupeOff)
-	}
 	name, isProperty := strings.CutPrefix(s.Dedupe.Key, "property:")
 	if s.Dedupe.Key != DedupeMessageID && (!isProperty || strings.TrimSuffix(name, "+tag") == "") {
 		p.addf(path+".dedupe.key", "%q is neither message_id, property:NAME nor property:NAME+tag", s.Dedupe.Key)

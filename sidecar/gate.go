@@ -4,7 +4,6 @@ import (
 	"github.com/remora-mq/remora/ackgate"
 	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/config"
-	"github.com/remora-mq/remora/dedupe"
 	"github.com/remora-mq/remora/internal/backoff"
 	"github.com/remora-mq/remora/push"
 )
@@ -29,11 +28,7 @@ func (s *Sidecar) gate(c config.Subscription, metrics *ackgate.Metrics) (*ackgat
 	if err != nil {
 		return nil, err
 	}
-	var store dedupe.Store
-	if c.Dedupe.Store == config.DedupeLocal {
-		store = s.parts.marks
-	}
-	return ackgate.New(opts, consumer, store, handler, s.leases, metrics, s.log), nil
+	return ackgate.New(opts, consumer, s.store(c.Dedupe), handler, s.leases, metrics, s.log), nil
 }
 
 // gateOptions gives running calls their share of the drain, at most their own
@@ -45,7 +40,7 @@ func (s *Sidecar) gateOptions(c config.Subscription) (ackgate.Options, error) {
 		grace = -1 // not at all
 	}
 	return ackgate.Options{
-		Subscription: c.Name, Scope: s.cluster() + "/" + c.Topic + "/" + c.Group, Key: key, Store: c.Dedupe.Store,
+		Subscription: c.Name, Scope: s.scope(c), Key: key, Store: c.Dedupe.Store, Pass: c.Dedupe.OnError == config.DedupePass,
 		Concurrency: c.Concurrency, Timeout: c.Timeout.Std(), MaxAttempts: c.Retry.MaxAttempts,
 		Retry:   backoff.Policy{Initial: c.Retry.Initial.Std(), Max: c.Retry.Max.Std()},
 		MaxHold: c.MaxHold.Std(), MaxHeld: c.MaxHeld, Grace: grace,

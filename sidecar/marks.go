@@ -16,7 +16,8 @@ func (s *Sidecar) openMarks() error {
 		return err
 	}
 	s.parts.marks = marks
-	return nil
+	s.parts.shared, err = openShared(s.cfg, s.secrets)
+	return err
 }
 
 func (s *Sidecar) markOptions() local.Options {

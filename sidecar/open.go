@@ -169,6 +169,7 @@ func (s *Sidecar) startForwarder(ctx context.Context) error {
 }
 
 func (s *Sidecar) startSubscriptions(ctx context.Context) error {
+	s.inspectShared(ctx)
 	metrics := ackgate.NewMetrics(s.delivery)
 	for _, sub := range s.cfg.Subscriptions {
 		gate, err := s.gate(sub.WithDefaults(s.cfg.Dedupe.Window), metrics)

@@ -23,6 +23,7 @@ type parts struct {
 	db       *kv.DB
 	spool    *spool.Spool
 	marks    *local.Store // nil: no handler is called
+	shared   sharedStores // of several sidecars
 	backend  backend
 	producer broker.Producer
 	data     *httpapi.Server
@@ -32,6 +33,7 @@ type parts struct {
 	forwarding    *task
 	noticing      *task // keepConditions
 	roomKeeping   *task
+	inspecting    *task // the shared dedupe stores; nil: there are none
 	retaining     *task // decides what spool.retain: auto means; nil: the configuration has
 	subscriptions []*task
 	serving       []*task // data listeners

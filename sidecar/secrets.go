@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +15,8 @@ import (
 type secrets struct {
 	dataTokens, adminTokens []string
 	accessKey, secretKey    string
+	redisURL                string
+	redisTLS                *tls.Config   // nil: nothing is configured of it
 	keys                    *keyring.Ring // nil: nothing is encrypted
 }
 
@@ -31,6 +34,12 @@ func readSecrets(cfg config.Config) (s secrets, err error) {
 		return s, err
 	}
 	if s.secretKey, err = readSecret("broker.rocketmq.secret_key_file", cfg.Broker.RocketMQ.SecretKeyFile); err != nil {
+		return s, err
+	}
+	if s.redisURL, err = readSecret("dedupe.redis.url_file", cfg.Dedupe.Redis.URLFile); err != nil {
+		return s, err
+	}
+	if s.redisTLS, err = redisTLS(cfg.Dedupe.Redis); err != nil {
 		return s, err
 	}
 	if path := cfg.Spool.EncryptionKeyFile; path != "" {

@@ -132,8 +132,10 @@ func (s *Sidecar) stopForwarding(ctx context.Context) error {
 		return nil
 	}
 	tasks := []*task{s.parts.forwarding, s.parts.noticing, s.parts.roomKeeping}
-	if s.parts.retaining != nil {
-		tasks = append(tasks, s.parts.retaining)
+	for _, t := range []*task{s.parts.retaining, s.parts.inspecting} {
+		if t != nil {
+			tasks = append(tasks, t)
+		}
 	}
 	return mustEnd(ctx, tasks...)
 }
@@ -151,6 +153,7 @@ func (s *Sidecar) closeBroker() error {
 
 func (s *Sidecar) closeSpool() error {
 	var failed []error
+	failed = append(failed, s.parts.shared.close())
 	if s.parts.marks != nil {
 		failed = append(failed, s.parts.marks.Close())
 	}

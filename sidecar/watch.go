@@ -113,6 +113,7 @@ func (s *Sidecar) keepConditions(ctx context.Context) error {
 		s.conditions.Set(admin.DiskLow, s.parts.room.isLow())
 		s.conditions.Set(admin.ClockStep, clockStepOf(s.parts.spool) != nil)
 		s.conditions.Set(admin.Handler, unreachable(s.delivery))
+		s.conditions.Set(admin.DedupeStore, s.parts.shared.failing())
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -58,7 +58,7 @@ func newCheck() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "check",
 		Short:   "Look at everything the sidecar needs, before it runs or beside it",
-		Long:    "Looks at the configuration, the spool's volume, the listeners, the broker and the handlers.\nEnds with 0 when nothing failed (warnings included), 1 when something did, 2 when the\nconfiguration is wrong.",
+		Long:    "Looks at the configuration, the spool's volume, the listeners, the broker,\nthe dedupe stores that sidecars share, and the handlers. Ends with 0 when nothing failed\n(warnings included), 1 when something did, 2 when the configuration is wrong.",
 		Example: "  sidecar check -c remora.yaml\n  sidecar check -c remora.yaml -o json",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -86,6 +86,7 @@ func look(ctx context.Context, l *config.Loaded) *findings {
 	lookAtVolume(f, l)
 	lookAtListeners(ctx, f, l)
 	lookAtBroker(ctx, f, l)
+	lookAtStores(ctx, f, l)
 	lookAtHandlers(ctx, f, l)
 	return f
 }

@@ -1,0 +1,77 @@
+package config
+
+// Dedupe is the consumers' side.
+type Dedupe struct {
+	Window  Duration `yaml:"window"`
+	Limit   Size     `yaml:"limit"`   // of the local store's marks
+	Timeout Duration `yaml:"timeout"` // of one question to a shared store
+	Redis   Redis    `yaml:"redis"`
+	SQL     SQL      `yaml:"sql"`
+}
+
+// Redis is a shared dedupe store.
+type Redis struct {
+	URLFile  string `yaml:"url_file"`  // redis://user:password@host:6379/0, or rediss:// with TLS
+	CAFile   string `yaml:"ca_file"`   // PEM; default: the system's certificates
+	CertFile string `yaml:"cert_file"` // PEM, ours
+	KeyFile  string `yaml:"key_file"`  // of cert_file
+}
+
+// SQL is a shared dedupe store.
+type SQL struct {
+	Driver  string `yaml:"driver"`
+	DSNFile string `yaml:"dsn_file"`
+}
+
+// Dedupe stores and keys.
+const (
+	DedupeLocal     = "local"
+	DedupeRedis     = "redis"
+	DedupeOff       = "off"
+	DedupeMessageID = "message_id"
+)
+
+// What becomes of a message while its shared dedupe store is down.
+const (
+	DedupeHold = "hold" // it waits
+	DedupePass = "pass" // its handler is called without a look-up, and told so
+)
+
+// SubscriptionDedupe says by what repeats are recognised.
+type SubscriptionDedupe struct {
+	Store   string   `yaml:"store"`
+	Key     string   `yaml:"key"`
+	Window  Duration `yaml:"window"` // default: dedupe.window
+	OnError string   `yaml:"on_error"`
+}
+
+// Shared reports whether several sidecars use the store.
+func (s SubscriptionDedupe) Shared() bool { return s.Store == DedupeRedis }
+
+func (d Dedupe) problems(p *Problems) {
+	p.atLeast("dedupe.window", d.Window, Second)
+	p.atLeast("dedupe.limit", d.Limit, MiB)
+	p.within("dedupe.timeout", d.Timeout, 10*Millisecond, Minute)
+	if (d.Redis.CertFile == "") != (d.Redis.KeyFile == "") {
+		p.addf("dedupe.redis.cert_file", "a certificate needs its key, and a key its certificate; set dedupe.redis.cert_file and key_file both, or neither")
+	}
+}
+
+// problems of a subscription's dedupe; d is what all have in common.
+func (s SubscriptionDedupe) problems(p *Problems, path string, d Dedupe) {
+	switch s.Store {
+	case DedupeLocal, DedupeOff:
+		if s.OnError != DedupeHold {
+			p.addf(path+".on_error", "the store %s has no server that could be down; leave the key out, or share a store", s.Store)
+		}
+	case DedupeRedis:
+		if d.Redis.URLFile == "" {
+			p.addf(path+".store", "redis needs dedupe.redis.url_file: the path of a file that holds redis://user:password@host:6379/0")
+		}
+		p.oneOf(path+".on_error", s.OnError, DedupeHold, DedupePass)
+	case "sql":
+		p.addf(path+".store", "not supported yet: a dedupe store shared through SQL; write redis, or leave the key out")
+	default:
+		p.oneOf(path+".store", s.Store, DedupeLocal, DedupeRedis, DedupeOff)
+	}
+}
