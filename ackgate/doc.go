@@ -39,6 +39,10 @@
 // of no attempt; a late ack counts until another delivery of the message begins.
 // Of a queue at most MaxHeld messages are leased.
 //
+// A gate without a handler has its messages pulled (Leases.Receive): each is begun
+// when it is handed over, and leased. A lease that ends is then a failed attempt,
+// as a timeout is to a handler.
+//
 // Leases are in memory. After a crash nothing of them was acked, and their
 // messages come again when their marks have ended; after a stop they come at once.
 //

@@ -38,8 +38,9 @@ type scene struct {
 	faults   []error       // of the store in turn, nil: none; then none
 	boom     int           // how many handler calls panic first
 	noStore  bool
-	doneFail int // how many calls of Done fail first
-	relFail  int // how many calls of Release fail first
+	pulls    bool // there is no handler
+	doneFail int  // how many calls of Done fail first
+	relFail  int  // how many calls of Release fail first
 
 	events   []string
 	calls    []push.Call
@@ -77,7 +78,11 @@ func (s *scene) start(o Options) *scene {
 		s.leases = NewLeases()
 		s.leases.Ready()
 	}
-	s.gate = New(o, (*fakeConsumer)(s), store, (*fakeHandler)(s), s.leases, nil, nil)
+	var handler Handler = (*fakeHandler)(s)
+	if s.pulls {
+		handler = nil
+	}
+	s.gate = New(o, (*fakeConsumer)(s), store, handler, s.leases, nil, nil)
 	return s
 }
 
@@ -90,6 +95,11 @@ func (s *scene) run(d time.Duration, ds ...*message.Delivery) *scene {
 		s.start(options())
 	}
 	s.deliver = ds
+	select {
+	case <-s.gate.ended: // it runs again, as another one would
+		s.gate.ended = make(chan struct{})
+	default:
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
 	if err := s.gate.Run(ctx); err != nil {

@@ -34,6 +34,9 @@ type Gate struct {
 	log      *slog.Logger
 	notices  *notices
 
+	places chan *puller  // of who pulls; nil: there is a handler
+	ended  chan struct{} // closed: nothing is handed over any more
+
 	slots chan struct{} // handler calls
 	hands *hands        // of the application: what it has of each queue
 	free  *freeReturns  // send-backs that cost no attempt
@@ -45,8 +48,8 @@ type Gate struct {
 	brokers map[string]*door // shut while a broker takes nothing back
 }
 
-// New makes a gate. store is nil when the subscription has no dedupe; leases,
-// metrics and log may be nil.
+// New makes a gate. store is nil when the subscription has no dedupe, h when its
+// messages are pulled (Leases.Receive); leases, metrics and log may be nil.
 func New(o Options, c broker.Consumer, store dedupe.Store, h Handler, leases *Leases, m *Metrics, log *slog.Logger) *Gate {
 	o = o.withDefaults()
 	if leases == nil {
@@ -58,17 +61,27 @@ func New(o Options, c broker.Consumer, store dedupe.Store, h Handler, leases *Le
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Gate{
+	g := &Gate{
 		o: o, consumer: c, store: store, handler: h, leases: leases, metrics: m,
 		log: log.With("subscription", o.Subscription), notices: newNotices(),
 		slots: make(chan struct{}, o.Concurrency), hands: newHands(o.MaxHeld), free: newFreeReturns(), app: newDoor(o.Probe),
-		run: strings.ToLower(rand.Text()[:10]), brokers: map[string]*door{},
+		run: strings.ToLower(rand.Text()[:10]), brokers: map[string]*door{}, ended: make(chan struct{}),
 	}
+	if h == nil {
+		g.places = make(chan *puller)
+	}
+	leases.join(g)
+	return g
 }
 
 // Run consumes until ctx is done; running calls then have Options.Grace to end.
-// It returns what Consume returns.
-func (g *Gate) Run(ctx context.Context) error { return g.consumer.Consume(ctx, g.receive) }
+// It returns what Consume returns. It is called once.
+func (g *Gate) Run(ctx context.Context) error {
+	end := sync.OnceFunc(func() { close(g.ended) })
+	defer end()
+	defer context.AfterFunc(ctx, end)()
+	return g.consumer.Consume(ctx, g.receive)
+}
 
 // reason is why a message may be acked. The zero reason is none.
 type reason string

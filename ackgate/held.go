@@ -72,8 +72,11 @@ func (h *held) turn(ctx context.Context) (reason, time.Duration) {
 		}
 		h.back = nil // called again instead
 	}
-	h.awaitSeat(ctx)
 	defer h.leaveSeat()
+	if h.g.places != nil {
+		return h.awaitPuller(ctx)
+	}
+	h.awaitSeat(ctx)
 	answer, why, wait := h.attempt(ctx)
 	if answer == nil {
 		return why, wait
@@ -109,7 +112,7 @@ func (h *held) attempt(ctx context.Context) (answer *push.Answer, why reason, wa
 	if h.seat = h.g.hands.take(h.d.Queue); h.seat == nil {
 		return nil, notYet, 0 // somebody was faster
 	}
-	if why, wait, begun := h.begin(ctx); !begun {
+	if why, wait, begun := h.begin(ctx, h.g.o.Timeout+leaseMargin); !begun {
 		return nil, why, wait
 	}
 	if h.register() {
@@ -125,10 +128,10 @@ func (h *held) attempt(ctx context.Context) (answer *push.Answer, why reason, wa
 }
 
 // begin takes the key in the store. Only a store that says so makes a repeat.
-func (h *held) begin(ctx context.Context) (why reason, wait time.Duration, begun bool) {
+func (h *held) begin(ctx context.Context, lease time.Duration) (why reason, wait time.Duration, begun bool) {
 	h.mark, h.blind = dedupe.Mark{Verdict: dedupe.Begun}, false
 	if h.g.store != nil {
-		m, err := h.g.store.Begin(ctx, h.key, h.effect, h.g.o.Timeout+leaseMargin)
+		m, err := h.g.store.Begin(ctx, h.key, h.effect, lease)
 		h.g.countCheck(m, err)
 		if err != nil && h.g.mayPass(ctx, err) {
 			h.pass(err)

@@ -11,14 +11,18 @@ import (
 // leased holds a message that the application has taken, until it says what
 // became of it, or the lease ends.
 func (h *held) leased(ctx context.Context, asked time.Duration) (reason, time.Duration) {
+	h.keepMark(ctx, h.lease.grant(asked))
+	return h.holdLease(ctx)
+}
+
+// holdLease holds what is leased, and decides what the end of that means.
+func (h *held) holdLease(ctx context.Context) (reason, time.Duration) {
 	g := h.g
-	until := h.lease.grant(asked)
 	h.seat.lease()
 	h.park()
 	gauge := g.metrics.leased.WithLabelValues(g.o.Subscription)
 	gauge.Inc()
 	defer gauge.Dec()
-	h.keepMark(ctx, until)
 	state := h.await(ctx)
 	g.metrics.leases.WithLabelValues(g.o.Subscription, state.String()).Inc()
 	switch state {
@@ -29,10 +33,13 @@ func (h *held) leased(ctx context.Context, asked time.Duration) (reason, time.Du
 	case superseded: // whoever has the key now may be done soon
 		h.holding = false
 		return notYet, 0
-	default:
-		h.lapsed(ctx)
-		return notYet, 0
+	case called, leased, expired: // the lease has ended
 	}
+	if g.places != nil && ctx.Err() == nil {
+		return notYet, h.unpulled(ctx)
+	}
+	h.lapsed(ctx)
+	return notYet, 0
 }
 
 // keepMark keeps others from the key for as long as the lease. Where the store

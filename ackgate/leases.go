@@ -24,6 +24,7 @@ var ErrStarting = errors.New("the subscriptions are not there yet")
 // Methods may be called from many goroutines.
 type Leases struct {
 	mu    sync.Mutex
+	gates map[string]*Gate // by subscription
 	byID  map[string]*lease
 	ended []ending // oldest first
 	ready bool
@@ -36,7 +37,7 @@ type ending struct {
 }
 
 // NewLeases returns one that knows no delivery.
-func NewLeases() *Leases { return &Leases{byID: map[string]*lease{}} }
+func NewLeases() *Leases { return &Leases{byID: map[string]*lease{}, gates: map[string]*Gate{}} }
 
 // Ready says that all gates are there: from now on an ID that is not known is
 // none, where before it may be one of a gate to come.
@@ -100,6 +101,12 @@ func (r *Leases) find(id string) (*lease, error) {
 		return nil, ErrStarting
 	}
 	return nil, ErrUnknownDelivery
+}
+
+func (r *Leases) join(g *Gate) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gates[g.o.Subscription] = g
 }
 
 func (r *Leases) add(l *lease) {

@@ -16,7 +16,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		name, help string
 		labels     []string
 	}{
-		{&m.requests, "remora_deliver_requests_total", "Handler calls, by status or one of timeout, unreachable, broken.", []string{"subscription", "code"}},
+		{&m.requests, "remora_deliver_requests_total", "Handler calls, by status or one of timeout, unreachable, broken; and pulled, messages that were.", []string{"subscription", "code"}},
 		{&m.acks, "remora_acks_total", "Messages acked, by reason: handled, repeat, sent_back, dead_letter.", []string{"subscription", "reason"}},
 		{&m.checks, "remora_dedupe_checks_total", "Look-ups in the dedupe store: begun, repeat, in_progress, conflict, error.", []string{"store", "result"}},
 		{&m.sendBacks, "remora_deliver_send_backs_total", "Send-backs to the broker: confirmed, refused.", []string{"subscription", "result"}},

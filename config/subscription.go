@@ -7,8 +7,8 @@ type Subscription struct {
 	Topic             string             `yaml:"topic"`
 	Group             string             `yaml:"group"` // default: the name
 	Filter            Filter             `yaml:"filter"`
-	Handler           string             `yaml:"handler"`
-	Remote            bool               `yaml:"remote"` // the handler may be on another host
+	Handler           string             `yaml:"handler"` // none: the messages are pulled
+	Remote            bool               `yaml:"remote"`  // the handler may be on another host
 	Ordered           bool               `yaml:"ordered"`
 	Broadcast         bool               `yaml:"broadcast"`
 	Concurrency       int                `yaml:"concurrency"`

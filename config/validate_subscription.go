@@ -10,6 +10,7 @@ import (
 
 // problems looks at one subscription; d is what all have in common of dedupe.
 func (s Subscription) problems(p *Problems, path string, d Dedupe) {
+	s.pulled(p, path)
 	s = s.WithDefaults(d.Window)
 	if s.Name == "" {
 		p.addf(path+".name", "the subscription has no name")
@@ -39,6 +40,15 @@ func (s Subscription) problems(p *Problems, path string, d Dedupe) {
 	}
 }
 
+// pulled refuses what is about a handler, where there is none.
+func (s Subscription) pulled(p *Problems, path string) {
+	for key, set := range map[string]bool{"remote": s.Remote, "timeout": s.Timeout != 0, "ack_statuses": len(s.AckStatuses) > 0} {
+		if set && s.Handler == "" {
+			p.addf(path+"."+key, "is about a handler, and the subscription has none: its messages are pulled; leave the key out, or write the handler's URL")
+		}
+	}
+}
+
 // notYet refuses what this version would otherwise ignore.
 func (s Subscription) notYet(p *Problems, path string, window Duration) {
 	refuse := func(set bool, key, why string) {
@@ -58,8 +68,7 @@ func (s Subscription) notYet(p *Problems, path string, window Duration) {
 
 func (s Subscription) handler(p *Problems, path string) {
 	if s.Handler == "" {
-		p.addf(path+".handler", "not supported yet: pulling; write the URL of the handler")
-		return
+		return // its messages are pulled
 	}
 	u, err := url.Parse(s.Handler)
 	switch {

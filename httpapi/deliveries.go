@@ -22,6 +22,9 @@ type Deliveries interface {
 	Nack(id string, n ackgate.Nack) error
 	// Extend makes the lease end d from now, or sooner; the answer tells.
 	Extend(ctx context.Context, id string, d time.Duration) (ackgate.Lease, error)
+	// Receive leases messages of a subscription without a handler to the caller,
+	// and waits for the first.
+	Receive(ctx context.Context, subscription string, p ackgate.Pull) ([]ackgate.Pulled, error)
 }
 
 // deliveryProblems map errors of deliveries to problems. Those of the store come
@@ -32,6 +35,9 @@ var deliveryProblems = []struct {
 	detail string
 }{
 	{ackgate.ErrStarting, problem.Starting, "the subscriptions are not there yet; deliveries of before the restart are gone, and their messages come again"},
+	{ackgate.ErrUnknownSubscription, problem.UnknownSubscription, "no subscription of that name is configured"},
+	{ackgate.ErrPushed, problem.HasHandler, "its messages cannot be pulled"},
+	{ackgate.ErrStopping, problem.Draining, "the sidecar is stopping and hands nothing over any more"},
 	{ackgate.ErrUnknownDelivery, problem.UnknownDelivery, "no delivery of this ID is known: it is wrong, or of before a restart, or it ended long ago"},
 	{ackgate.ErrLeaseExpired, problem.LeaseExpired, "the message went to another delivery, or was given back for one"},
 	{ackgate.ErrAcked, problem.AlreadyAcked, "the delivery was acked before; its message does not come again"},

@@ -17,6 +17,9 @@ type fakeDeliveries struct {
 	said []string
 	late bool
 	err  error
+
+	pulled []ackgate.Pulled
+	waits  chan struct{} // closed by Receive, which then waits until it is ended; nil: it does not
 }
 
 func (f *fakeDeliveries) Find(id string) (ackgate.Lease, error) {
@@ -36,6 +39,15 @@ func (f *fakeDeliveries) Nack(id string, n ackgate.Nack) error {
 func (f *fakeDeliveries) Extend(_ context.Context, id string, d time.Duration) (ackgate.Lease, error) {
 	f.said = append(f.said, fmt.Sprintf("extend %s %v", id, d))
 	return ackgate.Lease{ID: id, MessageID: "M", State: "leased", ExpiresAt: time.Now().Add(d / 2)}, f.err
+}
+
+func (f *fakeDeliveries) Receive(ctx context.Context, name string, p ackgate.Pull) ([]ackgate.Pulled, error) {
+	f.said = append(f.said, fmt.Sprintf("receive %s %+v", name, p))
+	if f.waits != nil {
+		close(f.waits)
+		<-ctx.Done()
+	}
+	return f.pulled, f.err
 }
 
 const jsonType = "application/json"

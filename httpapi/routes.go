@@ -25,6 +25,7 @@ var routes = []route{
 	{path: []string{"v1", "topics", "*", "messages"}, methods: map[string]handler{post: (*Server).publish}, publish: true},
 	{path: []string{"v1", "messages:batch"}, methods: map[string]handler{post: (*Server).publishBatch}, publish: true},
 	{path: []string{"v1", "messages", "*"}, methods: map[string]handler{"GET": (*Server).receipt, "DELETE": (*Server).cancel}},
+	{path: []string{"v1", "subscriptions", "*", "receive"}, methods: map[string]handler{post: (*Server).receiveMessages}},
 	{path: []string{"v1", "deliveries", "*"}, methods: map[string]handler{"GET": (*Server).delivery}},
 	{path: []string{"v1", "deliveries", "*", "ack"}, methods: map[string]handler{post: (*Server).ack}},
 	{path: []string{"v1", "deliveries", "*", "nack"}, methods: map[string]handler{post: (*Server).nack}},

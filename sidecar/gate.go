@@ -22,13 +22,21 @@ func (s *Sidecar) gate(c config.Subscription, metrics *ackgate.Metrics) (*ackgat
 	if err != nil {
 		return nil, err
 	}
-	handler, err := push.New(push.Options{
-		URL: c.Handler, AckStatuses: c.AckStatuses, Remote: c.Remote, MaxIdle: c.Concurrency, UserAgent: "remora/" + s.version,
-	})
+	handler, err := s.handler(c)
 	if err != nil {
 		return nil, err
 	}
 	return ackgate.New(opts, consumer, s.store(c.Dedupe), handler, s.leases, metrics, s.log), nil
+}
+
+// handler is nil where messages are pulled.
+func (s *Sidecar) handler(c config.Subscription) (ackgate.Handler, error) {
+	if c.Handler == "" {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	return push.New(push.Options{
+		URL: c.Handler, AckStatuses: c.AckStatuses, Remote: c.Remote, MaxIdle: c.Concurrency, UserAgent: "remora/" + s.version,
+	})
 }
 
 // gateOptions gives running calls their share of the drain, at most their own

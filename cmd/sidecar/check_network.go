@@ -76,6 +76,10 @@ func lookAtListener(ctx context.Context, f *findings, addr string) {
 
 func lookAtHandlers(ctx context.Context, f *findings, l *config.Loaded) {
 	for _, s := range l.Subscriptions {
+		if s.Handler == "" {
+			f.okf("subscriptions", "%s: its messages are pulled", s.Name)
+			continue
+		}
 		addr, err := hostPort(s.Handler)
 		if err == nil {
 			err = dial(ctx, addr)

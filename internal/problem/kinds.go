@@ -12,53 +12,55 @@ type Kind struct {
 
 // Codes that a listener names itself. Codes of message.Invalid come from there.
 const (
-	InvalidRequest     = "invalid-request"
-	InvalidOption      = "invalid-option"
-	InvalidKey         = "invalid-idempotency-key"
-	InvalidProperty    = "invalid-property"
-	ReservedProperty   = "reserved-property"
-	InvalidDigest      = "invalid-digest"
-	DigestMismatch     = "digest-mismatch"
-	InvalidCloudEvent  = "invalid-cloudevent"
-	InvalidJSON        = "invalid-json"
-	InvalidBatch       = "invalid-batch"
-	InvalidItem        = "invalid-item"
-	EmptyBatch         = "empty-batch"
-	DuplicateKey       = "duplicate-idempotency-key"
-	Unauthorized       = "unauthorized"
-	ForbiddenOrigin    = "forbidden-origin"
-	PreflightRefused   = "preflight-refused"
-	PeerRefused        = "peer-refused"
-	TooManyTopics      = "too-many-topics"
-	TopicNotAllowed    = "topic-not-allowed"
-	RateLimited        = "rate-limited"
-	NotFound           = "not-found"
-	NoSuchPath         = "no-such-path"
-	MethodNotAllowed   = "method-not-allowed"
-	RequestTimeout     = "request-timeout"
-	KeySettled         = "idempotency-key-settled"
-	KeyReused          = "idempotency-key-reused"
-	AlreadySent        = "already-sent"
-	MaybeSent          = "maybe-sent"
-	WrongState         = "wrong-state"
-	OperationRunning   = "operation-running"
-	UnknownDelivery    = "unknown-delivery"
-	AlreadyAcked       = "already-acked"
-	LeaseExpired       = "lease-expired"
-	DedupeUnavailable  = "dedupe-unavailable"
-	MessageTooLarge    = "message-too-large"
-	BatchTooLarge      = "batch-too-large"
-	UnsupportedMedia   = "unsupported-media-type"
-	MisdirectedRequest = "misdirected-request"
-	HeadersTooLarge    = "headers-too-large"
-	SpoolFull          = "spool-full"
-	TopicFull          = "topic-full"
-	DiskLow            = "disk-low"
-	Busy               = "busy"
-	SpoolReadOnly      = "spool-read-only"
-	Starting           = "starting"
-	Draining           = "draining"
-	Internal           = "internal"
+	InvalidRequest      = "invalid-request"
+	InvalidOption       = "invalid-option"
+	InvalidKey          = "invalid-idempotency-key"
+	InvalidProperty     = "invalid-property"
+	ReservedProperty    = "reserved-property"
+	InvalidDigest       = "invalid-digest"
+	DigestMismatch      = "digest-mismatch"
+	InvalidCloudEvent   = "invalid-cloudevent"
+	InvalidJSON         = "invalid-json"
+	InvalidBatch        = "invalid-batch"
+	InvalidItem         = "invalid-item"
+	EmptyBatch          = "empty-batch"
+	DuplicateKey        = "duplicate-idempotency-key"
+	Unauthorized        = "unauthorized"
+	ForbiddenOrigin     = "forbidden-origin"
+	PreflightRefused    = "preflight-refused"
+	PeerRefused         = "peer-refused"
+	TooManyTopics       = "too-many-topics"
+	TopicNotAllowed     = "topic-not-allowed"
+	RateLimited         = "rate-limited"
+	NotFound            = "not-found"
+	NoSuchPath          = "no-such-path"
+	MethodNotAllowed    = "method-not-allowed"
+	RequestTimeout      = "request-timeout"
+	KeySettled          = "idempotency-key-settled"
+	KeyReused           = "idempotency-key-reused"
+	AlreadySent         = "already-sent"
+	MaybeSent           = "maybe-sent"
+	WrongState          = "wrong-state"
+	OperationRunning    = "operation-running"
+	UnknownSubscription = "unknown-subscription"
+	HasHandler          = "subscription-has-handler"
+	UnknownDelivery     = "unknown-delivery"
+	AlreadyAcked        = "already-acked"
+	LeaseExpired        = "lease-expired"
+	DedupeUnavailable   = "dedupe-unavailable"
+	MessageTooLarge     = "message-too-large"
+	BatchTooLarge       = "batch-too-large"
+	UnsupportedMedia    = "unsupported-media-type"
+	MisdirectedRequest  = "misdirected-request"
+	HeadersTooLarge     = "headers-too-large"
+	SpoolFull           = "spool-full"
+	TopicFull           = "topic-full"
+	DiskLow             = "disk-low"
+	Busy                = "busy"
+	SpoolReadOnly       = "spool-read-only"
+	Starting            = "starting"
+	Draining            = "draining"
+	Internal            = "internal"
 )
 
 // kinds is the table. A row reads: code, status, title, hint, retryable, stored.
@@ -92,6 +94,7 @@ var kinds = []Kind{
 	{PeerRefused, 403, "This user may not use the socket", "Connect as one of the configured user IDs.", false, StoredNo},
 	{TopicNotAllowed, 403, "The topic is not one of those that may be published to", "Correct the topic. The operator: add it to topics.allow.", false, StoredNo},
 	{NotFound, 404, "There is no such message", "Receipts are kept for a limited time after a message has settled: see receipts in /v1/status. A message that is held always has one.", false, StoredUnknown},
+	{UnknownSubscription, 404, "There is no such subscription", "Write the name of one of the configured subscriptions.", false, StoredNo},
 	{UnknownDelivery, 404, "There is no such delivery", "Send the MQ-Delivery-Id of the delivery. One that ended is known for an hour, and none survives a restart: its message was not acked, and comes again.", false, StoredNo},
 	{NoSuchPath, 404, "There is nothing at this path", "See /openapi.yaml for what there is.", false, StoredNo},
 	{MethodNotAllowed, 405, "This method is not allowed here", "Use a method of the Allow header.", false, StoredNo},
@@ -101,6 +104,7 @@ var kinds = []Kind{
 	{MaybeSent, 409, "The message may have reached the broker", "It cannot be cancelled any more; it is repeated until confirmed.", false, StoredYes},
 	{WrongState, 409, "The message's state does not allow this", "The detail says what it is. While an attempt is being made, ask again when it has ended.", false, StoredYes},
 	{OperationRunning, 409, "Another operation is running", "Follow it by GET /v1/operations/{id}; wait until it has ended, or stop it by POST /v1/operations/{id}/stop.", false, StoredNo},
+	{HasHandler, 409, "The subscription has a handler", "Its messages are delivered to that. The operator: leave handler out of the subscription, so that its messages can be pulled.", false, StoredNo},
 	{AlreadyAcked, 409, "The delivery was acked before", "It is done, and cannot be given back or extended.", false, StoredNo},
 	{LeaseExpired, 410, "The lease has ended", "The message went to another delivery, or is on its way to one, whose handler has to decide. Ask for a longer lease, or extend it in time.", false, StoredNo},
 	{MessageTooLarge, 413, "The message is too large", "Send a smaller body, or put it elsewhere and send a reference.", false, StoredNo},

@@ -1,0 +1,193 @@
+package ackgate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/remora-mq/remora/internal/backoff"
+	"github.com/remora-mq/remora/message"
+)
+
+var (
+	// ErrUnknownSubscription: there is none of that name.
+	ErrUnknownSubscription = errors.New("no such subscription")
+	// ErrPushed: the subscription has a handler, which gets its messages.
+	ErrPushed = errors.New("the subscription has a handler")
+	// ErrStopping: the subscription ends, and hands nothing over any more.
+	ErrStopping = errors.New("the subscription ends")
+)
+
+// maxPulled bounds the bytes of the bodies of one answer, unless one has more.
+const maxPulled = 16 << 20
+
+// Pull is what an application asks for.
+type Pull struct {
+	Max   int           // deliveries, ≥ 1
+	Wait  time.Duration // for the first one
+	Lease time.Duration // of each; at most MaxHold is given
+}
+
+// Pulled is a message that was handed over, and is leased.
+type Pulled struct {
+	Lease
+
+	Delivery    *message.Delivery
+	Attempt     int // from 1
+	MaxAttempts int
+	Unchecked   bool // the dedupe store was passed by: it may be a repeat
+}
+
+// Receive hands over messages of a subscription without a handler: those that are
+// there, at most p.Max, or the first to come within p.Wait. Each is leased, and
+// marked in the dedupe store, before it is returned; of one that the caller does
+// not come to know, the lease ends. A lease that ends is a failed attempt. None,
+// without an error, means that there was no message. ErrStopping ends the wait at
+// once when the subscription does.
+func (r *Leases) Receive(ctx context.Context, subscription string, p Pull) ([]Pulled, error) {
+	r.mu.Lock()
+	g, known := r.gates[subscription]
+	ready := r.ready
+	r.mu.Unlock()
+	switch {
+	case known && g.places == nil:
+		return nil, ErrPushed
+	case known:
+		return g.pull(ctx, p)
+	case !ready:
+		return nil, ErrStarting
+	}
+	return nil, fmt.Errorf("%w: %.100q", ErrUnknownSubscription, subscription)
+}
+
+func (g *Gate) pull(ctx context.Context, p Pull) ([]Pulled, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.Wait)
+	defer cancel()
+	for {
+		all, err := g.gather(ctx, p)
+		if len(all) > 0 || err != nil || ctx.Err() != nil {
+			return all, err
+		}
+	}
+}
+
+// gather offers places to the held messages that wait for one, and returns those
+// that took one and could be begun.
+func (g *Gate) gather(ctx context.Context, p Pull) (all []Pulled, err error) {
+	pl := &puller{lease: p.Lease, got: make(chan *Pulled, p.Max)}
+	taken := 0
+	for ; taken < p.Max && g.offer(pl); taken++ {
+	}
+	if taken == 0 {
+		select {
+		case <-g.ended:
+			return nil, ErrStopping
+		default:
+		}
+		select {
+		case g.places <- pl:
+			taken = 1
+		case <-ctx.Done():
+			return nil, nil
+		case <-g.ended:
+			return nil, ErrStopping
+		}
+	}
+	for range taken {
+		if one := <-pl.got; one != nil {
+			all = append(all, *one)
+		}
+	}
+	return all, nil
+}
+
+// offer reports whether a message that waited has taken the place.
+func (g *Gate) offer(pl *puller) bool {
+	select {
+	case g.places <- pl:
+		return true
+	default:
+		return false
+	}
+}
+
+// puller is one call of Receive. Each message that takes a place of it sends what
+// came of that to got, once.
+type puller struct {
+	lease time.Duration
+	got   chan *Pulled
+
+	mu    sync.Mutex
+	bytes int
+}
+
+// admit reports whether the answer has room for so many bytes more.
+func (p *puller) admit(n int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bytes > 0 && p.bytes+n > maxPulled {
+		return false
+	}
+	p.bytes += n
+	return true
+}
+
+// awaitPuller holds the message until somebody has pulled it, and then as leased.
+func (h *held) awaitPuller(ctx context.Context) (reason, time.Duration) {
+	h.awaitSeat(ctx)
+	select {
+	case pl := <-h.g.places:
+		return h.pulled(ctx, pl)
+	case <-h.acked(): // late, by its ID
+	case <-ctx.Done():
+	}
+	return notYet, 0
+}
+
+func (h *held) pulled(ctx context.Context, pl *puller) (reason, time.Duration) {
+	given, why, wait := h.handOver(ctx, pl)
+	if given == nil {
+		return why, wait
+	}
+	h.g.metrics.requests.WithLabelValues(h.g.o.Subscription, "pulled").Inc()
+	return h.holdLease(ctx)
+}
+
+// handOver leases the message to the puller, and tells it in any case.
+func (h *held) handOver(ctx context.Context, pl *puller) (given *Pulled, why reason, wait time.Duration) {
+	defer func() { pl.got <- given }()
+	if !pl.admit(len(h.d.Body)) {
+		return nil, notYet, 0
+	}
+	if h.seat = h.g.hands.take(h.d.Queue); h.seat == nil {
+		return nil, notYet, 0 // somebody was faster
+	}
+	lease := min(pl.lease, h.g.o.MaxHold)
+	why, wait, begun := h.begin(ctx, lease+markMargin)
+	if !begun {
+		return nil, why, wait
+	}
+	if h.register() {
+		h.release(ctx, false)
+		return nil, handled, 0
+	}
+	h.lease.grant(lease)
+	return &Pulled{Lease: h.lease.tellNow(), Delivery: h.d, Attempt: h.attemptNumber(), MaxAttempts: h.g.o.MaxAttempts, Unchecked: h.blind}, notYet, 0
+}
+
+func (l *lease) tellNow() Lease {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tell()
+}
+
+// unpulled plans what follows a lease of a pulled message that ended: to whom pulls,
+// it is what the timeout of a call is to a handler.
+func (h *held) unpulled(ctx context.Context) time.Duration {
+	attempt := h.attemptNumber()
+	h.tries++
+	h.release(ctx, true)
+	return h.failed(attempt, h.g.o.Retry.Delay(attempt, backoff.Random{}))
+}
