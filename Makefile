@@ -20,7 +20,7 @@ NATS         := .build/nats-$(NATS_VERSION)/nats-server
 # Packages whose tests start servers, mount file systems or kill processes.
 # They run one at a time. Everything that is not named here is a unit, so a new
 # package is tested without being listed.
-HEAVY := ^$(MODULE)/(broker/rocketmq|dedupe/redis|test/.*)$$
+HEAVY := ^$(MODULE)/(broker/rocketmq|dedupe/(redis|sql)|test/.*)$$
 units  = $$(go list ./... | grep -Ev '$(HEAVY)')
 
 ##@ Use
@@ -56,7 +56,7 @@ test-broker: ## our side of the client under the race detector, then the suite o
 
 .PHONY: test-stores
 test-stores: ## dedupe stores that sidecars share, on the real servers, under the race detector
-	CGO_ENABLED=1 go test -count=1 -race -p 1 -timeout 10m ./dedupe/redis ./test/stores
+	CGO_ENABLED=1 go test -count=1 -race -p 1 -timeout 10m ./dedupe/redis ./dedupe/sql ./test/stores
 
 .PHONY: test-system
 test-system: ## test/...: real RocketMQ, the built binary, kills, power loss (short)

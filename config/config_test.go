@@ -102,7 +102,7 @@ forwarder:
 topics: {max: 17}
 memory: {ingest: 18MiB}
 ledger: {keep: 27h}
-dedupe: {window: 19h, limit: 21MiB, timeout: 28s, redis: {url_file: ru, ca_file: rca, cert_file: rc, key_file: rk}}
+dedupe: {window: 19h, limit: 21MiB, timeout: 28s, redis: {url_file: ru, ca_file: rca, cert_file: rc, key_file: rk}, sql: {driver: mysql, dsn_file: sd}}
 drain: {timeout: 20s}
 log: {level: debug, format: text}
 subscriptions:
@@ -134,7 +134,7 @@ subscriptions:
 		Topics: config.Topics{Max: 17}, Memory: config.Memory{Ingest: 18 * config.MiB, Deliver: def.Memory.Deliver},
 		Ledger: config.Ledger{Keep: 27 * config.Hour}, Dedupe: config.Dedupe{
 			Window: 19 * config.Hour, Limit: 21 * config.MiB, Timeout: 28 * config.Second,
-			Redis: config.Redis{URLFile: "ru", CAFile: "rca", CertFile: "rc", KeyFile: "rk"},
+			Redis: config.Redis{URLFile: "ru", CAFile: "rca", CertFile: "rc", KeyFile: "rk"}, SQL: config.SQL{Driver: "mysql", DSNFile: "sd"},
 		},
 		Drain: config.Drain{Timeout: 20 * config.Second},
 		Log:   config.Log{Level: "debug", Format: "text"},
@@ -238,8 +238,9 @@ func TestBadValuesNameTheirPlace(t *testing.T) {
 		{"ledger", "ledger: {keep: 59m}\n", []string{"ledger.keep", "below the least, 1h"}},
 		{"a question for ever", "dedupe: {timeout: 1h}\n", []string{"dedupe.timeout", "not between"}},
 		{"a certificate without its key", "dedupe: {redis: {cert_file: c}}\n", []string{"dedupe.redis.cert_file", "key_file"}},
-		{"sql", "dedupe: {sql: {driver: mysql}}\n", []string{"not supported yet"}},
-		{"dsn", "dedupe: {sql: {dsn_file: mysql}}\n", []string{"not supported yet"}},
+		{"driver", "dedupe: {sql: {driver: mysqll, dsn_file: d}}\n", []string{"dedupe.sql.driver", "did you mean mysql?"}},
+		{"a driver alone", "dedupe: {sql: {driver: mysql}}\n", []string{"dedupe.sql", "needs both"}},
+		{"a dsn alone", "dedupe: {sql: {dsn_file: d}}\n", []string{"dedupe.sql", "needs both"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -273,7 +274,7 @@ func TestBadSubscriptionsNameTheirPlace(t *testing.T) {
 		{"redis", "{dedupe: {store: redis}}", []string{".dedupe.store", "dedupe.redis.url_file"}},
 		{"on error", "{dedupe: {store: redis, on_error: skip}}", []string{".dedupe.on_error", "not known"}},
 		{"on error of nothing", "{dedupe: {on_error: pass}}", []string{".dedupe.on_error", "local has no server"}},
-		{"sql", "{dedupe: {store: sql}}", []string{".dedupe.store", "not supported yet"}},
+		{"sql", "{dedupe: {store: sql}}", []string{".dedupe.store", "dedupe.sql.dsn_file"}},
 		{"store", "{dedupe: {store: lokal}}", []string{".dedupe.store", "did you mean local?"}},
 		{"key", "{dedupe: {key: order_id}}", []string{".dedupe.key", "property:NAME"}},
 		{"empty property", "{dedupe: {key: 'property:'}}", []string{".dedupe.key", "property:NAME"}},

@@ -19,16 +19,23 @@ type Redis struct {
 
 // SQL is a shared dedupe store.
 type SQL struct {
-	Driver  string `yaml:"driver"`
-	DSNFile string `yaml:"dsn_file"`
+	Driver  string `yaml:"driver"`   // postgres, or mysql, which MariaDB is, too
+	DSNFile string `yaml:"dsn_file"` // postgres://user:password@host:5432/database, or user:password@tcp(host:3306)/database
 }
 
 // Dedupe stores and keys.
 const (
 	DedupeLocal     = "local"
 	DedupeRedis     = "redis"
+	DedupeSQL       = "sql"
 	DedupeOff       = "off"
 	DedupeMessageID = "message_id"
+)
+
+// Drivers of the store sql.
+const (
+	SQLPostgres = "postgres"
+	SQLMySQL    = "mysql"
 )
 
 // What becomes of a message while its shared dedupe store is down.
@@ -46,12 +53,18 @@ type SubscriptionDedupe struct {
 }
 
 // Shared reports whether several sidecars use the store.
-func (s SubscriptionDedupe) Shared() bool { return s.Store == DedupeRedis }
+func (s SubscriptionDedupe) Shared() bool { return s.Store == DedupeRedis || s.Store == DedupeSQL }
 
 func (d Dedupe) problems(p *Problems) {
 	p.atLeast("dedupe.window", d.Window, Second)
 	p.atLeast("dedupe.limit", d.Limit, MiB)
 	p.within("dedupe.timeout", d.Timeout, 10*Millisecond, Minute)
+	if d.SQL.Driver != "" {
+		p.oneOf("dedupe.sql.driver", d.SQL.Driver, SQLPostgres, SQLMySQL)
+	}
+	if (d.SQL.Driver == "") != (d.SQL.DSNFile == "") {
+		p.addf("dedupe.sql", "a database needs both dedupe.sql.driver and dedupe.sql.dsn_file")
+	}
 	if (d.Redis.CertFile == "") != (d.Redis.KeyFile == "") {
 		p.addf("dedupe.redis.cert_file", "a certificate needs its key, and a key its certificate; set dedupe.redis.cert_file and key_file both, or neither")
 	}
@@ -69,9 +82,12 @@ func (s SubscriptionDedupe) problems(p *Problems, path string, d Dedupe) {
 			p.addf(path+".store", "redis needs dedupe.redis.url_file: the path of a file that holds redis://user:password@host:6379/0")
 		}
 		p.oneOf(path+".on_error", s.OnError, DedupeHold, DedupePass)
-	case "sql":
-		p.addf(path+".store", "not supported yet: a dedupe store shared through SQL; write redis, or leave the key out")
+	case DedupeSQL:
+		if d.SQL.DSNFile == "" {
+			p.addf(path+".store", "sql needs dedupe.sql.driver, postgres or mysql, and dedupe.sql.dsn_file: the path of a file that holds the DSN")
+		}
+		p.oneOf(path+".on_error", s.OnError, DedupeHold, DedupePass)
 	default:
-		p.oneOf(path+".store", s.Store, DedupeLocal, DedupeRedis, DedupeOff)
+		p.oneOf(path+".store", s.Store, DedupeLocal, DedupeRedis, DedupeSQL, DedupeOff)
 	}
 }

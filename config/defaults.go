@@ -31,6 +31,4 @@ func Default() Config {
 var later = map[string]string{
 	"memory.deliver":          "a byte budget for deliveries",
 	"transactions.check_urls": "transactions",
-	"dedupe.sql.driver":       "a dedupe store shared through SQL",
-	"dedupe.sql.dsn_file":     "a dedupe store shared through SQL",
 }

@@ -15,7 +15,7 @@ import (
 type secrets struct {
 	dataTokens, adminTokens []string
 	accessKey, secretKey    string
-	redisURL                string
+	redisURL, sqlDSN        string
 	redisTLS                *tls.Config   // nil: nothing is configured of it
 	keys                    *keyring.Ring // nil: nothing is encrypted
 }
@@ -37,6 +37,9 @@ func readSecrets(cfg config.Config) (s secrets, err error) {
 		return s, err
 	}
 	if s.redisURL, err = readSecret("dedupe.redis.url_file", cfg.Dedupe.Redis.URLFile); err != nil {
+		return s, err
+	}
+	if s.sqlDSN, err = readSecret("dedupe.sql.dsn_file", cfg.Dedupe.SQL.DSNFile); err != nil {
 		return s, err
 	}
 	if s.redisTLS, err = redisTLS(cfg.Dedupe.Redis); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/remora-mq/remora/config"
 	"github.com/remora-mq/remora/dedupe"
 	"github.com/remora-mq/remora/dedupe/redis"
+	"github.com/remora-mq/remora/dedupe/sql"
 )
 
 // SharedStore is a dedupe store of several sidecars.
@@ -36,15 +37,28 @@ func openShared(cfg config.Config, known secrets) (sharedStores, error) {
 		if _, is := stores[name]; is || !sub.Dedupe.Shared() {
 			continue
 		}
-		store, err := redis.Open(redis.Options{
-			URL: known.redisURL, TLS: known.redisTLS, Window: cfg.Dedupe.Window.Std(), Timeout: cfg.Dedupe.Timeout.Std(),
-		})
+		store, err := openSharedStore(name, cfg.Dedupe, known)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("dedupe.redis.url_file %s: %w", cfg.Dedupe.Redis.URLFile, err), stores.close())
+			return nil, errors.Join(err, stores.close())
 		}
 		stores[name] = store
 	}
 	return stores, nil
+}
+
+func openSharedStore(name string, c config.Dedupe, known secrets) (SharedStore, error) {
+	if name == config.DedupeSQL {
+		store, err := sql.Open(sql.Options{Driver: c.SQL.Driver, DSN: known.sqlDSN, Window: c.Window.Std(), Timeout: c.Timeout.Std()})
+		if err != nil {
+			return nil, fmt.Errorf("dedupe.sql.dsn_file %s: %w", c.SQL.DSNFile, err)
+		}
+		return store, nil
+	}
+	store, err := redis.Open(redis.Options{URL: known.redisURL, TLS: known.redisTLS, Window: c.Window.Std(), Timeout: c.Timeout.Std()})
+	if err != nil {
+		return nil, fmt.Errorf("dedupe.redis.url_file %s: %w", c.Redis.URLFile, err)
+	}
+	return store, nil
 }
 
 // OpenShared makes the shared dedupe stores of a configuration, by name. It reads

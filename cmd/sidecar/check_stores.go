@@ -12,7 +12,7 @@ import (
 // lookAtStores asks the dedupe stores that sidecars share how they keep marks.
 func lookAtStores(ctx context.Context, f *findings, l *config.Loaded) {
 	const section = "dedupe"
-	stores, err := sidecar.OpenShared(l.Config)
+	stores, err := sidecar.OpenShared(l.Config) //nolint:contextcheck // they live until Close
 	if err != nil {
 		f.badf(section, "correct the file, or the key that names it", "%v", err)
 		return

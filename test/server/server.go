@@ -95,9 +95,15 @@ func (s *Server) said() string {
 	return string(text[max(0, len(text)-2000):])
 }
 
-// Kill is kill -9. It returns when the server is gone.
+// Kill is kill -9 of all its processes. It returns when they are gone.
 func (s *Server) Kill() {
-	if s.process != nil {
+	if s.process == nil {
+		return
+	}
+	select {
+	case <-s.process.Exited():
+	default:
+		killChildren(s.process.PID())
 		s.process.Kill()
 	}
 }

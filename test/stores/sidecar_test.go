@@ -140,6 +140,7 @@ func says(t *testing.T, url, text string) {
 func TestSidecarUsesTheSharedStore(t *testing.T) {
 	for name, start := range sharedServers {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			app, url := newApplication(t)
 			c := shared(t, name, url)
 			s := start(t, &c)
@@ -171,6 +172,7 @@ func TestSidecarUsesTheSharedStore(t *testing.T) {
 func TestSidecarPassesTheSharedStoreByWhereConfigured(t *testing.T) {
 	for name, start := range sharedServers {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			app, url := newApplication(t)
 			c := shared(t, name, url)
 			c.Subscriptions[0].Dedupe.OnError = config.DedupePass
@@ -192,6 +194,12 @@ var sharedServers = map[string]func(t *testing.T, c *config.Config) *server.Serv
 		t.Helper()
 		s := server.Redis(t)
 		c.Dedupe.Redis.URLFile = secret(t, "redis://"+s.Addr())
+		return s
+	},
+	config.DedupeSQL: func(t *testing.T, c *config.Config) *server.Server {
+		t.Helper()
+		s := server.Postgres(t)
+		c.Dedupe.SQL = config.SQL{Driver: config.SQLPostgres, DSNFile: secret(t, postgresDSN(s))}
 		return s
 	},
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/remora-mq/remora/dedupe"
 	"github.com/remora-mq/remora/dedupe/redis"
+	"github.com/remora-mq/remora/dedupe/sql"
 	"github.com/remora-mq/remora/test/server"
 )
 
@@ -37,12 +38,31 @@ var kinds = map[string]kind{
 			return redis.Open(redis.Options{URL: "redis://" + s.Addr()})
 		},
 	},
+	"PostgreSQL": {
+		start: func(t *testing.T) *server.Server { t.Helper(); return server.Postgres(t) },
+		open: func(s *server.Server) (dedupe.Store, error) {
+			return sql.Open(sql.Options{Driver: sql.Postgres, DSN: postgresDSN(s)})
+		},
+	},
+	"MariaDB": {
+		start: func(t *testing.T) *server.Server { t.Helper(); return server.MariaDB(t) },
+		open: func(s *server.Server) (dedupe.Store, error) {
+			return sql.Open(sql.Options{Driver: sql.MySQL, DSN: mariaDSN(s)})
+		},
+	},
+}
+
+func postgresDSN(s *server.Server) string { return "postgres://remora@" + s.Addr() + "/postgres" }
+
+func mariaDSN(s *server.Server) string {
+	return "remora:" + server.Password + "@tcp(" + s.Addr() + ")/remora"
 }
 
 // each runs a test with every kind of store, as two sidecars open it.
 func each(t *testing.T, test func(t *testing.T, s *server.Server, stores []dedupe.Store)) {
 	for name, k := range kinds {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := k.start(t)
 			stores := make([]dedupe.Store, gates)
 			for i := range stores {

@@ -1,0 +1,69 @@
+package sql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/internal/backoff"
+)
+
+// tries of one operation: over a connection that was lost, after a deadlock, or
+// when its row was deleted between two statements.
+const tries = 4
+
+var again = backoff.Policy{Initial: 10 * time.Millisecond, Max: 200 * time.Millisecond}
+
+// call asks the server, unless the store is closed: again where that may help,
+// which every operation bears. The error is ErrClosed, the context's, or
+// ErrUnavailable.
+func (s *Store) call(ctx context.Context, ask func(context.Context) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return dedupe.ErrClosed
+	}
+	s.running.Add(1)
+	s.mu.Unlock()
+	defer s.running.Done()
+	bounded, cancel := context.WithTimeout(ctx, s.o.Timeout)
+	defer cancel()
+	err := s.insist(bounded, ask)
+	switch {
+	case err == nil:
+		s.failed.Store(false)
+		return nil
+	case ctx.Err() != nil:
+		return errors.Join(ctx.Err(), err) // whether it was asked is not known
+	}
+	s.failed.Store(true)
+	return fmt.Errorf("%w: %w", dedupe.ErrUnavailable, err)
+}
+
+func (s *Store) insist(ctx context.Context, ask func(context.Context) error) (err error) {
+	for try := 1; ; try++ {
+		if err = ask(ctx); err == nil {
+			return nil
+		}
+		if s.d.missing(err) {
+			if _, failed := s.db.ExecContext(ctx, s.d.schema); failed != nil {
+				err = fmt.Errorf("make the table remora_dedupe: %w", failed)
+			}
+		}
+		if try == tries {
+			return err
+		}
+		t := time.NewTimer(again.Delay(try, backoff.Random{}))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return err
+		case <-t.C:
+		}
+	}
+}

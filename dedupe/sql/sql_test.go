@@ -1,0 +1,223 @@
+package sql
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/test/server"
+)
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+// The first that asks makes the table, also when they are many.
+func TestTableIsMadeOnDemand(t *testing.T) {
+	each(t, func(t *testing.T, _ *server.Server, o Options) {
+		var all sync.WaitGroup
+		for i := range 8 {
+			s := open(t, o)
+			all.Go(func() {
+				if _, err := s.Begin(t.Context(), dedupe.Key{Key: fmt.Sprint(i)}, effect, time.Minute); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	})
+}
+
+// An answer that is lost on the way costs neither an attempt nor the wait for a
+// lease of our own.
+func TestLostAnswerIsAskedForAgain(t *testing.T) {
+	each(t, func(t *testing.T, s *server.Server, o Options) {
+		proxy := server.NewProxy(t, s)
+		o.DSN = strings.Replace(o.DSN, s.Addr(), proxy.Addr(), 1)
+		o.Connections = 1
+		store := open(t, o)
+		first := dedupe.Key{Key: "first"}
+		if err := store.Done(t.Context(), first, begin(t, store, first)); err != nil {
+			t.Fatal(err)
+		}
+		proxy.Lose(true)
+		if _, err := store.Begin(t.Context(), key, effect, time.Minute); !errors.Is(err, dedupe.ErrUnavailable) || proxy.Lost() == 0 {
+			t.Fatalf("begin: %v, %d answers lost", err, proxy.Lost())
+		}
+		proxy.Lose(false)
+		if m, err := store.Begin(t.Context(), key, dedupe.Fingerprint{2}, time.Minute); err != nil || m.Verdict != dedupe.InProgress {
+			t.Fatalf("other content: %v, %v", m.Verdict, err)
+		}
+		m := begin(t, store, key)
+		if m.Verdict != dedupe.Begun || m.Attempt != 1 {
+			t.Fatalf("again: %v, attempt %d; want begun, 1", m.Verdict, m.Attempt)
+		}
+		proxy.Lose(true)
+		if err := store.Done(t.Context(), key, m); !errors.Is(err, dedupe.ErrUnavailable) {
+			t.Fatalf("done: %v", err)
+		}
+		proxy.Lose(false)
+		if err := store.Done(t.Context(), key, m); err != nil {
+			t.Fatalf("done again: %v", err)
+		}
+		if m := begin(t, store, key); m.Verdict != dedupe.Repeat {
+			t.Errorf("after done: %v", m.Verdict)
+		}
+	})
+}
+
+// What was answered for is there after kill -9, as often as that happens, and the
+// connections that were lost with it cost nothing.
+func TestDoneSurvivesKills(t *testing.T) {
+	each(t, func(t *testing.T, s *server.Server, o Options) {
+		store := open(t, o)
+		for round := range 2 {
+			recorded := recordUntilKilled(t, s, store, round)
+			s.Start()
+			for _, k := range recorded {
+				if m := begin(t, store, k); m.Verdict != dedupe.Repeat {
+					t.Fatalf("round %d: %s was recorded: %v", round, k.Key, m.Verdict)
+				}
+			}
+		}
+	})
+}
+
+func recordUntilKilled(t *testing.T, s *server.Server, store *Store, round int) (recorded []dedupe.Key) {
+	t.Helper()
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	enough, once := make(chan struct{}), sync.Once{}
+	for h := range 8 {
+		all.Go(func() {
+			for i := 0; ; i++ {
+				k := dedupe.Key{Scope: key.Scope, Key: fmt.Sprint(round, "/", h, "/", i)}
+				m, err := store.Begin(t.Context(), k, effect, time.Minute)
+				if err == nil {
+					err = store.Done(t.Context(), k, m)
+				}
+				if err != nil {
+					if !errors.Is(err, dedupe.ErrUnavailable) {
+						t.Errorf("killed meanwhile: %v", err)
+					}
+					once.Do(func() { close(enough) })
+					return
+				}
+				mu.Lock()
+				if recorded = append(recorded, k); len(recorded) == 100 {
+					once.Do(func() { close(enough) })
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	<-enough
+	s.Kill()
+	all.Wait()
+	if len(recorded) < 100 {
+		t.Errorf("only %d were recorded", len(recorded))
+	}
+	return recorded
+}
+
+func TestDownIsUnavailable(t *testing.T) {
+	each(t, func(t *testing.T, s *server.Server, o Options) {
+		store := open(t, o)
+		m := begin(t, store, key)
+		s.Kill()
+		if _, err := store.Begin(t.Context(), key, effect, time.Minute); !errors.Is(err, dedupe.ErrUnavailable) || !store.Failing() {
+			t.Errorf("begin: %v", err)
+		}
+		if err := store.Done(t.Context(), key, m); !errors.Is(err, dedupe.ErrUnavailable) {
+			t.Errorf("done: %v", err)
+		}
+		s.Start()
+		if err := store.Done(t.Context(), key, m); err != nil || store.Failing() {
+			t.Errorf("done, back again: %v", err)
+		}
+	})
+}
+
+// Rows whose window has passed are deleted, however many; no others.
+func TestSweep(t *testing.T) {
+	each(t, func(t *testing.T, _ *server.Server, o Options) {
+		s := open(t, o)
+		if _, err := s.Inspect(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		const old = 2*sweepBatch + 1
+		rows := make([]string, old)
+		for i := range rows {
+			rows[i] = fmt.Sprintf("('%016d', 0, 0, 1, 0, 0, '', '', 1)", i)
+		}
+		exec(t, s.db, "INSERT INTO remora_dedupe (hash, held, claim, token, ends, attempts, effect, done, expires) VALUES "+strings.Join(rows, ","))
+		begin(t, s, key)
+		if n, err := s.sweep(t.Context()); err != nil || n != old {
+			t.Errorf("%d deleted of %d, %v", n, old, err)
+		}
+		if m := begin(t, s, key); m.Verdict != dedupe.InProgress {
+			t.Errorf("the one that lives: %v", m.Verdict)
+		}
+	})
+}
+
+// Who holds a mark that the server has lost is fenced by the next one.
+func TestLostMarkFencesItsHolder(t *testing.T) {
+	each(t, func(t *testing.T, _ *server.Server, o Options) {
+		s := open(t, o)
+		former := begin(t, s, key)
+		exec(t, s.db, "DELETE FROM remora_dedupe")
+		if m := begin(t, s, key); m.Token <= former.Token {
+			t.Errorf("token %d after %d", m.Token, former.Token)
+		}
+		if err := s.Done(t.Context(), key, former); !errors.Is(err, dedupe.ErrFenced) {
+			t.Errorf("done: %v, want fenced", err)
+		}
+	})
+}
+
+func TestInspect(t *testing.T) {
+	weaken := map[string]string{
+		Postgres: "ALTER ROLE remora SET synchronous_commit = off",
+		MySQL:    "SET GLOBAL innodb_flush_log_at_trx_commit = 2",
+	}
+	each(t, func(t *testing.T, s *server.Server, o Options) {
+		store := open(t, o)
+		if weak, err := store.Inspect(t.Context()); err != nil || len(weak) != 0 {
+			t.Fatalf("as it is: %v, %v", weak, err)
+		}
+		exec(t, store.db, weaken[o.Driver])
+		weak, err := open(t, o).Inspect(t.Context())
+		if err != nil || len(weak) != 1 || !strings.Contains(weak[0].Text, "commit") {
+			t.Errorf("weakened: %v, %v", weak, err)
+		}
+		s.Kill()
+		if _, err := store.Inspect(t.Context()); !errors.Is(err, dedupe.ErrUnavailable) {
+			t.Errorf("down: %v", err)
+		}
+	})
+}
+
+func TestBadOptionsAreNotShown(t *testing.T) {
+	for _, o := range []Options{
+		{Driver: Postgres},
+		{Driver: Postgres, DSN: "postgres://u:geheim%zz@h/d"},
+		{Driver: Postgres, DSN: "password=geheim port=x"},
+		{Driver: MySQL},
+		{Driver: MySQL, DSN: "u:geheim@h/d"},
+		{Driver: MySQL, DSN: "u:geheim@tcp(h)/"},
+		{Driver: "oracle", DSN: "geheim"},
+		{Driver: Postgres, DSN: "postgres://u@h/d", Window: time.Millisecond},
+	} {
+		s, err := Open(o)
+		if err == nil {
+			_ = s.Close()
+			t.Errorf("%+v is taken", o)
+		} else if strings.Contains(err.Error(), "geheim") {
+			t.Errorf("%s: %v", o.Driver, err)
+		}
+	}
+}
