@@ -68,7 +68,7 @@ func New(o Options, c broker.Consumer, store dedupe.Store, h Handler, leases *Le
 		run: strings.ToLower(rand.Text()[:10]), brokers: map[string]*door{}, ended: make(chan struct{}),
 	}
 	if h == nil {
-		g.places = make(chan *puller)
+		g.places, g.hands.pulled = make(chan *puller), true
 	}
 	leases.join(g)
 	return g

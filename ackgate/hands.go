@@ -9,7 +9,8 @@ import (
 // is not acked is not fetched from any more, so only so many of its messages may
 // be leased.
 type hands struct {
-	most int
+	most   int
+	pulled bool // every message that is handed over is leased
 
 	mu     sync.Mutex
 	queues map[string]*hand
@@ -56,7 +57,7 @@ func (h *hands) full(queue string) <-chan struct{} {
 }
 
 func (h *hands) wait(q *hand) <-chan struct{} {
-	if q == nil || q.leases == 0 || q.leases+q.calls < h.most {
+	if q == nil || q.leases == 0 && !h.pulled || q.leases+q.calls < h.most {
 		return nil
 	}
 	if q.freed == nil {

@@ -219,6 +219,7 @@ func TestPulledMessagesOfAQueueAreBounded(t *testing.T) {
 			if more := s.pull(Pull{Max: 100, Lease: time.Minute}); len(more) != 1 {
 				t.Errorf("%d more after one was acked", len(more))
 			}
+			synctest.Wait()
 			if n := testutil.ToFloat64(s.gate.metrics.leased.WithLabelValues("billing")); n != 16 {
 				t.Errorf("%v leased", n)
 			}
