@@ -270,7 +270,7 @@ func TestBadSubscriptionsNameTheirPlace(t *testing.T) {
 		{"far away by name", "{handler: 'http://billing/'}", []string{".handler", "remote: true"}},
 		{"ordered", "{ordered: true}", []string{".ordered", "not supported yet"}},
 		{"broadcast", "{broadcast: true}", []string{".broadcast", "not supported yet"}},
-		{"signing", "{signing_secret_file: x}", []string{".signing_secret_file", "not supported yet"}},
+		{"signing what is pulled", "{signing_secret_file: x}", []string{".signing_secret_file", "is about a handler"}},
 		{"redis", "{dedupe: {store: redis}}", []string{".dedupe.store", "dedupe.redis.url_file"}},
 		{"on error", "{dedupe: {store: redis, on_error: skip}}", []string{".dedupe.on_error", "not known"}},
 		{"on error of nothing", "{dedupe: {on_error: pass}}", []string{".dedupe.on_error", "local has no server"}},

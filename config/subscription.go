@@ -19,7 +19,7 @@ type Subscription struct {
 	MaxHold           Duration           `yaml:"max_hold"` // bounds a lease, and a wait that the handler asks for
 	MaxHeld           int                `yaml:"max_held"` // messages of a queue that may be leased
 	AckStatuses       []int              `yaml:"ack_statuses"`
-	SigningSecretFile string             `yaml:"signing_secret_file"`
+	SigningSecretFile string             `yaml:"signing_secret_file"` // one or two, one a line, as whsec_…; read again when it changes
 }
 
 // Filter chooses messages at the broker.

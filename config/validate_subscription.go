@@ -42,7 +42,8 @@ func (s Subscription) problems(p *Problems, path string, d Dedupe) {
 
 // pulled refuses what is about a handler, where there is none.
 func (s Subscription) pulled(p *Problems, path string) {
-	for key, set := range map[string]bool{"remote": s.Remote, "timeout": s.Timeout != 0, "ack_statuses": len(s.AckStatuses) > 0} {
+	about := map[string]bool{"remote": s.Remote, "timeout": s.Timeout != 0, "ack_statuses": len(s.AckStatuses) > 0, "signing_secret_file": s.SigningSecretFile != ""}
+	for key, set := range about {
 		if set && s.Handler == "" {
 			p.addf(path+"."+key, "is about a handler, and the subscription has none: its messages are pulled; leave the key out, or write the handler's URL")
 		}
@@ -58,7 +59,6 @@ func (s Subscription) notYet(p *Problems, path string, window Duration) {
 	}
 	refuse(s.Ordered, "ordered", "ordered subscriptions")
 	refuse(s.Broadcast, "broadcast", "broadcast subscriptions")
-	refuse(s.SigningSecretFile != "", "signing_secret_file", "signed deliveries")
 	refuse(s.Dedupe.Window != window, "dedupe.window", "a window other than dedupe.window")
 	name, isProperty := strings.CutPrefix(s.Dedupe.Key, "property:")
 	if s.Dedupe.Key != DedupeMessageID && (!isProperty || strings.TrimSuffix(name, "+tag") == "") {

@@ -3,6 +3,7 @@ package push
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -32,7 +33,19 @@ func (c *Client) write(req *fasthttp.Request, call *Call) {
 	h.SetRequestURI(c.target.RequestURI())
 	h.SetUserAgent(c.o.UserAgent)
 	writeHeaders(h, call)
+	c.sign(h, call)
 	req.SetBodyRaw(call.Delivery.Body)
+}
+
+func (c *Client) sign(h *fasthttp.RequestHeader, call *Call) {
+	if c.o.Signer == nil {
+		return
+	}
+	secrets, err := c.o.Signer.current()
+	if err != nil {
+		c.log.Error("signing secrets cannot be read again; those from before go on signing", "error", err)
+	}
+	sign(h, secrets, call, time.Now())
 }
 
 func writeHeaders(h *fasthttp.RequestHeader, call *Call) {

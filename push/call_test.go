@@ -32,14 +32,20 @@ type received struct {
 
 func send(t *testing.T, call *Call, path string) received {
 	t.Helper()
+	return sendWith(t, call, path, Options{})
+}
+
+func sendWith(t *testing.T, call *Call, path string, o Options) received {
+	t.Helper()
 	seen := make(chan received, 1)
 	h := serve(t, func(c *net.TCPConn, req *http.Request) bool {
 		body, _ := io.ReadAll(req.Body)
 		seen <- received{req, body}
 		return text(ok)(c, req)
 	})
-	c := newClient(t, Options{URL: strings.TrimSuffix(h.url(), "/on-order") + path})
-	wantDone(t, c.Deliver(within(t, time.Second), call))
+	o.URL = strings.TrimSuffix(h.url(), "/on-order") + path
+	c := newClient(t, o)
+	wantDone(t, c.Deliver(within(t, 10*time.Second), call))
 	return <-seen
 }
 
@@ -155,7 +161,9 @@ func FuzzHeaders(f *testing.F) {
 	for _, s := range []string{"", "a", "a\r\nX-Admin: 1", "\r\n\r\nPOST / HTTP/1.1\r\n", "\x00", "\n", " a ", "\t", "€", "\xff\xfe", "a%20b", "ce-id", "ce-\r\nx", `"\`, "a,b"} {
 		f.Add(s, s)
 	}
-	c := &Client{target: &url.URL{Scheme: "http", Host: "127.0.0.1", Path: "/"}, o: Options{}.withDefaults()}
+	signer := &Signer{now: time.Now, read: time.Now().Add(time.Hour)}
+	signer.secrets.Store(&[][]byte{[]byte("secret")})
+	c := &Client{target: &url.URL{Scheme: "http", Host: "127.0.0.1", Path: "/"}, o: Options{Signer: signer}.withDefaults()}
 	f.Fuzz(func(t *testing.T, s, name string) {
 		d := &message.Delivery{Group: s, Identity: s, BrokerMessageID: s}
 		d.Topic, d.Tag, d.Keys, d.OrderingKey = s, s, []string{s, s}, s
@@ -215,6 +223,7 @@ func init() {
 		"User-Agent", "Host", "Content-Type", "Content-Length", "Content-Encoding", "MQ-Delivery-Id", "MQ-Message-Id",
 		"MQ-Broker-Message-Id", "MQ-Topic", "MQ-Group", "MQ-Tag", "MQ-Key", "MQ-Ordering-Key", "MQ-Attempt",
 		"Idempotency-Key", "traceparent", "tracestate", "MQ-Property",
+		"webhook-id", "webhook-timestamp", "webhook-signature",
 	} {
 		known[name] = true
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -31,6 +32,10 @@ type Options struct {
 	TLS *tls.Config
 	// UserAgent of the requests; "": remora.
 	UserAgent string
+	// Signer signs each call; nil: none is signed.
+	Signer *Signer
+	// Logger is told when the signer's file cannot be read any more; nil: nobody.
+	Logger *slog.Logger
 }
 
 func (o Options) withDefaults() Options {
@@ -48,6 +53,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.UserAgent == "" {
 		o.UserAgent = "remora"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return o
 }

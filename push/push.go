@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 
@@ -16,6 +17,7 @@ type Client struct {
 	target *url.URL
 	acks   map[int]bool
 	pool   *pool
+	log    *slog.Logger
 }
 
 // New checks the options. It does not connect.
@@ -29,7 +31,7 @@ func New(o Options) (*Client, error) {
 	for _, s := range o.AckStatuses {
 		acks[s] = true
 	}
-	return &Client{o: o, target: u, acks: acks, pool: newPool(o, u)}, nil
+	return &Client{o: o, target: u, acks: acks, pool: newPool(o, u), log: o.Logger}, nil
 }
 
 // Close closes idle connections; running calls end on their own. It does not

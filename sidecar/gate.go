@@ -36,6 +36,7 @@ func (s *Sidecar) handler(c config.Subscription) (ackgate.Handler, error) {
 	}
 	return push.New(push.Options{
 		URL: c.Handler, AckStatuses: c.AckStatuses, Remote: c.Remote, MaxIdle: c.Concurrency, UserAgent: "remora/" + s.version,
+		Signer: s.secrets.signers[c.Name], Logger: s.log.With("subscription", c.Name),
 	})
 }
 

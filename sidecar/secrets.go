@@ -9,6 +9,7 @@ import (
 
 	"github.com/remora-mq/remora/config"
 	"github.com/remora-mq/remora/internal/keyring"
+	"github.com/remora-mq/remora/push"
 )
 
 // secrets are the contents of the files that the configuration names.
@@ -18,7 +19,11 @@ type secrets struct {
 	redisURL, sqlDSN        string
 	redisTLS                *tls.Config   // nil: nothing is configured of it
 	keys                    *keyring.Ring // nil: nothing is encrypted
+	signers                 signers
 }
+
+// signers are those of the subscriptions that sign, by name.
+type signers map[string]*push.Signer
 
 // ErrKeyFile reports that spool.encryption_key_file cannot be read as keys.
 var ErrKeyFile = errors.New("read spool.encryption_key_file")
@@ -45,12 +50,30 @@ func readSecrets(cfg config.Config) (s secrets, err error) {
 	if s.redisTLS, err = redisTLS(cfg.Dedupe.Redis); err != nil {
 		return s, err
 	}
+	if s.signers, err = openSigners(cfg.Subscriptions); err != nil {
+		return s, err
+	}
 	if path := cfg.Spool.EncryptionKeyFile; path != "" {
 		if s.keys, err = keyring.Read(path); err != nil {
 			return s, fmt.Errorf("%w: %w", ErrKeyFile, err)
 		}
 	}
 	return s, nil
+}
+
+func openSigners(subscriptions []config.Subscription) (signers, error) {
+	all := signers{}
+	for i, c := range subscriptions {
+		if c.SigningSecretFile == "" {
+			continue
+		}
+		signer, err := push.OpenSigner(c.SigningSecretFile)
+		if err != nil {
+			return nil, fmt.Errorf("read subscriptions[%d].signing_secret_file: %w", i, err)
+		}
+		all[c.Name] = signer
+	}
+	return all, nil
 }
 
 // readTokens reads one token a line, two while one replaces the other.
