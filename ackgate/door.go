@@ -16,6 +16,7 @@ type door struct {
 
 	mu       sync.Mutex
 	shut     bool
+	since    time.Time // when it was shut
 	probing  bool      // somebody is trying
 	failures int       // probes in a row
 	next     time.Time // when the next probe may begin
@@ -85,7 +86,9 @@ func (v visit) leave(r result) (turned bool) {
 	case r == working:
 		d.shut, d.failures = false, 0
 	case r == broken && (v.probe || !d.shut): // who entered before it was shut is no probe
-		d.shut = true
+		if d.shut = true; !was {
+			d.since = time.Now()
+		}
 		d.failures++
 		d.next = time.Now().Add(d.retry.Delay(d.failures, backoff.Random{}))
 	}
@@ -94,6 +97,13 @@ func (v visit) leave(r result) (turned bool) {
 		d.changed = make(chan struct{})
 	}
 	return was != d.shut
+}
+
+// shutSince tells since when the door is shut.
+func (d *door) shutSince() (since time.Time, shut bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.since, d.shut
 }
 
 // sleepUnless returns nil after wait, or when done is closed; else ctx's error.

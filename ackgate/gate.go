@@ -41,8 +41,11 @@ type Gate struct {
 	hands *hands        // of the application: what it has of each queue
 	free  *freeReturns  // send-backs that cost no attempt
 	app   *door         // shut while the handler cannot be reached
+	brake *Brake        // on while no call may begin
 	run   string        // names this gate in the IDs of its calls
 	calls atomic.Uint64
+
+	held, leased atomic.Int64 // messages, now
 
 	mu      sync.Mutex
 	brokers map[string]*door // shut while a broker takes nothing back
@@ -61,10 +64,13 @@ func New(o Options, c broker.Consumer, store dedupe.Store, h Handler, leases *Le
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	if o.Brake == nil {
+		o.Brake = NewBrake(o.Subscription, m)
+	}
 	g := &Gate{
 		o: o, consumer: c, store: store, handler: h, leases: leases, metrics: m,
 		log: log.With("subscription", o.Subscription), notices: newNotices(),
-		slots: make(chan struct{}, o.Concurrency), hands: newHands(o.MaxHeld), free: newFreeReturns(), app: newDoor(o.Probe),
+		slots: make(chan struct{}, o.Concurrency), hands: newHands(o.MaxHeld), free: newFreeReturns(), app: newDoor(o.Probe), brake: o.Brake,
 		run: strings.ToLower(rand.Text()[:10]), brokers: map[string]*door{}, ended: make(chan struct{}),
 	}
 	if h == nil {
@@ -100,6 +106,8 @@ func (g *Gate) receive(ctx context.Context, d *message.Delivery) error {
 	held := g.metrics.held.WithLabelValues(g.o.Subscription)
 	held.Inc()
 	defer held.Dec()
+	g.held.Add(1)
+	defer g.held.Add(-1)
 	h := g.hold(d)
 	defer h.letGo()
 	for {

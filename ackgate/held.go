@@ -73,6 +73,7 @@ func (h *held) turn(ctx context.Context) (reason, time.Duration) {
 		h.back = nil // called again instead
 	}
 	defer h.leaveSeat()
+	h.g.brake.await(ctx, h.acked())
 	if h.g.places != nil {
 		return h.awaitPuller(ctx)
 	}
@@ -115,6 +116,11 @@ func (h *held) attempt(ctx context.Context) (answer *push.Answer, why reason, wa
 	if why, wait, begun := h.begin(ctx, h.g.o.Timeout+leaseMargin); !begun {
 		return nil, why, wait
 	}
+	if !h.g.brake.begin() {
+		h.release(ctx, false)
+		return nil, notYet, 0
+	}
+	defer h.g.brake.end()
 	if h.register() {
 		h.release(ctx, false)
 		return nil, handled, 0
@@ -211,13 +217,15 @@ func (g *Gate) sayDoor(turned bool, seen result, a *push.Answer) {
 	if !turned {
 		return
 	}
-	gauge := g.metrics.unreachable.WithLabelValues(g.o.Subscription)
+	gauge, heldUp := g.metrics.unreachable.WithLabelValues(g.o.Subscription), g.metrics.heldUp.WithLabelValues(g.o.Subscription, string(Unreachable))
 	if seen == broken {
 		gauge.Set(1)
+		heldUp.Set(1)
 		g.log.Warn("handler cannot be reached; the subscription is held and the handler probed", "error", a.Err)
 		return
 	}
 	gauge.Set(0)
+	heldUp.Set(0)
 	g.log.Info("handler is reached again")
 }
 

@@ -23,6 +23,8 @@ func (h *held) holdLease(ctx context.Context) (reason, time.Duration) {
 	gauge := g.metrics.leased.WithLabelValues(g.o.Subscription)
 	gauge.Inc()
 	defer gauge.Dec()
+	g.leased.Add(1)
+	defer g.leased.Add(-1)
 	state := h.await(ctx)
 	g.metrics.leases.WithLabelValues(g.o.Subscription, state.String()).Inc()
 	switch state {

@@ -141,3 +141,15 @@ func (g *Gate) newLease(h *held) *lease {
 	g.leases.add(l)
 	return l
 }
+
+// HeldUp tells why nothing of a subscription is handed over now; none: it is, or
+// there is no such subscription.
+func (r *Leases) HeldUp(subscription string) []HeldUp {
+	r.mu.Lock()
+	g := r.gates[subscription]
+	r.mu.Unlock()
+	if g == nil {
+		return nil
+	}
+	return g.brake.Causes()
+}

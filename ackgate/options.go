@@ -41,6 +41,8 @@ type Options struct {
 	// MaxHeld is how many messages of a queue may be leased; the next one is not
 	// handed over before one of them is back. 0: 16.
 	MaxHeld int
+	// Brake holds up the calls of the subscription; nil: nothing does.
+	Brake *Brake
 	// Grace is how long running calls may go on when Run's context has ended;
 	// 0: Timeout, negative: not at all.
 	Grace time.Duration

@@ -66,6 +66,9 @@ func (g *Gate) pull(ctx context.Context, p Pull) ([]Pulled, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.Wait)
 	defer cancel()
 	for {
+		if g.brake.isOn() {
+			g.brake.await(ctx, g.ended)
+		}
 		all, err := g.gather(ctx, p)
 		if len(all) > 0 || err != nil || ctx.Err() != nil {
 			return all, err
@@ -169,6 +172,11 @@ func (h *held) handOver(ctx context.Context, pl *puller) (given *Pulled, why rea
 	if !begun {
 		return nil, why, wait
 	}
+	if !h.g.brake.begin() {
+		h.release(ctx, false)
+		return nil, notYet, 0
+	}
+	defer h.g.brake.end()
 	if h.register() {
 		h.release(ctx, false)
 		return nil, handled, 0

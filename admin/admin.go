@@ -45,6 +45,8 @@ type Sources struct {
 	// ConfirmClock notes that the wall clock is right, and returns whether anything
 	// waited for that, as JSON will show it. nil: there is no such call.
 	ConfirmClock func(context.Context) (any, error)
+	// Subscriptions are those of the sidecar; nil: there are no such calls.
+	Subscriptions *Subscriptions
 	// Forwards says that what is pending is forwarded: the outcomes of a redrive
 	// can be waited for.
 	Forwards bool
@@ -70,6 +72,9 @@ func New(opts Options, from Sources) *Server {
 	}
 	if from.ConfirmClock != nil {
 		mux.HandleFunc("POST /v1/clock/confirm", a.record("the step of the clock", "/v1/status", from.ConfirmClock))
+	}
+	if from.Subscriptions != nil {
+		a.routeSubscriptions(mux)
 	}
 	mux.HandleFunc("GET /openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
 		write(w, http.StatusOK, "application/yaml", description.Admin)

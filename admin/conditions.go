@@ -23,11 +23,13 @@ const (
 	TopicParked Condition = "topic-parked"
 	// OrderingBlocked: ordering keys wait for a dead letter, until an operator acts.
 	OrderingBlocked Condition = "ordering-blocked"
-	Handler         Condition = "handler"      // a subscription's handler takes nothing
-	DedupeStore     Condition = "dedupe-store" // one that sidecars share does not answer
-	SpoolFull       Condition = "spool-full"
-	DiskLow         Condition = "disk-low"
-	Damaged         Condition = "damaged" // the spool was, or is; until an operator has acknowledged it
+	Handler         Condition = "handler" // a subscription's handler takes nothing
+	// SubscriptionPaused: an operator has paused one, and has not resumed it.
+	SubscriptionPaused Condition = "subscription-paused"
+	DedupeStore        Condition = "dedupe-store" // one that sidecars share does not answer
+	SpoolFull          Condition = "spool-full"
+	DiskLow            Condition = "disk-low"
+	Damaged            Condition = "damaged" // the spool was, or is; until an operator has acknowledged it
 	// ClockStep: the wall clock was set by more than an hour; until an operator has
 	// confirmed it, or an hour has passed since, no TTL and no idempotency key ends.
 	ClockStep Condition = "clock-step"
@@ -41,7 +43,7 @@ const settleTime = 10 * time.Second
 var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, SyncStalled: 0, ReadOnly: settleTime}
 
 // known are listed by ?verbose also while they are not the case.
-var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, Handler, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep}
+var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, Handler, SubscriptionPaused, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep}
 
 // Conditions is what is the case now, and since when.
 type Conditions struct {

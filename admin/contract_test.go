@@ -175,6 +175,8 @@ func serveFaulty(t *testing.T, err error) (addr string) {
 		fail = func(context.Context) (any, error) { return nil, err }
 		from.Acknowledge, from.ConfirmClock = fail, fail
 	}
+	decide := func(ctx context.Context, _ string) (any, error) { return fail(ctx) }
+	from.Subscriptions = &Subscriptions{List: func() any { return []string{} }, Pause: decide, Resume: decide}
 	from.Ledger, from.Stats = fail, fail
 	return serve(t, New(Options{Tokens: []string{adminToken}}, from))
 }
@@ -187,7 +189,7 @@ func TestAdminAPIIsAsDescribed(t *testing.T) {
 		return nil, errors.New("see sidecar.TestAdminAnswersAreAsDescribed")
 	}
 	server := New(Options{Tokens: []string{adminToken}}, Sources{
-		Spool: func() Spool { return s }, Archive: func() Archive { return s }, Status: func() any { return nil }, Ledger: counted, Stats: counted, Acknowledge: counted, ConfirmClock: counted, Forwards: true,
+		Spool: func() Spool { return s }, Archive: func() Archive { return s }, Status: func() any { return nil }, Ledger: counted, Stats: counted, Acknowledge: counted, ConfirmClock: counted, Forwards: true, Subscriptions: oneSubscription(),
 	})
 	d := readDescription(t)
 	for _, pattern := range server.patterns {
@@ -220,7 +222,7 @@ func (d *described) refusals(t *testing.T, addr, starting, failing string, ids [
 	export := fmt.Sprintf("{\"remora_export\":1,\"spool\":\"0000000000\",\"created_at\":%q}\n", time.Now().Format(time.RFC3339))
 	for op, statuses := range d.operations() {
 		method, path, _ := strings.Cut(op, " ")
-		c := call{op: op, path: strings.NewReplacer("{id}", ids[0].String(), "{topic}", "a").Replace(path)}
+		c := call{op: op, path: strings.NewReplacer("{id}", ids[0].String(), "{topic}", "a", "{name}", "billing").Replace(path)}
 		switch path {
 		case "/v1/messages/resend":
 			c.body = `{"filter":{"topic":"a"}}`
@@ -293,10 +295,38 @@ func (d *described) answers(t *testing.T, addr string, s *spool.Spool, ids []mes
 		{400, "GET /v1/export", "/v1/export?state=confirmed", ""},
 		{200, "POST /v1/import", "/v1/import", export.String()},
 		{400, "POST /v1/import", "/v1/import", "x"},
+		{200, "GET /v1/subscriptions", "/v1/subscriptions", ""},
+		{200, "POST /v1/subscriptions/{name}/pause", "/v1/subscriptions/billing/pause", ""},
+		{404, "POST /v1/subscriptions/{name}/pause", "/v1/subscriptions/nobody/pause", ""},
+		{200, "POST /v1/subscriptions/{name}/resume", "/v1/subscriptions/billing/resume", ""},
+		{404, "POST /v1/subscriptions/{name}/resume", "/v1/subscriptions/nobody/resume", ""},
 	} {
 		d.check(t, addr, x.status, call{x.op, x.path, x.body, []string{"Authorization", "Bearer " + adminToken}})
 	}
 	d.check(t, addr, http.StatusUnauthorized, call{op: "GET /v1/messages/{id}", path: "/v1/messages/" + second + "?body=true"})
+}
+
+// oneSubscription is billing, which can be paused.
+func oneSubscription() *Subscriptions {
+	billing := map[string]any{
+		"name": "billing", "topic": "orders", "group": "billing", "mode": "push", "state": "running", "held_up": []any{},
+		"in_flight": 0, "leased": 0, "held": 0,
+	}
+	decide := func(state string, heldUp ...any) func(context.Context, string) (any, error) {
+		return func(_ context.Context, name string) (any, error) {
+			if name != "billing" {
+				return nil, problem.New(problem.UnknownSubscription, "none is called %s", name)
+			}
+			now := maps.Clone(billing)
+			now["state"], now["held_up"] = state, append([]any{}, heldUp...)
+			return now, nil
+		}
+	}
+	return &Subscriptions{
+		List:   func() any { return []any{billing} },
+		Pause:  decide("paused", map[string]any{"cause": "paused", "since": "2026-01-02T03:04:05Z", "detail": "by an operator"}),
+		Resume: decide("running"),
+	}
 }
 
 // buried makes the oldest message of a topic a dead letter.

@@ -25,6 +25,8 @@ type Deliveries interface {
 	// Receive leases messages of a subscription without a handler to the caller,
 	// and waits for the first.
 	Receive(ctx context.Context, subscription string, p ackgate.Pull) ([]ackgate.Pulled, error)
+	// HeldUp tells why nothing of a subscription is handed over now.
+	HeldUp(subscription string) []ackgate.HeldUp
 }
 
 // deliveryProblems map errors of deliveries to problems. Those of the store come

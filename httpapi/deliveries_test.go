@@ -18,6 +18,7 @@ type fakeDeliveries struct {
 	late bool
 	err  error
 
+	heldUp []ackgate.HeldUp
 	pulled []ackgate.Pulled
 	waits  chan struct{} // closed by Receive, which then waits until it is ended; nil: it does not
 }
@@ -49,6 +50,8 @@ func (f *fakeDeliveries) Receive(ctx context.Context, name string, p ackgate.Pul
 	}
 	return f.pulled, f.err
 }
+
+func (f *fakeDeliveries) HeldUp(string) []ackgate.HeldUp { return f.heldUp }
 
 const jsonType = "application/json"
 

@@ -64,7 +64,7 @@ func (s *Server) receiveMessages(r *request, name string) (response, error) {
 		return response{}, err
 	}
 	if len(pulled) == 0 {
-		return response{status: 204}, nil
+		return s.nothingPulled(name), nil
 	}
 	answer := struct {
 		Deliveries []pulledJSON `json:"deliveries"`
@@ -73,6 +73,15 @@ func (s *Server) receiveMessages(r *request, name string) (response, error) {
 		answer.Deliveries[i] = pulledJSON{ID: one.ID, LeaseExpiresAt: timestamp(one.ExpiresAt), Message: messageOf(one)}
 	}
 	return s.jsonResponse(200, answer), nil
+}
+
+// nothingPulled says, beside that there was none, why none is handed over.
+func (s *Server) nothingPulled(name string) response {
+	r := response{status: 204}
+	if why := s.opts.Deliveries.HeldUp(name); len(why) > 0 {
+		r.header = append(r.header, field{"MQ-Subscription-State", string(why[0].Cause)})
+	}
+	return r
 }
 
 func messageOf(p ackgate.Pulled) messageJSON {

@@ -62,6 +62,13 @@ func TestReceiveNothing(t *testing.T) {
 	if !strings.Contains(f.said[1], "Wait:1m0s") {
 		t.Errorf("a long wait: %v", f.said)
 	}
+	if a.header.Get("MQ-Subscription-State") != "" {
+		t.Error("told to be held up")
+	}
+	f.heldUp = []ackgate.HeldUp{{Cause: ackgate.Paused}}
+	if a := l.do("POST", receive, ""); a.status != 204 || a.header.Get("MQ-Subscription-State") != "paused" {
+		t.Errorf("paused: %d, %v", a.status, a.header)
+	}
 }
 
 func TestReceiveIsRefused(t *testing.T) {

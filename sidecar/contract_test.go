@@ -31,7 +31,7 @@ func TestAdminAnswersAreAsDescribed(t *testing.T) {
 	c := waiting(t)
 	flip(t, c, "body of the second")
 	r := start(t, c)
-	for _, op := range []string{"GET /v1/status", "GET /v1/ledger", "GET /v1/spool", "POST /v1/damage/acknowledge", "POST /v1/clock/confirm", "GET /v1/ledger"} {
+	for _, op := range []string{"GET /v1/status", "GET /v1/ledger", "GET /v1/spool", "POST /v1/damage/acknowledge", "POST /v1/clock/confirm", "GET /v1/ledger", "GET /v1/subscriptions"} {
 		asDescribed(t, router, op, r.side.Addresses().Admin)
 	}
 	if err := r.end(); err != nil {

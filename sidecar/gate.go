@@ -9,7 +9,7 @@ import (
 )
 
 // gate joins consumer, dedupe store and handler of a subscription.
-func (s *Sidecar) gate(c config.Subscription, metrics *ackgate.Metrics) (*ackgate.Gate, error) {
+func (s *Sidecar) gate(c config.Subscription, brake *ackgate.Brake, metrics *ackgate.Metrics) (*ackgate.Gate, error) {
 	sub, err := brokerSubscription(c)
 	if err != nil {
 		return nil, err
@@ -18,6 +18,7 @@ func (s *Sidecar) gate(c config.Subscription, metrics *ackgate.Metrics) (*ackgat
 	if err != nil {
 		return nil, err
 	}
+	opts.Brake = brake
 	consumer, err := s.parts.backend.Consumer(sub)
 	if err != nil {
 		return nil, err

@@ -3,10 +3,12 @@ package sidecar
 import (
 	"time"
 
+	"github.com/remora-mq/remora/ackgate"
 	"github.com/remora-mq/remora/dedupe/local"
 )
 
-// openMarks opens the dedupe store, where handlers are called.
+// openMarks opens the dedupe store and the marks of paused subscriptions, where
+// handlers are called.
 func (s *Sidecar) openMarks() error {
 	if s.offline {
 		return nil
@@ -16,6 +18,9 @@ func (s *Sidecar) openMarks() error {
 		return err
 	}
 	s.parts.marks = marks
+	if s.subs.pauses, err = ackgate.OpenPauses(s.parts.db); err != nil {
+		return err
+	}
 	s.parts.shared, err = openShared(s.cfg, s.secrets)
 	return err
 }

@@ -170,14 +170,14 @@ func (s *Sidecar) startForwarder(ctx context.Context) error {
 
 func (s *Sidecar) startSubscriptions(ctx context.Context) error {
 	s.inspectShared(ctx)
-	metrics := ackgate.NewMetrics(s.delivery)
+	metrics := ackgate.NewMetrics(s.registry)
 	for _, sub := range s.cfg.Subscriptions {
-		gate, err := s.gate(sub.WithDefaults(s.cfg.Dedupe.Window), metrics)
-		if err != nil {
+		if err := s.subscribe(ctx, sub.WithDefaults(s.cfg.Dedupe.Window), metrics); err != nil {
 			return fmt.Errorf("subscription %s: %w", sub.Name, err)
 		}
-		s.parts.subscriptions = append(s.parts.subscriptions, s.parts.start(ctx, "subscription "+sub.Name, gate.Run))
 	}
 	s.leases.Ready()
+	s.subs.becomeReady()
+	s.noteHeldUp()
 	return nil
 }

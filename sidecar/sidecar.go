@@ -25,10 +25,10 @@ type Sidecar struct {
 	version  string
 	log      *slog.Logger
 	registry *prometheus.Registry
-	delivery *prometheus.Registry // of the gates, apart so that keepConditions can read it cheaply
 	metrics  *metrics
 	secrets  secrets
 	leases   *ackgate.Leases // of all gates
+	subs     subscriptions
 	parts    parts
 
 	conditions *admin.Conditions
@@ -68,7 +68,7 @@ func New(cfg config.Config, version string, log *slog.Logger) (*Sidecar, error) 
 	registry.MustRegister(conditionCollector{conditions})
 	return &Sidecar{
 		cfg: cfg, version: version, log: log, secrets: known, conditions: conditions,
-		registry: registry, delivery: prometheus.NewRegistry(), metrics: newMetrics(registry),
+		registry: registry, metrics: newMetrics(registry),
 		leases: ackgate.NewLeases(), ready: make(chan struct{}), auditing: make(chan struct{}, 1),
 	}, nil
 }

@@ -17,6 +17,8 @@ type Status struct {
 	Broker   string       `json:"broker_type"`
 	Survives string       `json:"survives,omitempty"`
 	Spool    *SpoolStatus `json:"spool"` // null while it is not open
+
+	Subscriptions []Subscription `json:"subscriptions"` // in the order of the configuration
 }
 
 // SpoolStatus is what is held, and how far from full that is.
@@ -59,6 +61,7 @@ func encryptionOf(sp *spool.Spool, keys *keyring.Ring) *Encryption {
 func (s *Sidecar) status() any {
 	out := Status{
 		Version: s.version, Unready: []string{}, Degraded: s.conditions.Degraded(), Broker: s.cfg.Broker.Type,
+		Subscriptions: s.subs.tell(),
 	}
 	for _, c := range s.conditions.Unready() {
 		out.Unready = append(out.Unready, string(c))
@@ -84,7 +87,11 @@ func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
 
 // sources are what the admin listener tells, and works on.
 func (s *Sidecar) sources() admin.Sources {
-	return admin.Sources{Ledger: s.ledger, Status: s.status, Stats: s.stats, Spool: s.operated, Archive: s.archive, Acknowledge: s.acknowledge, ConfirmClock: s.confirmClock, Forwards: !s.offline}
+	from := admin.Sources{Ledger: s.ledger, Status: s.status, Stats: s.stats, Spool: s.operated, Archive: s.archive, Acknowledge: s.acknowledge, ConfirmClock: s.confirmClock, Forwards: !s.offline}
+	if !s.offline {
+		from.Subscriptions = s.admitted()
+	}
+	return from
 }
 
 // archive is the spool as it is exported and imported.

@@ -6,8 +6,7 @@ import (
 	"net"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
+	"github.com/remora-mq/remora/ackgate"
 	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/spool"
@@ -16,7 +15,7 @@ import (
 // openWatchers starts the health and admin listeners, before there is anything
 // to tell but "starting".
 func (s *Sidecar) openWatchers(ctx context.Context) error {
-	health := admin.NewHealth(s.conditions, prometheus.Gatherers{s.registry, s.delivery}, s.log)
+	health := admin.NewHealth(s.conditions, s.registry, s.log)
 	addr, err := s.watch(ctx, "health listener", s.cfg.Listen.Health, health)
 	if err != nil {
 		return err
@@ -112,7 +111,8 @@ func (s *Sidecar) keepConditions(ctx context.Context) error {
 		s.conditions.Set(admin.SpoolFull, s.parts.room.full.Load() || s.parts.spool.Full())
 		s.conditions.Set(admin.DiskLow, s.parts.room.isLow())
 		s.conditions.Set(admin.ClockStep, clockStepOf(s.parts.spool) != nil)
-		s.conditions.Set(admin.Handler, unreachable(s.delivery))
+		s.conditions.Set(admin.Handler, s.subs.heldUp(ackgate.Unreachable))
+		s.noteHeldUp()
 		s.conditions.Set(admin.DedupeStore, s.parts.shared.failing())
 		select {
 		case <-tick.C:
@@ -131,24 +131,4 @@ func (s *Sidecar) levels(held uint64) levels {
 		excess: max(float64(held)-lowWater*float64(r.cap.Messages), float64(r.taken())-lowWater*float64(r.cap.Limit), 0),
 		lack:   max(float64(r.needed()-r.free.Load()), 0),
 	}
-}
-
-// unreachable reports whether any gate holds its subscription because its
-// handler cannot be reached.
-func unreachable(delivery prometheus.Gatherer) bool {
-	families, err := delivery.Gather()
-	if err != nil {
-		return false // only of inconsistent metrics, which its own tests find
-	}
-	for _, family := range families {
-		if family.GetName() != "remora_deliver_unreachable" {
-			continue
-		}
-		for _, m := range family.GetMetric() {
-			if m.GetGauge().GetValue() > 0 {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// docs/operating.md lists the commands that work on a spool, and no other.
+// docs/operating.md lists the commands that work on a spool or its subscriptions, and
+// no other.
 func TestOperatingPageListsTheCommands(t *testing.T) {
 	text, err := os.ReadFile("../../docs/operating.md")
 	if err != nil {
@@ -22,7 +23,7 @@ func TestOperatingPageListsTheCommands(t *testing.T) {
 	var want []string
 	var walk func(c *cobra.Command, path string)
 	walk = func(c *cobra.Command, path string) {
-		if path += c.Name(); c.Flags().Lookup("dir") != nil || c.HasParent() && c.Parent().Name() == "spool" {
+		if path += c.Name(); c.Flags().Lookup("dir") != nil || c.HasParent() && (c.Parent().Name() == "spool" || c.Parent().Name() == "subscription") {
 			want = append(want, path)
 		}
 		for _, sub := range c.Commands() {

@@ -29,9 +29,14 @@ type operate struct {
 
 func (o *operate) register(c *cobra.Command) {
 	o.settings.register(c)
+	o.registerRunning(c)
+	c.Flags().StringVar(&o.dir, "dir", "", "spool.dir of a sidecar, running or not")
+}
+
+// registerRunning is for commands that only a running sidecar can do.
+func (o *operate) registerRunning(c *cobra.Command) {
 	c.Flags().StringVar(&o.url, "url", "", "admin listener of a running sidecar (default: $REMORA_ADMIN_URL, or listen.admin)")
 	c.Flags().StringVar(&o.tokenFile, "token-file", "", "file with the admin token (default: $REMORA_ADMIN_TOKEN)")
-	c.Flags().StringVar(&o.dir, "dir", "", "spool.dir of a sidecar, running or not")
 }
 
 // spooler is a spool that is open to a command.

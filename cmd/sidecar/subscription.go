@@ -1,0 +1,111 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"github.com/remora-mq/remora/sidecar"
+)
+
+func newSubscription() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "subscription",
+		Short: "See, pause and resume what is consumed",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newSubscriptionList(),
+		newSubscriptionDecide("pause", "Stop delivering, until it is resumed",
+			"No call of the handler begins any more, and no message is handed to who pulls. Calls that run go\n"+
+				"on, leases too; nothing is acked for it, no attempt is burnt, and the place in the topic is\n"+
+				"kept. It lasts over restarts. Other sidecars of the group go on with their queues; the queues\n"+
+				"of this one wait."),
+		newSubscriptionDecide("resume", "Go on delivering", "Takes back what pause did."))
+	return c
+}
+
+func newSubscriptionList() *cobra.Command {
+	var o operate
+	c := &cobra.Command{
+		Use:     "list",
+		Short:   "List subscriptions, and what holds them up",
+		Example: "  sidecar subscription list\n  sidecar subscription list -o json",
+		Args:    usageArgs(cobra.NoArgs),
+	}
+	out := newOutput(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		return o.use(c, func(s *spooler) error {
+			var page struct{ Items []json.RawMessage }
+			if _, err := s.read(c.Context(), "/v1/subscriptions", &page); err != nil {
+				return err
+			}
+			return printSubscriptions(c, out, page.Items)
+		})
+	}
+	o.registerRunning(c)
+	return c
+}
+
+func newSubscriptionDecide(verb, short, long string) *cobra.Command {
+	var o operate
+	c := &cobra.Command{
+		Use:     verb + " NAME",
+		Short:   short,
+		Long:    long,
+		Example: fmt.Sprintf("  sidecar subscription %s billing", verb),
+		Args:    usageArgs(cobra.ExactArgs(1)),
+	}
+	out := newOutput(c)
+	c.RunE = func(c *cobra.Command, names []string) error {
+		return o.use(c, func(s *spooler) error {
+			raw, err := s.ask(c.Context(), http.MethodPost, subscriptionPath(names[0])+"/"+verb)
+			if err != nil {
+				return err
+			}
+			if out.value == "table" {
+				return printSubscriptions(c, out, []json.RawMessage{raw})
+			}
+			return out.print(c.OutOrStdout(), raw, nil)
+		})
+	}
+	o.registerRunning(c)
+	return c
+}
+
+func subscriptionPath(name string) string { return "/v1/subscriptions/" + url.PathEscape(name) }
+
+func printSubscriptions(c *cobra.Command, out *format, items []json.RawMessage) error {
+	all := make([]sidecar.Subscription, len(items))
+	for i, raw := range items {
+		if err := json.Unmarshal(raw, &all[i]); err != nil {
+			return fmt.Errorf("read the sidecar's answer: %w; are both of the same version?", err)
+		}
+	}
+	return out.each(c.OutOrStdout(), items, func(w io.Writer) { subscriptionTable(w, all) })
+}
+
+func subscriptionTable(w io.Writer, all []sidecar.Subscription) {
+	if len(all) == 0 {
+		fmt.Fprintln(w, "no subscriptions")
+		return
+	}
+	fmt.Fprintln(w, "NAME\tTOPIC\tGROUP\tMODE\tSTATE\tIN FLIGHT\tLEASED\tHELD\tWHY")
+	for _, s := range all {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t", s.Name, s.Topic, s.Group, s.Mode, s.State, s.InFlight, s.Leased, s.Held)
+		for i, h := range s.HeldUp {
+			if i > 0 {
+				fmt.Fprint(w, "; ")
+			}
+			fmt.Fprintf(w, "%s for %s", h.Cause, age(h.Since))
+			if h.Detail != "" {
+				fmt.Fprintf(w, " (%s)", printable(h.Detail))
+			}
+		}
+		fmt.Fprintln(w)
+	}
+}

@@ -1,0 +1,196 @@
+package sidecar
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/remora-mq/remora/ackgate"
+	"github.com/remora-mq/remora/admin"
+	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/internal/problem"
+)
+
+// subscription is one that is configured, with what an operator decides of it.
+type subscription struct {
+	config config.Subscription
+	brake  *ackgate.Brake
+	gate   *ackgate.Gate
+
+	deciding sync.Mutex // held while it is paused or resumed
+}
+
+// Subscription is what GET /v1/subscriptions tells of one.
+type Subscription struct {
+	Name     string   `json:"name"`
+	Topic    string   `json:"topic"`
+	Group    string   `json:"group"`
+	Mode     string   `json:"mode"`  // push or pull
+	State    string   `json:"state"` // running, or the weightiest cause of held_up
+	HeldUp   []HeldUp `json:"held_up"`
+	InFlight int      `json:"in_flight"` // handler calls that run
+	Leased   int      `json:"leased"`    // messages that the application has
+	Held     int      `json:"held"`      // messages taken from the broker and not acked, these included
+}
+
+// HeldUp is why calls of a subscription do not begin, or only one at a time.
+type HeldUp struct {
+	Cause  string    `json:"cause"` // paused, not_ready, unreachable or failing
+	Since  time.Time `json:"since"`
+	Detail string    `json:"detail,omitempty"`
+}
+
+func (s *subscription) tell() Subscription {
+	now := s.gate.State()
+	out := Subscription{
+		Name: s.config.Name, Topic: s.config.Topic, Group: s.config.Group, Mode: "push",
+		State: now.String(), HeldUp: []HeldUp{}, InFlight: now.InFlight, Leased: now.Leased, Held: now.Held,
+	}
+	if s.config.Handler == "" {
+		out.Mode = "pull"
+	}
+	for _, h := range now.HeldUp {
+		out.HeldUp = append(out.HeldUp, HeldUp{string(h.Cause), h.Since.UTC(), h.Detail})
+	}
+	return out
+}
+
+// subscriptions are those of a sidecar, for who asks while they come up.
+type subscriptions struct {
+	pauses *ackgate.Pauses
+
+	mu    sync.Mutex
+	all   []*subscription // in the order of the configuration
+	ready bool            // they all are there
+}
+
+func (s *subscriptions) add(one *subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = append(s.all, one)
+}
+
+func (s *subscriptions) becomeReady() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ready = true
+}
+
+func (s *subscriptions) list() []*subscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clip(s.all)
+}
+
+func (s *subscriptions) find(name string) (*subscription, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, one := range s.all {
+		if one.config.Name == name {
+			return one, nil
+		}
+	}
+	if !s.ready {
+		return nil, problem.New(problem.Starting, "the subscriptions are not there yet")
+	}
+	return nil, problem.New(problem.UnknownSubscription, "none is called %.100q", name)
+}
+
+// heldUp reports whether any is, for a cause.
+func (s *subscriptions) heldUp(c ackgate.Cause) bool {
+	for _, one := range s.list() {
+		for _, h := range one.gate.State().HeldUp {
+			if h.Cause == c {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s *subscriptions) tell() []Subscription {
+	all := []Subscription{}
+	for _, one := range s.list() {
+		all = append(all, one.tell())
+	}
+	return all
+}
+
+// admitted is what the admin listener may do with subscriptions.
+func (s *Sidecar) admitted() *admin.Subscriptions {
+	return &admin.Subscriptions{
+		List:   func() any { return s.subs.tell() },
+		Pause:  s.pause,
+		Resume: s.resume,
+	}
+}
+
+// pause stops the calls of a subscription, until it is resumed, also after a
+// restart. When it returns no call begins any more, and that is on stable storage.
+func (s *Sidecar) pause(ctx context.Context, name string) (any, error) {
+	one, err := s.subs.find(name)
+	if err != nil {
+		return nil, err
+	}
+	one.deciding.Lock()
+	defer one.deciding.Unlock()
+	ctx, cancel := s.decision(ctx)
+	defer cancel()
+	since, err := s.subs.pauses.Pause(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if one.brake.Apply(ackgate.Paused, since, "by an operator") {
+		s.log.Warn("subscription is paused by an operator", "subscription", name, "in_flight", one.gate.State().InFlight)
+		s.noteHeldUp()
+	}
+	return one.tell(), nil
+}
+
+// resume takes that back.
+func (s *Sidecar) resume(ctx context.Context, name string) (any, error) {
+	one, err := s.subs.find(name)
+	if err != nil {
+		return nil, err
+	}
+	one.deciding.Lock()
+	defer one.deciding.Unlock()
+	ctx, cancel := s.decision(ctx)
+	defer cancel()
+	if err := s.subs.pauses.Resume(ctx, name); err != nil {
+		return nil, err
+	}
+	if one.brake.Release(ackgate.Paused) {
+		s.log.Info("subscription is resumed", "subscription", name)
+		s.noteHeldUp()
+	}
+	return one.tell(), nil
+}
+
+// decision outlives the request of an operator who does not wait for the answer.
+func (s *Sidecar) decision(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Spool.SyncTimeout.Std())
+}
+
+// noteHeldUp tells the conditions what subscriptions are held up for.
+func (s *Sidecar) noteHeldUp() {
+	s.conditions.Set(admin.SubscriptionPaused, s.subs.heldUp(ackgate.Paused))
+}
+
+// subscribe starts a subscription, as it was left.
+func (s *Sidecar) subscribe(ctx context.Context, c config.Subscription, metrics *ackgate.Metrics) error {
+	one := &subscription{config: c, brake: ackgate.NewBrake(c.Name, metrics)}
+	if since, is := s.subs.pauses.Since(c.Name); is {
+		one.brake.Apply(ackgate.Paused, since, "by an operator")
+		s.log.Warn("subscription was paused by an operator, and is until it is resumed", "subscription", c.Name,
+			"since", since, "resume", "sidecar subscription resume "+c.Name)
+	}
+	var err error
+	if one.gate, err = s.gate(c, one.brake, metrics); err != nil {
+		return err
+	}
+	s.subs.add(one)
+	s.parts.subscriptions = append(s.parts.subscriptions, s.parts.start(ctx, "subscription "+c.Name, one.gate.Run))
+	return nil
+}
