@@ -65,6 +65,15 @@ type Binder interface {
 type Receiver func(ctx context.Context, d *message.Delivery) error
 
 // Consumer delivers the messages of one subscription.
+//
+// Of an ordered one, a message is delivered only after the receiver returned nil for
+// the one before it of the same queue and ordering key, at whatever consumer of the
+// group that was; messages without a key are in order among themselves. Messages of
+// other keys pass those that wait, within what the backend holds of a queue. A queue
+// that goes to another consumer of the group does so when nothing of it is at the
+// receiver any more: the context of those deliveries is done before that of Consume.
+// What comes again after a crash comes in order, from the oldest that was not acked.
+// What was sent back has lost its place.
 type Consumer interface {
 	// Consume joins the group and calls receive, from up to the subscription's
 	// Concurrency goroutines and one for each delivery that was parked, until ctx

@@ -44,7 +44,7 @@ func Run(t *testing.T, newBackend func(testing.TB) Backend) {
 	t.Helper()
 	b := newBackend(t)
 	t.Run("conformance", func(t *testing.T) {
-		for _, c := range slices.Concat(produceCases, consumeCases, sendBackCases) {
+		for _, c := range slices.Concat(produceCases, consumeCases, orderedCases, sendBackCases) {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
 				c.run(newFixture(t, b, c.queues))

@@ -31,7 +31,7 @@ type consumer struct {
 }
 
 // Consumer returns a consumer of one subscription. The error names what the
-// embedded broker cannot do: SQL filters and ordered subscriptions.
+// embedded broker cannot do: SQL filters.
 func (b *Broker) Consumer(sub broker.Subscription) (broker.Consumer, error) {
 	if err := checkSubscription(sub); err != nil {
 		return nil, fmt.Errorf("subscription %s: %w", sub.Name, err)
@@ -94,9 +94,12 @@ func (c *consumer) work(ctx context.Context, g *group, w *workers, receive broke
 		case err != nil:
 			// The offset stays with this consumer: nothing passes it, and a
 			// new membership tries again.
+			c.b.notRead(g, l)
 			c.b.noteLost(entryKey(l.track.topic, l.queue, offset), err)
 		case !wanted:
+			c.b.notRead(g, l)
 			c.b.finish(g, l, offset, false)
+		case !c.b.isTurn(g, l, offset, d.OrderingKey):
 		default:
 			d.Park = func() {
 				if !replaced.Swap(true) {
@@ -110,6 +113,9 @@ func (c *consumer) work(ctx context.Context, g *group, w *workers, receive broke
 
 func (c *consumer) deliver(ctx context.Context, d *message.Delivery, h *handle, receive broker.Receiver) {
 	topic := d.Topic // receive may do with d what it likes
+	c.b.mu.Lock()
+	h.group.delivered++
+	c.b.mu.Unlock()
 	d.Handle = h
 	if err := guarded(ctx, d, receive); err != nil {
 		if ctx.Err() == nil { // a receiver holds on until then
@@ -157,9 +163,6 @@ func (c *consumer) read(g *group, l *lane, offset int64) (d *message.Delivery, w
 	if l.track.topic == c.sub.Topic && !c.wants(m.Tag) {
 		return nil, false, nil
 	}
-	c.b.mu.Lock()
-	g.delivered++
-	c.b.mu.Unlock()
 	return &message.Delivery{
 		Message: *m, Subscription: c.sub.Name, Group: g.name,
 		Identity: e.identity(), BrokerMessageID: offsetMessageID(e.position),

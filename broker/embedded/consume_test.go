@@ -198,7 +198,6 @@ func TestSubscriptionsThatCannotWork(t *testing.T) {
 	b := open(t, Options{})
 	for name, change := range map[string]func(*broker.Subscription){
 		"SQL":      func(s *broker.Subscription) { s.SQL = "a > 1" },
-		"ordered":  func(s *broker.Subscription) { s.Ordered = true },
 		"topic":    func(s *broker.Subscription) { s.Topic = "a b" },
 		"no group": func(s *broker.Subscription) { s.Group = "" },
 		"group":    func(s *broker.Subscription) { s.Group = strings.Repeat("g", 101) },

@@ -37,8 +37,7 @@ func (b *Broker) take(ctx context.Context, g *group) (*lane, int64, error) {
 func (b *Broker) finish(g *group, l *lane, offset int64, acked bool) {
 	b.mu.Lock()
 	wasFull, low := l.full(), l.low
-	l.finish(offset, acked)
-	if wasFull && !l.full() {
+	if turned := l.finish(offset, acked); turned || wasFull && !l.full() {
 		g.notify()
 	}
 	flush := l.low > low && !b.flushing

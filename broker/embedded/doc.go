@@ -17,10 +17,10 @@
 //
 // # What it does not do
 //
-// One process, one copy, clustering only: no SQL filters, no ordered
-// subscriptions, no transactions. Consumers of one group have to want the same
-// topic and tags, and share messages rather than queues. The broker never
-// counts a message out into the dead letters: SendBack says when.
+// One process, one copy, clustering only: no SQL filters, no transactions.
+// Consumers of one group have to want the same topic and tags, both ordered or not,
+// and share messages rather than queues, ordering keys of an ordered one. The broker
+// never counts a message out into the dead letters: SendBack says when.
 //
 // # Assumes
 //

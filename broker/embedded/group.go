@@ -24,6 +24,7 @@ type group struct {
 	members int // running calls of Consume
 	topic   string
 	tags    []string // sorted; empty: all
+	ordered bool
 	turn    int
 	wake    chan struct{} // closed and replaced when there may be something to take
 
@@ -35,7 +36,8 @@ type group struct {
 type track struct {
 	group, topic string
 	lanes        []*lane // by queue
-	inHand       int64   // most messages of a queue in the hands of consumers
+	inHand       int64   // most messages of a queue in the hands of consumers, or that wait for their turn
+	ordered      bool
 }
 
 // lane is a group's progress in one queue. Offsets below low are done with;
@@ -48,6 +50,7 @@ type lane struct {
 	again     []int64        // given up by a consumer, to be taken first
 	done      map[int64]bool // above low; true: acked, false: not wanted
 	acked     int64          // below low
+	turns     *turns         // nil: the subscription is not ordered
 }
 
 var errOtherSubscription = errors.New("group is subscribed otherwise")
@@ -56,16 +59,33 @@ var errOtherSubscription = errors.New("group is subscribed otherwise")
 // RocketMQ lets them differ, and then each loses what the other filters out.
 func (g *group) join(sub broker.Subscription) error {
 	tags := slices.Sorted(slices.Values(sub.Tags))
-	if g.members > 0 && (g.topic != sub.Topic || !slices.Equal(g.tags, tags)) {
-		return fmt.Errorf("%w: group %s consumes topic %s with tags %q; give subscription %s a group of its own",
-			errOtherSubscription, g.name, g.topic, g.tags, sub.Name)
+	if g.members > 0 && (g.topic != sub.Topic || !slices.Equal(g.tags, tags) || g.ordered != sub.Ordered) {
+		return fmt.Errorf("%w: group %s consumes topic %s with tags %q, ordered: %t; give subscription %s a group of its own",
+			errOtherSubscription, g.name, g.topic, g.tags, g.ordered, sub.Name)
 	}
 	g.members++
-	g.topic, g.tags = sub.Topic, tags
+	g.topic, g.tags, g.ordered = sub.Topic, tags, sub.Ordered
 	for _, t := range g.tracks {
 		t.inHand = max(t.inHand, maxInHand, int64(sub.Concurrency))
+		t.ordered = sub.Ordered && t.topic == sub.Topic // what was sent back has lost its place
+		if t.ordered {
+			t.inHand = maxSpan // messages of other keys pass those that wait
+		}
+		t.line()
 	}
 	return nil
+}
+
+// line makes the lanes keep the order of keys, or not.
+func (t *track) line() {
+	for _, l := range t.lanes {
+		switch {
+		case !t.ordered:
+			l.turns = nil
+		case l.turns == nil:
+			l.turns = newTurns()
+		}
+	}
 }
 
 // leave ends a membership. The last one takes its memory along: all that is
@@ -76,7 +96,7 @@ func (g *group) leave() {
 	}
 	for _, t := range g.tracks {
 		for _, l := range t.lanes {
-			l.next, l.again, l.done = l.low, nil, nil
+			l.next, l.again, l.done, l.turns = l.low, nil, nil, nil
 		}
 	}
 }
@@ -122,9 +142,22 @@ func (t *track) extend(to *topic) {
 		}
 		t.lanes[i].queue, t.lanes[i].source = i, q
 	}
+	t.line()
 }
 
-func (l *lane) take() (int64, bool) {
+// take returns the next offset to be read. Of an ordered subscription the one before
+// has to be in line.
+func (l *lane) take() (offset int64, ok bool) {
+	if l.turns != nil && l.turns.reading {
+		return 0, false
+	}
+	if offset, ok = l.choose(); ok && l.turns != nil {
+		l.turns.reading = true
+	}
+	return offset, ok
+}
+
+func (l *lane) choose() (int64, bool) {
 	if n := len(l.again); n > 0 {
 		offset := l.again[n-1]
 		l.again = l.again[:n-1]
@@ -148,8 +181,14 @@ func (l *lane) release(offset int64) {
 }
 
 // finish takes note that an offset is done with and moves low over everything
-// that is.
-func (l *lane) finish(offset int64, acked bool) {
+// that is. It reports whether one that waited has its turn.
+func (l *lane) finish(offset int64, acked bool) (turned bool) {
+	if l.turns != nil {
+		var next int64
+		if next, turned = l.turns.pass(offset); turned {
+			l.release(next)
+		}
+	}
 	if l.done == nil {
 		l.done = map[int64]bool{}
 	}
@@ -157,7 +196,7 @@ func (l *lane) finish(offset int64, acked bool) {
 	for {
 		acked, ok := l.done[l.low]
 		if !ok {
-			return
+			return turned
 		}
 		delete(l.done, l.low)
 		l.low++

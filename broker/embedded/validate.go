@@ -93,10 +93,7 @@ func notName(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("%|_-", r))
 }
 
-var (
-	errSQL     = errors.New("the embedded broker has no SQL filters: use tags, or a RocketMQ with enablePropertyFilter=true")
-	errOrdered = errors.New("the embedded broker has no ordered subscriptions: use a RocketMQ")
-)
+var errSQL = errors.New("the embedded broker has no SQL filters: use tags, or a RocketMQ with enablePropertyFilter=true")
 
 // checkSubscription refuses what the broker cannot do.
 func checkSubscription(sub broker.Subscription) error {
@@ -106,11 +103,8 @@ func checkSubscription(sub broker.Subscription) error {
 	if err := validName(sub.Group, maxGroup); err != nil {
 		return fmt.Errorf("group %q: %w", sub.Group, err)
 	}
-	switch {
-	case sub.SQL != "":
+	if sub.SQL != "" {
 		return errSQL
-	case sub.Ordered:
-		return errOrdered
 	}
 	return nil
 }

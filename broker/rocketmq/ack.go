@@ -29,14 +29,19 @@ type acker struct {
 	slots chan struct{}   // the library bounds each topic, this both of a group
 	calls gate            // closed: the consumer has stopped
 	again backoff.Policy  // before a delivery that failed is tried again here
+	order *claims         // nil: the subscription is not ordered
 }
 
 func newAcker(ctx context.Context, sub broker.Subscription, receive broker.Receiver, log *slog.Logger) *acker {
-	return &acker{
+	a := &acker{
 		sub: sub, receive: receive, log: log, ctx: ctx,
 		slots: make(chan struct{}, sub.Concurrency),
 		again: backoff.Policy{Initial: 5 * time.Second, Max: 5 * time.Minute},
 	}
+	if sub.Ordered {
+		a.order = newClaims(ctx, sub.Topic, log)
+	}
+	return a
 }
 
 // handle is called by the library for one message. It returns ConsumeSuccess
@@ -53,7 +58,7 @@ func (a *acker) handle(ctx context.Context, msgs ...*primitive.MessageExt) (cons
 			return
 		}
 		defer a.calls.leave()
-		acked = a.hold(ctx, msgs)
+		acked = a.inTurn(ctx, msgs)
 	}()
 	if !acked {
 		runtime.Goexit()
@@ -61,20 +66,40 @@ func (a *acker) handle(ctx context.Context, msgs ...*primitive.MessageExt) (cons
 	return consumer.ConsumeSuccess, nil
 }
 
-// hold returns true once the message may be acked, false when the consumer
-// stops before that.
-func (a *acker) hold(ctx context.Context, msgs []*primitive.MessageExt) bool {
-	for failures := 1; a.ctx.Err() == nil; failures++ {
-		err := a.deliver(ctx, msgs)
+// inTurn returns true once the message may be acked, false when the consumer
+// stops or the message's queue goes to another member before that.
+func (a *acker) inTurn(ctx context.Context, msgs []*primitive.MessageExt) (acked bool) {
+	concurrent, ok := primitive.GetConcurrentlyCtx(ctx)
+	if !ok || len(msgs) != 1 {
+		a.log.Error("the client delivered messages in a way that it should not; they are held", "messages", len(msgs), "queue_known", ok)
+		<-a.ctx.Done()
+		return false
+	}
+	if a.order == nil {
+		return a.hold(a.ctx, concurrent.MQ, msgs[0]) //nolint:contextcheck // the library's context is never done
+	}
+	held, done, ok := a.order.await(concurrent.MQ, msgs[0])
+	if !ok {
+		return false
+	}
+	defer func() { done(acked) }()
+	return a.hold(held, concurrent.MQ, msgs[0]) //nolint:contextcheck // as above
+}
+
+// hold returns true once the message may be acked, false when ctx is done before
+// that.
+func (a *acker) hold(ctx context.Context, queue primitive.MessageQueue, m *primitive.MessageExt) bool {
+	for failures := 1; ctx.Err() == nil; failures++ {
+		err := a.deliver(ctx, queue, m)
 		if err == nil {
 			return true
 		}
-		if a.ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return false
 		}
 		wait := a.again.Delay(failures, backoff.Random{})
-		a.logHeld(err, msgs[0], wait)
-		a.pause(wait)
+		a.logHeld(err, m, wait)
+		pause(ctx, wait)
 	}
 	return false
 }
@@ -96,46 +121,44 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("receiver panicked: %v", e.value) }
 
-func (a *acker) pause(d time.Duration) {
+func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):
-	case <-a.ctx.Done():
+	case <-ctx.Done():
 	}
 }
 
 // deliver returns nil only when receive did.
-func (a *acker) deliver(ctx context.Context, msgs []*primitive.MessageExt) (err error) {
+func (a *acker) deliver(ctx context.Context, queue primitive.MessageQueue, m *primitive.MessageExt) (err error) {
 	err = errors.New("receiver did not return")
 	defer func() {
 		if v := recover(); v != nil {
 			err = &panicError{v, debug.Stack()}
 		}
 	}()
-	concurrent, ok := primitive.GetConcurrentlyCtx(ctx)
-	if !ok || len(msgs) != 1 {
-		return fmt.Errorf("the client delivered %d messages at once, from a known queue: %t", len(msgs), ok)
-	}
-	d, err := delivery(msgs[0], concurrent.MQ, a.sub)
+	d, err := delivery(m, queue, a.sub)
 	if err != nil {
 		return err
 	}
 	select {
 	case a.slots <- struct{}{}:
-	case <-a.ctx.Done():
-		return a.ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	var once sync.Once
 	d.Park = func() { once.Do(func() { <-a.slots }) }
 	defer d.Park()
-	return a.receive(a.ctx, d) //nolint:contextcheck // the library's context is never done
+	return a.receive(ctx, d)
 }
 
 // fetched is a filter hook, called between the pull and the queue of messages to
 // deliver. When the consumer has stopped, it ends the pulling goroutine: what was
 // fetched must not be delivered, and must not meet the channel that Shutdown
-// closes, for that would panic (consumer.go:292-311, process_queue.go:124-130).
+// closes, for that would panic (consumer.go:292-311, process_queue.go:124-130). A
+// queue of an ordered subscription that is another's ends the same way. To return
+// less than was fetched would skip it (push_consumer.go:909-913).
 func (a *acker) fetched(f *hooks.FilterMessageContext) ([]*primitive.MessageExt, error) {
-	if a.ctx.Err() != nil {
+	if a.ctx.Err() != nil || a.order != nil && !a.order.expect(f.MQ, f.Msg) {
 		runtime.Goexit()
 	}
 	return f.Msg, nil

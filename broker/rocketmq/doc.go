@@ -25,6 +25,10 @@
 // of retried messages (:329), does not sign its calls to name servers, and does
 // not bound what it fetches.
 //
+// Of an ordered subscription, messages of an ordering key take turns (line.go), and
+// the library's strategy is replaced by one that waits for the brokers' locks of
+// queues (claims.go, locks.go). Its orderly mode is not used.
+//
 // # Assumptions
 //
 // Topics exist before they are consumed. The broker's messageDelayLevel is the

@@ -18,6 +18,8 @@ const (
 	reqHeartBeat            = 34
 	reqUnregisterClient     = 35
 	reqSendBack             = 36
+	reqLockQueues           = 41
+	reqUnlockQueues         = 42
 	reqCheckClientConfig    = 46
 	reqRoute                = 105
 	reqClusterInfo          = 106

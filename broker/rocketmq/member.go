@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/apache/rocketmq-client-go/v2/consumer"
@@ -22,9 +23,13 @@ const (
 	pullThreshold    = 24
 	pullBatch        = 16
 	pullThresholdMiB = 16
-	// parkedMost is room for deliveries that were parked, which the library does
-	// not know of: all that it fetches of 64 queues. acker.slots has the bound.
-	parkedMost        = 64 * (pullThreshold + pullBatch)
+	// orderedThreshold lets messages of other keys pass those that wait for theirs.
+	// The channel does not fill: there is a goroutine for each message.
+	orderedThreshold = 1000
+	// parkedQueues is for how many queues there is room for all that is fetched, in
+	// goroutines: the library does not know what was parked, or waits for its turn.
+	// acker.slots has the bound.
+	parkedQueues      = 64
 	neverConsumeLimit = 1000 * time.Hour // at the limit it sends back by itself
 	// settleTime lets the library note the last results, and its offsets leave
 	// the socket: it has no call that waits for either.
@@ -35,6 +40,7 @@ const (
 type member struct {
 	client pushClient
 	acker  *acker
+	unlock func() // returns when the locks of queues were given back
 }
 
 // pushClient is what a member needs of the library's push consumer.
@@ -43,6 +49,7 @@ type pushClient interface {
 		callback func(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error)) error
 	Start() error
 	PersistConsumerOffset() error
+	Resume() // rebalances
 	Shutdown() error
 }
 
@@ -63,12 +70,28 @@ func (c *Consumer) newMember(ctx context.Context, receive broker.Receiver) (*mem
 		// of one that had not, Shutdown would panic.
 		return nil, fmt.Errorf("start rocketmq consumer: %w", err)
 	}
-	return &member{client, a}, nil
+	return &member{client, a, c.keepLocks(client, a)}, nil //nolint:contextcheck // locks are kept until it has left
+}
+
+// keepLocks starts what an ordered subscription needs.
+func (c *Consumer) keepLocks(client pushClient, a *acker) (stop func()) {
+	if a.order == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	table := c.newBrokerLocks()
+	var running sync.WaitGroup
+	running.Go(func() { newLocks(a.order, table, client.Resume, c.log).run(ctx) })
+	return func() { cancel(); running.Wait(); table.remoting.close() }
 }
 
 func (c *Consumer) newClient(a *acker) (pushClient, error) {
 	tcp, applied := tcpOption[consumer.Option](consumerTimeouts)
 	keys := credentials{c.options.AccessKey, c.options.SecretKey}
+	fetch, strategy := pullThreshold, consumer.AllocateStrategy(consumer.AllocateByAveragely)
+	if a.order != nil {
+		fetch, strategy = orderedThreshold, a.order.assign
+	}
 	client, err := consumer.NewPushConsumer(
 		consumer.WithNameServer(libraryAddrs(c.options.NameServers)),
 		consumer.WithGroupName(c.sub.Group),
@@ -78,9 +101,10 @@ func (c *Consumer) newClient(a *acker) (pushClient, error) {
 		// The default starts at the end, also when the broker lost its offsets.
 		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
 		consumer.WithConsumeMessageBatchMaxSize(1),
-		consumer.WithConsumeGoroutineNums(c.sub.Concurrency+parkedMost),
+		consumer.WithConsumeGoroutineNums(c.sub.Concurrency+parkedQueues*(fetch+pullBatch)),
+		consumer.WithStrategy(strategy),
 		consumer.WithPullBatchSize(pullBatch),
-		consumer.WithPullThresholdForQueue(pullThreshold),
+		consumer.WithPullThresholdForQueue(int64(fetch)),
 		consumer.WithPullThresholdSizeForQueue(pullThresholdMiB),
 		consumer.WithConsumeTimeout(neverConsumeLimit),
 		consumer.WithMaxReconsumeTimes(-1),
@@ -109,5 +133,7 @@ func (m *member) leave() error {
 	time.Sleep(settleTime)
 	err := m.client.PersistConsumerOffset()
 	time.Sleep(settleTime)
-	return errors.Join(err, m.client.Shutdown())
+	err = errors.Join(err, m.client.Shutdown())
+	m.unlock()
+	return err
 }

@@ -37,9 +37,12 @@ type ProducerOptions struct {
 
 // ConsumerOptions say how to reach RocketMQ.
 type ConsumerOptions struct {
-	NameServers          []string // as in ProducerOptions
-	Instance             string   // as in ProducerOptions
-	AccessKey, SecretKey string   // as in ProducerOptions
+	NameServers []string // as in ProducerOptions
+	// Instance is as in ProducerOptions. With the name of an ordered subscription it
+	// owns the locks of queues: who has both may consume what a predecessor had, and
+	// others wait a minute after it was killed.
+	Instance             string
+	AccessKey, SecretKey string // as in ProducerOptions
 }
 
 const maxGroup = 100 // characters; longer makes a retry topic that clients cannot read
@@ -63,13 +66,7 @@ func (o ConsumerOptions) withDefaults() (ConsumerOptions, error) {
 	return o, errors.Join(validNameServers(o.NameServers), validKeys(o.AccessKey, o.SecretKey))
 }
 
-// errOrdered is what NewConsumer answers to an ordered subscription.
-var errOrdered = errors.New("ordered subscriptions are not supported yet by the rocketmq backend; leave ordered out")
-
 func validSubscription(s broker.Subscription) error {
-	if s.Ordered {
-		return errOrdered
-	}
 	return errors.Join(validGroup(s.Group),
 		check(s.Topic != "", "the subscription has no topic"),
 		check(s.Concurrency >= 1 && s.Concurrency <= 100_000, "concurrency: %d is not between 1 and 100000", s.Concurrency),

@@ -90,7 +90,7 @@ func newProducer(t testing.TB, c *rmq.Cluster) *Producer {
 
 func newConsumer(t testing.TB, c *rmq.Cluster, sub broker.Subscription) *Consumer {
 	t.Helper()
-	consumer, err := NewConsumer(ConsumerOptions{NameServers: c.NameServerAddrs()}, sub, testLog(t))
+	consumer, err := NewConsumer(ConsumerOptions{NameServers: c.NameServerAddrs(), Instance: uniqueName("instance")}, sub, testLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}
