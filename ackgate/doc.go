@@ -30,6 +30,10 @@
 //	  not recorded
 //	done, broker not acked    redelivered, acked at once, handler not called
 //
+// In order (Options.Ordered), all waits are in place: sent back, a message would lose
+// its place. Only a dead letter is sent back; after the last attempt it becomes one,
+// or goes on blocking its ordering key, as configured. Gate.Blocked tells.
+//
 // # Leases
 //
 // A handler that answers 202 has leased the message: it is held until the

@@ -37,13 +37,14 @@ type Gate struct {
 	places chan *puller  // of who pulls; nil: there is a handler
 	ended  chan struct{} // closed: nothing is handed over any more
 
-	slots chan struct{} // handler calls
-	hands *hands        // of the application: what it has of each queue
-	free  *freeReturns  // send-backs that cost no attempt
-	app   *door         // shut while the handler cannot be reached
-	brake *Brake        // on while no call may begin
-	run   string        // names this gate in the IDs of its calls
-	calls atomic.Uint64
+	slots  chan struct{} // handler calls
+	hands  *hands        // of the application: what it has of each queue
+	free   *freeReturns  // send-backs that cost no attempt
+	app    *door         // shut while the handler cannot be reached
+	brake  *Brake        // on while no call may begin
+	run    string        // names this gate in the IDs of its calls
+	calls  atomic.Uint64
+	blocks blocks // of an ordered subscription
 
 	held, leased atomic.Int64 // messages, now
 
@@ -72,6 +73,7 @@ func New(o Options, c broker.Consumer, store dedupe.Store, h Handler, leases *Le
 		log: log.With("subscription", o.Subscription), notices: newNotices(),
 		slots: make(chan struct{}, o.Concurrency), hands: newHands(o.MaxHeld), free: newFreeReturns(), app: newDoor(o.Probe), brake: o.Brake,
 		run: strings.ToLower(rand.Text()[:10]), brokers: map[string]*door{}, ended: make(chan struct{}),
+		blocks: blocks{all: map[*held]Blocked{}},
 	}
 	if h == nil {
 		g.places, g.hands.pulled = make(chan *puller), true
@@ -110,12 +112,14 @@ func (g *Gate) receive(ctx context.Context, d *message.Delivery) error {
 	defer g.held.Add(-1)
 	h := g.hold(d)
 	defer h.letGo()
+	defer h.unblock()
 	for {
 		why, wait := h.safeTurn(ctx)
 		if why != notYet {
 			g.metrics.acks.WithLabelValues(g.o.Subscription, string(why)).Inc()
 			return nil
 		}
+		h.blocking(wait)
 		if err := sleepUnless(ctx, wait, h.acked()); err != nil {
 			return fmt.Errorf("message %s stays with the broker: %w", d.Identity, err)
 		}
@@ -123,7 +127,7 @@ func (g *Gate) receive(ctx context.Context, d *message.Delivery) error {
 }
 
 func (g *Gate) hold(d *message.Delivery) *held {
-	return &held{g: g, d: d, key: g.o.Key.of(g.o.Scope, d), effect: fingerprint(d), free: g.free.of(d.Identity)}
+	return &held{g: g, d: d, key: g.o.Key.of(g.o.Scope, d), effect: fingerprint(d), free: g.free.of(d.Identity), since: time.Now()}
 }
 
 // brokerDoor is the door of the broker that d came from; there are as many as

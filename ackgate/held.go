@@ -27,6 +27,7 @@ type held struct {
 	free    int         // redeliveries that cost no attempt
 	inPlace time.Duration
 	errors  int // of the store, in a row
+	since   time.Time
 
 	lease *lease // of the last call; nil: there was none
 	seat  *seat  // from before a call to its end, or that of its lease
@@ -161,7 +162,7 @@ func (h *held) begin(ctx context.Context, lease time.Duration) (why reason, wait
 		h.release(ctx, false)
 		return notYet, 0, false
 	}
-	if h.mark.Attempt > h.g.o.MaxAttempts {
+	if h.spent() {
 		// Counted before a call that this or another process did not survive.
 		h.release(ctx, false)
 		h.doom("attempts ended without an answer")

@@ -70,14 +70,18 @@ func (h *held) await(ctx context.Context) leaseState {
 }
 
 // lapsed plans what follows a lease that ended: the broker's custody, at the cost
-// of no attempt. A sidecar that stops leaves the message to the group.
+// of no attempt; in order, another call. A sidecar that stops leaves the message to
+// the group.
 func (h *held) lapsed(ctx context.Context) {
 	h.release(ctx, false)
 	if ctx.Err() != nil {
 		return
 	}
 	if h.g.notices.due("lapsed") {
-		h.g.log.Warn("lease ended without an ack; the message is sent back", "message_id", h.d.Identity, "delivery_id", h.lease.id)
+		h.g.log.Warn("lease ended without an ack; the message is delivered again", "message_id", h.d.Identity, "delivery_id", h.lease.id)
+	}
+	if h.g.o.Ordered {
+		return
 	}
 	h.due = time.Now()
 	h.back, h.costs = &broker.SendBack{}, false

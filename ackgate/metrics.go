@@ -5,7 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // Metrics are shared by the gates of a process.
 type Metrics struct {
 	requests, acks, checks, sendBacks, unmarked, unchecked, panics, leases *prometheus.CounterVec
-	inFlight, held, leased, unreachable, heldUp                            *prometheus.GaugeVec
+	inFlight, held, leased, blocked, unreachable, heldUp                   *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them; nil: they are not registered.
@@ -37,6 +37,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		{&m.inFlight, "remora_deliver_in_flight", "Handler calls that run.", []string{"subscription"}},
 		{&m.held, "remora_deliver_held", "Messages taken from the broker and not yet acked.", []string{"subscription"}},
 		{&m.leased, "remora_deliver_leased", "Messages that the application has leased.", []string{"subscription"}},
+		{&m.blocked, "remora_deliver_blocked_keys", "Ordering keys that wait for a message that was delivered and is not done.", []string{"subscription"}},
 		{&m.unreachable, "remora_deliver_unreachable", "1 while the handler cannot be reached and the subscription is held.", []string{"subscription"}},
 		{&m.heldUp, "remora_deliver_held_up", "1 while calls of the subscription are held up, by cause: paused, not_ready, unreachable, failing.", []string{"subscription", "cause"}},
 	}

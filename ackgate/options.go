@@ -27,13 +27,20 @@ type Options struct {
 	// MaxAttempts makes a dead letter of a message whose handler failed so
 	// often; 0: 16.
 	MaxAttempts int
+	// Ordered says that the consumer delivers the messages of an ordering key one
+	// after the other. None is then sent back to be retried: it would lose its place.
+	Ordered bool
+	// Block goes on with a message of an ordered subscription after MaxAttempts, and
+	// its ordering key waits; false: it becomes a dead letter, and the key goes on
+	// without it.
+	Block bool
 	// Retry is the wait after a failed attempt; zero: 1 s, doubling up to 2 h.
 	Retry backoff.Policy
 	// Probe is the wait between calls of an unreachable handler, and of a store
 	// that fails; zero: 100 ms, doubling up to 5 s.
 	Probe backoff.Policy
 	// InPlace bounds the sum of the waits of one delivery before it is sent
-	// back; 0: 10 s, at most MaxHold.
+	// back; 0: 10 s, at most MaxHold. Of an ordered subscription it does not count.
 	InPlace time.Duration
 	// MaxHold bounds one wait that the handler asked for, and the hold of a leased
 	// message with all its extensions; 0: 10 min.

@@ -73,32 +73,44 @@ func drawScript(t *rapid.T) script {
 // play runs the script and returns everything that happened, in order.
 func (sc script) play(t *testing.T) (events []string, ends map[string]error) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newScene(t)
-		s.answers, s.takes, s.faults, s.backs = slices.Clone(sc.answers), sc.takes, slices.Clone(sc.faults), slices.Clone(sc.backs)
-		s.boom, s.doneFail, s.relFail, s.noStore = sc.boom, sc.doneFail, sc.relFail, sc.noStore
+		s := sc.stage(t)
 		o := options()
 		o.Grace, o.MaxAttempts = sc.grace, sc.attempts
 		s.start(o)
 		for _, id := range sc.ids {
 			s.deliver = append(s.deliver, delivery(id))
 		}
-		var speaking sync.WaitGroup
-		words := slices.Clone(sc.words)
-		s.during = func(c *push.Call) { // one or two words of each call
-			s.mu.Lock()
-			n := min(1+len(words)%2, len(words))
-			said := words[:n]
-			words = words[n:]
-			s.mu.Unlock()
-			for _, w := range said {
-				speaking.Go(func() { s.speak(c.ID, c.Delivery.Identity, w) })
-			}
-		}
+		speaking := s.speaking(sc.words)
 		s.run(sc.until, s.deliver...)
 		speaking.Wait()
 		events, ends = s.events, s.ends
 	})
 	return events, ends
+}
+
+// stage is the scene of a script.
+func (sc script) stage(t *testing.T) *scene {
+	s := newScene(t)
+	s.answers, s.takes, s.faults, s.backs = slices.Clone(sc.answers), sc.takes, slices.Clone(sc.faults), slices.Clone(sc.backs)
+	s.boom, s.doneFail, s.relFail, s.noStore = sc.boom, sc.doneFail, sc.relFail, sc.noStore
+	return s
+}
+
+// speaking has the application say one or two words of each call.
+func (s *scene) speaking(all []word) *sync.WaitGroup {
+	var speaking sync.WaitGroup
+	words := slices.Clone(all)
+	s.during = func(c *push.Call) {
+		s.mu.Lock()
+		n := min(1+len(words)%2, len(words))
+		said := words[:n]
+		words = words[n:]
+		s.mu.Unlock()
+		for _, w := range said {
+			speaking.Go(func() { s.speak(c.ID, c.Delivery.Identity, w) })
+		}
+	}
+	return &speaking
 }
 
 func (s *scene) speak(id, identity string, w word) {

@@ -59,6 +59,9 @@ func (h *held) finish(ctx context.Context) {
 // failed plans what follows a failed attempt: a short wait here, or a longer
 // one in the broker's custody.
 func (h *held) failed(attempt int, delay time.Duration) (wait time.Duration) {
+	if h.g.o.Ordered {
+		return h.failedInOrder(attempt, delay)
+	}
 	if attempt >= h.g.o.MaxAttempts {
 		h.doom("out of attempts")
 		return 0
