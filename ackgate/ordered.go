@@ -52,7 +52,7 @@ func (h *held) blocking(wait time.Duration) {
 	h.park()
 	now := Blocked{
 		Subscription: h.g.o.Subscription, OrderingKey: h.d.OrderingKey, Queue: h.d.Queue, Offset: h.d.Offset,
-		MessageID: h.d.Identity, Attempts: h.d.Attempt - h.free + h.tries - 1, Since: h.since, Exhausted: h.back != nil,
+		MessageID: h.d.Identity, Attempts: h.d.Attempt - h.free + h.tries - 1, Since: h.since.UTC(), Exhausted: h.back != nil,
 	}
 	now.Attempts = max(now.Attempts, h.mark.Attempt)
 	now.Exhausted = now.Exhausted || now.Attempts >= h.g.o.MaxAttempts

@@ -23,6 +23,9 @@ const (
 	TopicParked Condition = "topic-parked"
 	// OrderingBlocked: ordering keys wait for a dead letter, until an operator acts.
 	OrderingBlocked Condition = "ordering-blocked"
+	// DeliveryBlocked: of an ordered subscription an ordering key waits for a message
+	// that its handler does not take.
+	DeliveryBlocked Condition = "delivery-blocked"
 	Handler         Condition = "handler" // a subscription's handler takes nothing
 	// SubscriptionPaused: an operator has paused one, and has not resumed it.
 	SubscriptionPaused Condition = "subscription-paused"
@@ -43,7 +46,7 @@ const settleTime = 10 * time.Second
 var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, SyncStalled: 0, ReadOnly: settleTime}
 
 // known are listed by ?verbose also while they are not the case.
-var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, Handler, SubscriptionPaused, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep}
+var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, DeliveryBlocked, Handler, SubscriptionPaused, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep}
 
 // Conditions is what is the case now, and since when.
 type Conditions struct {

@@ -33,7 +33,15 @@ type SubscriptionRetry struct {
 	MaxAttempts int      `yaml:"max_attempts"`
 	Initial     Duration `yaml:"initial"`
 	Max         Duration `yaml:"max"`
+	OnExhausted string   `yaml:"on_exhausted"` // dead-letter, or (default where it is ordered) block
 }
+
+// What becomes of a message after its last attempt. An ordered subscription may
+// block its ordering key instead of going on without it.
+const (
+	ExhaustedDeadLetter = "dead-letter"
+	ExhaustedBlock      = "block"
+)
 
 // WithDefaults fills in what was left out; window is dedupe.window.
 func (s Subscription) WithDefaults(window Duration) Subscription {
@@ -43,6 +51,10 @@ func (s Subscription) WithDefaults(window Duration) Subscription {
 	or(&s.Retry.MaxAttempts, 16)
 	or(&s.Retry.Initial, Second)
 	or(&s.Retry.Max, 2*Hour)
+	if s.Ordered {
+		or(&s.Retry.OnExhausted, ExhaustedBlock)
+	}
+	or(&s.Retry.OnExhausted, ExhaustedDeadLetter)
 	or(&s.Dedupe.Store, DedupeLocal)
 	or(&s.Dedupe.Key, DedupeMessageID)
 	or(&s.Dedupe.Window, window)

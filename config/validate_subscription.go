@@ -28,6 +28,7 @@ func (s Subscription) problems(p *Problems, path string, d Dedupe) {
 	p.within(path+".timeout", s.Timeout, 10*Millisecond, 24*Hour)
 	p.within(path+".retry.max_attempts", s.Retry.MaxAttempts, 1, 1_000)
 	p.backoff(path+".retry", s.Retry.Initial, s.Retry.Max)
+	s.exhausted(p, path+".retry.on_exhausted")
 	p.atLeast(path+".max_hold", s.MaxHold, Second)
 	p.within(path+".max_held", s.MaxHeld, 1, 24) // of more the RocketMQ client fetches no further ones
 	if _, _, err := s.Start(); err != nil {
@@ -37,6 +38,18 @@ func (s Subscription) problems(p *Problems, path string, d Dedupe) {
 		if status == 202 || status < 200 || status > 299 {
 			p.addf(path+".ack_statuses", "%d cannot mean that a message is done; only a 2xx other than 202 can", status)
 		}
+	}
+}
+
+func (s Subscription) exhausted(p *Problems, path string) {
+	switch s.Retry.OnExhausted {
+	case ExhaustedDeadLetter:
+	case ExhaustedBlock:
+		if !s.Ordered {
+			p.addf(path, "only an ordering key can be blocked: set ordered: true, or leave the key out")
+		}
+	default:
+		p.addf(path, "%q is neither block nor dead-letter", s.Retry.OnExhausted)
 	}
 }
 
@@ -57,7 +70,6 @@ func (s Subscription) notYet(p *Problems, path string, window Duration) {
 			p.addf(path+"."+key, "not supported yet: %s; leave the key out", why)
 		}
 	}
-	refuse(s.Ordered, "ordered", "ordered subscriptions")
 	refuse(s.Broadcast, "broadcast", "broadcast subscriptions")
 	refuse(s.Dedupe.Window != window, "dedupe.window", "a window other than dedupe.window")
 	name, isProperty := strings.CutPrefix(s.Dedupe.Key, "property:")

@@ -52,6 +52,7 @@ func (s *Sidecar) gateOptions(c config.Subscription) (ackgate.Options, error) {
 	return ackgate.Options{
 		Subscription: c.Name, Scope: s.scope(c), Key: key, Store: c.Dedupe.Store, Pass: c.Dedupe.OnError == config.DedupePass,
 		Concurrency: c.Concurrency, Timeout: c.Timeout.Std(), MaxAttempts: c.Retry.MaxAttempts,
+		Ordered: c.Ordered, Block: c.Retry.OnExhausted == config.ExhaustedBlock,
 		Retry:   backoff.Policy{Initial: c.Retry.Initial.Std(), Max: c.Retry.Max.Std()},
 		MaxHold: c.MaxHold.Std(), MaxHeld: c.MaxHeld, Grace: grace,
 	}, err
@@ -61,6 +62,6 @@ func brokerSubscription(c config.Subscription) (broker.Subscription, error) {
 	latest, at, err := c.Start()
 	return broker.Subscription{
 		Name: c.Name, Topic: c.Topic, Group: c.Group, Tags: c.Filter.Tags, SQL: c.Filter.SQL,
-		Concurrency: c.Concurrency, From: broker.From{Latest: latest, Time: at},
+		Ordered: c.Ordered, Concurrency: c.Concurrency, From: broker.From{Latest: latest, Time: at},
 	}, err
 }

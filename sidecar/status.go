@@ -3,6 +3,7 @@ package sidecar
 import (
 	"time"
 
+	"github.com/remora-mq/remora/ackgate"
 	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/internal/keyring"
 	"github.com/remora-mq/remora/spool"
@@ -19,6 +20,8 @@ type Status struct {
 	Spool    *SpoolStatus `json:"spool"` // null while it is not open
 
 	Subscriptions []Subscription `json:"subscriptions"` // in the order of the configuration
+
+	Blocked []ackgate.Blocked `json:"blocked_keys"` // of ordered subscriptions: what they wait for, the oldest first
 }
 
 // SpoolStatus is what is held, and how far from full that is.
@@ -61,7 +64,7 @@ func encryptionOf(sp *spool.Spool, keys *keyring.Ring) *Encryption {
 func (s *Sidecar) status() any {
 	out := Status{
 		Version: s.version, Unready: []string{}, Degraded: s.conditions.Degraded(), Broker: s.cfg.Broker.Type,
-		Subscriptions: s.subs.tell(),
+		Subscriptions: s.subs.tell(), Blocked: s.blocked(),
 	}
 	for _, c := range s.conditions.Unready() {
 		out.Unready = append(out.Unready, string(c))

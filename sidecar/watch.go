@@ -111,6 +111,7 @@ func (s *Sidecar) keepConditions(ctx context.Context) error {
 		s.conditions.Set(admin.SpoolFull, s.parts.room.full.Load() || s.parts.spool.Full())
 		s.conditions.Set(admin.DiskLow, s.parts.room.isLow())
 		s.conditions.Set(admin.ClockStep, clockStepOf(s.parts.spool) != nil)
+		s.conditions.Set(admin.DeliveryBlocked, alarming(s.leases.Blocked()))
 		s.conditions.Set(admin.Handler, s.subs.heldUp(ackgate.Unreachable))
 		s.noteHeldUp()
 		s.conditions.Set(admin.DedupeStore, s.parts.shared.failing())
