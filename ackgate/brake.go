@@ -185,6 +185,9 @@ func (g *Gate) State() State {
 	if since, shut := g.app.shutSince(); shut {
 		s.HeldUp = append(s.HeldUp, HeldUp{Cause: Unreachable, Since: since})
 	}
+	if why, is := g.pace.tell(); is {
+		s.HeldUp = append(s.HeldUp, why)
+	}
 	s.HeldUp = inOrder(s.HeldUp)
 	return s
 }

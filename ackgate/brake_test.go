@@ -29,8 +29,8 @@ func TestPauseHoldsUpWhatHasNotBegun(t *testing.T) {
 		})
 		time.AfterFunc(30*time.Minute, func() {
 			state := s.gate.State()
-			if s.count("ack a")+s.count("ack b")+s.count("ack c")+s.count("ack d") != 2 || len(s.calls) != 2 {
-				t.Errorf("after half an hour: %v", s.events)
+			if acks, calls := s.tally("ack "), len(s.called()); acks != 2 || calls != 2 {
+				t.Errorf("after half an hour: %d acked of %d calls", acks, calls)
 			}
 			if state.InFlight != 0 || state.Held != 2 || state.String() != "paused" || state.HeldUp[0].Detail != "again" ||
 				time.Since(state.HeldUp[0].Since) != 30*time.Minute-500*time.Millisecond {
@@ -63,7 +63,7 @@ func TestPauseOvertakesACallThatIsAboutToBegin(t *testing.T) {
 		s.start(o)
 		s.gate.store = &pausing{Store: s.gate.store, brake: o.Brake}
 		time.AfterFunc(time.Minute, func() {
-			if synctest.Wait(); len(s.calls) != 0 {
+			if len(s.called()) != 0 {
 				t.Error("a call began after the pause")
 			}
 			for _, m := range s.marks {
@@ -103,8 +103,7 @@ func TestPauseKeepsLeases(t *testing.T) {
 		s.start(o)
 		time.AfterFunc(time.Minute, func() {
 			o.Brake.Apply(Paused, time.Now(), "")
-			synctest.Wait()
-			for _, call := range s.calls {
+			for _, call := range s.called() {
 				if _, err := s.leases.Ack(t.Context(), call.ID); err != nil {
 					t.Errorf("ack of %s: %v", call.Delivery.Identity, err)
 				}
@@ -128,12 +127,11 @@ func TestLateAckOfAPausedMessage(t *testing.T) {
 		s.start(o)
 		s.during = func(*push.Call) { o.Brake.Apply(Paused, time.Now(), "") }
 		time.AfterFunc(time.Minute, func() {
-			synctest.Wait()
-			if late, err := s.leases.Ack(t.Context(), s.calls[0].ID); err != nil || !late {
+			if late, err := s.leases.Ack(t.Context(), s.called()[0].ID); err != nil || !late {
 				t.Errorf("late ack: %t, %v", late, err)
 			}
-			if synctest.Wait(); s.ends["a"] != nil || s.count("ack a") != 1 {
-				t.Errorf("it still waits: %v", s.events)
+			if s.tally("ack a") != 1 {
+				t.Error("it still waits")
 			}
 		})
 		s.run(10*time.Minute, delivery("a"))

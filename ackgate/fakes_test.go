@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -30,6 +31,9 @@ type scene struct {
 	gate   *Gate
 	leases *Leases
 	during func(call *push.Call) // runs in the handler before it answers
+
+	verdict func(call *push.Call) *push.Answer // before answers; nil: none
+	dying   func(identity string)              // a message becomes a dead letter
 
 	mu       sync.Mutex
 	answers  []push.Answer // of the handler in turn; then Done
@@ -128,6 +132,26 @@ func (s *scene) count(event string) (n int) {
 	return n
 }
 
+// called and tally tell, while it runs, of the calls, and of events that begin so.
+func (s *scene) called() []push.Call {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.calls)
+}
+
+func (s *scene) tally(prefix string) (n int) {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.events {
+		if strings.HasPrefix(e, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
 func delivery(id string) *message.Delivery {
 	d := &message.Delivery{Identity: id, Attempt: 1, Queue: "broker-a/0", Group: "billing"}
 	d.Topic, d.Body = "orders", []byte("body of "+id)
@@ -174,6 +198,9 @@ func (c *fakeConsumer) SendBack(ctx context.Context, d *message.Delivery, back b
 	what := "back"
 	if back.DeadLetter {
 		what = "dead"
+		if c.dying != nil {
+			c.dying(d.Identity)
+		}
 	}
 	err := next(&c.backs, nil)
 	if err != nil {
@@ -191,6 +218,11 @@ func (h *fakeHandler) Deliver(ctx context.Context, call *push.Call) push.Answer 
 	h.inFlight++
 	h.most = max(h.most, h.inFlight)
 	answer := next(&h.answers, push.Answer{Disposition: push.Done, Status: 200})
+	if h.verdict != nil {
+		if v := h.verdict(call); v != nil {
+			answer = *v
+		}
+	}
 	boom := h.boom > 0
 	h.boom--
 	(*scene)(h).note("call %s", call.Delivery.Identity)

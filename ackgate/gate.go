@@ -41,6 +41,7 @@ type Gate struct {
 	hands  *hands        // of the application: what it has of each queue
 	free   *freeReturns  // send-backs that cost no attempt
 	app    *door         // shut while the handler cannot be reached
+	pace   *pace         // slow while most calls fail
 	brake  *Brake        // on while no call may begin
 	run    string        // names this gate in the IDs of its calls
 	calls  atomic.Uint64
@@ -71,7 +72,7 @@ func New(o Options, c broker.Consumer, store dedupe.Store, h Handler, leases *Le
 	g := &Gate{
 		o: o, consumer: c, store: store, handler: h, leases: leases, metrics: m,
 		log: log.With("subscription", o.Subscription), notices: newNotices(),
-		slots: make(chan struct{}, o.Concurrency), hands: newHands(o.MaxHeld), free: newFreeReturns(), app: newDoor(o.Probe), brake: o.Brake,
+		slots: make(chan struct{}, o.Concurrency), hands: newHands(o.MaxHeld), free: newFreeReturns(), app: newDoor(o.Probe), brake: o.Brake, pace: newPace(o.Probe, o.Concurrency),
 		run: strings.ToLower(rand.Text()[:10]), brokers: map[string]*door{}, ended: make(chan struct{}),
 		blocks: blocks{all: map[*held]Blocked{}},
 	}

@@ -111,6 +111,12 @@ func (h *held) attempt(ctx context.Context) (answer *push.Answer, why reason, wa
 	case <-ctx.Done():
 		return nil, notYet, 0
 	}
+	step, err := h.g.pace.enter(ctx)
+	if err != nil {
+		return nil, notYet, 0
+	}
+	how, code := unseen, ""
+	defer func() { h.g.sayPace(step.leave(how, code)) }()
 	if h.seat = h.g.hands.take(h.d.Queue); h.seat == nil {
 		return nil, notYet, 0 // somebody was faster
 	}
@@ -127,7 +133,7 @@ func (h *held) attempt(ctx context.Context) (answer *push.Answer, why reason, wa
 		return nil, handled, 0
 	}
 	a := h.call(ctx)
-	seen = working
+	seen, how, code = working, seenOf(ctx, a), a.Code()
 	if a.Disposition == push.Unreachable {
 		seen = broken
 	}

@@ -36,8 +36,8 @@ type Options struct {
 	Block bool
 	// Retry is the wait after a failed attempt; zero: 1 s, doubling up to 2 h.
 	Retry backoff.Policy
-	// Probe is the wait between calls of an unreachable handler, and of a store
-	// that fails; zero: 100 ms, doubling up to 5 s.
+	// Probe is the wait between calls of a handler that is unreachable, or of which
+	// most calls fail, and of a store that fails; zero: 100 ms, doubling up to 5 s.
 	Probe backoff.Policy
 	// InPlace bounds the sum of the waits of one delivery before it is sent
 	// back; 0: 10 s, at most MaxHold. Of an ordered subscription it does not count.

@@ -27,6 +27,10 @@ const (
 	// that its handler does not take.
 	DeliveryBlocked Condition = "delivery-blocked"
 	Handler         Condition = "handler" // a subscription's handler takes nothing
+	// HandlerFailing: most calls of a subscription's handler fail, and it is probed.
+	HandlerFailing Condition = "handler-failing"
+	// AppNotReady: the readiness of a subscription's application says no.
+	AppNotReady Condition = "app-not-ready"
 	// SubscriptionPaused: an operator has paused one, and has not resumed it.
 	SubscriptionPaused Condition = "subscription-paused"
 	DedupeStore        Condition = "dedupe-store" // one that sidecars share does not answer
@@ -46,7 +50,7 @@ const settleTime = 10 * time.Second
 var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, SyncStalled: 0, ReadOnly: settleTime}
 
 // known are listed by ?verbose also while they are not the case.
-var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, DeliveryBlocked, Handler, SubscriptionPaused, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep}
+var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, DeliveryBlocked, Handler, HandlerFailing, AppNotReady, SubscriptionPaused, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep}
 
 // Conditions is what is the case now, and since when.
 type Conditions struct {

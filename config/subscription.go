@@ -7,8 +7,9 @@ type Subscription struct {
 	Topic             string             `yaml:"topic"`
 	Group             string             `yaml:"group"` // default: the name
 	Filter            Filter             `yaml:"filter"`
-	Handler           string             `yaml:"handler"` // none: the messages are pulled
-	Remote            bool               `yaml:"remote"`  // the handler may be on another host
+	Handler           string             `yaml:"handler"`   // none: the messages are pulled
+	Remote            bool               `yaml:"remote"`    // the handler may be on another host
+	Readiness         string             `yaml:"readiness"` // URL that answers 2xx while the application is ready; "": it is
 	Ordered           bool               `yaml:"ordered"`
 	Broadcast         bool               `yaml:"broadcast"`
 	Concurrency       int                `yaml:"concurrency"`

@@ -55,7 +55,7 @@ func (s Subscription) exhausted(p *Problems, path string) {
 
 // pulled refuses what is about a handler, where there is none.
 func (s Subscription) pulled(p *Problems, path string) {
-	about := map[string]bool{"remote": s.Remote, "timeout": s.Timeout != 0, "ack_statuses": len(s.AckStatuses) > 0, "signing_secret_file": s.SigningSecretFile != ""}
+	about := map[string]bool{"remote": s.Remote, "readiness": s.Readiness != "", "timeout": s.Timeout != 0, "ack_statuses": len(s.AckStatuses) > 0, "signing_secret_file": s.SigningSecretFile != ""}
 	for key, set := range about {
 		if set && s.Handler == "" {
 			p.addf(path+"."+key, "is about a handler, and the subscription has none: its messages are pulled; leave the key out, or write the handler's URL")
@@ -79,20 +79,28 @@ func (s Subscription) notYet(p *Problems, path string, window Duration) {
 }
 
 func (s Subscription) handler(p *Problems, path string) {
-	if s.Handler == "" {
-		return // its messages are pulled
+	if s.Handler != "" { // else its messages are pulled
+		s.local(p, path+".handler", s.Handler, "http://127.0.0.1:8080/on-order")
 	}
-	u, err := url.Parse(s.Handler)
+	if s.Readiness != "" {
+		s.local(p, path+".readiness", s.Readiness, "http://127.0.0.1:8080/ready")
+	}
+}
+
+// local refuses what is no URL of the application beside us; remote ones are
+// allowed by remote.
+func (s Subscription) local(p *Problems, path, text, example string) {
+	u, err := url.Parse(text)
 	switch {
 	case err != nil:
-		p.addf(path+".handler", "this is not a URL: %v", err)
+		p.addf(path, "this is not a URL: %v", err)
 	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		p.addf(path+".handler", "%q is not an absolute http or https URL, as http://127.0.0.1:8080/on-order", u.Redacted())
+		p.addf(path, "%q is not an absolute http or https URL, as %s", u.Redacted(), example)
 	case u.User != nil:
-		p.addf(path+".handler", "the URL carries credentials; they are not supported")
+		p.addf(path, "the URL carries credentials; they are not supported")
 	case !s.Remote:
 		if why := notLocal(u.Hostname()); why != "" {
-			p.addf(path+".handler", "%s; run the handler beside the sidecar, or set remote: true", why)
+			p.addf(path, "%s; run the handler beside the sidecar, or set remote: true", why)
 		}
 	}
 }

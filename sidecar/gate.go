@@ -36,7 +36,7 @@ func (s *Sidecar) handler(c config.Subscription) (ackgate.Handler, error) {
 		return nil, nil //nolint:nilnil // there is none
 	}
 	return push.New(push.Options{
-		URL: c.Handler, AckStatuses: c.AckStatuses, Remote: c.Remote, MaxIdle: c.Concurrency, UserAgent: "remora/" + s.version,
+		URL: c.Handler, AckStatuses: c.AckStatuses, Remote: c.Remote, MaxIdle: c.Concurrency, UserAgent: s.userAgent(),
 		Signer: s.secrets.signers[c.Name], Logger: s.log.With("subscription", c.Name),
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/config"
 	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/push"
 )
 
 // subscription is one that is configured, with what an operator decides of it.
@@ -175,7 +176,12 @@ func (s *Sidecar) decision(ctx context.Context) (context.Context, context.Cancel
 
 // noteHeldUp tells the conditions what subscriptions are held up for.
 func (s *Sidecar) noteHeldUp() {
-	s.conditions.Set(admin.SubscriptionPaused, s.subs.heldUp(ackgate.Paused))
+	for condition, cause := range map[admin.Condition]ackgate.Cause{
+		admin.SubscriptionPaused: ackgate.Paused, admin.AppNotReady: ackgate.NotReady,
+		admin.Handler: ackgate.Unreachable, admin.HandlerFailing: ackgate.Failing,
+	} {
+		s.conditions.Set(condition, s.subs.heldUp(cause))
+	}
 }
 
 // subscribe starts a subscription, as it was left.
@@ -191,6 +197,20 @@ func (s *Sidecar) subscribe(ctx context.Context, c config.Subscription, metrics 
 		return err
 	}
 	s.subs.add(one)
+	if c.Readiness != "" {
+		s.watchReadiness(ctx, one)
+	}
 	s.parts.subscriptions = append(s.parts.subscriptions, s.parts.start(ctx, "subscription "+c.Name, one.gate.Run))
 	return nil
 }
+
+// watchReadiness holds a subscription up while its application is not ready.
+func (s *Sidecar) watchReadiness(ctx context.Context, one *subscription) {
+	one.brake.AwaitReady()
+	asked := push.NewReadiness(one.config.Readiness, s.userAgent())
+	s.parts.subscriptions = append(s.parts.subscriptions, s.parts.start(ctx, "readiness of "+one.config.Name, func(ctx context.Context) error {
+		return one.brake.Watch(ctx, asked.Ask, ackgate.Readiness{}, s.log)
+	}))
+}
+
+func (s *Sidecar) userAgent() string { return "remora/" + s.version }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/remora-mq/remora/ackgate"
 	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/spool"
@@ -112,7 +111,6 @@ func (s *Sidecar) keepConditions(ctx context.Context) error {
 		s.conditions.Set(admin.DiskLow, s.parts.room.isLow())
 		s.conditions.Set(admin.ClockStep, clockStepOf(s.parts.spool) != nil)
 		s.conditions.Set(admin.DeliveryBlocked, alarming(s.leases.Blocked()))
-		s.conditions.Set(admin.Handler, s.subs.heldUp(ackgate.Unreachable))
 		s.noteHeldUp()
 		s.conditions.Set(admin.DedupeStore, s.parts.shared.failing())
 		select {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/push"
 )
 
 // lookAtListeners tells a running sidecar from a free address and from a stranger.
@@ -89,7 +90,21 @@ func lookAtHandlers(ctx context.Context, f *findings, l *config.Loaded) {
 			continue
 		}
 		f.okf("subscriptions", "%s: handler %s can be reached", s.Name, s.Handler)
+		lookAtReadiness(ctx, f, s)
 	}
+}
+
+func lookAtReadiness(ctx context.Context, f *findings, s config.Subscription) {
+	if s.Readiness == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	if err := push.NewReadiness(s.Readiness, "remora/"+version).Ask(ctx); err != nil {
+		f.badf("subscriptions", "see why the application is not ready, or correct readiness; its messages wait at the broker", "%s: readiness: %v", s.Name, err)
+		return
+	}
+	f.okf("subscriptions", "%s: %s says that the application is ready", s.Name, s.Readiness)
 }
 
 func hostPort(handler string) (string, error) {
