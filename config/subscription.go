@@ -1,5 +1,7 @@
 package config
 
+import "strings"
+
 // Subscription consumes a topic as a group and hands each message to a handler.
 // Zero values mean what [Subscription.WithDefaults] fills in.
 type Subscription struct {
@@ -11,7 +13,8 @@ type Subscription struct {
 	Remote            bool               `yaml:"remote"`    // the handler may be on another host
 	Readiness         string             `yaml:"readiness"` // URL that answers 2xx while the application is ready; "": it is
 	Ordered           bool               `yaml:"ordered"`
-	Broadcast         bool               `yaml:"broadcast"`
+	Broadcast         bool               `yaml:"broadcast"` // each sidecar gets every message
+	Instance          string             `yaml:"instance"`  // names this sidecar there; default: the spool's ID
 	Concurrency       int                `yaml:"concurrency"`
 	Timeout           Duration           `yaml:"timeout"`
 	Retry             SubscriptionRetry  `yaml:"retry"`
@@ -43,6 +46,20 @@ const (
 	ExhaustedDeadLetter = "dead-letter"
 	ExhaustedBlock      = "block"
 )
+
+// OfInstance is the subscription at a sidecar of that spool: one that broadcasts has
+// a group of its own, so that the broker keeps its progress as it does any group's.
+func (s Subscription) OfInstance(spool string) Subscription {
+	if !s.Broadcast {
+		return s
+	}
+	or(&s.Instance, strings.ToLower(spool))
+	s.Group += instanceMark + s.Instance
+	return s
+}
+
+// instanceMark parts a broadcasting group from its instance.
+const instanceMark = "-at-"
 
 // WithDefaults fills in what was left out; window is dedupe.window.
 func (s Subscription) WithDefaults(window Duration) Subscription {

@@ -29,6 +29,7 @@ func (s Subscription) problems(p *Problems, path string, d Dedupe) {
 	p.within(path+".retry.max_attempts", s.Retry.MaxAttempts, 1, 1_000)
 	p.backoff(path+".retry", s.Retry.Initial, s.Retry.Max)
 	s.exhausted(p, path+".retry.on_exhausted")
+	s.instance(p, path)
 	p.atLeast(path+".max_hold", s.MaxHold, Second)
 	p.within(path+".max_held", s.MaxHeld, 1, 24) // of more the RocketMQ client fetches no further ones
 	if _, _, err := s.Start(); err != nil {
@@ -53,6 +54,19 @@ func (s Subscription) exhausted(p *Problems, path string) {
 	}
 }
 
+// instance checks the group that a sidecar of a spool will have.
+func (s Subscription) instance(p *Problems, path string) {
+	const anySpool = "0123456789"
+	switch of := s.OfInstance(anySpool); {
+	case s.Instance != "" && !s.Broadcast:
+		p.addf(path+".instance", "names this sidecar of a subscription that broadcasts: set broadcast: true, or leave the key out")
+	case strings.IndexFunc(s.Instance, illegal) >= 0:
+		p.addf(path+".instance", "the instance %q has a character other than letters, digits, '_', '-' and '%%'", s.Instance)
+	case s.Broadcast && len(s.Group) <= maxGroup && len(of.Group) > maxGroup:
+		p.addf(path+".group", "with its instance the group is %s, of %d characters; at most %d are allowed", of.Group, len(of.Group), maxGroup)
+	}
+}
+
 // pulled refuses what is about a handler, where there is none.
 func (s Subscription) pulled(p *Problems, path string) {
 	about := map[string]bool{"remote": s.Remote, "readiness": s.Readiness != "", "timeout": s.Timeout != 0, "ack_statuses": len(s.AckStatuses) > 0, "signing_secret_file": s.SigningSecretFile != ""}
@@ -70,7 +84,6 @@ func (s Subscription) notYet(p *Problems, path string, window Duration) {
 			p.addf(path+"."+key, "not supported yet: %s; leave the key out", why)
 		}
 	}
-	refuse(s.Broadcast, "broadcast", "broadcast subscriptions")
 	refuse(s.Dedupe.Window != window, "dedupe.window", "a window other than dedupe.window")
 	name, isProperty := strings.CutPrefix(s.Dedupe.Key, "property:")
 	if s.Dedupe.Key != DedupeMessageID && (!isProperty || strings.TrimSuffix(name, "+tag") == "") {
@@ -134,10 +147,12 @@ func (p *Problems) topic(path, topic string) {
 	}
 }
 
+const maxGroup = 100 // characters
+
 func (p *Problems) group(path, group string) {
 	switch {
-	case len(group) > 100:
-		p.addf(path, "the group has %d characters; at most 100 are allowed", len(group))
+	case len(group) > maxGroup:
+		p.addf(path, "the group has %d characters; at most %d are allowed", len(group), maxGroup)
 	case strings.IndexFunc(group, illegal) >= 0:
 		p.addf(path, "the group %q has a character other than letters, digits, '_', '-' and '%%'", group)
 	}

@@ -172,7 +172,7 @@ func (s *Sidecar) startSubscriptions(ctx context.Context) error {
 	s.inspectShared(ctx)
 	metrics := ackgate.NewMetrics(s.registry)
 	for _, sub := range s.cfg.Subscriptions {
-		if err := s.subscribe(ctx, sub.WithDefaults(s.cfg.Dedupe.Window), metrics); err != nil {
+		if err := s.subscribe(ctx, sub.WithDefaults(s.cfg.Dedupe.Window).OfInstance(s.parts.spool.ID().String()), metrics); err != nil {
 			return fmt.Errorf("subscription %s: %w", sub.Name, err)
 		}
 	}
