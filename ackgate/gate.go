@@ -117,6 +117,7 @@ func (g *Gate) receive(ctx context.Context, d *message.Delivery) error {
 	for {
 		why, wait := h.safeTurn(ctx)
 		if why != notYet {
+			g.noteEnd(ctx, d, why)
 			g.metrics.acks.WithLabelValues(g.o.Subscription, string(why)).Inc()
 			return nil
 		}

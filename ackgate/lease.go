@@ -53,6 +53,7 @@ var (
 type lease struct {
 	id       string
 	identity string // of the message
+	number   number
 	gate     *Gate
 	key      dedupe.Key
 	mark     dedupe.Mark
@@ -131,6 +132,7 @@ func (l *lease) ack(ctx context.Context) (late bool, err error) {
 	if !l.gate.keeps(l.mark) && l.gone {
 		return false, ErrLeaseExpired // nobody would know of it
 	}
+	l.gate.noteHandled(l.number)
 	err = l.gate.writeDone(ctx, l.key, l.mark)
 	switch {
 	case errors.Is(err, dedupe.ErrFenced):

@@ -135,7 +135,7 @@ func (r *Leases) end(l *lease, plain bool) {
 
 func (g *Gate) newLease(h *held) *lease {
 	l := &lease{
-		id: fmt.Sprintf("%s-%d", g.run, g.calls.Add(1)), identity: h.d.Identity, gate: g,
+		id: fmt.Sprintf("%s-%d", g.run, g.calls.Add(1)), identity: h.d.Identity, number: numberOf(h.d), gate: g,
 		key: h.key, mark: h.mark, mu: make(latch, 1), changed: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	g.leases.add(l)

@@ -17,6 +17,8 @@ type Options struct {
 	Key KeyRule
 	// Store names the dedupe store in metrics; "": off.
 	Store string
+	// Notes keep which messages were handled; nil: nobody does.
+	Notes Notes
 	// Pass calls the handler without a look-up while the store is unavailable;
 	// false: the message is held until it answers.
 	Pass bool

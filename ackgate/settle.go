@@ -50,6 +50,7 @@ func (h *held) finish(ctx context.Context) {
 	if l.state == acked {
 		return
 	}
+	h.g.noteHandled(l.number)
 	if err := h.g.writeDone(ctx, h.key, h.mark); err != nil {
 		h.g.sayUnmarked(h.d.Identity, err)
 	}

@@ -39,6 +39,11 @@ type Sources struct {
 	Spool func() Spool
 	// Archive returns the same spool.
 	Archive func() Archive
+	// Seen returns the notes of handled messages; nil while they are not open. The
+	// field is nil where there never are any.
+	Seen func() Seen
+	// Consumed are the subscriptions that are configured, as Seen knows them.
+	Consumed []Consumed
 	// Acknowledge notes that an operator knows of the damage that was found, and
 	// returns what, as JSON will show it. nil: there is no such call.
 	Acknowledge func(context.Context) (any, error)
@@ -63,6 +68,9 @@ func New(opts Options, from Sources) *Server {
 	mux.HandleFunc("GET /v1/ledger", a.answer(a.Ledger, "the ledger"))
 	mux.HandleFunc("GET /v1/spool", a.answer(a.Stats, "the spool's directory"))
 	mux.HandleFunc("GET /v1/ledger/{topic}/exceptions", a.exceptions)
+	if from.Seen != nil {
+		mux.HandleFunc("GET /v1/ledger/seen", a.getSeen)
+	}
 	mux.HandleFunc("GET /v1/status", a.getStatus)
 	a.routeMessages(mux)
 	a.routeDeadLetters(mux)

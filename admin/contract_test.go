@@ -169,7 +169,9 @@ func serveFaulty(t *testing.T, err error) (addr string) {
 	fail := func(context.Context) (any, error) { return nil, problem.New(problem.Starting, "not yet") }
 	from.Acknowledge = func(context.Context) (any, error) { return nil, spool.ErrClosed }
 	from.ConfirmClock = from.Acknowledge
+	from.Seen = func() Seen { return nil }
 	if err != nil {
+		from.Seen = func() Seen { return someSeen{err} }
 		s := faulty{err: err}
 		from.Spool, from.Archive = func() Spool { return s }, func() Archive { return s }
 		fail = func(context.Context) (any, error) { return nil, err }
@@ -190,6 +192,7 @@ func TestAdminAPIIsAsDescribed(t *testing.T) {
 	}
 	server := New(Options{Tokens: []string{adminToken}}, Sources{
 		Spool: func() Spool { return s }, Archive: func() Archive { return s }, Status: func() any { return nil }, Ledger: counted, Stats: counted, Acknowledge: counted, ConfirmClock: counted, Forwards: true, Subscriptions: oneSubscription(),
+		Seen: func() Seen { return someSeen{} }, Consumed: []Consumed{{"billing", "billing", "orders", true, "first"}},
 	})
 	d := readDescription(t)
 	for _, pattern := range server.patterns {
@@ -285,6 +288,12 @@ func (d *described) answers(t *testing.T, addr string, s *spool.Spool, ids []mes
 		{404, "DELETE /v1/messages/{id}", "/v1/messages/" + unknown, ""},
 		{409, "DELETE /v1/messages/{id}", "/v1/messages/" + first, ""},
 		{200, "GET /v1/messages", "/v1/messages?state=dead,cancelled,pending", ""},
+		{200, "GET /v1/messages", "/v1/messages?topic=a&origin=" + ids[1].Spool().String() + "&numbers=1-2,9", ""},
+		{400, "GET /v1/messages", "/v1/messages?topic=a&origin=" + ids[1].Spool().String() + "&numbers=2,1", ""},
+		{200, "GET /v1/ledger/seen", "/v1/ledger/seen", ""},
+		{200, "GET /v1/ledger/seen", "/v1/ledger/seen?group=billing&topic=orders&origin=0102030405&from=1", ""},
+		{400, "GET /v1/ledger/seen", "/v1/ledger/seen?group=billing&topic=orders&origin=1", ""},
+		{404, "GET /v1/ledger/seen", "/v1/ledger/seen?group=none&topic=orders&origin=0102030405", ""},
 		{200, "GET /v1/ledger/{topic}/exceptions", "/v1/ledger/a/exceptions?limit=1", ""},
 		{400, "GET /v1/ledger/{topic}/exceptions", "/v1/ledger/a/exceptions?limit=0", ""},
 		{404, "GET /v1/ledger/{topic}/exceptions", "/v1/ledger/unknown/exceptions", ""},

@@ -19,6 +19,7 @@ type pageJSON struct {
 type itemJSON struct {
 	ID            message.ID    `json:"id"`
 	Topic         string        `json:"topic"`
+	TopicSeq      uint64        `json:"topic_sequence,omitempty"` // under the origin that its ID begins with
 	State         message.State `json:"state"`
 	Held          bool          `json:"held,omitempty"` // by an operator
 	AcceptedAt    timestamp     `json:"accepted_at"`
@@ -76,7 +77,7 @@ func optionalTime(t time.Time) *timestamp {
 
 func itemOf(i *spool.Item) itemJSON {
 	out := itemJSON{
-		ID: i.ID, Topic: i.Topic, State: i.State, Held: i.OnHold, AcceptedAt: timestamp(i.AcceptedAt), DeliverAt: optionalTime(i.DeliverAt), Size: i.Size,
+		ID: i.ID, Topic: i.Topic, TopicSeq: i.TopicSeq, State: i.State, Held: i.OnHold, AcceptedAt: timestamp(i.AcceptedAt), DeliverAt: optionalTime(i.DeliverAt), Size: i.Size,
 		Attempts: i.Attempts, LastError: i.LastError, NextAttemptAt: optionalTime(i.NextAttemptAt), SettledAt: optionalTime(i.SettledAt), MaybeSent: i.MaybeSent, Reason: i.Reason,
 	}
 	if i.BlockedBy != (message.ID{}) {
@@ -84,6 +85,7 @@ func itemOf(i *spool.Item) itemJSON {
 	}
 	if m := i.Message; m != nil {
 		out.Tag, out.Keys, out.OrderingKey = m.Tag, m.Keys, m.OrderingKey
+		out.TopicSeq = m.TopicSeq
 		if m.TTL > 0 {
 			out.TTL, out.ExpiresAt = m.TTL.String(), optionalTime(m.ExpiresAt)
 		}

@@ -19,8 +19,8 @@ const onHold = "held"
 // that is left out in silence would list, and then change, too much.
 func (a *api) query(values url.Values) (q spool.Query, p *problem.Problem) {
 	for name := range values {
-		if !slices.Contains([]string{"state", "topic", "key", "tag", "error", "cause", "older_than", "cursor", "limit"}, name) {
-			return q, problem.New(problem.InvalidOption, "%.40q is no filter; there are state, topic, key, tag, error, cause, older_than, cursor and limit", name)
+		if !slices.Contains([]string{"state", "topic", "key", "tag", "error", "cause", "older_than", "origin", "numbers", "cursor", "limit"}, name) {
+			return q, problem.New(problem.InvalidOption, "%.40q is no filter; there are state, topic, key, tag, error, cause, older_than, origin with numbers, cursor and limit", name)
 		}
 	}
 	q = spool.Query{
@@ -35,6 +35,9 @@ func (a *api) query(values url.Values) (q spool.Query, p *problem.Problem) {
 			return q, problem.New(problem.InvalidOption, "older_than is %.40q; write an age as 90s, 15m or 24h", text)
 		}
 		q.Before = a.now().Add(-age)
+	}
+	if q.Numbers, p = readNumbers(values.Get("origin"), values.Get("numbers")); p != nil {
+		return q, p
 	}
 	if text := values.Get("limit"); text != "" {
 		limit, err := strconv.Atoi(text)

@@ -7,6 +7,7 @@ import "time"
 type Receipt struct {
 	ID         ID
 	Topic      string
+	TopicSeq   uint64 // its number in the topic, under the spool ID in its ID; 0: it has none, or it is not known any more
 	State      State
 	OnHold     bool // an operator keeps it from being forwarded
 	Duplicate  bool // this call found it accepted before, under its dedupe key

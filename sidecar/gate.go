@@ -1,6 +1,8 @@
 package sidecar
 
 import (
+	"context"
+
 	"github.com/remora-mq/remora/ackgate"
 	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/config"
@@ -9,7 +11,7 @@ import (
 )
 
 // gate joins consumer, dedupe store and handler of a subscription.
-func (s *Sidecar) gate(c config.Subscription, brake *ackgate.Brake, metrics *ackgate.Metrics) (*ackgate.Gate, error) {
+func (s *Sidecar) gate(ctx context.Context, c config.Subscription, brake *ackgate.Brake, metrics *ackgate.Metrics) (*ackgate.Gate, error) {
 	sub, err := brokerSubscription(c)
 	if err != nil {
 		return nil, err
@@ -19,6 +21,9 @@ func (s *Sidecar) gate(c config.Subscription, brake *ackgate.Brake, metrics *ack
 		return nil, err
 	}
 	opts.Brake = brake
+	if opts.Notes, err = s.notes(ctx, c); err != nil {
+		return nil, err
+	}
 	consumer, err := s.parts.backend.Consumer(sub)
 	if err != nil {
 		return nil, err

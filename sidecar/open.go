@@ -56,6 +56,9 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 	if err := s.openMarks(); err != nil { //nolint:contextcheck // they live until Close
 		return err
 	}
+	if err := s.openSeen(); err != nil {
+		return err
+	}
 	s.watchDamage()
 	s.spool.Store(p.spool)
 	p.room.restore()

@@ -13,6 +13,7 @@ import (
 	"github.com/remora-mq/remora/forwarder"
 	"github.com/remora-mq/remora/httpapi"
 	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/seen"
 	"github.com/remora-mq/remora/spool"
 )
 
@@ -24,6 +25,7 @@ type parts struct {
 	spool    *spool.Spool
 	marks    *local.Store // nil: no handler is called
 	shared   sharedStores // of several sidecars
+	seen     *seen.Store  // which messages were handled
 	backend  backend
 	producer broker.Producer
 	data     *httpapi.Server

@@ -16,6 +16,7 @@ import (
 	"github.com/remora-mq/remora/config"
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/internal/telemetry"
+	"github.com/remora-mq/remora/seen"
 	"github.com/remora-mq/remora/spool"
 )
 
@@ -34,6 +35,7 @@ type Sidecar struct {
 	conditions *admin.Conditions
 	drain      drainMeter
 	spool      atomic.Pointer[spool.Spool] // for listeners that are up before it is
+	seen       atomic.Pointer[seen.Store]  // the same
 	retention  atomic.Pointer[retention]   // nil: there is nothing to decide, or not yet
 
 	mu        sync.Mutex

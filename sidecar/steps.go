@@ -154,6 +154,9 @@ func (s *Sidecar) closeBroker() error {
 func (s *Sidecar) closeSpool() error {
 	var failed []error
 	failed = append(failed, s.parts.shared.close())
+	if s.parts.seen != nil {
+		failed = append(failed, s.parts.seen.Close())
+	}
 	if s.parts.marks != nil {
 		failed = append(failed, s.parts.marks.Close())
 	}

@@ -193,7 +193,7 @@ func (s *Sidecar) subscribe(ctx context.Context, c config.Subscription, metrics 
 			"since", since, "resume", "sidecar subscription resume "+c.Name)
 	}
 	var err error
-	if one.gate, err = s.gate(c, one.brake, metrics); err != nil {
+	if one.gate, err = s.gate(ctx, c, one.brake, metrics); err != nil {
 		return err
 	}
 	s.subs.add(one)

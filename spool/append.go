@@ -423,7 +423,7 @@ func acceptedReceipt(m *message.Message) message.Receipt { return beginReceipt(m
 
 // beginReceipt is acceptedReceipt with room for so many events in its history.
 func beginReceipt(m *message.Message, events int) message.Receipt {
-	r := message.Receipt{ID: m.ID, Topic: m.Topic, State: message.StatePending, AcceptedAt: m.AcceptedAt}
+	r := message.Receipt{ID: m.ID, Topic: m.Topic, TopicSeq: m.TopicSeq, State: message.StatePending, AcceptedAt: m.AcceptedAt}
 	r.History.First = make([]message.Event, 0, events)
 	r.History.Add(message.Event{At: m.AcceptedAt, Name: "accepted"})
 	return r

@@ -213,7 +213,7 @@ func (c *commit) end(e *ending) {
 		c.leavePlace(e)
 		return
 	}
-	e.SettledAt = c.now
+	e.SettledAt, e.TopicSeq = c.now, e.number
 	c.ranges[s.settled.set(e.seq)] = true
 	*e.lane.counts.of(e.State)++
 	e.lane.counts.bytes -= uint64(e.size)

@@ -27,6 +27,7 @@ type Query struct {
 	Cursor  string    // Page.Next of the page before; empty: the first page
 	Limit   int       // items a page; default 100, at most 1,000
 	Content bool      // with body and properties
+	Numbers *Numbers  // only those that have one of these numbers in the topic
 
 	upTo uint64 // no sequence above; 0: all
 }
@@ -333,7 +334,7 @@ func (s *Spool) standingApart(d *deadLetter) (r *message.Receipt, reason string)
 
 // take adds a message to the page, if it is asked for.
 func (l *lister) take(r *message.Record, receipt message.Receipt, reason string) {
-	if !l.q.fitsReceipt(&receipt) {
+	if !l.q.fitsReceipt(&receipt) || !l.fitsNumber(r.Message) {
 		return
 	}
 	size := heldSize(*r)

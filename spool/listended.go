@@ -118,7 +118,7 @@ func (l *lister) walkEnded() (done bool, err error) {
 
 func (l *lister) takeEnded(r *message.Receipt) {
 	q := &l.q
-	if q.fitsReceipt(r) && (q.Topic == "" || q.Topic == r.Topic) && (q.Before.IsZero() || r.AcceptedAt.Before(q.Before)) {
+	if q.fitsReceipt(r) && q.Numbers.have(r.ID, r.TopicSeq) && (q.Topic == "" || q.Topic == r.Topic) && (q.Before.IsZero() || r.AcceptedAt.Before(q.Before)) {
 		l.page.Items = append(l.page.Items, Item{Receipt: *r})
 	}
 }

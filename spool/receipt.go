@@ -36,6 +36,9 @@ func appendReceipt(b []byte, r *receipt) []byte {
 		b = binary.AppendVarint(b, c.Offset)
 	}
 	b = appendHistory(b, &r.History)
+	if r.TopicSeq > 0 { // last: earlier versions wrote none, and read what is before it
+		b = binary.AppendUvarint(b, r.TopicSeq)
+	}
 	binary.BigEndian.PutUint32(b[start:], uint32(len(b)-start-4))
 	return b
 }
@@ -104,6 +107,9 @@ func decodeReceipt(f *fields) receipt {
 		r.Confirmation = decodeConfirmation(f, r.ID)
 	}
 	r.History = decodeHistory(f)
+	if len(f.b) > 0 {
+		r.TopicSeq = f.uint()
+	}
 	return r
 }
 

@@ -14,19 +14,32 @@ import (
 
 func newLedger() *cobra.Command {
 	var o operate
+	var compare compareFlags
 	c := &cobra.Command{
 		Use:   "ledger",
 		Short: "Count every record, and compare with what was accepted",
 		Long: "Prints for each topic what was accepted and what became of it, after all records of the\n" +
-			"spool were read. Ends with 1 when the books do not balance, and names what is missing.",
-		Example: "  sidecar ledger\n  sidecar ledger --dir /var/lib/remora -o json",
-		Args:    usageArgs(cobra.NoArgs),
+			"spool were read. Ends with 1 when the books do not balance, and names what is missing.\n\n" +
+			"With --compare: asks the sidecars that send to a topic, and all members of a group that\n" +
+			"consumes it, and names every message that was sent and that no member has handled. Ends\n" +
+			"with 1 when there is one, and with 4 while the broker has not confirmed all of them.",
+		Example: "  sidecar ledger\n  sidecar ledger --dir /var/lib/remora -o json\n" +
+			"  sidecar ledger --compare --group billing --topic orders --producer http://127.0.0.1:7601 \\\n" +
+			"    --member http://127.0.0.1:17601 --member http://127.0.0.1:27601",
+		Args: usageArgs(cobra.NoArgs),
 	}
 	out := newOutput(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := compare.check(&o); err != nil {
+			return err
+		}
+		if compare.on {
+			return compare.run(c, &o, out)
+		}
 		return o.use(c, func(s *spooler) error { return printLedger(c, s, out) })
 	}
 	o.register(c)
+	compare.register(c)
 	c.AddCommand(newLedgerAcknowledge())
 	return c
 }

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// askedAtOnce is how many ranges of numbers a producer is asked for in a request.
+const askedAtOnce = 500
+
+// sentMessage is what a producer knows of a number.
+type sentMessage struct {
+	ID        string     `json:"id"`
+	TopicSeq  uint64     `json:"topic_sequence"`
+	State     string     `json:"state"`
+	SettledAt *time.Time `json:"settled_at"`
+}
+
+// lookUp asks the producer what became of numbers that nobody has seen handled, and
+// judges each. Above what is listed they are counted as missing without a look.
+func (c *comparison) lookUp(ctx context.Context, p *spooler, o *comparedOrigin, open spans) error {
+	for len(open) > 0 {
+		room := uint64(listedMissing - min(len(c.out.Missing), listedMissing))
+		some := open[:min(len(open), askedAtOnce)]
+		open = open[len(some):]
+		if some.count() > room && room < listedMissing {
+			o.Missing += some.count()
+			c.out.More += some.count()
+			continue
+		}
+		known, err := c.sent(ctx, p, o.Origin, some)
+		if err != nil {
+			return err
+		}
+		for _, s := range some {
+			for n := s.first; n <= s.last; n++ {
+				c.judge(o, n, known[n])
+			}
+		}
+	}
+	return nil
+}
+
+// sent finds messages by their numbers; those that the producer does not know any
+// more are not in the map.
+func (c *comparison) sent(ctx context.Context, p *spooler, origin string, some spans) (map[uint64]*sentMessage, error) {
+	query := url.Values{"topic": {c.topic}, "origin": {origin}, "numbers": {some.String()}, "state": {everyState()}, "limit": {"1000"}}
+	found := map[uint64]*sentMessage{}
+	for {
+		var page struct {
+			Items []sentMessage `json:"items"`
+			Next  string        `json:"next_cursor"`
+		}
+		if _, err := p.read(ctx, "/v1/messages?"+query.Encode(), &page); err != nil {
+			return nil, fmt.Errorf("producer %s: %w", p.base, err)
+		}
+		for i := range page.Items {
+			found[page.Items[i].TopicSeq] = &page.Items[i]
+		}
+		if page.Next == "" {
+			return found, nil
+		}
+		query.Set("cursor", page.Next)
+	}
+}
+
+func everyState() string {
+	var names []string
+	for _, s := range message.States() {
+		names = append(names, s.String())
+	}
+	return strings.Join(names, ",")
+}
+
+// judge says what it means that nobody has seen a number handled. m is nil when its
+// producer does not know it any more.
+func (c *comparison) judge(o *comparedOrigin, n uint64, m *sentMessage) {
+	missing := missingMessage{Origin: o.Origin, TopicSeq: n, Verdict: verdictMissing}
+	var confirmed time.Time
+	if m != nil {
+		state, err := message.ParseState(m.State)
+		switch {
+		case err == nil && state == message.StateConfirmed:
+			missing.ID, missing.ConfirmedAt = m.ID, m.SettledAt
+			if m.SettledAt != nil {
+				confirmed = *m.SettledAt
+			}
+		case err == nil && (state == message.StateDead || state.Settled()):
+			o.Exceptions++ // since its exceptions were read
+			return
+		default:
+			o.Waiting++
+			return
+		}
+	}
+	if missing.Why = c.doubt(confirmed); missing.Why != "" {
+		missing.Verdict = verdictMaybe
+		o.Maybe++
+	} else {
+		o.Missing++
+	}
+	if len(c.out.Missing) == listedMissing {
+		c.out.More++
+		return
+	}
+	c.out.Missing = append(c.out.Missing, missing)
+}
+
+// clocks is by how much the clocks of two machines may differ.
+const clocks = time.Minute
+
+// doubt is why a message that was confirmed at a time (zero: not known) may have been
+// handled although nobody has a note of it; "": there is no reason.
+func (c *comparison) doubt(confirmed time.Time) string {
+	before := func(at time.Time) bool { return confirmed.IsZero() || confirmed.Before(at.Add(clocks)) }
+	for i, s := range c.streams {
+		switch at := c.members[i].base; {
+		case s.UnsureAt != nil && before(*s.UnsureAt):
+			return fmt.Sprintf("%s may have forgotten notes from before %s", at, s.UnsureAt.Format(time.RFC3339))
+		case before(s.Since.Add(-clocks)):
+			return fmt.Sprintf("%s has no notes from before %s", at, s.Since.Format(time.RFC3339))
+		}
+	}
+	return ""
+}
