@@ -44,7 +44,11 @@ func Run(t *testing.T, newBackend func(testing.TB) Backend) {
 	t.Helper()
 	b := newBackend(t)
 	t.Run("conformance", func(t *testing.T) {
-		for _, c := range slices.Concat(produceCases, consumeCases, orderedCases, sendBackCases) {
+		cases := slices.Concat(produceCases, consumeCases, orderedCases, sendBackCases)
+		if d, ok := b.(Burying); ok {
+			cases = append(cases, deadLetterCases(d)...)
+		}
+		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
 				c.run(newFixture(t, b, c.queues))

@@ -24,12 +24,13 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// backend implements brokertest's Backend, Refusing and Doubting.
+// backend implements brokertest's Backend, Refusing, Doubting and Burying.
 type backend struct{ *embedded.Broker }
 
 var (
 	_ brokertest.Refusing = backend{}
 	_ brokertest.Doubting = backend{}
+	_ brokertest.Burying  = backend{}
 )
 
 func (b backend) NewProducer(testing.TB) broker.Producer { return b.Producer() }
@@ -41,6 +42,15 @@ func (b backend) NewConsumer(t testing.TB, sub broker.Subscription) broker.Consu
 		t.Fatal(err)
 	}
 	return c
+}
+
+func (b backend) NewDeadLetters(t testing.TB, group string) broker.DeadLetters {
+	t.Helper()
+	d, err := b.DeadLetters(group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 func (b backend) CreateTopic(t testing.TB, topic string, queues int) {

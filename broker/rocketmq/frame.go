@@ -10,11 +10,15 @@ import (
 
 // Request codes (org.apache.rocketmq.remoting.protocol.RequestCode).
 const (
+	reqSend                 = 10
+	reqPull                 = 11
 	reqQueryConsumerOffset  = 14
 	reqUpdateConsumerOffset = 15
+	reqUpdateTopic          = 17
 	reqBrokerConfig         = 26
 	reqSearchOffset         = 29
 	reqMaxOffset            = 30
+	reqMinOffset            = 31
 	reqHeartBeat            = 34
 	reqUnregisterClient     = 35
 	reqSendBack             = 36
@@ -37,6 +41,9 @@ const (
 	codeServiceNotAvailable = 14
 	codeNoPermission        = 16
 	codeTopicNotExist       = 17
+	codePullNotFound        = 19
+	codePullRetry           = 20
+	codePullMoved           = 21
 	codeQueryNotFound       = 22
 	codeSubscriptionParse   = 23
 	codeGroupNotExist       = 26
@@ -45,6 +52,9 @@ const (
 	codeNotLeader           = 501
 	codeGoAway              = 1500
 )
+
+// fieldGroup names the group of consumers in many requests.
+const fieldGroup = "consumerGroup"
 
 // protocolVersion is what rocketmq-client-go claims to be
 // (internal/remote/codec.go:39). Below V3_4_9 a broker ignores the

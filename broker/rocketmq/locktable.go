@@ -63,7 +63,7 @@ func (b *brokerLocks) call(ctx context.Context, broker string, request int, queu
 	for i, q := range queues {
 		set[i] = lockedQueue{q.Topic, q.BrokerName, q.QueueId}
 	}
-	body, err := json.Marshal(map[string]any{"consumerGroup": b.group, "clientId": b.owner, "mqSet": set})
+	body, err := json.Marshal(map[string]any{fieldGroup: b.group, "clientId": b.owner, "mqSet": set})
 	if err != nil {
 		return command{}, err
 	}

@@ -136,7 +136,7 @@ func (c *Consumer) heartbeat(ctx context.Context, addr string) error {
 		return err
 	}
 	_, err = r.call(ctx, addr, newCommand(reqUnregisterClient,
-		map[string]string{"clientID": id, "consumerGroup": c.sub.Group}, nil))
+		map[string]string{"clientID": id, fieldGroup: c.sub.Group}, nil))
 	return err
 }
 
@@ -158,7 +158,7 @@ func (c *Consumer) startAt(ctx context.Context, route topicRoute) error {
 
 func (c *Consumer) startQueueAt(ctx context.Context, addr string, queue int) error {
 	fields := func(extra ...string) map[string]string {
-		f := map[string]string{"consumerGroup": c.sub.Group, "topic": c.sub.Topic, "queueId": strconv.Itoa(queue)}
+		f := map[string]string{fieldGroup: c.sub.Group, "topic": c.sub.Topic, "queueId": strconv.Itoa(queue)}
 		for i := 0; i < len(extra); i += 2 {
 			f[extra[i]] = extra[i+1]
 		}

@@ -43,6 +43,10 @@ func (b realBackend) NewConsumer(t testing.TB, sub broker.Subscription) broker.C
 	return newConsumer(t, b.Cluster, sub)
 }
 
+func (b realBackend) NewDeadLetters(t testing.TB, group string) broker.DeadLetters {
+	return newDeadLetters(t, b.Cluster, group)
+}
+
 func (b realBackend) CreateTopic(t testing.TB, topic string, queues int) {
 	b.Cluster.CreateTopic(t, topic, queues)
 }
@@ -95,6 +99,15 @@ func newConsumer(t testing.TB, c *rmq.Cluster, sub broker.Subscription) *Consume
 		t.Fatal(err)
 	}
 	return consumer
+}
+
+func newDeadLetters(t testing.TB, c *rmq.Cluster, group string) *DeadLetters {
+	t.Helper()
+	d, err := NewDeadLetters(ConsumerOptions{NameServers: c.NameServerAddrs()}, group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 func TestConformance(t *testing.T) {

@@ -45,6 +45,8 @@ type topicRoute struct {
 		Read   int    `json:"readQueueNums"`
 		Write  int    `json:"writeQueueNums"`
 		Perm   int    `json:"perm"`
+
+		SysFlag int `json:"topicSysFlag"`
 	} `json:"queueDatas"`
 }
 
