@@ -24,7 +24,7 @@ var floors = [][]string{
 		"internal/problem", "internal/keyring", "internal/volume", "internal/heap"},
 	// httpguard refuses with a problem, so it stands above it.
 	{"broker", "dedupe", "push", "internal/httpguard"},
-	{"spool", "broker/*", "dedupe/*", "seen"},
+	{"spool", "broker/*", "dedupe/*", "deadletter/*", "seen"},
 	{"forwarder", "transaction", "ackgate", "deadletter"},
 	{"httpapi", "admin"},
 	{"sidecar"},
