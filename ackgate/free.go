@@ -38,3 +38,13 @@ func (f *freeReturns) sent(identity string, before int, costs bool) {
 		f.order = f.order[1:]
 	}
 }
+
+// forget drops what is known of a message that is a dead letter now: its attempts
+// count from one again.
+func (f *freeReturns) forget(identity string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, known := f.n[identity]; known {
+		f.n[identity] = 0
+	}
+}

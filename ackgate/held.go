@@ -171,7 +171,7 @@ func (h *held) begin(ctx context.Context, lease time.Duration) (why reason, wait
 	if h.spent() {
 		// Counted before a call that this or another process did not survive.
 		h.release(ctx, false)
-		h.doom("attempts ended without an answer")
+		h.doom("unanswered", h.mark.Attempt-1)
 		return notYet, 0, false
 	}
 	return notYet, 0, true

@@ -93,13 +93,13 @@ func (h *held) givenBack(ctx context.Context) time.Duration {
 	h.tries++
 	h.release(ctx, true)
 	if plea.DeadLetter {
-		h.doom("given back as a dead letter")
+		h.doom("given back", attempt)
 		return 0
 	}
 	if plea.Delay < 0 {
 		plea.Delay = h.g.o.Retry.Delay(attempt, backoff.Random{})
 	}
-	return h.failed(attempt, plea.Delay)
+	return h.failed(attempt, plea.Delay, "nack")
 }
 
 // register makes the next call known by its ID, and ends the one before. It

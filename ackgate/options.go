@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/internal/backoff"
+	"github.com/remora-mq/remora/message"
 )
 
 // Options are the settings of one subscription.
@@ -22,6 +23,9 @@ type Options struct {
 	// Pass calls the handler without a look-up while the store is unavailable;
 	// false: the message is held until it answers.
 	Pass bool
+	// Died is told why a message becomes a dead letter, and after how many attempts,
+	// before the broker is asked to make it one. It must not block. nil: nobody is.
+	Died func(d *message.Delivery, cause string, attempts int)
 	// Concurrency bounds handler calls at a time; 0: 16.
 	Concurrency int
 	// Timeout of one handler call; 0: 30 s.

@@ -84,13 +84,13 @@ func (h *held) unblock() {
 	}
 }
 
-// failedInOrder plans what follows a failed attempt of an ordered subscription: in
+// failedInOrder plans what follows an attempt that failed, where order is asked for: in
 // the broker's custody the message would lose its place, so it waits here.
-func (h *held) failedInOrder(attempt int, delay time.Duration) time.Duration {
+func (h *held) failedInOrder(attempt int, delay time.Duration, code string) time.Duration {
 	switch {
 	case attempt < h.g.o.MaxAttempts:
 	case !h.g.o.Block:
-		h.doom("out of attempts")
+		h.doom("out of attempts: "+code, attempt)
 		return 0
 	default:
 		delay = max(delay, h.g.o.Retry.Delay(attempt, backoff.Random{}))

@@ -197,5 +197,5 @@ func (h *held) unpulled(ctx context.Context) time.Duration {
 	attempt := h.attemptNumber()
 	h.tries++
 	h.release(ctx, true)
-	return h.failed(attempt, h.g.o.Retry.Delay(attempt, backoff.Random{}))
+	return h.failed(attempt, h.g.o.Retry.Delay(attempt, backoff.Random{}), "lease")
 }

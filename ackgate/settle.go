@@ -25,7 +25,7 @@ func (h *held) settle(ctx context.Context, a push.Answer) (reason, time.Duration
 	switch a.Disposition {
 	case push.DeadLetter:
 		h.release(ctx, true)
-		h.doom("rejected by the handler")
+		h.doom("rejected: "+a.Code(), h.attemptNumber())
 		return notYet, 0
 	case push.Wait:
 		h.release(ctx, false)
@@ -37,7 +37,7 @@ func (h *held) settle(ctx context.Context, a push.Answer) (reason, time.Duration
 		attempt := h.attemptNumber()
 		h.tries++
 		h.release(ctx, true)
-		return notYet, h.failed(attempt, h.g.o.Retry.Delay(attempt, backoff.Random{}))
+		return notYet, h.failed(attempt, h.g.o.Retry.Delay(attempt, backoff.Random{}), a.Code())
 	}
 }
 
@@ -57,14 +57,14 @@ func (h *held) finish(ctx context.Context) {
 	l.to(acked)
 }
 
-// failed plans what follows a failed attempt: a short wait here, or a longer
-// one in the broker's custody.
-func (h *held) failed(attempt int, delay time.Duration) (wait time.Duration) {
+// failed plans what follows an attempt that failed with code: a short wait here,
+// or a longer one in the broker's custody.
+func (h *held) failed(attempt int, delay time.Duration, code string) (wait time.Duration) {
 	if h.g.o.Ordered {
-		return h.failedInOrder(attempt, delay)
+		return h.failedInOrder(attempt, delay, code)
 	}
 	if attempt >= h.g.o.MaxAttempts {
-		h.doom("out of attempts")
+		h.doom("out of attempts: "+code, attempt)
 		return 0
 	}
 	h.due = time.Now().Add(delay)
@@ -76,9 +76,13 @@ func (h *held) failed(attempt int, delay time.Duration) (wait time.Duration) {
 	return 0
 }
 
-// doom makes the message a dead letter as soon as the broker takes it.
-func (h *held) doom(cause string) {
+// doom makes the message a dead letter as soon as the broker takes it. The broker
+// does not take the cause with it.
+func (h *held) doom(cause string, attempts int) {
 	h.back = &broker.SendBack{DeadLetter: true}
+	if h.g.o.Died != nil {
+		h.g.o.Died(h.d, cause, attempts)
+	}
 	if h.g.notices.due("dead letter") {
 		h.g.log.Warn("message becomes a dead letter", "message_id", h.d.Identity, "cause", cause)
 	}
@@ -131,6 +135,7 @@ func (h *held) taken(ctx context.Context) reason {
 		h.g.free.sent(h.d.Identity, h.free, h.costs)
 		return sentBack
 	}
+	h.g.free.forget(h.d.Identity)
 	if h.g.store != nil {
 		// Failing only means that a redrive has fewer attempts.
 		_ = h.g.insist(ctx, func(ctx context.Context) error { return h.g.store.Forget(ctx, h.key, h.mark) })

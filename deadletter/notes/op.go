@@ -1,6 +1,8 @@
 package notes
 
 import (
+	"maps"
+
 	"github.com/remora-mq/remora/internal/keyring"
 	"github.com/remora-mq/remora/internal/kv"
 )
@@ -121,8 +123,6 @@ func (p *progress) emptied(seen int64) (left progress, passed []int64, more bool
 func (s *Store) Synced([]*op) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for where, p := range s.at {
-		s.places[where] = p
-	}
+	maps.Copy(s.places, s.at)
 	s.at = nil
 }
