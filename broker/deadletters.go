@@ -22,7 +22,7 @@ type DeadLetters interface {
 	Read(ctx context.Context, queue string, from int64, most int) ([]DeadLetter, int64, error)
 	// Redrive stores a copy for the group alone: under the same identity, as a
 	// first attempt. nil: the broker answered SEND_OK. After an error it may have
-	// the copy all the same.
+	// the copy all the same, but for ErrUnsendable.
 	Redrive(ctx context.Context, d *DeadLetter) error
 	// Pass notes at the broker, for all who look, that an operator is done with
 	// what lies before an offset. A broker that no others look at has no such note.
@@ -47,6 +47,9 @@ type DeadLetter struct {
 	DiedAt time.Time
 	Damage string // why its body is not what was sent; "": it is
 }
+
+// ErrUnsendable reports a dead letter that can never be redriven as it is.
+var ErrUnsendable = errors.New("it cannot be redriven: discard it, or publish it again from an export")
 
 // ErrUnreadable reports that the topic of the dead letters may not be read, and that
 // the caller may not change that.

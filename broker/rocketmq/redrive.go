@@ -2,7 +2,6 @@ package rocketmq
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -12,7 +11,7 @@ import (
 	"github.com/remora-mq/remora/broker"
 )
 
-var errNoTopic = errors.New("the dead letter does not say which topic it is from: send it again by mqadmin, or discard it")
+var errNoTopic = fmt.Errorf("%w: it does not say which topic it is from", broker.ErrUnsendable)
 
 // Redrive implements [broker.DeadLetters]: a message in the group's retry topic, of
 // no attempts, which members of the group see under its own topic.
