@@ -10,6 +10,7 @@ import (
 	"time"
 
 	description "github.com/remora-mq/remora/api"
+	"github.com/remora-mq/remora/deadletter"
 	"github.com/remora-mq/remora/internal/httpguard"
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/spool"
@@ -44,6 +45,9 @@ type Sources struct {
 	Seen func() Seen
 	// Consumed are the subscriptions that are configured, as Seen knows them.
 	Consumed []Consumed
+	// Groups returns the dead letters of the consumer groups that are served here, by
+	// the groups' names; nil while they are not. nil: there are none.
+	Groups func() map[string]*deadletter.Group
 	// Acknowledge notes that an operator knows of the damage that was found, and
 	// returns what, as JSON will show it. nil: there is no such call.
 	Acknowledge func(context.Context) (any, error)
@@ -74,6 +78,7 @@ func New(opts Options, from Sources) *Server {
 	mux.HandleFunc("GET /v1/status", a.getStatus)
 	a.routeMessages(mux)
 	a.routeDeadLetters(mux)
+	a.routeGroups(mux)
 	a.routeOperations(mux)
 	if from.Acknowledge != nil {
 		mux.HandleFunc("POST /v1/damage/acknowledge", a.record("damage", "/v1/ledger", from.Acknowledge))

@@ -19,6 +19,7 @@ import (
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 
 	description "github.com/remora-mq/remora/api"
+	"github.com/remora-mq/remora/deadletter"
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
@@ -165,7 +166,7 @@ const adminToken = "token"
 // not open yet.
 func serveFaulty(t *testing.T, err error) (addr string) {
 	t.Helper()
-	from := Sources{Spool: func() Spool { return nil }, Archive: func() Archive { return nil }, Status: func() any { return make(chan int) }}
+	from := Sources{Spool: func() Spool { return nil }, Archive: func() Archive { return nil }, Groups: func() map[string]*deadletter.Group { return nil }, Status: func() any { return make(chan int) }}
 	fail := func(context.Context) (any, error) { return nil, problem.New(problem.Starting, "not yet") }
 	from.Acknowledge = func(context.Context) (any, error) { return nil, spool.ErrClosed }
 	from.ConfirmClock = from.Acknowledge
@@ -187,12 +188,13 @@ func serveFaulty(t *testing.T, err error) (addr string) {
 // is given by a real answer which is as it says.
 func TestAdminAPIIsAsDescribed(t *testing.T) {
 	s, ids := openSpool(t)
+	groups, letters := groupOf(t, 3)
 	counted := func(context.Context) (any, error) {
 		return nil, errors.New("see sidecar.TestAdminAnswersAreAsDescribed")
 	}
 	server := New(Options{Tokens: []string{adminToken}}, Sources{
 		Spool: func() Spool { return s }, Archive: func() Archive { return s }, Status: func() any { return nil }, Ledger: counted, Stats: counted, Acknowledge: counted, ConfirmClock: counted, Forwards: true, Subscriptions: oneSubscription(),
-		Seen: func() Seen { return someSeen{} }, Consumed: []Consumed{{"billing", "billing", "orders", true, "first"}},
+		Seen: func() Seen { return someSeen{} }, Groups: groups, Consumed: []Consumed{{"billing", "billing", "orders", true, "first"}},
 	})
 	d := readDescription(t)
 	for _, pattern := range server.patterns {
@@ -209,6 +211,7 @@ func TestAdminAPIIsAsDescribed(t *testing.T) {
 	d.refusals(t, addr, starting, failing, ids)
 	d.answers(t, addr, s, ids)
 	d.operationAnswers(t, addr, server.operations, ids[0].String())
+	d.groupAnswers(t, addr, server.operations, letters)
 	elsewhere := []string{"GET /v1/status 200", "GET /v1/ledger 200", "GET /v1/spool 200", "POST /v1/damage/acknowledge 200", "POST /v1/clock/confirm 200"} // see sidecar
 	for op, statuses := range d.operations() {
 		for _, status := range statuses {
@@ -225,11 +228,11 @@ func (d *described) refusals(t *testing.T, addr, starting, failing string, ids [
 	export := fmt.Sprintf("{\"remora_export\":1,\"spool\":\"0000000000\",\"created_at\":%q}\n", time.Now().Format(time.RFC3339))
 	for op, statuses := range d.operations() {
 		method, path, _ := strings.Cut(op, " ")
-		c := call{op: op, path: strings.NewReplacer("{id}", ids[0].String(), "{topic}", "a", "{name}", "billing").Replace(path)}
+		c := call{op: op, path: strings.NewReplacer("{id}", ids[0].String(), "{topic}", "a", "{name}", "billing", "{group}", "g").Replace(path)}
 		switch path {
 		case "/v1/messages/resend":
 			c.body = `{"filter":{"topic":"a"}}`
-		case "/v1/dead-letters/redrive", "/v1/dead-letters/discard":
+		case "/v1/dead-letters/redrive", "/v1/dead-letters/discard", "/v1/groups/{group}/dead-letters/redrive", "/v1/groups/{group}/dead-letters/discard":
 			c.body = `{"filter":{"topic":"a"},"dry_run":true}`
 		case "/v1/import":
 			c.body = export

@@ -176,19 +176,8 @@ func (a *api) deadLetterFilter(req *deadLetterRequest) (out deadletter.Filter, p
 			values.Set(name, value)
 		}
 	}
-	ways := 0
-	for _, used := range []bool{len(values) > 0, len(f.IDs) > 0, f.All} {
-		if used {
-			ways++
-		}
-	}
-	switch {
-	case ways == 0:
-		return out, problem.New(problem.InvalidOption, `the filter chooses nothing; give a topic, cause, error, key, tag, older_than or ids, or say "all": true`)
-	case ways > 1:
-		return out, problem.New(problem.InvalidOption, `"ids" and "all" stand alone in a filter`)
-	case len(f.IDs) > maxResendIDs:
-		return out, problem.New(problem.InvalidOption, "there are %d ids; name at most %d at a time", len(f.IDs), maxResendIDs)
+	if p := oneWay(len(values), len(f.IDs), f.All); p != nil {
+		return out, p
 	}
 	q, p := a.query(values)
 	return deadletter.Filter{Query: q, IDs: f.IDs}, p

@@ -13,13 +13,19 @@ import (
 	"github.com/remora-mq/remora/internal/problem"
 )
 
+// run is what an operation does.
+type run interface {
+	Do(ctx context.Context) error
+	Progress() deadletter.Progress
+}
+
 // operation is long work that an operator began and may follow or stop. It lives
 // in memory: a restart ends it, and what it has done stays done.
 type operation struct {
 	id     string
 	kind   string // redrive, discard
 	rate   int
-	run    *deadletter.Run
+	run    run
 	began  time.Time
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -93,7 +99,7 @@ func newOperations() *operations {
 }
 
 // begin starts a run, unless another one is running.
-func (o *operations) begin(kind string, rate int, run *deadletter.Run) (*operation, *problem.Problem) {
+func (o *operations) begin(kind string, rate int, run run) (*operation, *problem.Problem) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.life.Err() != nil {

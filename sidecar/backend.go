@@ -18,6 +18,7 @@ import (
 type backend interface {
 	Producer() (broker.Producer, error)
 	Consumer(sub broker.Subscription) (broker.Consumer, error)
+	DeadLetters(group string) (broker.DeadLetters, error)
 	// Failed is closed when the backend's own storage has failed; nil: it has none.
 	Failed() <-chan struct{}
 	Close() error
@@ -47,6 +48,10 @@ func (p inProcess) Close() error                       { return p.b.Close() }
 
 func (p inProcess) Consumer(sub broker.Subscription) (broker.Consumer, error) {
 	return p.b.Consumer(sub)
+}
+
+func (p inProcess) DeadLetters(group string) (broker.DeadLetters, error) {
+	return p.b.DeadLetters(group)
 }
 
 // remote is a RocketMQ cluster.
@@ -83,6 +88,13 @@ func (r remote) Consumer(sub broker.Subscription) (broker.Consumer, error) {
 		NameServers: r.s.cfg.Broker.RocketMQ.NameServers, Instance: r.instance,
 		AccessKey: r.s.secrets.accessKey, SecretKey: r.s.secrets.secretKey,
 	}, sub, r.s.log)
+}
+
+func (r remote) DeadLetters(group string) (broker.DeadLetters, error) {
+	return rocketmq.NewDeadLetters(rocketmq.ConsumerOptions{
+		NameServers: r.s.cfg.Broker.RocketMQ.NameServers, Instance: r.instance,
+		AccessKey: r.s.secrets.accessKey, SecretKey: r.s.secrets.secretKey,
+	}, group)
 }
 
 // ClusterOptions say how to reach the configured RocketMQ. It reads the files of

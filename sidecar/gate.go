@@ -59,7 +59,7 @@ func (s *Sidecar) gateOptions(c config.Subscription) (ackgate.Options, error) {
 		Concurrency: c.Concurrency, Timeout: c.Timeout.Std(), MaxAttempts: c.Retry.MaxAttempts,
 		Ordered: c.Ordered, Block: c.Retry.OnExhausted == config.ExhaustedBlock,
 		Retry:   backoff.Policy{Initial: c.Retry.Initial.Std(), Max: c.Retry.Max.Std()},
-		MaxHold: c.MaxHold.Std(), MaxHeld: c.MaxHeld, Grace: grace,
+		MaxHold: c.MaxHold.Std(), MaxHeld: c.MaxHeld, Grace: grace, Died: s.died(c),
 	}, err
 }
 

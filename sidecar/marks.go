@@ -4,11 +4,12 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/ackgate"
+	"github.com/remora-mq/remora/deadletter/notes"
 	"github.com/remora-mq/remora/dedupe/local"
 )
 
-// openMarks opens the dedupe store and the marks of paused subscriptions, where
-// handlers are called.
+// openMarks opens the dedupe store, the marks of paused subscriptions and the notes
+// of dead letters, where handlers are called.
 func (s *Sidecar) openMarks() error {
 	if s.offline {
 		return nil
@@ -19,6 +20,9 @@ func (s *Sidecar) openMarks() error {
 	}
 	s.parts.marks = marks
 	if s.subs.pauses, err = ackgate.OpenPauses(s.parts.db); err != nil {
+		return err
+	}
+	if s.parts.notes, err = notes.Open(s.parts.db, s.secrets.keys, s.log.With("component", "deadletter")); err != nil {
 		return err
 	}
 	s.parts.shared, err = openShared(s.cfg, s.secrets)

@@ -173,6 +173,10 @@ func (s *Sidecar) startForwarder(ctx context.Context) error {
 
 func (s *Sidecar) startSubscriptions(ctx context.Context) error {
 	s.inspectShared(ctx)
+	if err := s.openGroups(); err != nil {
+		return err
+	}
+	s.countDeadLetters(ctx)
 	metrics := ackgate.NewMetrics(s.registry)
 	for _, sub := range s.cfg.Subscriptions {
 		if err := s.subscribe(ctx, sub.WithDefaults(s.cfg.Dedupe.Window).OfInstance(s.parts.spool.ID().String()), metrics); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/deadletter/notes"
 	"github.com/remora-mq/remora/dedupe/local"
 	"github.com/remora-mq/remora/forwarder"
 	"github.com/remora-mq/remora/httpapi"
@@ -26,6 +27,8 @@ type parts struct {
 	marks    *local.Store // nil: no handler is called
 	shared   sharedStores // of several sidecars
 	seen     *seen.Store  // which messages were handled
+	notes    *notes.Store // of dead letters; nil: no handler is called
+	groups   *groups
 	backend  backend
 	producer broker.Producer
 	data     *httpapi.Server
@@ -35,6 +38,7 @@ type parts struct {
 	forwarding    *task
 	noticing      *task // keepConditions
 	roomKeeping   *task
+	counting      *task // the dead letters of groups; nil: there are no subscriptions
 	inspecting    *task // the shared dedupe stores; nil: there are none
 	retaining     *task // decides what spool.retain: auto means; nil: the configuration has
 	subscriptions []*task

@@ -36,6 +36,7 @@ type Sidecar struct {
 	drain      drainMeter
 	spool      atomic.Pointer[spool.Spool] // for listeners that are up before it is
 	seen       atomic.Pointer[seen.Store]  // the same
+	groups     atomic.Pointer[groups]      // likewise
 	retention  atomic.Pointer[retention]   // nil: there is nothing to decide, or not yet
 
 	mu        sync.Mutex

@@ -91,7 +91,7 @@ func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
 // sources are what the admin listener tells, and works on.
 func (s *Sidecar) sources() admin.Sources {
 	from := admin.Sources{Ledger: s.ledger, Status: s.status, Stats: s.stats, Spool: s.operated, Archive: s.archive, Acknowledge: s.acknowledge, ConfirmClock: s.confirmClock, Forwards: !s.offline,
-		Seen: s.seenBy, Consumed: s.consumed()}
+		Groups: s.buriedGroups, Seen: s.seenBy, Consumed: s.consumed()}
 	if !s.offline {
 		from.Subscriptions = s.admitted()
 	}

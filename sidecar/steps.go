@@ -132,7 +132,7 @@ func (s *Sidecar) stopForwarding(ctx context.Context) error {
 		return nil
 	}
 	tasks := []*task{s.parts.forwarding, s.parts.noticing, s.parts.roomKeeping}
-	for _, t := range []*task{s.parts.retaining, s.parts.inspecting} {
+	for _, t := range []*task{s.parts.retaining, s.parts.inspecting, s.parts.counting} {
 		if t != nil {
 			tasks = append(tasks, t)
 		}
@@ -145,6 +145,7 @@ func (s *Sidecar) closeBroker() error {
 	if s.parts.producer != nil {
 		failed = append(failed, s.parts.producer.Close())
 	}
+	failed = append(failed, s.parts.groups.close())
 	if s.parts.backend != nil {
 		failed = append(failed, s.parts.backend.Close())
 	}

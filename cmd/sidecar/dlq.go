@@ -18,34 +18,43 @@ func newDLQ() *cobra.Command {
 		Short: "Look at dead letters, send them again, or end them",
 		Long: "A dead letter is a message that the broker refused for what it is, or that was not confirmed\n" +
 			"within its TTL: it is not attempted again until somebody says so. Works on a running sidecar\n" +
-			"by its admin API, or on the directory of one that is stopped.",
-		Example: "  sidecar dlq list --by-cause\n  sidecar dlq redrive --cause MESSAGE_ILLEGAL --dry-run\n  sidecar dlq discard 0A3B...\n  sidecar dlq export dead.ndjson --topic orders",
+			"by its admin API, or on the directory of one that is stopped.\n\n" +
+			"With --group: a message that the handlers of a consumer group gave up. It is at the broker, in\n" +
+			"the group's topic of dead letters, and a running sidecar with a subscription of that group is\n" +
+			"asked. Its cause is known to the sidecar that gave it up.",
+		Example: "  sidecar dlq list --by-cause\n  sidecar dlq redrive --cause MESSAGE_ILLEGAL --dry-run\n  sidecar dlq discard 0A3B...\n  sidecar dlq export dead.ndjson --topic orders\n  sidecar dlq list --group billing --by-cause\n  sidecar dlq redrive --group billing --cause 'rejected: 422'",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	show := newQueueShow()
-	show.Short, show.Example = "Show all that is known of a dead letter", "  sidecar dlq show 0A3B... --body"
-	c.AddCommand(newDLQList(), show, newDLQExport(),
+	c.AddCommand(newDLQList(), newDLQShow(), newDLQExport(),
 		newDLQAct("redrive", "Send dead letters again",
 			"They become pending, under the same message IDs, before what waits in their topic. It begins\n"+
 				"with a few, waits for what becomes of them, and stops as soon as more than a tenth of those\n"+
 				"whose outcome is known are dead letters again. Messages with an ordering key come out of\n"+
-				"order. On a directory nothing is forwarded: they are sent, without that, when its sidecar starts."),
+				"order. On a directory nothing is forwarded: they are sent, without that, when its sidecar starts.\n"+
+				"With --group they go to the group's retry topic, to nobody else, as first attempts; each\n"+
+				"is a dead letter no more when the broker has confirmed that."),
 		newDLQAct("discard", "End dead letters for good",
-			"Their bodies are deleted; the ledger counts them as discarded, and their receipts say so.\nIt cannot be undone: export them first."))
+			"Their bodies are deleted; the ledger counts them as discarded, and their receipts say so.\nIt cannot be undone: export them first.\n"+
+				"With --group the broker keeps them until they are too old, and they are listed no more."))
 	return c
 }
 
 // letters is which dead letters are meant.
-type letters struct{ topic, cause, text, key, tag, olderThan string }
+type letters struct {
+	ofGroup
+
+	topic, cause, text, key, tag, olderThan string
+}
 
 func (l *letters) register(c *cobra.Command) {
+	l.ofGroup.register(c)
 	c.Flags().StringVar(&l.topic, "topic", "", "of this topic")
 	c.Flags().StringVar(&l.cause, "cause", "", "of this cause, as 'dlq list --by-cause' shows it")
-	c.Flags().StringVar(&l.text, "error", "", "with this text in their last error")
+	c.Flags().StringVar(&l.text, "error", "", "with this text in their last error; a group's have none")
 	c.Flags().StringVar(&l.key, "key", "", "with this key")
 	c.Flags().StringVar(&l.tag, "tag", "", "with this tag")
-	c.Flags().StringVar(&l.olderThan, "older-than", "", "accepted longer ago than this, as 15m")
+	c.Flags().StringVar(&l.olderThan, "older-than", "", "accepted longer ago than this, as 15m; of a group: dead for longer")
 }
 
 // fields are the filters by the names of the API.
@@ -77,14 +86,22 @@ func newDLQList() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "list",
 		Short:   "List dead letters, or their causes",
-		Example: "  sidecar dlq list --by-cause\n  sidecar dlq list --topic orders --cause MESSAGE_ILLEGAL -o jsonl",
+		Example: "  sidecar dlq list --by-cause\n  sidecar dlq list --topic orders --cause MESSAGE_ILLEGAL -o jsonl\n  sidecar dlq list --group billing",
 		Args:    usageArgs(cobra.NoArgs),
 	}
 	out := newOutput(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		return o.use(c, func(s *spooler) error {
+			if err := l.reachable(s); err != nil {
+				return err
+			}
 			q := l.values()
-			if byCause {
+			switch {
+			case l.group != "" && byCause:
+				return listGroupCauses(c, s, l.path(), q, out)
+			case l.group != "":
+				return listLetters(c, s, l.path(), q, limit, out)
+			case byCause:
 				return listCauses(c, s, q, out)
 			}
 			q.Set("state", "dead")
@@ -149,16 +166,25 @@ func newDLQExport() *cobra.Command {
 	var o operate
 	var l letters
 	c := &cobra.Command{
-		Use:     "export FILE",
-		Short:   "Write dead letters to a file, with all that they carry",
-		Long:    "As 'sidecar spool export', for dead letters alone. Nothing leaves the spool.",
-		Example: "  sidecar dlq export dead.ndjson --cause MESSAGE_ILLEGAL",
+		Use:   "export FILE",
+		Short: "Write dead letters to a file, with all that they carry",
+		Long: "As 'sidecar spool export', for dead letters alone. Nothing leaves the spool. Those of a group\n" +
+			"are lines of JSON as the admin API has them, with their bodies in base64.",
+		Example: "  sidecar dlq export dead.ndjson --cause MESSAGE_ILLEGAL\n  sidecar dlq export dead.ndjson --group billing",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		q := l.values()
-		q.Set("state", "dead")
-		return o.use(c, func(s *spooler) error { return export(c, s, q, args[0]) })
+		return o.use(c, func(s *spooler) error {
+			if err := l.reachable(s); err != nil {
+				return err
+			}
+			if l.group != "" {
+				return exportLetters(c, s, &l.ofGroup, q, args[0])
+			}
+			q.Set("state", "dead")
+			return export(c, s, q, args[0])
+		})
 	}
 	o.register(c)
 	l.register(c)

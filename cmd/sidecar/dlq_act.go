@@ -34,7 +34,7 @@ func newDLQAct(verb, short, long string) *cobra.Command {
 		Long: long + "\n\nNames dead letters by their IDs, by filters, or all of them by --all; says how many there are,\n" +
 			"and asks. It shows how far it has come until it has ended; an interrupt stops it, and so does\n" +
 			"a restart of the sidecar: what was done then stays done. Ends with 4 when it did only a part.",
-		Example: fmt.Sprintf("  sidecar dlq %[1]s 0A3B...\n  sidecar dlq %[1]s --cause MESSAGE_ILLEGAL --dry-run\n  sidecar dlq %[1]s --topic orders --rate 200 --yes", verb),
+		Example: fmt.Sprintf("  sidecar dlq %[1]s 0A3B...\n  sidecar dlq %[1]s --cause MESSAGE_ILLEGAL --dry-run\n  sidecar dlq %[1]s --topic orders --rate 200 --yes\n  sidecar dlq %[1]s --group billing --all", verb),
 	}
 	a.out = newOutput(c)
 	c.RunE = func(c *cobra.Command, ids []string) error { return a.run(c, ids) }
@@ -89,6 +89,9 @@ func (a *dlqAct) run(c *cobra.Command, ids []string) error {
 		filter["all"] = true
 	}
 	return a.use(c, func(s *spooler) error {
+		if err := a.reachable(s); err != nil {
+			return err
+		}
 		var would counted
 		if _, err := a.post(c.Context(), s, filter, true, &would); err != nil {
 			return err
@@ -131,7 +134,7 @@ func (a *dlqAct) post(ctx context.Context, s *spooler, filter map[string]any, dr
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.do(ctx, http.MethodPost, "/v1/dead-letters/"+a.verb, http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(body))
+	r, err := s.do(ctx, http.MethodPost, a.path()+"/"+a.verb, http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(body))
 	switch {
 	case err != nil:
 		return nil, fail(exitUnreachable, "cannot reach the sidecar: %w; is it running, and is --url right?", err)

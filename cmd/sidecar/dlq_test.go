@@ -143,3 +143,66 @@ func TestRedriveThatStopsIsTold(t *testing.T) {
 		})
 	}
 }
+
+// The dead letters of a group are asked for at the sidecar that runs, by pages, and
+// changed there.
+func TestDeadLettersOfAGroup(t *testing.T) {
+	const one = `{"id":"0A","topic":"orders","cause":"rejected: 422","attempts":3,"died_at":"2026-01-02T03:04:05.678Z","born_at":"2026-01-02T03:04:05.678Z","size":4,"queue":"broker-a/0","offset":7,"broker_message_id":"7F","body_size":4,"body_base64":"Ym9keQ=="}`
+	side := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var answer string
+		switch asked := r.Method + " " + r.URL.EscapedPath() + "?" + r.URL.RawQuery; asked {
+		case "GET /v1/groups/%25a/dead-letters?group_by=cause":
+			answer = `{"items":[{"cause":"rejected: 422","messages":2,"bytes":8,"topics":["orders"],"oldest_died_at":"2026-01-02T03:04:05.678Z","newest_died_at":"2026-01-02T03:04:05.678Z","example":"0A"}]}`
+		case "GET /v1/groups/%25a/dead-letters?cause=x&limit=2", "GET /v1/groups/%25a/dead-letters?body=true":
+			answer = `{"items":[` + one + `],"next_cursor":"c"}`
+		case "GET /v1/groups/%25a/dead-letters?cause=x&cursor=c&limit=2", "GET /v1/groups/%25a/dead-letters?body=true&cursor=c":
+			answer = `{"items":[` + one + `]}`
+		case "GET /v1/groups/%25a/dead-letters/0A?body=true":
+			answer = one
+		case "POST /v1/groups/%25a/dead-letters/redrive?", "POST /v1/groups/%25a/dead-letters/discard?":
+			var req struct {
+				DryRun bool `json:"dry_run"`
+			}
+			if answer = `{"messages":2}`; json.NewDecoder(r.Body).Decode(&req) == nil && !req.DryRun {
+				w.WriteHeader(http.StatusAccepted)
+				answer = `{"id":"o","state":"running"}`
+			}
+		case "GET /v1/operations/o?":
+			answer = `{"id":"o","state":"done","changed":2,"confirmed":2,"dead_by_cause":{},"chosen":{"messages":2}}`
+		default:
+			t.Errorf("asked for %s", asked)
+		}
+		_, _ = w.Write([]byte(answer))
+	}))
+	defer side.Close()
+	file := filepath.Join(t.TempDir(), "dead")
+	for _, step := range []struct {
+		args string
+		says []string
+	}{
+		{"list --by-cause", []string{"CAUSE", "rejected: 422  2", "0A"}},
+		{"list --cause x --limit 1", []string{"DEAD FOR", "0A  orders", "rejected: 422", "there are more than 1"}},
+		{"show 0A --body", []string{"cause", "rejected: 422", "broker-a/0 offset 7, 7F", `"body"`}},
+		{"show 0A --raw", []string{"body"}},
+		{"export " + file, []string{"2 messages in " + file}},
+		{"redrive --cause x --yes", []string{"redriven 2 of 2 messages: 2 confirmed"}},
+		{"discard --all --yes", []string{"discarded 2 of 2 messages"}},
+	} {
+		code, out, errOut := say(append(append([]string{"dlq"}, strings.Fields(step.args)...), "--group", "%a", "--url", side.URL)...)
+		for _, want := range step.says {
+			if code != 0 || !strings.Contains(out+errOut, want) {
+				t.Errorf("%s ended with %d, said %s%s, and not %q", step.args, code, out, errOut, want)
+			}
+		}
+	}
+	if raw, err := os.ReadFile(file); err != nil || string(raw) != one+"\n"+one+"\n" {
+		t.Errorf("exported %s (%v)", raw, err)
+	}
+	dir, _ := deadIn(t)
+	for _, args := range []string{"list", "show 0A", "redrive --all", "discard 0A", "export " + file + "2"} {
+		code, out, errOut := say(append(append([]string{"dlq"}, strings.Fields(args)...), "--group", "g", "--dir", dir)...)
+		if code != exitUsage || !strings.Contains(errOut, "at the broker") {
+			t.Errorf("%s of a directory ended with %d, said %s%s", args, code, out, errOut)
+		}
+	}
+}

@@ -44,6 +44,7 @@ const (
 	OperationRunning    = "operation-running"
 	UnknownSubscription = "unknown-subscription"
 	HasHandler          = "subscription-has-handler"
+	UnknownGroup        = "unknown-group"
 	UnknownDelivery     = "unknown-delivery"
 	AlreadyAcked        = "already-acked"
 	LeaseExpired        = "lease-expired"
@@ -57,6 +58,7 @@ const (
 	TopicFull           = "topic-full"
 	DiskLow             = "disk-low"
 	Busy                = "busy"
+	BrokerUnavailable   = "broker-unavailable"
 	SpoolReadOnly       = "spool-read-only"
 	Starting            = "starting"
 	Draining            = "draining"
@@ -95,6 +97,7 @@ var kinds = []Kind{
 	{TopicNotAllowed, 403, "The topic is not one of those that may be published to", "Correct the topic. The operator: add it to topics.allow.", false, StoredNo},
 	{NotFound, 404, "There is no such message", "Receipts are kept for a limited time after a message has settled: see receipts in /v1/status. A message that is held always has one.", false, StoredUnknown},
 	{UnknownSubscription, 404, "There is no such subscription", "Write the name of one of the configured subscriptions.", false, StoredNo},
+	{UnknownGroup, 404, "There is no such group", "Write the group of one of the configured subscriptions: its name, unless it names another.", false, StoredNo},
 	{UnknownDelivery, 404, "There is no such delivery", "Send the MQ-Delivery-Id of the delivery. One that ended is known for an hour, and none survives a restart: its message was not acked, and comes again.", false, StoredNo},
 	{NoSuchPath, 404, "There is nothing at this path", "See /openapi.yaml for what there is.", false, StoredNo},
 	{MethodNotAllowed, 405, "This method is not allowed here", "Use a method of the Allow header.", false, StoredNo},
@@ -118,6 +121,7 @@ var kinds = []Kind{
 	{TopicFull, 503, "The topic holds its whole share of the spool", "Send again after Retry-After. The operator: see why the topic is not forwarded, or raise spool.topic_share.", true, StoredNo},
 	{DiskLow, 503, "The volume is low on space", "Send again after Retry-After. The operator: free space on the spool's volume.", true, StoredNo},
 	{Busy, 503, "The sidecar has too much to do", "Send again after Retry-After.", true, StoredNo},
+	{BrokerUnavailable, 503, "The broker does not do what was asked", "The detail says why. Send again after Retry-After.", true, StoredNo},
 	{SpoolReadOnly, 503, "The spool takes nothing more", "A sync failed. Send again with the same idempotency key after the sidecar has restarted. The operator: see its log, then the disk.", true, StoredNo},
 	{DedupeUnavailable, 503, "The dedupe store does not answer", "Send again after Retry-After: nothing was done. The operator: see the sidecar's log.", true, StoredNo},
 	{Starting, 503, "The sidecar is starting", "Send again after Retry-After. What was accepted before is known when the spool is open.", true, StoredUnknown},
