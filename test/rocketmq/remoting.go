@@ -16,6 +16,7 @@ import (
 const (
 	reqPull           = 11
 	reqConsumerOffset = 14
+	reqUpdateOffset   = 15
 	reqCreateTopic    = 17
 	reqUpdateConfig   = 25
 	reqReadConfig     = 26
@@ -34,7 +35,7 @@ const (
 // credentials (authenticationEnabled) takes these without.
 func RequestCodes() string {
 	var codes []string
-	for _, code := range []int{reqPull, reqConsumerOffset, reqCreateTopic, reqUpdateConfig, reqReadConfig, reqMaxOffset, reqUpdateUser} {
+	for _, code := range []int{reqPull, reqConsumerOffset, reqUpdateOffset, reqCreateTopic, reqUpdateConfig, reqReadConfig, reqMaxOffset, reqUpdateUser} {
 		codes = append(codes, strconv.Itoa(code))
 	}
 	return strings.Join(codes, ",")

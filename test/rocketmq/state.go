@@ -76,6 +76,21 @@ func (b *Broker) ConsumerOffset(group, topic string, queue int) (int64, error) {
 	return offset, nil
 }
 
+// SetConsumerOffset commits an offset for the group and the queue, as a member that
+// has acked all that is before it does.
+func (b *Broker) SetConsumerOffset(group, topic string, queue int, offset int64) error {
+	_, err := call(b.Addr(), reqUpdateOffset, map[string]string{
+		"consumerGroup": group,
+		"topic":         topic,
+		"queueId":       strconv.Itoa(queue),
+		"commitOffset":  strconv.FormatInt(offset, 10),
+	}, nil)
+	if err != nil {
+		return fmt.Errorf("set the offset of %s in %s/%d on %s: %w", group, topic, queue, b.name, err)
+	}
+	return nil
+}
+
 // MaxOffset is the offset that the queue's next message will get; 0 if the
 // queue is empty or does not exist.
 func (b *Broker) MaxOffset(topic string, queue int) (int64, error) {
