@@ -103,6 +103,9 @@ func (db *DB) commit(b *batch) {
 	b.release()
 	db.nextLog.committed()
 	db.compacts.committed()
+	if tx.bytes > 0 {
+		db.live.zeros.committed(db.live.file, tx.logged(), db.opts.logRoom())
+	}
 }
 
 // expect is called before those are answered who waited for b.

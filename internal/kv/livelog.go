@@ -31,6 +31,8 @@ type liveLog struct {
 	id   uint64
 	file *os.File
 	next string // name of the log that Badger begins next
+
+	zeros zeroFill
 }
 
 func logName(id uint64) string { return fmt.Sprintf("%05d.mem", id) } // memtable.go, mtFilePath
@@ -54,7 +56,7 @@ func openLiveLog(d *directory) (*liveLog, error) {
 }
 
 func (l *liveLog) move(id uint64) error {
-	file, err := os.Open(filepath.Join(l.dir.path, logName(id)))
+	file, err := os.OpenFile(filepath.Join(l.dir.path, logName(id)), os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("open the log to sync it: %w", err)
 	}
@@ -62,6 +64,8 @@ func (l *liveLog) move(id uint64) error {
 		_ = l.file.Close() // all in it was synced
 	}
 	l.id, l.file, l.next = id, file, logName(id+1)
+	l.zeros.begin()
+	_ = unix.Fadvise(int(file.Fd()), 0, 0, unix.FADV_RANDOM) // as the mapping, for what zeros looks at
 	if path, err := filepath.Abs(file.Name()); err == nil {
 		_ = adviseRandom(path) // only speed depends on it
 	}

@@ -13,6 +13,7 @@ type Tx struct {
 	txn    *badger.Txn
 	inline int64 // values must be smaller than this
 	bytes  int
+	count  int   // of Set and Delete
 	err    error // the first refused Set or Delete: fences the database
 }
 
@@ -30,14 +31,19 @@ func (tx *Tx) Set(key, value []byte) {
 		return
 	}
 	tx.bytes += len(key) + len(value)
+	tx.count++
 	tx.fail(tx.txn.Set(key, value))
 }
 
 // Delete removes a key, which need not exist. It keeps the slice as Set does.
 func (tx *Tx) Delete(key []byte) {
 	tx.bytes += len(key)
+	tx.count++
 	tx.fail(tx.txn.Delete(key))
 }
+
+// logged is the most that the transaction takes in the log.
+func (tx *Tx) logged() int64 { return int64(tx.bytes + (tx.count+1)*walEntryOverhead + walEndOverhead) }
 
 func (tx *Tx) fail(err error) {
 	if tx.err == nil && err != nil {
