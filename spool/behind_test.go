@@ -36,6 +36,12 @@ func (r *rig) behind(do func(tx *kv.Tx)) {
 	}
 }
 
+// committed waits for a commit that has all in it that was posted before.
+func (r *rig) committed() {
+	r.t.Helper()
+	r.behind(func(*kv.Tx) {})
+}
+
 // fence makes the database fail, for good: it can only be done in a child.
 func (r *rig) fence() {
 	r.t.Helper()

@@ -164,7 +164,7 @@ func TestConfirmedAndNotRecordedIsSentAgainUnderTheSameID(t *testing.T) {
 		t.Fatalf("sent again as %s, was %s", again[0].ID, leases[0].ID)
 	}
 	r.confirm(again)
-	r.accept(draft("t", "b")) // carries the confirmation along
+	r.committed()
 	r.kill()
 	if got, err := r.Receipt(t.Context(), again[0].ID); err != nil || got.State != message.StateConfirmed {
 		t.Fatalf("%v %v", got.State, err)

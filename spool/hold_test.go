@@ -61,7 +61,7 @@ func TestMessagesOnHoldAreNotForwarded(t *testing.T) {
 			if err := r.Drained(ctx); err != nil {
 				t.Error(err)
 			}
-			r.accept(draft("other", "takes the confirmations along"))
+			r.committed()
 			if n := r.Ledger().Topics["t"]; n.OnHold != 1 || n.InSpool.Pending != 1 {
 				t.Errorf("ledger %+v", n)
 			}

@@ -108,7 +108,7 @@ func TestImportTakesInWhatWasExported(t *testing.T) {
 		t.Error(err)
 	}
 	to.confirm(leases)
-	to.accept(draft("x", "takes the confirmations along"))
+	to.committed()
 	if r, err := to.Receipt(t.Context(), leases[0].ID); err != nil || r.State != message.StateConfirmed || r.ID != leases[0].ID {
 		t.Errorf("confirmed: %+v (%v)", r, err)
 	}

@@ -112,7 +112,7 @@ func (op *endMessages) parts(limit int) (parts []*endMessages) {
 }
 
 // Confirm records that the broker answered SEND_OK for leases; confirmations
-// are in their order. It is lazy: the record is synced with the next commit,
+// are in their order. It is lazy: the record is synced with a commit that others share,
 // within 50 ms; a crash before that sends the messages again under the same IDs.
 // A lease that has ended still counts: the broker has the message.
 func (s *Spool) Confirm(leases []*Lease, confirmations []message.Confirmation) {
@@ -135,7 +135,7 @@ func (s *Spool) Confirm(leases []*Lease, confirmations []message.Confirmation) {
 		s.post(done)
 	}
 	for _, part := range op.parts(s.sizes.op) {
-		s.post(part)
+		s.later(part)
 	}
 }
 

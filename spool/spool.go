@@ -153,6 +153,9 @@ func (s *Spool) Failed() <-chan struct{} { return s.db.Failed() }
 // post lets op ride in the next commit. Nobody learns of its outcome.
 func (s *Spool) post(op operation) { s.queue.Post(op, op.size()) }
 
+// later lets op wait for others, and appends overtake it; else it is post.
+func (s *Spool) later(op operation) { s.queue.Later(op, op.size()) }
+
 // commit runs op in a synced transaction.
 func (s *Spool) commit(ctx context.Context, op operation) error {
 	return errorOf(s.queue.Commit(ctx, op, op.size()))

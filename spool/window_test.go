@@ -91,6 +91,7 @@ func TestOneStuckMessageCostsNoMemory(t *testing.T) {
 		}
 	}
 	r.accept(draft("t", "x"))
+	r.committed()
 	if n := r.Blocks("t"); n > 100 {
 		t.Errorf("%d blocks are remembered, of which 2 exist", n)
 	}

@@ -36,14 +36,22 @@ func entriesOf(size int) int { return 8 + size/40 }
 // one. db.mu is held.
 func (db *DB) batchFor(size int) *batch {
 	if n := len(db.pending); n > 0 {
-		b := db.pending[n-1]
-		if b.bytes+size <= db.opts.MaxCommit && b.entries+entriesOf(size) <= db.maxEntries {
+		if b := db.pending[n-1]; db.fits(b, size) {
 			return b
 		}
 	}
-	b := &batch{done: make(chan struct{}), parts: make([]part, len(db.queues))}
+	b := db.newBatch()
 	db.pending = append(db.pending, b)
 	return b
+}
+
+// fits reports whether an operation may join b. db.mu is held.
+func (db *DB) fits(b *batch, size int) bool {
+	return b.bytes+size <= db.opts.MaxCommit && b.entries+entriesOf(size) <= db.maxEntries
+}
+
+func (db *DB) newBatch() *batch {
+	return &batch{done: make(chan struct{}), parts: make([]part, len(db.queues))}
 }
 
 // ready reports whether the oldest batch should be committed now, and else how

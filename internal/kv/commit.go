@@ -41,12 +41,13 @@ func (db *DB) take(now time.Time) (b *batch, wait time.Duration, end bool) {
 	if db.cause != nil {
 		return nil, 0, true
 	}
+	latest := db.awaited(now)
 	if len(db.pending) == 0 {
-		return nil, time.Hour, db.closing
+		return nil, latest, db.closing
 	}
 	ready, wait := db.ready(now)
 	if !ready {
-		return nil, wait, false
+		return nil, min(wait, latest), false
 	}
 	b = db.pending[0]
 	db.pending = append(db.pending[:0], db.pending[1:]...)

@@ -27,6 +27,7 @@ func (db *DB) fence(cause error) {
 	}
 	db.cause = cause
 	db.fenced.Store(true)
+	db.promote()
 	current, pending := db.current, db.pending
 	db.pending = nil
 	db.wakeCommitter(nil)

@@ -37,8 +37,9 @@ type DB struct {
 	mu      sync.Mutex
 	queues  []any    // the attached queues
 	pending []*batch // oldest first; the last one still grows
-	tickets uint64   // given to operations
-	current *batch   // the one in the committer's hands, or the last one it had
+	later   later
+	tickets uint64 // given to operations
+	current *batch // the one in the committer's hands, or the last one it had
 	linger  linger
 	closing bool
 	cause   error // why the database is fenced

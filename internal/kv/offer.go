@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Offer is Commit for a caller who would rather be refused than wait for a disk
@@ -45,6 +46,7 @@ func (q *Queue[T]) offer(op T, size int) (*batch, uint64, error) {
 	if err := q.db.busy(size); err != nil {
 		return nil, 0, err
 	}
+	q.db.overtake(time.Now())
 	b, ticket := q.join(op, size, true)
 	return b, ticket, nil
 }

@@ -100,6 +100,7 @@ func (q *Queue[T]) add(op T, size int, waits bool) (*batch, error) {
 	if err := q.db.refusal(); err != nil {
 		return nil, err
 	}
+	q.db.promote()
 	b, _ := q.join(op, size, waits)
 	return b, nil
 }
@@ -113,8 +114,14 @@ func (q *Queue[T]) fits(size int) error {
 
 // join adds op to the newest batch. db.mu is held.
 func (q *Queue[T]) join(op T, size int, waits bool) (*batch, uint64) {
+	b := q.db.batchFor(size)
+	ticket := q.joins(b, op, size, waits)
+	q.db.wakeCommitter(b)
+	return b, ticket
+}
+
+func (q *Queue[T]) joins(b *batch, op T, size int, waits bool) uint64 {
 	db := q.db
-	b := db.batchFor(size)
 	r := q.runOf(b)
 	db.tickets++
 	r.ops, r.tickets = append(r.ops, op), append(r.tickets, db.tickets)
@@ -126,8 +133,7 @@ func (q *Queue[T]) join(op T, size int, waits bool) (*batch, uint64) {
 	} else if b.lazyDue.IsZero() {
 		b.lazyDue = time.Now().Add(db.opts.LazyDelay)
 	}
-	db.wakeCommitter(b)
-	return b, db.tickets
+	return db.tickets
 }
 
 // runOf returns this participant's run in b. db.mu is held.

@@ -121,6 +121,9 @@ func (db *DB) busy(size int) error {
 	for _, b := range db.pending {
 		queued += b.bytes
 	}
+	if b := db.later.batch; b != nil {
+		queued += b.bytes
+	}
 	if queued > db.opts.MaxQueued {
 		return fmt.Errorf("%w: %d bytes would wait for it, and %d may", ErrBusy, queued, db.opts.MaxQueued)
 	}

@@ -29,6 +29,9 @@ func (db *DB) Stats() Stats {
 	for _, b := range db.pending {
 		s.Queued += b.ops
 	}
+	if b := db.later.batch; b != nil {
+		s.Queued += b.ops
+	}
 	return s
 }
 
