@@ -107,6 +107,9 @@ type Subscription struct {
 	Ordered     bool
 	Concurrency int // deliveries at a time, parked ones apart
 	From        From
+	// Prefetch is how many bytes of bodies shall wait here, fetched ahead of the
+	// receiver: a backend that fetches ahead stops near that; 0: as it likes.
+	Prefetch int64
 }
 
 // From says where a group that has no progress yet starts. The zero value is

@@ -124,8 +124,8 @@ type Topics struct {
 
 // Memory bounds the bytes of bodies on their way.
 type Memory struct {
-	Ingest  Size   `yaml:"ingest"`
-	Deliver string `yaml:"deliver"`
+	Ingest  Size `yaml:"ingest"`
+	Deliver Size `yaml:"deliver"` // fetched ahead by all subscriptions, about
 }
 
 // Transactions are not there yet.

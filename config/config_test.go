@@ -233,7 +233,7 @@ func TestBadValuesNameTheirPlace(t *testing.T) {
 		{"priority", "topics: {priority: {a: 0}}\n", []string{"topics.priority.a", "not between 1 and 100"}},
 		{"priority of a word", "topics: {priority: {a: high}}\n", []string{"topics.priority"}},
 		{"priority of no topic", "topics: {priority: {\"a b\": 2}}\n", []string{"topics.priority", "a b"}},
-		{"deliver", "memory: {deliver: 32MiB}\n", []string{"not supported yet"}},
+		{"deliver", "memory: {deliver: 1023KiB}\n", []string{"memory.deliver", "below the least, 1MiB"}},
 		{"transactions", "transactions: {check_urls: ['http://127.0.0.1:*']}\n", []string{"not supported yet: transactions"}},
 		{"ledger", "ledger: {keep: 59m}\n", []string{"ledger.keep", "below the least, 1h"}},
 		{"a question for ever", "dedupe: {timeout: 1h}\n", []string{"dedupe.timeout", "not between"}},

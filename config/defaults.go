@@ -18,7 +18,7 @@ func Default() Config {
 			Ordering: Ordering{FailoverAfter: Never, OnDead: OnDeadSkip},
 		},
 		Topics: Topics{Max: 10_000},
-		Memory: Memory{Ingest: 32 * MiB, Deliver: "0B"},
+		Memory: Memory{Ingest: 32 * MiB, Deliver: 32 * MiB},
 		Ledger: Ledger{Keep: 168 * Hour},
 		Dedupe: Dedupe{Window: 24 * Hour, Limit: 256 * MiB, Timeout: 2 * Second},
 		Drain:  Drain{Timeout: 25 * Second},
@@ -29,6 +29,5 @@ func Default() Config {
 // later names the keys that this version cannot honour and what they would do.
 // Their defaults say what happens instead.
 var later = map[string]string{
-	"memory.deliver":          "a byte budget for deliveries",
 	"transactions.check_urls": "transactions",
 }

@@ -26,6 +26,7 @@ func (c *Config) problems() (p Problems) {
 	c.distinct(&p)
 	c.Topics.problems(&p)
 	p.atLeast("memory.ingest", c.Memory.Ingest, KiB)
+	p.atLeast("memory.deliver", c.Memory.Deliver, MiB)
 	p.atLeast("ledger.keep", c.Ledger.Keep, Hour)
 	c.Dedupe.problems(&p)
 	p.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")

@@ -16,6 +16,7 @@ func (s *Sidecar) gate(ctx context.Context, c config.Subscription, brake *ackgat
 	if err != nil {
 		return nil, err
 	}
+	sub.Prefetch = int64(s.cfg.Memory.Deliver) / int64(len(s.cfg.Subscriptions))
 	opts, err := s.gateOptions(c)
 	if err != nil {
 		return nil, err

@@ -27,6 +27,7 @@ type Consumer struct {
 	names    nameServers
 	back     *sendBacks
 	used     atomic.Bool
+	queues   int // of the topic, when it was prepared: a lone member of the group gets all
 
 	// Before another try to start: while name server or topic are missing, and
 	// after a client failed to start, which leaks goroutines

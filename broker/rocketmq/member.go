@@ -22,7 +22,7 @@ const (
 	// running deliveries (consumer.go:700, process_queue.go:85).
 	pullThreshold    = 24
 	pullBatch        = 16
-	pullThresholdMiB = 16
+	pullThresholdMiB = 16 // at most: see queueShare
 	// orderedThreshold lets messages of other keys pass those that wait for theirs.
 	// The channel does not fill: there is a goroutine for each message.
 	orderedThreshold = 1000
@@ -105,13 +105,25 @@ func (c *Consumer) newClient(a *acker) (pushClient, error) {
 		consumer.WithStrategy(strategy),
 		consumer.WithPullBatchSize(pullBatch),
 		consumer.WithPullThresholdForQueue(int64(fetch)),
-		consumer.WithPullThresholdSizeForQueue(pullThresholdMiB),
+		consumer.WithPullThresholdSizeForQueue(queueShare(c.sub.Prefetch, c.queues)),
 		consumer.WithConsumeTimeout(neverConsumeLimit),
 		consumer.WithMaxReconsumeTimes(-1),
 		consumer.WithFilterMessageHook([]hooks.FilterMessageHook{a.fetched}),
 		tcp,
 	)
 	return client, errors.Join(err, applied())
+}
+
+// queueShare is a queue's part of what may be fetched ahead, as the library takes it:
+// above so many whole MiB of bodies of a queue it fetches no more, so it stops at one
+// more than that, and at 2 at the least. The pull before brings up to 256 KiB, or one
+// message. Its threshold for a topic does nothing (push_consumer.go:526-535).
+func queueShare(prefetch int64, queues int) (mib int) {
+	if prefetch == 0 || queues == 0 {
+		return pullThresholdMiB
+	}
+	share := prefetch / int64(queues) >> 20
+	return int(min(max(share-1, 1), pullThresholdMiB))
 }
 
 func messageSelector(s broker.Subscription) consumer.MessageSelector {

@@ -19,7 +19,7 @@ func (c *Consumer) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(route.readable()) == 0 {
+	if c.queues = len(route.readable()); c.queues == 0 {
 		return fmt.Errorf("topic %s has no queue that may be read", c.sub.Topic)
 	}
 	if err := c.checkSQL(ctx, route); err != nil {
