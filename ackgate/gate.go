@@ -38,6 +38,7 @@ type Gate struct {
 	ended  chan struct{} // closed: nothing is handed over any more
 
 	slots  chan struct{} // handler calls
+	late   *listeners    // for answers after their time; of a run
 	hands  *hands        // of the application: what it has of each queue
 	free   *freeReturns  // send-backs that cost no attempt
 	app    *door         // shut while the handler cannot be reached
@@ -89,6 +90,8 @@ func (g *Gate) Run(ctx context.Context) error {
 	end := sync.OnceFunc(func() { close(g.ended) })
 	defer end()
 	defer context.AfterFunc(ctx, end)()
+	g.late = newListeners(g.o.Concurrency)
+	defer g.late.end()
 	return g.consumer.Consume(ctx, g.receive)
 }
 

@@ -29,6 +29,8 @@ type held struct {
 	errors  int // of the store, in a row
 	since   time.Time
 
+	deafen context.CancelFunc // ends the listening for a late answer of the last call; nil: nobody listens
+
 	lease *lease // of the last call; nil: there was none
 	seat  *seat  // from before a call to its end, or that of its lease
 
@@ -197,10 +199,20 @@ func (h *held) call(ctx context.Context) push.Answer {
 	defer inFlight.Dec()
 	callCtx, cancel := g.callContext(ctx)
 	defer cancel()
-	a := g.handler.Deliver(callCtx, &push.Call{
+	mayBeLate := g.late.reserve()
+	var a push.Answer
+	defer func() { // also when the handler's client panics
+		if mayBeLate && a.Late == nil {
+			g.late.leave()
+		}
+	}()
+	a = g.handler.Deliver(callCtx, &push.Call{
 		Delivery: h.d, ID: h.lease.id,
-		Attempt: h.attemptNumber(), MaxAttempts: g.o.MaxAttempts, Unchecked: h.blind,
+		Attempt: h.attemptNumber(), MaxAttempts: g.o.MaxAttempts, Unchecked: h.blind, MayBeLate: mayBeLate,
 	})
+	if a.Late != nil {
+		h.overhear(a.Late) //nolint:contextcheck // it outlives the call, and has the run's
+	}
 	g.metrics.requests.WithLabelValues(g.o.Subscription, a.Code()).Inc()
 	if a.Err != nil && g.notices.due("answer "+a.Code()) {
 		g.log.Warn("handler did not take the message", "message_id", h.d.Identity, "attempt", h.attemptNumber(),

@@ -1,6 +1,7 @@
 package ackgate
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -138,5 +139,95 @@ func TestAckOfWhatAnotherSidecarHas(t *testing.T) {
 			t.Errorf("it went %v", s.events)
 		}
 		s.wantLeases("superseded", 1)
+	})
+}
+
+// lateBy is a call that came to its time, and is answered so after that.
+func lateBy(d time.Duration, a push.Answer) push.Answer {
+	timedOut := silent
+	timedOut.Late = func(ctx context.Context) push.Answer {
+		if err := sleepUnless(ctx, d, nil); err != nil {
+			return push.Answer{Err: err}
+		}
+		return a
+	}
+	return timedOut
+}
+
+var ok = push.Answer{Disposition: push.Done, Status: 200}
+
+// A 200 that comes after the call's time counts like a late ack.
+func TestLate200(t *testing.T) {
+	t.Run("before the next call", func(t *testing.T) {
+		bubble(t, func(s *scene) {
+			s.answers = []push.Answer{lateBy(400*time.Millisecond, ok)}
+			s.run(time.Hour, delivery("a"))
+			s.wantEvents("call a", "done id:a", "ack a")
+			s.wantAcks(handled, 1)
+			s.wantLeases("late", 1)
+		})
+	})
+	t.Run("after it was sent back", func(t *testing.T) {
+		bubble(t, func(s *scene) {
+			s.verdict = func(call *push.Call) *push.Answer {
+				answer := lateBy(5*time.Minute, ok)
+				if call.Delivery.Identity == "b" { // which keeps the gate running
+					answer = accepted(9 * time.Minute)
+				}
+				return &answer
+			}
+			o := options()
+			o.Retry = backoff.Policy{Initial: 20 * time.Minute}
+			s.start(o).run(time.Hour, delivery("a"), delivery("b"))
+			s.run(time.Hour, delivery("a"))
+			if s.count("call a") != 1 || s.count("back a") != 1 || s.count("done id:a") != 1 || s.count("repeat id:a") != 1 {
+				t.Errorf("it went %v", s.events)
+			}
+		})
+	})
+	t.Run("after the next call has begun", func(t *testing.T) {
+		bubble(t, func(s *scene) {
+			s.answers = []push.Answer{lateBy(5*time.Second, ok), failed}
+			s.run(time.Hour, delivery("a"))
+			if n := s.count("call a"); n != 3 || s.count("done id:a") != 1 {
+				t.Errorf("it went %v", s.events)
+			}
+			s.wantLeases("late", 0)
+		})
+	})
+	t.Run("and is none", func(t *testing.T) {
+		bubble(t, func(s *scene) {
+			s.answers = []push.Answer{lateBy(100*time.Millisecond, failed)}
+			s.run(time.Hour, delivery("a"))
+			if n := s.count("call a"); n != 2 || s.count("ack a") != 1 {
+				t.Errorf("it went %v", s.events)
+			}
+		})
+	})
+	t.Run("after MaxHold", func(t *testing.T) {
+		bubble(t, func(s *scene) {
+			s.backs = times(99, errFake) // it stays here
+			s.answers = []push.Answer{lateBy(11*time.Minute, ok)}
+			o := options()
+			o.Retry = backoff.Policy{Initial: 60 * time.Minute}
+			s.start(o).run(25*time.Minute, delivery("a"))
+			if s.count("call a") != 1 || s.count("done id:a") != 0 {
+				t.Errorf("it went %v", s.events)
+			}
+		})
+	})
+	t.Run("of more calls than listen", func(t *testing.T) {
+		bubble(t, func(s *scene) {
+			o := options()
+			o.Concurrency, o.Retry = 1, backoff.Policy{Initial: 20 * time.Minute}
+			s.answers = []push.Answer{lateBy(time.Minute, ok), silent}
+			s.start(o).run(time.Hour, delivery("a"), delivery("b"))
+			if len(s.calls) != 2 || !s.calls[0].MayBeLate || s.calls[1].MayBeLate {
+				t.Errorf("calls %+v", s.calls)
+			}
+			if n := len(s.gate.late.places); n != 0 {
+				t.Errorf("%d places are taken in the end", n)
+			}
+		})
 	})
 }

@@ -109,6 +109,7 @@ func (h *held) register() (wasAcked bool) {
 		if h.lease.leave(superseded) {
 			return true
 		}
+		h.hearNoMore()
 		h.g.leases.end(h.lease, h.lease.isPlain())
 	}
 	h.lease = h.g.newLease(h)
@@ -138,4 +139,7 @@ func (h *held) letGo() {
 	plain := l.plain
 	l.mu.Unlock()
 	h.g.leases.end(l, plain)
+	if plain || !h.g.keeps(l.mark) {
+		h.hearNoMore() // nobody would know of a 200
+	}
 }

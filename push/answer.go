@@ -1,6 +1,7 @@
 package push
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -35,12 +36,17 @@ func (d Disposition) String() string {
 }
 
 // Answer is what a call came to. The zero Answer is a failed attempt.
+//
+// Where Late is set, the call came to its deadline and was not answered; it has to
+// be called once, and waits for the answer until ctx is done. Until then the handler
+// is not told that the call has ended.
 type Answer struct {
 	Disposition Disposition
 	Status      int           // HTTP status; 0: no whole response
 	RetryAfter  time.Duration // of Wait, ≥ 0, as the handler asked
 	Lease       time.Duration // of Leased, as the handler asked; 0: as long as may be
 	Err         error         // why it is not Done; nil when Done. Of Leased: what is wrong with MQ-Lease
+	Late        func(ctx context.Context) Answer
 }
 
 // Code is the answer's label in metrics: the status, or one of "timeout",

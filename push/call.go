@@ -19,6 +19,8 @@ type Call struct {
 	MaxAttempts int // 0: endless
 	// Unchecked says that nobody could be asked whether it was handled before.
 	Unchecked bool
+	// MayBeLate keeps the connection of a call whose time has come, for Answer.Late.
+	MayBeLate bool
 }
 
 // write puts the call into req, which is empty. It keeps a reference to the

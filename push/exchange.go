@@ -20,13 +20,25 @@ const maxBody = 64 << 10
 // errNotTaken: the connection ended before a byte of the call was taken.
 var errNotTaken = errors.New("handler closed the connection before it took the call")
 
-// exchange writes req on cn, reads the answer, and keeps or closes cn.
-func (c *Client) exchange(ctx context.Context, cn *conn, req *fasthttp.Request) Answer {
-	stop := context.AfterFunc(ctx, func() { _ = cn.SetDeadline(time.Unix(1, 0)) })
+// errSilent: the call was written whole, and not a byte of an answer came in its time.
+var errSilent = errors.New("handler has not answered")
+
+// exchange writes req on cn, reads the answer, and keeps or closes cn; or leaves it
+// to the answer, where that may come later.
+func (c *Client) exchange(ctx context.Context, cn *conn, req *fasthttp.Request, mayBeLate bool) Answer {
+	cut := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = cn.SetDeadline(time.Unix(1, 0))
+		close(cut)
+	})
 	answer, keep := c.converse(ctx, cn, req)
-	if stop() && keep {
+	switch stopped := stop(); {
+	case stopped && keep:
 		c.pool.put(cn)
-	} else {
+	case !stopped && mayBeLate && errors.Is(answer.Err, errSilent) && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		<-cut
+		answer.Late = (&late{c, cn}).wait
+	default:
 		_ = cn.Close()
 	}
 	return answer
@@ -38,18 +50,14 @@ func (c *Client) converse(ctx context.Context, cn *conn, req *fasthttp.Request) 
 	// having read all.
 	written := cn.send(req)
 	if _, err := cn.br.Peek(1); err != nil {
-		return silence(ctx, cn, before, err), false
+		a = silence(ctx, cn, before, err)
+		if written == nil && ctx.Err() != nil {
+			a.Err = fmt.Errorf("%w: %w", errSilent, a.Err)
+		}
+		return a, false
 	}
-	h := new(fasthttp.ResponseHeader)
-	if err := readHeader(cn.br, h); err != nil {
-		return Answer{Err: fmt.Errorf("read the handler's answer: %w", err)}, false
-	}
-	ended, err := drain(cn.br, h)
-	if err != nil {
-		return Answer{Err: fmt.Errorf("handler's answer %d broke off: %w", h.StatusCode(), err)}, false
-	}
-	keep = ended && written == nil && !h.ConnectionClose() && cn.br.Buffered() == 0
-	return c.read(h), keep
+	a, keep = c.hear(cn)
+	return a, keep && written == nil
 }
 
 func (c *conn) send(req *fasthttp.Request) error {

@@ -88,7 +88,7 @@ func TestConnectionClosedInTheRace(t *testing.T) {
 		cn.reused = true
 		h.closeConns()
 		req := newRequest(t, c)
-		got := c.exchange(within(t, time.Second), cn, req)
+		got := c.exchange(within(t, time.Second), cn, req, false)
 		if got.Disposition != Unreachable || !errors.Is(got.Err, errNotTaken) {
 			t.Fatalf("round %d: %v, %v", i, got.Disposition, got.Err)
 		}
@@ -136,7 +136,7 @@ func TestResetBeforeTheCall(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	h.resetConns()
-	got := c.exchange(within(t, time.Second), cn, newRequest(t, c))
+	got := c.exchange(within(t, time.Second), cn, newRequest(t, c), false)
 	if got.Disposition != Unreachable {
 		t.Errorf("got %v, %v", got.Disposition, got.Err)
 	}

@@ -55,7 +55,7 @@ func (c *Client) Deliver(ctx context.Context, call *Call) Answer {
 		if err != nil {
 			return Answer{Disposition: Unreachable, Err: fmt.Errorf("connect to the handler: %w", err)}
 		}
-		answer := c.exchange(ctx, cn, req)
+		answer := c.exchange(ctx, cn, req, call.MayBeLate)
 		if !reused || !errors.Is(answer.Err, errNotTaken) {
 			return answer
 		}

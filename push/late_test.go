@@ -1,0 +1,96 @@
+package push
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// whenTold answers when the test says so.
+func whenTold(told chan struct{}, s string) reply {
+	return func(c *net.TCPConn, _ *http.Request) bool {
+		<-told
+		_, _ = io.WriteString(c, s)
+		return true
+	}
+}
+
+func lateCall() *Call {
+	c := aCall("x")
+	c.MayBeLate = true
+	return c
+}
+
+func TestAnswerAfterItsTime(t *testing.T) {
+	told := make(chan struct{})
+	h := serve(t, whenTold(told, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+	c := newClient(t, Options{URL: h.url()})
+	got := c.Deliver(within(t, 100*time.Millisecond), lateCall())
+	if got.Disposition != Retry || got.Code() != "timeout" || got.Late == nil {
+		t.Fatalf("in time: %v, %s, %v", got.Disposition, got.Code(), got.Err)
+	}
+	close(told)
+	if late := got.Late(within(t, 10*time.Second)); late.Disposition != Done || late.Status != 200 {
+		t.Fatalf("late: %v, %v", late.Disposition, late.Err)
+	}
+	wantDone(t, c.Deliver(within(t, 10*time.Second), lateCall()))
+	if n := h.conns.Load(); n != 1 {
+		t.Errorf("%d connections; the late one can be used again", n)
+	}
+}
+
+// TestListeningToALateAnswerEnds: the handler is told then.
+func TestListeningToALateAnswerEnds(t *testing.T) {
+	closed := make(chan struct{})
+	h := serve(t, func(c *net.TCPConn, _ *http.Request) bool {
+		_, _ = io.Copy(io.Discard, c)
+		close(closed)
+		return false
+	})
+	got := newClient(t, Options{URL: h.url()}).Deliver(within(t, 100*time.Millisecond), lateCall())
+	if got.Late == nil {
+		t.Fatalf("in time: %v", got.Err)
+	}
+	select {
+	case <-closed:
+		t.Fatal("the connection was closed before anybody had listened")
+	default:
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if late := got.Late(ctx); late.Disposition != Retry || late.Err == nil {
+		t.Errorf("late: %v, %v", late.Disposition, late.Err)
+	}
+	<-closed
+}
+
+// Only a call that was cut off by its time, unanswered, may be answered late.
+func TestWhatIsNotLate(t *testing.T) {
+	tests := map[string]struct {
+		answer reply
+		call   *Call
+		cancel bool
+	}{
+		"nobody asked":    {text(""), aCall("x"), false},
+		"cancelled":       {text(""), lateCall(), true},
+		"begun":           {text("HTTP/1.1 200 OK\r\n"), lateCall(), false},
+		"answered":        {text("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), lateCall(), false},
+		"answered by 500": {text("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"), lateCall(), false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			h := serve(t, tt.answer)
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
+			if tt.cancel {
+				time.AfterFunc(50*time.Millisecond, cancel)
+			}
+			if got := newClient(t, Options{URL: h.url()}).Deliver(ctx, tt.call); got.Late != nil {
+				t.Errorf("%v, %v may be answered late", got.Disposition, got.Err)
+			}
+		})
+	}
+}
