@@ -18,29 +18,30 @@ import (
 
 // groups are the consumer groups of the subscriptions, with their dead letters.
 type groups struct {
-	all    map[string]*deadletter.Group // by name
+	all    map[string]*deadletter.Group // by name; of those that broadcast, also by the configured one
+	own    map[string]*deadletter.Group // by name
 	of     map[string]string            // group by subscription
 	opened []broker.DeadLetters
 }
 
 // openGroups contacts nobody.
 func (s *Sidecar) openGroups() error {
-	g := &groups{all: map[string]*deadletter.Group{}, of: map[string]string{}}
+	g := &groups{all: map[string]*deadletter.Group{}, own: map[string]*deadletter.Group{}, of: map[string]string{}}
 	s.parts.groups = g
 	for _, c := range s.cfg.Subscriptions {
-		sub, err := brokerSubscription(c.WithDefaults(s.cfg.Dedupe.Window))
-		if err != nil {
-			return err
+		c = c.WithDefaults(s.cfg.Dedupe.Window)
+		configured := c.Group
+		name := c.OfInstance(s.parts.spool.ID().String()).Group
+		g.of[c.Name] = name
+		if g.own[name] == nil {
+			dead, err := s.parts.backend.DeadLetters(name)
+			if err != nil {
+				return err
+			}
+			g.opened = append(g.opened, dead)
+			g.own[name] = deadletter.NewGroup(name, dead, s.parts.notes, s.log.With("component", "deadletter"))
 		}
-		if g.of[sub.Name] = sub.Group; g.all[sub.Group] != nil {
-			continue
-		}
-		dead, err := s.parts.backend.DeadLetters(sub.Group)
-		if err != nil {
-			return err
-		}
-		g.opened = append(g.opened, dead)
-		g.all[sub.Group] = deadletter.NewGroup(sub.Group, dead, s.parts.notes, s.log.With("component", "deadletter"))
+		g.all[name], g.all[configured] = g.own[name], g.own[name]
 	}
 	s.groups.Store(g)
 	return nil
@@ -79,7 +80,7 @@ const countEvery = 15 * time.Second
 // countDeadLetters keeps the metrics of what waits for an operator, while there are
 // subscriptions.
 func (s *Sidecar) countDeadLetters(ctx context.Context) {
-	if len(s.parts.groups.all) == 0 {
+	if len(s.parts.groups.own) == 0 {
 		return
 	}
 	m := newBuried(s.registry)
@@ -88,8 +89,8 @@ func (s *Sidecar) countDeadLetters(ctx context.Context) {
 		defer tick.Stop()
 		failing := map[string]bool{}
 		for {
-			for _, name := range slices.Sorted(maps.Keys(s.parts.groups.all)) {
-				n, oldest, err := s.parts.groups.all[name].Waiting(ctx)
+			for _, name := range slices.Sorted(maps.Keys(s.parts.groups.own)) {
+				n, oldest, err := s.parts.groups.own[name].Waiting(ctx)
 				if ctx.Err() != nil {
 					return nil
 				}

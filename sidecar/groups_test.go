@@ -166,3 +166,22 @@ func TestDeadLettersOfAGroup(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDeadLettersOfABroadcastingGroup: such a sidecar has a group of its own, whose
+// dead letters are found under the configured name too.
+func TestDeadLettersOfABroadcastingGroup(t *testing.T) {
+	handler := newPicky(t, func(string) int { return 422 })
+	c := embedded(t)
+	c.Subscriptions = []config.Subscription{{Name: "bills", Group: "billing", Topic: "orders", Handler: handler.URL, Broadcast: true}}
+	r := start(t, c)
+	r.post("orders", "a", "wait=10")
+	eventually(t, "it is dead", func() bool { return equalJSON(r.causes(), map[string]int{"rejected: 422": 1}) })
+	handler.now(func(string) int { return 0 })
+	if n := r.changed("redrive", `{"filter":{"all":true}}`); n != 1 || len(r.causes()) != 0 {
+		t.Errorf("%d are redriven, %v are left", n, r.causes())
+	}
+	eventually(t, "it is handled", func() bool { return slices.Equal(handler.called(), []string{"a 1"}) })
+	if err := r.end(); err != nil {
+		t.Error(err)
+	}
+}
