@@ -161,6 +161,34 @@ func TestLeaseKeepsItsKeyWaiting(t *testing.T) {
 	})
 }
 
+// Who pulls gets one message of a key at a time, and the next after its ack.
+func TestPulledInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t)
+		s.pulls = true
+		s.inOrder(options())
+		after(time.Minute, func() {
+			for range 2 { // a0 b0, then a1 b1
+				time.Sleep(time.Second)
+				got := s.pull(Pull{Max: 10, Wait: time.Minute, Lease: time.Minute})
+				if len(got) != 2 {
+					t.Errorf("pulled %d messages at once, of two keys", len(got))
+				}
+				time.Sleep(10 * time.Second)
+				for _, one := range got {
+					s.ack(one.ID)
+				}
+			}
+		})
+		s.run(time.Hour, keyed("a0"), keyed("a1"), keyed("b0"), keyed("b1"))
+		for _, key := range []string{"a", "b"} {
+			if first, second := slices.Index(s.events, "ack "+key+"0"), slices.Index(s.events, "pulled "+key+"1, attempt 1"); first < 0 || second < first {
+				t.Errorf("%s: %v", key, s.events)
+			}
+		}
+	})
+}
+
 // What a lost process left in progress keeps its key waiting, too.
 func TestInProgressKeepsItsKeyWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

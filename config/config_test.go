@@ -289,6 +289,7 @@ func TestBadSubscriptionsNameTheirPlace(t *testing.T) {
 		{"202", "{ack_statuses: [200, 202]}", []string{".ack_statuses", "202"}},
 		{"404", "{ack_statuses: [404]}", []string{".ack_statuses", "404"}},
 		{"from", "{from: yesterday}", []string{".from", "neither first"}},
+		{"sql of the embedded broker", "{filter: {sql: 'a > 1'}}", []string{".filter.sql", "enablePropertyFilter"}},
 		{"filters", "{filter: {tags: [a], sql: 'a > 1'}}", []string{".filter", "not by both"}},
 		{"concurrency", "{concurrency: -1}", []string{".concurrency", "not between"}},
 		{"retry", "{retry: {initial: 1h, max: 1m}}", []string{".retry.max", "less than"}},

@@ -21,7 +21,11 @@ func (c *Config) problems() (p Problems) {
 	c.broker(&p)
 	c.forwarder(&p)
 	for i, s := range c.Subscriptions {
-		s.problems(&p, fmt.Sprintf("subscriptions[%d]", i), c.Dedupe)
+		path := fmt.Sprintf("subscriptions[%d]", i)
+		s.problems(&p, path, c.Dedupe)
+		if s.Filter.SQL != "" && c.Broker.Type == BrokerEmbedded {
+			p.addf(path+".filter.sql", "the embedded broker has no SQL filters: filter by tags, or use a RocketMQ with enablePropertyFilter=true")
+		}
 	}
 	c.distinct(&p)
 	c.Topics.problems(&p)

@@ -41,27 +41,17 @@ type subscriptionData struct {
 	Codes   []int32  `json:"codeSet"`
 }
 
-// checkSQL lets a broker parse the filter: otherwise each pull would fail for
-// ever with no more than a line in a log.
+// checkSQL asks the brokers whether they take the filter. One that has none may yet
+// be mended.
 func (c *Consumer) checkSQL(ctx context.Context, route topicRoute) error {
 	if c.sub.SQL == "" {
 		return nil
 	}
-	body, err := json.Marshal(map[string]any{
-		"clientId": c.options.Instance, "group": c.sub.Group, "namespace": "",
-		"subscriptionData": subscriptionData{Topic: c.sub.Topic, Text: c.sub.SQL, Type: "SQL92"},
-	})
-	if err != nil {
-		return err
+	err := filterQuestion{c.options.Instance, c.sub.Group, c.sub.Topic, c.sub.SQL}.ask(ctx, c.remoting, route)
+	if errors.Is(err, ErrFilter) {
+		return fmt.Errorf("%w: %w", errNeverWorks, err)
 	}
-	_, err = c.remoting.call(ctx, route.anyMaster(), newCommand(reqCheckClientConfig, nil, body))
-	if code, ok := codeOf(err); ok && code == codeSubscriptionParse {
-		return fmt.Errorf("%w: SQL filter %q: %w", errNeverWorks, c.sub.SQL, err)
-	}
-	if err != nil {
-		return fmt.Errorf("check SQL filter: %w", err)
-	}
-	return nil
+	return err
 }
 
 const (

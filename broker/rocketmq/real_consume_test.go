@@ -217,6 +217,38 @@ func TestSQLFilter(t *testing.T) {
 	}
 }
 
+// A broker without SQL filters is waited for, and the reason is said; the check says
+// so, too.
+func TestSQLFilterNeedsPropertyFilters(t *testing.T) {
+	s := newSending(t)
+	must(t, s.try(wireTestMessage(s.topic, "x")))
+	heal := realBackend{s.Cluster}.configure(t, "enablePropertyFilter", "false", "true")
+	sub := broker.Subscription{Name: "s", Topic: s.topic, Group: uniqueName("group"), Concurrency: 1, SQL: "own IS NULL"}
+	c := newConsumer(t, s.Cluster, sub)
+	if err := c.prepare(t.Context()); !errors.Is(err, ErrNoFilter) || errors.Is(err, errNeverWorks) || !strings.Contains(err.Error(), "enablePropertyFilter=true") {
+		t.Errorf("a broker without filters: %v", err)
+	}
+	i, err := NewInspector(ConsumerOptions{NameServers: s.NameServerAddrs()})
+	must(t, err)
+	defer i.Close()
+	if err := i.Filter(t.Context(), sub.Group, s.topic, sub.SQL); !errors.Is(err, ErrNoFilter) {
+		t.Errorf("asked for it: %v", err)
+	}
+	got := make(chan string, 1)
+	_, stop := s.consumer(t, sub, func(_ context.Context, d *message.Delivery) error { got <- string(d.Body); return nil })
+	defer stop()
+	heal()
+	select {
+	case <-got:
+	case <-time.After(time.Minute):
+		t.Error("no delivery in a minute after it was mended")
+	}
+	must(t, i.Filter(t.Context(), sub.Group, s.topic, sub.SQL))
+	if err := i.Filter(t.Context(), sub.Group, s.topic, "own ="); !errors.Is(err, ErrFilter) {
+		t.Errorf("no SQL: %v", err)
+	}
+}
+
 // The topic is made after the consumer was started, the group is new: still the
 // first message comes soon, and the first that is sent back, which the library
 // alone would begin to look for after half a minute.

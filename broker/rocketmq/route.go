@@ -60,16 +60,6 @@ func (r topicRoute) master(name string) string {
 	return ""
 }
 
-// anyMaster returns the address of a broker that has one, else "".
-func (r topicRoute) anyMaster() string {
-	for _, b := range r.Brokers {
-		if addr := b.Addrs[masterID]; addr != "" {
-			return addr
-		}
-	}
-	return ""
-}
-
 // readable returns the queues that may be consumed, in order.
 func (r topicRoute) readable() []queueRef {
 	var all []queueRef

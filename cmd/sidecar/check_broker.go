@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -61,9 +62,26 @@ func lookAtCluster(ctx context.Context, f *findings, l *config.Loaded) error {
 	for _, s := range l.Subscriptions {
 		if err := inspector.Topic(ctx, s.Topic); err != nil {
 			f.warnf("subscriptions", "create the topic; the sidecar waits for it", "%s: %v", s.Name, err)
+		} else if s.Filter.SQL != "" {
+			lookAtFilter(ctx, f, inspector, s.WithDefaults(l.Dedupe.Window))
 		}
 	}
 	return nil
+}
+
+// lookAtFilter has the brokers parse it.
+func lookAtFilter(ctx context.Context, f *findings, inspector *rocketmq.Inspector, s config.Subscription) {
+	const section = "subscriptions"
+	switch err := inspector.Filter(ctx, s.Group, s.Topic, s.Filter.SQL); {
+	case errors.Is(err, rocketmq.ErrFilter):
+		f.badf(section, "correct filter.sql, as \"amount > 100 AND region = 'eu'\"; the sidecar ends when a broker refuses it", "%s: %v", s.Name, err)
+	case errors.Is(err, rocketmq.ErrNoFilter):
+		f.badf(section, "set enablePropertyFilter=true at the broker, or filter by tags; the sidecar delivers nothing of it until then", "%s: %v", s.Name, err)
+	case err != nil:
+		f.warnf(section, "start the broker; the sidecar waits for it", "%s: %v", s.Name, err)
+	default:
+		f.okf(section, "%s: the brokers take its SQL filter", s.Name)
+	}
 }
 
 func lookAtOneBroker(f *findings, l *config.Loaded, b rocketmq.BrokerConfig) {
