@@ -179,7 +179,9 @@ func serveFaulty(t *testing.T, err error) (addr string) {
 		from.Acknowledge, from.ConfirmClock = fail, fail
 	}
 	decide := func(ctx context.Context, _ string) (any, error) { return fail(ctx) }
-	from.Subscriptions = &Subscriptions{List: func() any { return []string{} }, Pause: decide, Resume: decide}
+	from.Subscriptions = &Subscriptions{List: func() any { return []string{} }, Pause: decide, Resume: decide,
+		Reset: func(ctx context.Context, _ string, _ time.Time, _ bool) (any, error) { return fail(ctx) },
+	}
 	from.Ledger, from.Stats = fail, fail
 	return serve(t, New(Options{Tokens: []string{adminToken}}, from))
 }
@@ -236,6 +238,8 @@ func (d *described) refusals(t *testing.T, addr, starting, failing string, ids [
 			c.body = `{"filter":{"topic":"a"},"dry_run":true}`
 		case "/v1/import":
 			c.body = export
+		case "/v1/subscriptions/{name}/reset":
+			c.body = `{"to":"2026-01-02T03:04:05Z"}`
 		}
 		with := func(header ...string) call {
 			return call{c.op, c.path, c.body, append(header, "Authorization", "Bearer "+adminToken)}
@@ -312,6 +316,10 @@ func (d *described) answers(t *testing.T, addr string, s *spool.Spool, ids []mes
 		{404, "POST /v1/subscriptions/{name}/pause", "/v1/subscriptions/nobody/pause", ""},
 		{200, "POST /v1/subscriptions/{name}/resume", "/v1/subscriptions/billing/resume", ""},
 		{404, "POST /v1/subscriptions/{name}/resume", "/v1/subscriptions/nobody/resume", ""},
+		{200, "POST /v1/subscriptions/{name}/reset", "/v1/subscriptions/billing/reset", `{"to":"2026-01-02T03:04:05Z","dry_run":true}`},
+		{400, "POST /v1/subscriptions/{name}/reset", "/v1/subscriptions/billing/reset", `{"dry_run":true}`},
+		{404, "POST /v1/subscriptions/{name}/reset", "/v1/subscriptions/nobody/reset", `{"to":"2026-01-02T03:04:05Z"}`},
+		{409, "POST /v1/subscriptions/{name}/reset", "/v1/subscriptions/billing/reset", `{"to":"2026-01-02T03:04:05Z"}`},
 	} {
 		d.check(t, addr, x.status, call{x.op, x.path, x.body, []string{"Authorization", "Bearer " + adminToken}})
 	}
@@ -338,6 +346,19 @@ func oneSubscription() *Subscriptions {
 		List:   func() any { return []any{billing} },
 		Pause:  decide("paused", map[string]any{"cause": "paused", "since": "2026-01-02T03:04:05Z", "detail": "by an operator"}),
 		Resume: decide("running"),
+		Reset: func(_ context.Context, name string, to time.Time, dryRun bool) (any, error) {
+			switch {
+			case name != "billing":
+				return nil, problem.New(problem.UnknownSubscription, "none is called %s", name)
+			case !dryRun:
+				return nil, problem.New(problem.GroupHasMembers, "group billing has other members")
+			}
+			return map[string]any{
+				"name": name, "topic": "orders", "group": "billing", "to": to, "dry_run": true, "repeats": 2, "skips": 0, "members": []string{},
+				"queues": []any{map[string]any{"queue": "broker-a/0", "from": nil, "to": 1, "repeats": 2, "skips": 0}},
+				"dedupe": map[string]any{"store": "off"},
+			}, nil
+		},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/internal/problem"
@@ -16,6 +17,9 @@ type Subscriptions struct {
 	// Pause and Resume return the subscription as it then is, when that is on
 	// stable storage.
 	Pause, Resume func(ctx context.Context, name string) (any, error)
+	// Reset moves the group of a subscription to a time, and returns where it was and
+	// is then; a dry run, what that would be.
+	Reset func(ctx context.Context, name string, to time.Time, dryRun bool) (any, error)
 }
 
 func (a *api) routeSubscriptions(mux *routes) {
@@ -26,6 +30,30 @@ func (a *api) routeSubscriptions(mux *routes) {
 	})
 	mux.HandleFunc("POST /v1/subscriptions/{name}/pause", a.decide("pause", a.Subscriptions.Pause))
 	mux.HandleFunc("POST /v1/subscriptions/{name}/resume", a.decide("resume", a.Subscriptions.Resume))
+	mux.HandleFunc("POST /v1/subscriptions/{name}/reset", a.reset)
+}
+
+// reset answers POST /v1/subscriptions/{name}/reset.
+func (a *api) reset(w http.ResponseWriter, r *http.Request) {
+	var wish struct {
+		To     *time.Time `json:"to"`
+		DryRun bool       `json:"dry_run"`
+	}
+	p := readObject(r, &wish, `{"to": "2026-01-02T03:04:05Z", "dry_run"}`)
+	if p == nil && wish.To == nil {
+		p = problem.New(problem.InvalidOption, "give to, the time to which the group shall go (RFC 3339)")
+	}
+	if p != nil {
+		writeProblem(w, p)
+		return
+	}
+	what := "reset to " + wish.To.UTC().Format(time.RFC3339)
+	if wish.DryRun {
+		what += ", as a dry run"
+	}
+	a.decide(what, func(ctx context.Context, name string) (any, error) {
+		return a.Subscriptions.Reset(ctx, name, *wish.To, wish.DryRun)
+	})(w, r)
 }
 
 // decide answers a POST by which an operator decides of a subscription.

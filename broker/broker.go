@@ -110,6 +110,10 @@ type Subscription struct {
 	// Prefetch is how many bytes of bodies shall wait here, fetched ahead of the
 	// receiver: a backend that fetches ahead stops near that; 0: as it likes.
 	Prefetch int64
+
+	// Starts is told where the group begins, each time that a Consumer has joined and
+	// before its first delivery; not where the broker does not tell. nil: nobody asks.
+	Starts func(Start)
 }
 
 // From says where a group that has no progress yet starts. The zero value is

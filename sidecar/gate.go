@@ -10,30 +10,34 @@ import (
 	"github.com/remora-mq/remora/push"
 )
 
-// gate joins consumer, dedupe store and handler of a subscription.
-func (s *Sidecar) gate(ctx context.Context, c config.Subscription, brake *ackgate.Brake, metrics *ackgate.Metrics) (*ackgate.Gate, error) {
-	sub, err := brokerSubscription(c)
+// renew gives a subscription another consumer, and another gate, which joins it with
+// dedupe store and handler.
+func (s *Sidecar) renew(ctx context.Context, one *subscription) error {
+	sub, err := brokerSubscription(one.config)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	sub.Prefetch = int64(s.cfg.Memory.Deliver) / int64(len(s.cfg.Subscriptions))
-	opts, err := s.gateOptions(c)
-	if err != nil {
-		return nil, err
-	}
-	opts.Brake = brake
-	if opts.Notes, err = s.notes(ctx, c); err != nil {
-		return nil, err
-	}
+	sub.Starts = func(start broker.Start) { s.noteStart(one, start) }
 	consumer, err := s.parts.backend.Consumer(sub)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	handler, err := s.handler(c)
+	opts, err := s.gateOptions(one.config)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return ackgate.New(opts, consumer, s.store(c.Dedupe), handler, s.leases, metrics, s.log), nil
+	opts.Brake = one.brake
+	if opts.Notes, err = s.notes(ctx, one.config); err != nil {
+		return err
+	}
+	handler, err := s.handler(one.config)
+	if err != nil {
+		return err
+	}
+	one.consumer.Store(&consumer)
+	one.gate.Store(ackgate.New(opts, consumer, s.store(one.config.Dedupe), handler, s.leases, one.metrics, s.log))
+	return nil
 }
 
 // handler is nil where messages are pulled.

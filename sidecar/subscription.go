@@ -4,10 +4,12 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/remora-mq/remora/ackgate"
 	"github.com/remora-mq/remora/admin"
+	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/config"
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/push"
@@ -15,11 +17,15 @@ import (
 
 // subscription is one that is configured, with what an operator decides of it.
 type subscription struct {
-	config config.Subscription
-	brake  *ackgate.Brake
-	gate   *ackgate.Gate
+	config   config.Subscription
+	brake    *ackgate.Brake
+	metrics  *ackgate.Metrics
+	consumer atomic.Pointer[broker.Consumer] // the one that runs, or did
+	gate     atomic.Pointer[ackgate.Gate]    // the same
+	start    atomic.Pointer[Start]           // nil: the group has not been joined yet
+	orders   chan *resetOrder
 
-	deciding sync.Mutex // held while it is paused or resumed
+	deciding sync.Mutex // held while it is paused, resumed or reset
 }
 
 // Subscription is what GET /v1/subscriptions tells of one.
@@ -33,6 +39,7 @@ type Subscription struct {
 	InFlight int      `json:"in_flight"` // handler calls that run
 	Leased   int      `json:"leased"`    // messages that the application has
 	Held     int      `json:"held"`      // messages taken from the broker and not acked, these included
+	Start    *Start   `json:"start,omitempty"`
 }
 
 // HeldUp is why calls of a subscription do not begin, or only one at a time.
@@ -42,13 +49,14 @@ type HeldUp struct {
 	Detail string    `json:"detail,omitempty"`
 }
 
-func (s *subscription) tell() Subscription {
-	now := s.gate.State()
+func (one *subscription) tell() Subscription {
+	now := one.gate.Load().State()
 	out := Subscription{
-		Name: s.config.Name, Topic: s.config.Topic, Group: s.config.Group, Mode: "push",
+		Name: one.config.Name, Topic: one.config.Topic, Group: one.config.Group, Mode: "push",
 		State: now.String(), HeldUp: []HeldUp{}, InFlight: now.InFlight, Leased: now.Leased, Held: now.Held,
+		Start: one.start.Load(),
 	}
-	if s.config.Handler == "" {
+	if one.config.Handler == "" {
 		out.Mode = "pull"
 	}
 	for _, h := range now.HeldUp {
@@ -101,7 +109,7 @@ func (s *subscriptions) find(name string) (*subscription, error) {
 // heldUp reports whether any is, for a cause.
 func (s *subscriptions) heldUp(c ackgate.Cause) bool {
 	for _, one := range s.list() {
-		for _, h := range one.gate.State().HeldUp {
+		for _, h := range one.gate.Load().State().HeldUp {
 			if h.Cause == c {
 				return true
 			}
@@ -124,6 +132,7 @@ func (s *Sidecar) admitted() *admin.Subscriptions {
 		List:   func() any { return s.subs.tell() },
 		Pause:  s.pause,
 		Resume: s.resume,
+		Reset:  s.reset,
 	}
 }
 
@@ -143,7 +152,7 @@ func (s *Sidecar) pause(ctx context.Context, name string) (any, error) {
 		return nil, err
 	}
 	if one.brake.Apply(ackgate.Paused, since, "by an operator") {
-		s.log.Warn("subscription is paused by an operator", "subscription", name, "in_flight", one.gate.State().InFlight)
+		s.log.Warn("subscription is paused by an operator", "subscription", name, "in_flight", one.gate.Load().State().InFlight)
 		s.noteHeldUp()
 	}
 	return one.tell(), nil
@@ -186,21 +195,20 @@ func (s *Sidecar) noteHeldUp() {
 
 // subscribe starts a subscription, as it was left.
 func (s *Sidecar) subscribe(ctx context.Context, c config.Subscription, metrics *ackgate.Metrics) error {
-	one := &subscription{config: c, brake: ackgate.NewBrake(c.Name, metrics)}
+	one := &subscription{config: c, brake: ackgate.NewBrake(c.Name, metrics), metrics: metrics, orders: make(chan *resetOrder)}
 	if since, is := s.subs.pauses.Since(c.Name); is {
 		one.brake.Apply(ackgate.Paused, since, "by an operator")
 		s.log.Warn("subscription was paused by an operator, and is until it is resumed", "subscription", c.Name,
 			"since", since, "resume", "sidecar subscription resume "+c.Name)
 	}
-	var err error
-	if one.gate, err = s.gate(ctx, c, one.brake, metrics); err != nil {
+	if err := s.renew(ctx, one); err != nil {
 		return err
 	}
 	s.subs.add(one)
 	if c.Readiness != "" {
 		s.watchReadiness(ctx, one)
 	}
-	s.parts.subscriptions = append(s.parts.subscriptions, s.parts.start(ctx, "subscription "+c.Name, one.gate.Run))
+	s.parts.subscriptions = append(s.parts.subscriptions, s.parts.start(ctx, "subscription "+c.Name, func(ctx context.Context) error { return s.consume(ctx, one) }))
 	return nil
 }
 

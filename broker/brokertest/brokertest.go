@@ -44,7 +44,7 @@ func Run(t *testing.T, newBackend func(testing.TB) Backend) {
 	t.Helper()
 	b := newBackend(t)
 	t.Run("conformance", func(t *testing.T) {
-		cases := slices.Concat(produceCases, consumeCases, orderedCases, sendBackCases)
+		cases := slices.Concat(produceCases, consumeCases, orderedCases, sendBackCases, seekCases)
 		if d, ok := b.(Burying); ok {
 			cases = append(cases, deadLetterCases(d)...)
 		}

@@ -45,6 +45,10 @@ func (c *consumer) Consume(ctx context.Context, receive broker.Receiver) error {
 	if c.started.Swap(true) {
 		return errConsumedTwice
 	}
+	var start broker.Start
+	if c.sub.Starts != nil {
+		start = c.start(ctx)
+	}
 	g, err := c.join(ctx)
 	if errors.Is(err, errOtherSubscription) {
 		return err
@@ -52,6 +56,9 @@ func (c *consumer) Consume(ctx context.Context, receive broker.Receiver) error {
 	if err != nil {
 		<-ctx.Done() // the broker is closed or failed: nothing comes any more
 		return nil   //nolint:nilerr // the contract: only a subscription that can never work is an error
+	}
+	if c.sub.Starts != nil {
+		c.sub.Starts(start)
 	}
 	w := &workers{start: func(w *workers) { c.work(ctx, g, w, receive) }}
 	for range max(c.sub.Concurrency, 1) {

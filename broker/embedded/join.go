@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sort"
+	"time"
 
 	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/internal/kv"
@@ -59,19 +60,26 @@ func (b *Broker) startOf(tx *kv.Tx, t *topic, queue int, from broker.From) int64
 	case from.Time.IsZero():
 		return q.first
 	}
+	at, err := firstSince(tx, t.name, queue, q.first, q.visible, from.Time)
+	if err != nil {
+		b.log.Warn("group starts early, because a message is unreadable", "topic", t.name, "queue", queue, "error", err)
+	}
+	return at
+}
+
+// firstSince finds the first message from first to end that was stored at a time or
+// later. Of an error the offset is an earlier one.
+func firstSince(from getter, topic string, queue int, first, end int64, at time.Time) (int64, error) {
 	var failed error
-	n := sort.Search(int(q.visible-q.first), func(i int) bool {
-		e, err := readEntry(tx, t.name, queue, q.first+int64(i))
+	n := sort.Search(int(end-first), func(i int) bool {
+		e, err := readEntry(from, topic, queue, first+int64(i))
 		if err != nil {
-			failed = fmt.Errorf("look for the start of a group: %w", err)
+			failed = fmt.Errorf("look for a message by its time: %w", err)
 			return true // the earlier, the safer
 		}
-		return e.storedAt >= millis(from.Time)
+		return e.storedAt >= millis(at)
 	})
-	if failed != nil {
-		b.log.Warn("group starts early, because a message is unreadable", "topic", t.name, "queue", queue, "error", failed)
-	}
-	return q.first + int64(n)
+	return first + int64(n), failed
 }
 
 // join makes the consumer a member of its group.

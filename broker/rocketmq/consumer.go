@@ -27,7 +27,8 @@ type Consumer struct {
 	names    nameServers
 	back     *sendBacks
 	used     atomic.Bool
-	queues   int // of the topic, when it was prepared: a lone member of the group gets all
+	queues   int           // of the topic, when it was prepared: a lone member of the group gets all
+	start    *broker.Start // of Consume: what prepare found; nil: the brokers did not tell
 
 	// Before another try to start: while name server or topic are missing, and
 	// after a client failed to start, which leaks goroutines
@@ -71,6 +72,9 @@ func (c *Consumer) Consume(ctx context.Context, receive broker.Receiver) error {
 		return fmt.Errorf("consume %s: %w", c.sub.Name, err)
 	case err != nil:
 		return nil // ctx was done first
+	}
+	if c.sub.Starts != nil && c.start != nil {
+		c.sub.Starts(*c.start)
 	}
 	c.log.Info("consuming", "topic", c.sub.Topic, "group", c.sub.Group)
 	<-ctx.Done()

@@ -22,6 +22,7 @@ const (
 	reqHeartBeat            = 34
 	reqUnregisterClient     = 35
 	reqSendBack             = 36
+	reqGroupMembers         = 38
 	reqLockQueues           = 41
 	reqUnlockQueues         = 42
 	reqCheckClientConfig    = 46

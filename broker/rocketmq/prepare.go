@@ -28,6 +28,7 @@ func (c *Consumer) prepare(ctx context.Context) error {
 	if err := c.announce(ctx, route); err != nil {
 		return fmt.Errorf("announce group %s: %w", c.sub.Group, err)
 	}
+	c.surveyStart(ctx, route)
 	return c.startAt(ctx, route)
 }
 
@@ -147,25 +148,18 @@ func (c *Consumer) startAt(ctx context.Context, route topicRoute) error {
 }
 
 func (c *Consumer) startQueueAt(ctx context.Context, addr string, queue int) error {
-	fields := func(extra ...string) map[string]string {
-		f := map[string]string{fieldGroup: c.sub.Group, "topic": c.sub.Topic, "queueId": strconv.Itoa(queue)}
-		for i := 0; i < len(extra); i += 2 {
-			f[extra[i]] = extra[i+1]
-		}
-		return f
+	next, err := c.progress(ctx, addr, queue)
+	if err != nil || next >= 0 {
+		return err // none: the group has been here before
 	}
-	_, err := c.remoting.call(ctx, addr, newCommand(reqQueryConsumerOffset, fields("setZeroIfNotFound", "false"), nil))
-	if code, ok := codeOf(err); !ok || code != codeQueryNotFound {
-		return err // nil: the group has been here before
+	var at int64
+	if c.sub.From.Latest {
+		at, err = c.offset(ctx, addr, queue, reqMaxOffset)
+	} else {
+		at, err = c.offset(ctx, addr, queue, reqSearchOffset, "timestamp", strconv.FormatInt(c.sub.From.Time.UnixMilli(), 10))
 	}
-	search := newCommand(reqMaxOffset, fields(), nil)
-	if !c.sub.From.Latest {
-		search = newCommand(reqSearchOffset, fields("timestamp", strconv.FormatInt(c.sub.From.Time.UnixMilli(), 10)), nil)
-	}
-	found, err := c.remoting.call(ctx, addr, search)
 	if err != nil {
 		return err
 	}
-	_, err = c.remoting.call(ctx, addr, newCommand(reqUpdateConsumerOffset, fields("commitOffset", found.ExtFields["offset"]), nil))
-	return err
+	return c.setProgress(ctx, addr, queue, at)
 }

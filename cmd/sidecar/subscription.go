@@ -15,7 +15,7 @@ import (
 func newSubscription() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "subscription",
-		Short: "See, pause and resume what is consumed",
+		Short: "See, pause, resume and reset what is consumed",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -25,7 +25,8 @@ func newSubscription() *cobra.Command {
 				"on, leases too; nothing is acked for it, no attempt is burnt, and the place in the topic is\n"+
 				"kept. It lasts over restarts. Other sidecars of the group go on with their queues; the queues\n"+
 				"of this one wait."),
-		newSubscriptionDecide("resume", "Go on delivering", "Takes back what pause did."))
+		newSubscriptionDecide("resume", "Go on delivering", "Takes back what pause did."),
+		newSubscriptionReset())
 	return c
 }
 

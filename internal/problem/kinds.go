@@ -42,6 +42,7 @@ const (
 	MaybeSent           = "maybe-sent"
 	WrongState          = "wrong-state"
 	OperationRunning    = "operation-running"
+	GroupHasMembers     = "group-has-members"
 	UnknownSubscription = "unknown-subscription"
 	HasHandler          = "subscription-has-handler"
 	UnknownGroup        = "unknown-group"
@@ -107,6 +108,7 @@ var kinds = []Kind{
 	{MaybeSent, 409, "The message may have reached the broker", "It cannot be cancelled any more; it is repeated until confirmed.", false, StoredYes},
 	{WrongState, 409, "The message's state does not allow this", "The detail says what it is. While an attempt is being made, ask again when it has ended.", false, StoredYes},
 	{OperationRunning, 409, "Another operation is running", "Follow it by GET /v1/operations/{id}; wait until it has ended, or stop it by POST /v1/operations/{id}/stop.", false, StoredNo},
+	{GroupHasMembers, 409, "The group has other members", "They would write their own progress over what is set. Stop every other consumer of the group, wait until the broker has noticed (2 minutes after one was cut off), and ask again.", false, StoredNo},
 	{HasHandler, 409, "The subscription has a handler", "Its messages are delivered to that. The operator: leave handler out of the subscription, so that its messages can be pulled.", false, StoredNo},
 	{AlreadyAcked, 409, "The delivery was acked before", "It is done, and cannot be given back or extended.", false, StoredNo},
 	{LeaseExpired, 410, "The lease has ended", "The message went to another delivery, or is on its way to one, whose handler has to decide. Ask for a longer lease, or extend it in time.", false, StoredNo},
