@@ -26,14 +26,21 @@ func (h *house) onDisk() (marks, bytes int64) {
 	return marks, bytes
 }
 
-// counted fails the test unless what is told is what is there.
+// counted fails the test unless what is told is what is there. The sweeper may be
+// at it: then it is so when that has ended.
 func (h *house) counted() Stats {
 	h.t.Helper()
-	got := h.store.Stats()
-	if marks, bytes := h.onDisk(); got.Marks != marks || got.Bytes != bytes {
-		h.t.Errorf("%d marks of %d bytes are told, %d of %d are there", got.Marks, got.Bytes, marks, bytes)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		got := h.store.Stats()
+		marks, bytes := h.onDisk()
+		if got.Marks == marks && got.Bytes == bytes {
+			return got
+		}
+		if time.Now().After(end) {
+			h.t.Errorf("%d marks of %d bytes are told, %d of %d are there", got.Marks, got.Bytes, marks, bytes)
+			return got
+		}
 	}
-	return got
 }
 
 // sweep does what the sweeper does, which may be at it too.
