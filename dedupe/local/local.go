@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -77,10 +76,8 @@ type Store struct {
 	evicted atomic.Int64  // a time.Duration: up to there marks were deleted for want of bytes
 	over    chan struct{} // they are above their limit
 
-	mu      sync.Mutex
-	closed  bool
-	running sync.WaitGroup // calls, and the sweeper
-	stop    context.CancelFunc
+	calls dedupe.Calls // and the sweeper
+	stop  context.CancelFunc
 }
 
 var _ dedupe.Store = (*Store)(nil)
@@ -102,7 +99,7 @@ func Open(db *kv.DB, o Options) (*Store, error) {
 	s.stop = cancel
 	s.queue = kv.Attach(db, s)
 	s.lookOver()
-	s.running.Go(func() { s.sweepLoop(ctx) })
+	s.calls.Go(func() { s.sweepLoop(ctx) })
 	return s, nil
 }
 
@@ -150,11 +147,9 @@ func (s *Store) Damaged() uint64 { return s.damaged.Load() }
 
 // Close waits for running calls; later ones answer dedupe.ErrClosed.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
+	s.calls.Close()
 	s.stop()
-	s.running.Wait()
+	s.calls.Wait()
 	return nil
 }
 
@@ -240,13 +235,9 @@ func (s *Store) newOp(k dedupe.Key, change func(*record, time.Duration, *op) boo
 }
 
 func (s *Store) commit(ctx context.Context, o *op) error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return dedupe.ErrClosed
+	if err := s.calls.Begin(); err != nil {
+		return err
 	}
-	s.running.Add(1)
-	s.mu.Unlock()
-	defer s.running.Done()
+	defer s.calls.Done()
 	return s.queue.Commit(ctx, o, opSize)
 }

@@ -4,11 +4,8 @@ import (
 	"context"
 	_ "embed"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -48,11 +45,7 @@ type Store struct {
 	o      Options
 	client *goredis.Client
 	claims dedupe.Claims
-	failed atomic.Bool
-
-	mu      sync.Mutex
-	closed  bool
-	running sync.WaitGroup
+	calls  dedupe.Calls
 }
 
 var _ dedupe.Store = (*Store)(nil)
@@ -73,12 +66,9 @@ func Open(o Options) (*Store, error) {
 
 // Close waits for running calls; later ones answer dedupe.ErrClosed.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	was := s.closed
-	s.closed = true
-	s.mu.Unlock()
-	s.running.Wait()
-	if was {
+	first := s.calls.Close()
+	s.calls.Wait()
+	if !first {
 		return nil
 	}
 	return s.client.Close()
@@ -170,31 +160,10 @@ func (s *Store) run(ctx context.Context, script *goredis.Script, k dedupe.Key, a
 
 // call asks the server, unless the store is closed.
 func (s *Store) call(ctx context.Context, ask func(context.Context) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return dedupe.ErrClosed
-	}
-	s.running.Add(1)
-	s.mu.Unlock()
-	defer s.running.Done()
-	bounded, cancel := context.WithTimeout(ctx, s.o.Timeout)
-	defer cancel()
-	err := ask(bounded)
-	if err != nil && ctx.Err() != nil {
-		return errors.Join(ctx.Err(), err) // whether it was asked is not known
-	}
-	s.failed.Store(err != nil)
-	if err != nil {
-		return fmt.Errorf("%w: %w", dedupe.ErrUnavailable, err)
-	}
-	return nil
+	return s.calls.Ask(ctx, s.o.Timeout, ask)
 }
 
 // Failing reports whether the last call got no answer, or a refusal.
-func (s *Store) Failing() bool { return s.failed.Load() }
+func (s *Store) Failing() bool { return s.calls.Failing() }
 
 func milliseconds(d time.Duration) int64 { return max(d.Milliseconds(), 1) }

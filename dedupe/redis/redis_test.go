@@ -4,92 +4,25 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/dedupe/dedupetest"
 	"github.com/remora-mq/remora/test/server"
 )
 
-// An answer that is lost on the way costs neither an attempt nor the wait for a
-// lease of our own.
 func TestLostAnswerIsAskedForAgain(t *testing.T) {
-	redis := server.Redis(t)
-	proxy := server.NewProxy(t, redis)
-	s := open(t, Options{URL: "redis://" + proxy.Addr()})
-	// Connect, and have the server know the scripts: what is lost is their answers.
-	first := dedupe.Key{Key: "first"}
-	m, err := s.Begin(t.Context(), first, effect, time.Minute)
-	if err == nil {
-		err = s.Done(t.Context(), first, m)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy.Lose(true)
-	if _, err := s.Begin(t.Context(), key, effect, time.Minute); !errors.Is(err, dedupe.ErrUnavailable) || proxy.Lost() == 0 {
-		t.Fatalf("begin: %v, %d answers lost", err, proxy.Lost())
-	}
-	proxy.Lose(false)
-	if m, err := s.Begin(t.Context(), key, dedupe.Fingerprint{2}, time.Minute); err != nil || m.Verdict != dedupe.InProgress {
-		t.Fatalf("other content: %v, %v", m.Verdict, err)
-	}
-	m = begin(t, s)
-	if m.Verdict != dedupe.Begun || m.Attempt != 1 {
-		t.Fatalf("again: %v, attempt %d; want begun, 1", m.Verdict, m.Attempt)
-	}
-	if second := begin(t, s); second.Verdict != dedupe.InProgress {
-		t.Fatalf("another delivery of ours: %v", second.Verdict)
-	}
-	proxy.Lose(true)
-	if err := s.Done(t.Context(), key, m); !errors.Is(err, dedupe.ErrUnavailable) {
-		t.Fatalf("done: %v", err)
-	}
-	proxy.Lose(false)
-	if err := s.Done(t.Context(), key, m); err != nil {
-		t.Fatalf("done again: %v", err)
-	}
-	if m := begin(t, s); m.Verdict != dedupe.Repeat {
-		t.Errorf("after done: %v", m.Verdict)
-	}
+	proxy := server.NewProxy(t, server.Redis(t))
+	dedupetest.LostAnswers(t, open(t, Options{URL: "redis://" + proxy.Addr()}), proxy)
 }
 
 // What was answered for is there after kill -9, as often as that happens.
 func TestDoneSurvivesKills(t *testing.T) {
 	redis := server.Redis(t)
 	s := open(t, Options{URL: urlOf(redis)})
-	const handlers = 8
 	for round := range 5 {
-		var mu sync.Mutex
-		var recorded []dedupe.Key
-		enough, once := make(chan struct{}), sync.Once{}
-		var all sync.WaitGroup
-		for h := range handlers {
-			all.Go(func() {
-				for i := 0; ; i++ {
-					k := dedupe.Key{Scope: key.Scope, Key: fmt.Sprint(round, "/", h, "/", i)}
-					m, err := s.Begin(t.Context(), k, effect, time.Minute)
-					if err == nil {
-						err = s.Done(t.Context(), k, m)
-					}
-					if err != nil {
-						if !errors.Is(err, dedupe.ErrUnavailable) {
-							t.Errorf("killed meanwhile: %v", err)
-						}
-						return
-					}
-					mu.Lock()
-					if recorded = append(recorded, k); len(recorded) == 100 {
-						once.Do(func() { close(enough) })
-					}
-					mu.Unlock()
-				}
-			})
-		}
-		<-enough
-		redis.Kill()
-		all.Wait()
+		recorded := dedupetest.RecordUntilKilled(t, s, redis.Kill, round)
 		redis.Start()
 		for _, k := range recorded {
 			if m := insist(t, s, k); m.Verdict != dedupe.Repeat {

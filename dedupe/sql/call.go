@@ -2,11 +2,9 @@ package sql
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
-	"github.com/remora-mq/remora/dedupe"
 	"github.com/remora-mq/remora/internal/backoff"
 )
 
@@ -20,29 +18,7 @@ var again = backoff.Policy{Initial: 10 * time.Millisecond, Max: 200 * time.Milli
 // which every operation bears. The error is ErrClosed, the context's, or
 // ErrUnavailable.
 func (s *Store) call(ctx context.Context, ask func(context.Context) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return dedupe.ErrClosed
-	}
-	s.running.Add(1)
-	s.mu.Unlock()
-	defer s.running.Done()
-	bounded, cancel := context.WithTimeout(ctx, s.o.Timeout)
-	defer cancel()
-	err := s.insist(bounded, ask)
-	switch {
-	case err == nil:
-		s.failed.Store(false)
-		return nil
-	case ctx.Err() != nil:
-		return errors.Join(ctx.Err(), err) // whether it was asked is not known
-	}
-	s.failed.Store(true)
-	return fmt.Errorf("%w: %w", dedupe.ErrUnavailable, err)
+	return s.calls.Ask(ctx, s.o.Timeout, func(ctx context.Context) error { return s.insist(ctx, ask) })
 }
 
 func (s *Store) insist(ctx context.Context, ask func(context.Context) error) (err error) {

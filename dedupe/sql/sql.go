@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/remora-mq/remora/dedupe"
@@ -18,12 +16,8 @@ type Store struct {
 	d      *dialect
 	db     *sql.DB
 	claims dedupe.Claims
-	failed atomic.Bool
-
-	mu      sync.Mutex
-	closed  bool
-	running sync.WaitGroup // calls, and the sweeper
-	stop    context.CancelFunc
+	calls  dedupe.Calls // and the sweeper
+	stop   context.CancelFunc
 }
 
 var _ dedupe.Store = (*Store)(nil)
@@ -48,22 +42,20 @@ func Open(o Options) (*Store, error) {
 	db.SetConnMaxIdleTime(time.Minute)
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Store{o: o, d: d, db: db, stop: stop}
-	s.running.Go(func() { s.sweepLoop(ctx) })
+	s.calls.Go(func() { s.sweepLoop(ctx) })
 	return s, nil
 }
 
 // Close waits for running calls; later ones answer dedupe.ErrClosed.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
+	s.calls.Close()
 	s.stop()
-	s.running.Wait()
+	s.calls.Wait()
 	return s.db.Close()
 }
 
 // Failing reports whether the last call got no answer, or a refusal.
-func (s *Store) Failing() bool { return s.failed.Load() }
+func (s *Store) Failing() bool { return s.calls.Failing() }
 
 // Begin implements dedupe.Store.
 func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, lease time.Duration) (m dedupe.Mark, err error) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/dedupe/dedupetest"
 	"github.com/remora-mq/remora/test/server"
 )
 
@@ -31,41 +32,12 @@ func TestTableIsMadeOnDemand(t *testing.T) {
 	})
 }
 
-// An answer that is lost on the way costs neither an attempt nor the wait for a
-// lease of our own.
 func TestLostAnswerIsAskedForAgain(t *testing.T) {
 	each(t, func(t *testing.T, s *server.Server, o Options) {
 		proxy := server.NewProxy(t, s)
 		o.DSN = strings.Replace(o.DSN, s.Addr(), proxy.Addr(), 1)
 		o.Connections = 1
-		store := open(t, o)
-		first := dedupe.Key{Key: "first"}
-		if err := store.Done(t.Context(), first, begin(t, store, first)); err != nil {
-			t.Fatal(err)
-		}
-		proxy.Lose(true)
-		if _, err := store.Begin(t.Context(), key, effect, time.Minute); !errors.Is(err, dedupe.ErrUnavailable) || proxy.Lost() == 0 {
-			t.Fatalf("begin: %v, %d answers lost", err, proxy.Lost())
-		}
-		proxy.Lose(false)
-		if m, err := store.Begin(t.Context(), key, dedupe.Fingerprint{2}, time.Minute); err != nil || m.Verdict != dedupe.InProgress {
-			t.Fatalf("other content: %v, %v", m.Verdict, err)
-		}
-		m := begin(t, store, key)
-		if m.Verdict != dedupe.Begun || m.Attempt != 1 {
-			t.Fatalf("again: %v, attempt %d; want begun, 1", m.Verdict, m.Attempt)
-		}
-		proxy.Lose(true)
-		if err := store.Done(t.Context(), key, m); !errors.Is(err, dedupe.ErrUnavailable) {
-			t.Fatalf("done: %v", err)
-		}
-		proxy.Lose(false)
-		if err := store.Done(t.Context(), key, m); err != nil {
-			t.Fatalf("done again: %v", err)
-		}
-		if m := begin(t, store, key); m.Verdict != dedupe.Repeat {
-			t.Errorf("after done: %v", m.Verdict)
-		}
+		dedupetest.LostAnswers(t, open(t, o), proxy)
 	})
 }
 
@@ -75,7 +47,7 @@ func TestDoneSurvivesKills(t *testing.T) {
 	each(t, func(t *testing.T, s *server.Server, o Options) {
 		store := open(t, o)
 		for round := range 2 {
-			recorded := recordUntilKilled(t, s, store, round)
+			recorded := dedupetest.RecordUntilKilled(t, store, s.Kill, round)
 			s.Start()
 			for _, k := range recorded {
 				if m := begin(t, store, k); m.Verdict != dedupe.Repeat {
@@ -84,43 +56,6 @@ func TestDoneSurvivesKills(t *testing.T) {
 			}
 		}
 	})
-}
-
-func recordUntilKilled(t *testing.T, s *server.Server, store *Store, round int) (recorded []dedupe.Key) {
-	t.Helper()
-	var mu sync.Mutex
-	var all sync.WaitGroup
-	enough, once := make(chan struct{}), sync.Once{}
-	for h := range 8 {
-		all.Go(func() {
-			for i := 0; ; i++ {
-				k := dedupe.Key{Scope: key.Scope, Key: fmt.Sprint(round, "/", h, "/", i)}
-				m, err := store.Begin(t.Context(), k, effect, time.Minute)
-				if err == nil {
-					err = store.Done(t.Context(), k, m)
-				}
-				if err != nil {
-					if !errors.Is(err, dedupe.ErrUnavailable) {
-						t.Errorf("killed meanwhile: %v", err)
-					}
-					once.Do(func() { close(enough) })
-					return
-				}
-				mu.Lock()
-				if recorded = append(recorded, k); len(recorded) == 100 {
-					once.Do(func() { close(enough) })
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	<-enough
-	s.Kill()
-	all.Wait()
-	if len(recorded) < 100 {
-		t.Errorf("only %d were recorded", len(recorded))
-	}
-	return recorded
 }
 
 func TestDownIsUnavailable(t *testing.T) {
