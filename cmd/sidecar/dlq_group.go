@@ -3,13 +3,10 @@ package main
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -58,13 +55,13 @@ type letter struct {
 	BrokerMessageID string    `json:"broker_message_id"`
 	Damage          string    `json:"damage"`
 
-	ContentType string           `json:"content_type"`
-	Properties  []letterProperty `json:"properties"`
-	BodySize    int64            `json:"body_size"`
-	Body        []byte           `json:"body_base64"`
+	ContentType string     `json:"content_type"`
+	Properties  []property `json:"properties"`
+	BodySize    int64      `json:"body_size"`
+	Body        []byte     `json:"body_base64"`
 }
 
-type letterProperty struct {
+type property struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 }
@@ -95,17 +92,8 @@ func listLetters(c *cobra.Command, s *spooler, path string, q url.Values, limit 
 	if limit > 0 && limit < 1000 {
 		q.Set("limit", strconv.Itoa(limit+1)) // one more tells that there are more
 	}
-	var items []json.RawMessage
-	more := false
-	err := s.eachLetter(c, path, q, func(raw json.RawMessage) error {
-		if limit > 0 && len(items) == limit {
-			more = true
-			return errEnough
-		}
-		items = append(items, raw)
-		return nil
-	})
-	if err != nil && !errors.Is(err, errEnough) {
+	items, more, err := firstOf(limit, func(visit func(json.RawMessage) error) error { return s.eachLetter(c, path, q, visit) })
+	if err != nil {
 		return err
 	}
 	if err := out.each(c.OutOrStdout(), items, func(w io.Writer) { letterTable(w, items) }); err != nil {
@@ -219,26 +207,14 @@ func showLetter(c *cobra.Command, s *spooler, path string, body, raw bool, out *
 }
 
 func (l *letter) table(w io.Writer) {
-	row := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(w, "%s\t%s\n", name, printable(value))
-		}
-	}
+	row := rowsOf(w)
 	row("id", l.ID)
 	row("topic", l.Topic)
 	row("cause", l.Cause)
 	row("attempts", strconv.Itoa(l.Attempts))
 	row("died", l.DiedAt.Format(time.RFC3339Nano))
 	row("born", l.BornAt.Format(time.RFC3339Nano))
-	row("tag", l.Tag)
-	for _, key := range l.Keys {
-		row("key", key)
-	}
-	row("ordering key", l.OrderingKey)
-	row("content type", l.ContentType)
-	for _, p := range l.Properties {
-		row("property", p.Name+"="+p.Value)
-	}
+	row.attributes(l.Tag, l.Keys, l.OrderingKey, l.ContentType, l.Properties)
 	row("body", size(l.BodySize))
 	row("damage", l.Damage)
 	row("at the broker", fmt.Sprintf("%s offset %d, %s", l.Queue, l.Offset, l.BrokerMessageID))
@@ -250,21 +226,21 @@ func (l *letter) table(w io.Writer) {
 
 // exportLetters writes them to a file, a line of JSON each, which appears when it is
 // whole and on disk.
-func exportLetters(c *cobra.Command, s *spooler, g *ofGroup, q url.Values, path string) (err error) {
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return fail(exitFailed, "%s is there already; name another file", path)
-	}
-	temp, err := os.CreateTemp(filepath.Dir(path), ".export-*")
+func exportLetters(c *cobra.Command, s *spooler, g *ofGroup, q url.Values, path string) error {
+	n := 0
+	err := writeWhole(path, func(temp *os.File) (err error) {
+		n, err = writeLetters(c, s, g, q, temp)
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("export: %w", err)
+		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(temp.Name()) // what is not whole is of no use
-		}
-		err = errors.Join(err, temp.Close())
-	}()
-	n, lines := 0, bufio.NewWriter(temp)
+	fmt.Fprintf(c.OutOrStdout(), "%s in %s\n", messages(n), path)
+	return nil
+}
+
+func writeLetters(c *cobra.Command, s *spooler, g *ofGroup, q url.Values, to io.Writer) (n int, err error) {
+	lines := bufio.NewWriter(to)
 	shown := newCounter(c.ErrOrStderr(), "messages: export")
 	q.Set("body", "true")
 	err = s.eachLetter(c, g.path(), q, func(raw json.RawMessage) error {
@@ -274,11 +250,10 @@ func exportLetters(c *cobra.Command, s *spooler, g *ofGroup, q url.Values, path 
 		return err
 	})
 	if shown.end(); err != nil {
-		return err
+		return n, err
 	}
-	if err := errors.Join(lines.Flush(), appear(temp, path)); err != nil {
-		return fmt.Errorf("export: %w", err)
+	if err := lines.Flush(); err != nil {
+		return n, fmt.Errorf("export: %w", err)
 	}
-	fmt.Fprintf(c.OutOrStdout(), "%s in %s\n", messages(n), path)
-	return nil
+	return n, nil
 }

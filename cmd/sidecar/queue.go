@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -152,17 +153,29 @@ func newQueueList() *cobra.Command {
 	return c
 }
 
-func list(c *cobra.Command, s *spooler, q url.Values, limit int, out *format) error {
-	var items []json.RawMessage
-	unreadable, err := s.walk(c, q, func(raw json.RawMessage) error {
+// firstOf collects up to limit of what walk visits, 0: all of it, and tells whether
+// there are more.
+func firstOf(limit int, walk func(visit func(json.RawMessage) error) error) (items []json.RawMessage, more bool, err error) {
+	err = walk(func(raw json.RawMessage) error {
 		if limit > 0 && len(items) == limit {
 			return errEnough
 		}
 		items = append(items, raw)
 		return nil
 	})
-	more := err == errEnough //nolint:errorlint // it is never wrapped
-	if err != nil && !more {
+	if errors.Is(err, errEnough) {
+		return items, true, nil
+	}
+	return items, false, err
+}
+
+func list(c *cobra.Command, s *spooler, q url.Values, limit int, out *format) error {
+	unreadable := 0
+	items, more, err := firstOf(limit, func(visit func(json.RawMessage) error) (err error) {
+		unreadable, err = s.walk(c, q, visit)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	if err := out.each(c.OutOrStdout(), items, func(w io.Writer) { listTable(w, items) }); err != nil {

@@ -14,11 +14,11 @@ import (
 type story struct {
 	item
 
-	ContentType string                         `json:"content_type"`
-	Properties  []struct{ Name, Value string } `json:"properties"`
-	BodySize    int64                          `json:"body_size"`
-	Body        []byte                         `json:"body_base64"`
-	SettledAt   time.Time                      `json:"settled_at"`
+	ContentType string     `json:"content_type"`
+	Properties  []property `json:"properties"`
+	BodySize    int64      `json:"body_size"`
+	Body        []byte     `json:"body_base64"`
+	SettledAt   time.Time  `json:"settled_at"`
 	Broker      *struct {
 		OffsetMessageID string `json:"offset_message_id"`
 		Queue           string `json:"queue"`
@@ -71,25 +71,37 @@ func show(c *cobra.Command, s *spooler, id string, body, raw bool, out *format) 
 	return out.print(c.OutOrStdout(), answer, func(w io.Writer) { m.table(w) })
 }
 
-func (m *story) table(w io.Writer) {
-	row := func(name, value string) {
+// rows writes a line of a table for each name that has a value.
+type rows func(name, value string)
+
+func rowsOf(w io.Writer) rows {
+	return func(name, value string) {
 		if value != "" {
 			fmt.Fprintf(w, "%s\t%s\n", name, printable(value))
 		}
 	}
+}
+
+// attributes are what was published beside the body.
+func (row rows) attributes(tag string, keys []string, orderingKey, contentType string, properties []property) {
+	row("tag", tag)
+	for _, key := range keys {
+		row("key", key)
+	}
+	row("ordering key", orderingKey)
+	row("content type", contentType)
+	for _, p := range properties {
+		row("property", p.Name+"="+p.Value)
+	}
+}
+
+func (m *story) table(w io.Writer) {
+	row := rowsOf(w)
 	row("id", m.ID)
 	row("topic", m.Topic)
 	row("state", m.status())
 	row("accepted", m.AcceptedAt.Format(time.RFC3339Nano))
-	row("tag", m.Tag)
-	for _, key := range m.Keys {
-		row("key", key)
-	}
-	row("ordering key", m.OrderingKey)
-	row("content type", m.ContentType)
-	for _, p := range m.Properties {
-		row("property", p.Name+"="+p.Value)
-	}
+	row.attributes(m.Tag, m.Keys, m.OrderingKey, m.ContentType, m.Properties)
 	if m.BodySize > 0 {
 		row("body", size(m.BodySize))
 	}

@@ -37,7 +37,26 @@ func newSpoolExport() *cobra.Command {
 	return c
 }
 
-func export(c *cobra.Command, s *spooler, q url.Values, path string) (err error) {
+func export(c *cobra.Command, s *spooler, q url.Values, path string) error {
+	n, keys := 0, 0
+	err := writeWhole(path, func(temp *os.File) (err error) {
+		n, keys, err = writeExport(c, s, q, temp)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	also := ""
+	if keys > 0 {
+		also = fmt.Sprintf(", and %s of settled ones,", idempotencyKeys(keys))
+	}
+	fmt.Fprintf(c.OutOrStdout(), "%s%s in %s\n", messages(n), also, path)
+	return nil
+}
+
+// writeWhole makes a file that was not there, which appears when write has written
+// all of it and it is on disk.
+func writeWhole(path string, write func(*os.File) error) (err error) {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return fail(exitFailed, "%s is there already; name another file", path)
 	}
@@ -51,31 +70,29 @@ func export(c *cobra.Command, s *spooler, q url.Values, path string) (err error)
 		}
 		err = errors.Join(err, temp.Close())
 	}()
+	if err := write(temp); err != nil {
+		return err
+	}
+	if err := appear(temp, path); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	return nil
+}
+
+func writeExport(c *cobra.Command, s *spooler, q url.Values, to *os.File) (n, keys int, err error) {
 	query := ""
 	if len(q) > 0 {
 		query = "?" + q.Encode()
 	}
 	written := newCounter(c.ErrOrStderr(), "bytes")
 	err = s.stream(c.Context(), http.MethodGet, "/v1/export"+query, nil, func(body io.Reader) error {
-		_, err := io.Copy(temp, io.TeeReader(body, written))
+		_, err := io.Copy(to, io.TeeReader(body, written))
 		return err
 	})
 	if written.end(); err != nil {
-		return err
+		return 0, 0, err
 	}
-	n, keys, err := readBack(temp)
-	if err != nil {
-		return err
-	}
-	if err := appear(temp, path); err != nil {
-		return fmt.Errorf("export: %w", err)
-	}
-	also := ""
-	if keys > 0 {
-		also = fmt.Sprintf(", and %s of settled ones,", idempotencyKeys(keys))
-	}
-	fmt.Fprintf(c.OutOrStdout(), "%s%s in %s\n", messages(n), also, path)
-	return nil
+	return readBack(to)
 }
 
 func idempotencyKeys(n int) string {
