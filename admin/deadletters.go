@@ -138,19 +138,42 @@ func (a *api) countDeadLetters(w http.ResponseWriter, r *http.Request, s Spool, 
 }
 
 func (a *api) beginOn(w http.ResponseWriter, s Spool, kind string, opts deadletter.Options) {
-	if opts.Rate == 0 && !opts.Discard {
-		opts.Rate = deadletter.DefaultRate
+	q := &opts.Filter.Query
+	a.begin(w, kind, opts.Rate, opts.Discard, deadletter.New(s, opts), "topic", q.Topic, "cause", q.Cause, "ids", len(opts.Filter.IDs))
+}
+
+// begin begins an operation on dead letters; chosen says to the log which.
+func (a *api) begin(w http.ResponseWriter, kind string, rate int, discard bool, r run, chosen ...any) {
+	if rate == 0 && !discard {
+		rate = deadletter.DefaultRate // as the run has it
 	}
-	op, p := a.operations.begin(kind, opts.Rate, deadletter.New(s, opts))
+	op, p := a.operations.begin(kind, rate, r)
 	if p != nil {
 		writeProblem(w, p)
 		return
 	}
-	q := &opts.Filter.Query
-	a.log.Info("an operator began an operation on dead letters", "operation", op.id, "kind", kind, "rate", opts.Rate,
-		"topic", q.Topic, "cause", q.Cause, "ids", len(opts.Filter.IDs))
+	a.log.With(chosen...).Info("an operator began an operation on dead letters", "operation", op.id, "kind", kind, "rate", rate)
 	w.Header().Set("Location", "/v1/operations/"+op.id)
 	writeJSON(w, http.StatusAccepted, op.json())
+}
+
+// rateProblem is nil for a rate that an operation may have; 0: the default.
+func rateProblem(rate int) *problem.Problem {
+	if rate < 0 || rate > maxRate {
+		return problem.New(problem.InvalidOption, "rate is %d; it is messages a second, from 1 to %d", rate, maxRate)
+	}
+	return nil
+}
+
+// given are the fields of a filter that were.
+func given(fields map[string]string) url.Values {
+	values := url.Values{}
+	for name, value := range fields {
+		if value != "" {
+			values.Set(name, value)
+		}
+	}
+	return values
 }
 
 // readDeadLetterRequest wants one JSON object.
@@ -159,23 +182,15 @@ func readDeadLetterRequest(r *http.Request) (req deadLetterRequest, p *problem.P
 	if p := readObject(r, &req, form); p != nil {
 		return req, p
 	}
-	if req.Rate < 0 || req.Rate > maxRate {
-		return req, problem.New(problem.InvalidOption, "rate is %d; it is messages a second, from 1 to %d", req.Rate, maxRate)
-	}
-	return req, nil
+	return req, rateProblem(req.Rate)
 }
 
 // deadLetterFilter wants one that chooses: all are asked for by saying so.
 func (a *api) deadLetterFilter(req *deadLetterRequest) (out deadletter.Filter, p *problem.Problem) {
 	f := &req.Filter
-	values := url.Values{}
-	for name, value := range map[string]string{
+	values := given(map[string]string{
 		"topic": f.Topic, "key": f.Key, "tag": f.Tag, "error": f.Error, "cause": f.Cause, "older_than": f.OlderThan,
-	} {
-		if value != "" {
-			values.Set(name, value)
-		}
-	}
+	})
 	if p := oneWay(len(values), len(f.IDs), f.All); p != nil {
 		return out, p
 	}

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"net/http"
-	"net/url"
 
 	"github.com/remora-mq/remora/deadletter"
 	"github.com/remora-mq/remora/internal/problem"
@@ -61,19 +60,8 @@ func (a *api) countGroupLetters(w http.ResponseWriter, r *http.Request, g *deadl
 }
 
 func (a *api) beginOnGroup(w http.ResponseWriter, g *deadletter.Group, kind string, opts deadletter.GroupOptions) {
-	if opts.Rate == 0 && !opts.Discard {
-		opts.Rate = deadletter.DefaultRate
-	}
-	op, p := a.operations.begin(kind, opts.Rate, g.NewRun(opts))
-	if p != nil {
-		writeProblem(w, p)
-		return
-	}
 	f := &opts.Filter
-	a.log.Info("an operator began an operation on dead letters of a group", "operation", op.id, "kind", kind, "rate", opts.Rate,
-		"group", g.Name(), "topic", f.Topic, "cause", f.Cause, "ids", len(f.IDs))
-	w.Header().Set("Location", "/v1/operations/"+op.id)
-	writeJSON(w, http.StatusAccepted, op.json())
+	a.begin(w, kind, opts.Rate, opts.Discard, g.NewRun(opts), "group", g.Name(), "topic", f.Topic, "cause", f.Cause, "ids", len(f.IDs))
 }
 
 func readGroupLetterRequest(r *http.Request) (req groupLetterRequest, p *problem.Problem) {
@@ -81,23 +69,15 @@ func readGroupLetterRequest(r *http.Request) (req groupLetterRequest, p *problem
 	if p := readObject(r, &req, form); p != nil {
 		return req, p
 	}
-	if req.Rate < 0 || req.Rate > maxRate {
-		return req, problem.New(problem.InvalidOption, "rate is %d; it is messages a second, from 1 to %d", req.Rate, maxRate)
-	}
-	return req, nil
+	return req, rateProblem(req.Rate)
 }
 
 // groupFilter wants one that chooses: all are asked for by saying so.
 func (a *api) groupFilter(req *groupLetterRequest) (out deadletter.GroupFilter, p *problem.Problem) {
 	f := &req.Filter
-	values := url.Values{}
-	for name, value := range map[string]string{
+	values := given(map[string]string{
 		"topic": f.Topic, "key": f.Key, "tag": f.Tag, "cause": f.Cause, "older_than": f.OlderThan,
-	} {
-		if value != "" {
-			values.Set(name, value)
-		}
-	}
+	})
 	if p := oneWay(len(values), len(f.IDs), f.All); p != nil {
 		return out, p
 	}

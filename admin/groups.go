@@ -185,10 +185,7 @@ func (a *api) groupCauses(w http.ResponseWriter, r *http.Request, g *deadletter.
 // groupLetter answers GET /v1/groups/{group}/dead-letters/{id}: with ?body=true with
 // its body, which is for those who may change things.
 func (a *api) groupLetter(w http.ResponseWriter, r *http.Request) {
-	withBody, p := onlyFlag(r.URL.Query(), "body")
-	if p == nil && withBody {
-		p = a.tokens.Check(r.Header.Get("Authorization"))
-	}
+	withBody, p := a.bodyWanted(r)
 	if p != nil {
 		writeProblem(w, p)
 		return

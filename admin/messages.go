@@ -88,13 +88,19 @@ func (a *api) listOf(w http.ResponseWriter, r *http.Request, values url.Values) 
 	writeJSON(w, http.StatusOK, answer)
 }
 
+// bodyWanted reads ?body=true, the only field, which a token allows.
+func (a *api) bodyWanted(r *http.Request) (bool, *problem.Problem) {
+	wanted, p := onlyFlag(r.URL.Query(), "body")
+	if p == nil && wanted {
+		p = a.tokens.Check(r.Header.Get("Authorization"))
+	}
+	return wanted, p
+}
+
 // show answers GET /v1/messages/{id}: with ?body=true with its body, which is
 // for those who may change things.
 func (a *api) show(w http.ResponseWriter, r *http.Request) {
-	withBody, p := onlyFlag(r.URL.Query(), "body")
-	if p == nil && withBody {
-		p = a.tokens.Check(r.Header.Get("Authorization"))
-	}
+	withBody, p := a.bodyWanted(r)
 	if p != nil {
 		writeProblem(w, p)
 		return

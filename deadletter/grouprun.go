@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"sync"
 	"time"
 
 	"github.com/remora-mq/remora/broker"
@@ -41,8 +39,7 @@ type GroupRun struct {
 	tails    map[string]int64 // by queue: up to where was looked for what died again
 	looked   time.Time
 
-	mu       sync.Mutex
-	progress Progress
+	*told
 }
 
 // stepMost is how many are changed by one commit of the notes: as many may be
@@ -62,23 +59,8 @@ func (g *Group) NewRun(opts GroupOptions) *GroupRun {
 	}
 	return &GroupRun{
 		g: g, opts: opts, pace: pacer{rate: opts.Rate}, redriven: map[string]bool{}, tails: map[string]int64{},
-		progress: Progress{Phase: Counting, Dead: map[string]int{}},
+		told: begun(),
 	}
-}
-
-// Progress returns how far it has come.
-func (r *GroupRun) Progress() Progress {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	p := r.progress
-	p.Dead = maps.Clone(p.Dead)
-	return p
-}
-
-func (r *GroupRun) note(do func(p *Progress)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	do(&r.progress)
 }
 
 // Do runs it to its end, or until ctx is done. ErrReturned: it stopped by itself.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"sync"
 	"time"
 
 	"github.com/remora-mq/remora/message"
@@ -71,8 +69,7 @@ type Run struct {
 	open []message.ID // redriven, and without an outcome
 	pace pacer
 
-	mu       sync.Mutex
-	progress Progress
+	*told
 }
 
 // New returns a run that has not begun.
@@ -80,23 +77,7 @@ func New(s Spool, opts Options) *Run {
 	if opts.Rate == 0 && !opts.Discard {
 		opts.Rate = DefaultRate
 	}
-	return &Run{s: s, opts: opts, pace: pacer{rate: opts.Rate}, progress: Progress{Phase: Counting, Dead: map[string]int{}}}
-}
-
-// Progress returns how far it has come.
-func (r *Run) Progress() Progress {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	p := r.progress
-	p.Dead = map[string]int{}
-	maps.Copy(p.Dead, r.progress.Dead)
-	return p
-}
-
-func (r *Run) note(do func(p *Progress)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	do(&r.progress)
+	return &Run{s: s, opts: opts, pace: pacer{rate: opts.Rate}, told: begun()}
 }
 
 // Do runs it to its end, or until ctx is done. ErrReturned: it stopped by itself.
