@@ -3,7 +3,6 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/remora-mq/remora/ackgate"
@@ -31,11 +30,7 @@ type Deliveries interface {
 
 // deliveryProblems map errors of deliveries to problems. Those of the store come
 // before its own.
-var deliveryProblems = []struct {
-	err    error
-	code   string
-	detail string
-}{
+var deliveryProblems = problems{
 	{ackgate.ErrStarting, problem.Starting, "the subscriptions are not there yet; deliveries of before the restart are gone, and their messages come again"},
 	{ackgate.ErrUnknownSubscription, problem.UnknownSubscription, "no subscription of that name is configured"},
 	{ackgate.ErrPushed, problem.HasHandler, "its messages cannot be pulled"},
@@ -45,15 +40,6 @@ var deliveryProblems = []struct {
 	{ackgate.ErrAcked, problem.AlreadyAcked, "the delivery was acked before; its message does not come again"},
 	{dedupe.ErrClosed, problem.Draining, "the sidecar is stopping and does not record it any more"},
 	{ackgate.ErrNotRecorded, problem.DedupeUnavailable, "the dedupe store does not record it; nothing was done"},
-}
-
-func deliveryProblem(err error) *problem.Problem {
-	for _, known := range deliveryProblems {
-		if errors.Is(err, known.err) {
-			return problem.New(known.code, "%s", known.detail)
-		}
-	}
-	return nil
 }
 
 // deliveryJSON is what is told of a delivery.

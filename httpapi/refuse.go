@@ -12,12 +12,25 @@ import (
 	"github.com/remora-mq/remora/spool"
 )
 
-// spoolProblems is the one place that maps errors of the spool to problems.
-var spoolProblems = []struct {
+// problems tell clients of errors; the first that fits does.
+type problems []struct {
 	err    error
 	code   string
 	detail string
-}{
+}
+
+// of is nil for an error that is none of them.
+func (all problems) of(err error) *problem.Problem {
+	for _, known := range all {
+		if errors.Is(err, known.err) {
+			return problem.New(known.code, "%s", known.detail)
+		}
+	}
+	return nil
+}
+
+// spoolProblems is the one place that maps errors of the spool to problems.
+var spoolProblems = problems{
 	{spool.ErrReadOnly, problem.SpoolReadOnly, "an earlier sync failed; the spool takes nothing more until the sidecar is restarted"},
 	{spool.ErrFull, problem.SpoolFull, "the spool has reached its high-water mark"},
 	{spool.ErrTopicFull, problem.TopicFull, "the topic holds as much as one may (spool.topic_share)"},
@@ -49,12 +62,9 @@ func problemOf(err error) *problem.Problem {
 	if errors.Is(err, spool.ErrUnknown) { // first: it unsays the others' "nothing was stored"
 		return unknownProblem(err)
 	}
-	if p := deliveryProblem(err); p != nil {
-		return p
-	}
-	for _, known := range spoolProblems {
-		if errors.Is(err, known.err) {
-			return problem.New(known.code, "%s", known.detail)
+	for _, known := range []problems{deliveryProblems, spoolProblems} {
+		if p := known.of(err); p != nil {
+			return p
 		}
 	}
 	p := problem.New(problem.Internal, "the request met an error nobody foresaw; the sidecar's log has it")
