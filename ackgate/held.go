@@ -119,27 +119,38 @@ func (h *held) attempt(ctx context.Context) (answer *push.Answer, why reason, wa
 	}
 	how, code := unseen, ""
 	defer func() { h.g.sayPace(step.leave(how, code)) }()
-	if h.seat = h.g.hands.take(h.d.Queue); h.seat == nil {
-		return nil, notYet, 0 // somebody was faster
-	}
-	if why, wait, begun := h.begin(ctx, h.g.o.Timeout+leaseMargin); !begun {
+	why, wait, taken := h.take(ctx, h.g.o.Timeout+leaseMargin)
+	if !taken {
 		return nil, why, wait
 	}
-	if !h.g.brake.begin() {
-		h.release(ctx, false)
-		return nil, notYet, 0
-	}
 	defer h.g.brake.end()
-	if h.register() {
-		h.release(ctx, false)
-		return nil, handled, 0
-	}
 	a := h.call(ctx)
 	seen, how, code = working, seenOf(ctx, a), a.Code()
 	if a.Disposition == push.Unreachable {
 		seen = broken
 	}
 	return &a, notYet, 0
+}
+
+// take makes the message ready to be handed over: it has a seat, its key, a delivery
+// of its own, and the brake, which the caller ends; or there is why not.
+func (h *held) take(ctx context.Context, lease time.Duration) (why reason, wait time.Duration, taken bool) {
+	if h.seat = h.g.hands.take(h.d.Queue); h.seat == nil {
+		return notYet, 0, false // somebody was faster
+	}
+	if why, wait, begun := h.begin(ctx, lease); !begun {
+		return why, wait, false
+	}
+	if !h.g.brake.begin() {
+		h.release(ctx, false)
+		return notYet, 0, false
+	}
+	if h.register() {
+		h.g.brake.end()
+		h.release(ctx, false)
+		return handled, 0, false
+	}
+	return notYet, 0, true
 }
 
 // begin takes the key in the store. Only a store that says so makes a repeat.

@@ -164,23 +164,12 @@ func (h *held) handOver(ctx context.Context, pl *puller) (given *Pulled, why rea
 	if !pl.admit(len(h.d.Body)) {
 		return nil, notYet, 0
 	}
-	if h.seat = h.g.hands.take(h.d.Queue); h.seat == nil {
-		return nil, notYet, 0 // somebody was faster
-	}
 	lease := min(pl.lease, h.g.o.MaxHold)
-	why, wait, begun := h.begin(ctx, lease+markMargin)
-	if !begun {
+	why, wait, taken := h.take(ctx, lease+markMargin)
+	if !taken {
 		return nil, why, wait
 	}
-	if !h.g.brake.begin() {
-		h.release(ctx, false)
-		return nil, notYet, 0
-	}
 	defer h.g.brake.end()
-	if h.register() {
-		h.release(ctx, false)
-		return nil, handled, 0
-	}
 	h.lease.grant(lease)
 	return &Pulled{Lease: h.lease.tellNow(), Delivery: h.d, Attempt: h.attemptNumber(), MaxAttempts: h.g.o.MaxAttempts, Unchecked: h.blind}, notYet, 0
 }
