@@ -54,6 +54,18 @@ func (db *DB) promote() {
 	}
 }
 
+// queued yields what waits for its commit. db.mu is held.
+func (db *DB) queued(yield func(*batch) bool) {
+	for _, b := range db.pending {
+		if !yield(b) {
+			return
+		}
+	}
+	if db.later.batch != nil {
+		yield(db.later.batch)
+	}
+}
+
 // overtake lets an offer take them along when they are enough, or have waited for
 // half of what they may; a commit of their own would be one more. db.mu is held.
 func (db *DB) overtake(now time.Time) {

@@ -118,10 +118,7 @@ func (db *DB) busy(size int) error {
 		return fmt.Errorf("%w: it has not completed a write for %s or longer", ErrBusy, db.opts.SyncTimeout)
 	}
 	queued := size
-	for _, b := range db.pending {
-		queued += b.bytes
-	}
-	if b := db.later.batch; b != nil {
+	for b := range db.queued {
 		queued += b.bytes
 	}
 	if queued > db.opts.MaxQueued {

@@ -26,10 +26,7 @@ func (db *DB) Stats() Stats {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	s := db.stats
-	for _, b := range db.pending {
-		s.Queued += b.ops
-	}
-	if b := db.later.batch; b != nil {
+	for b := range db.queued {
 		s.Queued += b.ops
 	}
 	return s
