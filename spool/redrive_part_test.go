@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
@@ -21,7 +22,7 @@ func TestPartOfARedriveOrDiscardIsTold(t *testing.T) {
 		"redrive": (*spool.Spool).Redrive, "discard": (*spool.Spool).Discard,
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRigOn(t, spool.Options{}, kv.Options{MemTableSize: 1 << 20})
+			r := newRigOn(t, spool.Options{}, kv.Options{MemTableSize: 1 << 20, LazyDelay: time.Hour})
 			var ids []message.ID
 			for _, got := range r.accept(repeat(150, draft("t", "x"))...) {
 				ids = append(ids, got.ID)
@@ -29,7 +30,7 @@ func TestPartOfARedriveOrDiscardIsTold(t *testing.T) {
 			for _, l := range r.leaseAll("t") {
 				r.bury(l)
 			}
-			r.fenceAfterTheNext(t)
+			r.fenceAfterTheNext()
 			done, refused, err := do(r.Spool, t.Context(), append([]message.ID{{1}}, ids...))
 			if !errors.Is(err, spool.ErrReadOnly) || len(refused) != 1 {
 				t.Fatalf("%v, %v", refused, err)
@@ -46,13 +47,11 @@ func TestPartOfARedriveOrDiscardIsTold(t *testing.T) {
 	}
 }
 
-// fenceAfterTheNext makes the second commit from now on fail, for good.
-func (r *rig) fenceAfterTheNext(t *testing.T) {
-	t.Helper()
+// fenceAfterTheNext makes the second commit from now on fail, for good, of those that
+// somebody waits for: nothing is posted that goes by itself.
+func (r *rig) fenceAfterTheNext() {
 	q := r.attach()
-	goOn := r.hold()
 	q.Post(func(*kv.Tx) {
 		q.Post(func(tx *kv.Tx) { tx.Set([]byte("zz"), make([]byte, r.db.MaxValue()+1)) }, 1<<10)
 	}, 1<<10)
-	go goOn()
 }
