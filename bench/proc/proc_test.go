@@ -148,8 +148,12 @@ func TestStop(t *testing.T) {
 // startReady returns when the script has said so.
 func startReady(t *testing.T, script string) *Process {
 	t.Helper()
+	return awaitReady(t, exec.Command("sh", "-c", script))
+}
+
+func awaitReady(t *testing.T, cmd *exec.Cmd) *Process {
+	t.Helper()
 	ready := make(chan struct{}, 1)
-	cmd := exec.Command("sh", "-c", script)
 	cmd.Stdout = writerFunc(func(b []byte) (int, error) { ready <- struct{}{}; return len(b), nil })
 	p, err := Start(cmd)
 	if err != nil {

@@ -51,6 +51,16 @@ func (p *Process) own(started chan<- error) {
 // PID is the child's process ID.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
+// Alive reports whether the child has not ended.
+func (p *Process) Alive() bool {
+	select {
+	case <-p.exited:
+		return false
+	default:
+		return true
+	}
+}
+
 // Exited is closed when the child has ended.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
@@ -93,6 +103,9 @@ func (p *Process) killGroup() error {
 	}
 	return nil
 }
+
+// Resume ends a Pause.
+func (p *Process) Resume() error { return p.Signal(syscall.SIGCONT) }
 
 // Signal does nothing to a process that has ended.
 func (p *Process) Signal(s syscall.Signal) error {

@@ -36,7 +36,7 @@ func TestMQAdminListsTheCluster(t *testing.T) {
 
 func TestNodesWriteOnlyInTheirFolders(t *testing.T) {
 	for _, n := range shared.nodes() {
-		files := writableFiles(t, n.process.cmd.Process.Pid)
+		files := writableFiles(t, n.process.PID())
 		if log := filepath.Join(n.program.home, "rocketmq.log"); !slices.Contains(files, log) {
 			t.Errorf("%s does not log to %s", n.Name(), log)
 		}

@@ -2,11 +2,12 @@ package rocketmq
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/remora-mq/remora/bench/proc"
 )
 
 const adminTimeout = 60 * time.Second
@@ -27,22 +28,23 @@ func (c *Cluster) MQAdmin(args ...string) (string, error) {
 		return "", fmt.Errorf("run mqadmin: %w", err)
 	}
 	var out bytes.Buffer
-	p, err := startProcess(tool.command(&out))
+	p, err := proc.Start(tool.command(&out))
 	if err != nil {
 		return "", fmt.Errorf("run mqadmin: %w", err)
 	}
-	if err := p.within(adminTimeout); err != nil {
+	if err := within(adminTimeout, p); err != nil {
 		return out.String(), fmt.Errorf("mqadmin %s: %w\n%s", strings.Join(args, " "), err, out.String())
 	}
 	return out.String(), nil
 }
 
 // within waits for the end, and kills a process that takes longer than limit.
-func (p *process) within(limit time.Duration) error {
+func within(limit time.Duration, p *proc.Process) error {
 	select {
-	case <-p.exited:
-		return p.err
+	case <-p.Exited():
+		return p.Err()
 	case <-time.After(limit):
-		return errors.Join(fmt.Errorf("killed after %v", limit), p.kill())
+		p.Kill()
+		return fmt.Errorf("killed after %v", limit)
 	}
 }

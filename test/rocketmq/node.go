@@ -1,13 +1,14 @@
 package rocketmq
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/remora-mq/remora/bench/proc"
 )
 
 const (
@@ -24,7 +25,7 @@ type Node struct {
 	ready   func() error // nil once the node does its work
 
 	mu      sync.Mutex
-	process *process // nil before the first Start
+	process *proc.Process // nil before the first Start
 	paused  bool
 }
 
@@ -48,7 +49,7 @@ func (n *Node) Alive() bool {
 	return n.alive()
 }
 
-func (n *Node) alive() bool { return n.process != nil && n.process.alive() }
+func (n *Node) alive() bool { return n.process != nil && n.process.Alive() }
 
 func (n *Node) serves() bool {
 	n.mu.Lock()
@@ -69,20 +70,21 @@ func (n *Node) Start() error {
 		return fmt.Errorf("start %s: %w", n.name, err)
 	}
 	n.process, n.paused = p, false
-	if err := await(startTimeout, p.exited, n.ready); err != nil {
-		return fmt.Errorf("start %s: %w\n%s", n.name, errors.Join(err, p.kill()), n.tail())
+	if err := await(startTimeout, p.Exited(), n.ready); err != nil {
+		p.Kill()
+		return fmt.Errorf("start %s: %w\n%s", n.name, err, n.tail())
 	}
 	return nil
 }
 
-func (n *Node) launch() (*process, error) {
+func (n *Node) launch() (*proc.Process, error) {
 	flags := os.O_CREATE | os.O_WRONLY | os.O_APPEND
 	out, err := os.OpenFile(filepath.Join(n.program.home, "out.log"), flags, 0o666)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
-	return startProcess(n.program.command(out))
+	return proc.Start(n.program.command(out))
 }
 
 // Kill ends the process with SIGKILL and returns when it is gone. What the
@@ -90,10 +92,10 @@ func (n *Node) launch() (*process, error) {
 func (n *Node) Kill() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.alive() {
-		return nil
+	if n.alive() {
+		n.process.Kill()
 	}
-	return n.process.kill()
+	return nil
 }
 
 // Stop ends the process in order, with SIGTERM, and returns when it is gone. A
@@ -107,32 +109,35 @@ func (n *Node) Stop() error {
 	}
 	// A paused process takes its SIGTERM only when continued.
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGCONT} {
-		if err := n.process.signal(s); err != nil {
+		if err := n.process.Signal(s); err != nil {
 			return fmt.Errorf("stop %s: %w", n.name, err)
 		}
 	}
 	select {
-	case <-n.process.exited:
+	case <-n.process.Exited():
 		return nil
 	case <-time.After(stopTimeout):
-		late := fmt.Errorf("stop %s: still there after %v", n.name, stopTimeout)
-		return errors.Join(late, n.process.kill())
+		n.process.Kill()
+		return fmt.Errorf("stop %s: still there after %v", n.name, stopTimeout)
 	}
 }
 
 // Pause freezes the process with SIGSTOP: connections stay open and nothing is
-// answered, until Resume.
-func (n *Node) Pause() error { return n.freeze(syscall.SIGSTOP) }
+// answered, from its return until Resume.
+func (n *Node) Pause() error { return n.freeze(true) }
 
 // Resume lets a paused process continue.
-func (n *Node) Resume() error { return n.freeze(syscall.SIGCONT) }
+func (n *Node) Resume() error { return n.freeze(false) }
 
-func (n *Node) freeze(s syscall.Signal) error {
+func (n *Node) freeze(paused bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if !n.alive() {
-		return fmt.Errorf("send %v to %s: it is not running", s, n.name)
+		return fmt.Errorf("pause or resume %s: it is not running", n.name)
 	}
-	n.paused = s == syscall.SIGSTOP
-	return n.process.signal(s)
+	n.paused = paused
+	if paused {
+		return n.process.Pause()
+	}
+	return n.process.Resume()
 }

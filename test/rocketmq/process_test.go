@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/remora-mq/remora/bench/proc"
 )
 
 // orphanEnv makes the test binary a parent that is killed.
@@ -16,12 +18,12 @@ const orphanEnv = "REMORA_TEST_ORPHAN"
 
 // beParent starts a child, prints its PID and waits for its own end.
 func beParent() {
-	p, err := startProcess(exec.Command("sleep", "600"))
+	p, err := proc.Start(exec.Command("sleep", "600"))
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(p.cmd.Process.Pid)
-	<-p.exited
+	fmt.Println(p.PID())
+	<-p.Exited()
 	os.Exit(1)
 }
 
@@ -55,15 +57,15 @@ func running(pid int) bool {
 }
 
 func TestProcessThatHangsIsKilled(t *testing.T) {
-	p, err := startProcess(exec.Command("sleep", "600"))
+	p, err := proc.Start(exec.Command("sleep", "600"))
 	must(t, err)
-	if err := p.within(time.Millisecond); err == nil || p.alive() {
-		t.Errorf("got %v, alive %v", err, p.alive())
+	if err := within(time.Millisecond, p); err == nil || p.Alive() {
+		t.Errorf("got %v, alive %v", err, p.Alive())
 	}
 }
 
 func TestMissingProgramIsAnError(t *testing.T) {
-	if _, err := startProcess(exec.Command("/nonexistent")); err == nil {
+	if _, err := proc.Start(exec.Command("/nonexistent")); err == nil {
 		t.Error("no error")
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"syscall"
 	"testing"
 	"time"
 
@@ -109,14 +108,17 @@ func (s *Server) Kill() {
 }
 
 // Stall stops the server without closing its connections, until Continue.
-func (s *Server) Stall() { s.signal(syscall.SIGSTOP) }
+func (s *Server) Stall() {
+	s.t.Helper()
+	if err := s.process.Pause(); err != nil {
+		s.t.Fatal(err)
+	}
+}
 
 // Continue ends a Stall.
-func (s *Server) Continue() { s.signal(syscall.SIGCONT) }
-
-func (s *Server) signal(sig syscall.Signal) {
+func (s *Server) Continue() {
 	s.t.Helper()
-	if err := s.process.Signal(sig); err != nil {
+	if err := s.process.Resume(); err != nil {
 		s.t.Fatal(err)
 	}
 }
