@@ -106,6 +106,13 @@ MESSAGES ?= 1000000
 bench-forward: build ## forwarding MESSAGES=1000000 to a real RocketMQ, as ratios to its client library
 	go run ./bench/forward -messages $(MESSAGES) -rounds $(ROUNDS) -sidecar bin/sidecar
 
+DELIVERIES ?= 40000
+KEYS       ?= 10000000
+
+.PHONY: bench-gate
+bench-gate: build ## DELIVERIES=40000 to a handler that answers at once, as ratios to a bare fasthttp loop; dedupe, KEYS=10000000 in its window
+	go run ./bench/gate -messages $(DELIVERIES) -rounds $(ROUNDS) -keys $(KEYS) -sidecar bin/sidecar
+
 .PHONY: vet
 vet: ## go vet
 	go vet ./...

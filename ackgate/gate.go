@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/dedupe"
 	"github.com/remora-mq/remora/internal/backoff"
@@ -31,6 +33,7 @@ type Gate struct {
 	handler  Handler
 	leases   *Leases
 	metrics  *Metrics
+	took     prometheus.Observer // of handled messages
 	log      *slog.Logger
 	notices  *notices
 
@@ -71,7 +74,7 @@ func New(o Options, c broker.Consumer, store dedupe.Store, h Handler, leases *Le
 		o.Brake = NewBrake(o.Subscription, m)
 	}
 	g := &Gate{
-		o: o, consumer: c, store: store, handler: h, leases: leases, metrics: m,
+		o: o, consumer: c, store: store, handler: h, leases: leases, metrics: m, took: m.handled.WithLabelValues(o.Subscription),
 		log: log.With("subscription", o.Subscription), notices: newNotices(),
 		slots: make(chan struct{}, o.Concurrency), hands: newHands(o.MaxHeld), free: newFreeReturns(), app: newDoor(o.Probe), brake: o.Brake, pace: newPace(o.Probe, o.Concurrency),
 		run: strings.ToLower(rand.Text()[:10]), brokers: map[string]*door{}, ended: make(chan struct{}),
@@ -122,6 +125,9 @@ func (g *Gate) receive(ctx context.Context, d *message.Delivery) error {
 		if why != notYet {
 			g.noteEnd(ctx, d, why)
 			g.metrics.acks.WithLabelValues(g.o.Subscription, string(why)).Inc()
+			if why == handled {
+				g.took.Observe(time.Since(h.since).Seconds())
+			}
 			return nil
 		}
 		h.blocking(wait)

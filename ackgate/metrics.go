@@ -6,6 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type Metrics struct {
 	requests, acks, checks, sendBacks, unmarked, unchecked, panics, leases *prometheus.CounterVec
 	inFlight, held, leased, blocked, unreachable, heldUp                   *prometheus.GaugeVec
+	handled                                                                *prometheus.HistogramVec
 }
 
 // NewMetrics makes the metrics and registers them; nil: they are not registered.
@@ -29,6 +30,12 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		*c.to = prometheus.NewCounterVec(prometheus.CounterOpts{Name: c.name, Help: c.help}, c.labels)
 		register(r, *c.to)
 	}
+	m.handled = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "remora_deliver_handled_seconds",
+		Help:    "From taking a message from the broker to its ack, of those that were handled: waits, calls and dedupe marks included.",
+		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 30, 300},
+	}, []string{"subscription"})
+	register(r, m.handled)
 	gauges := []struct {
 		to         **prometheus.GaugeVec
 		name, help string

@@ -63,7 +63,7 @@ func TestFreePortsDiffer(t *testing.T) {
 
 // TestOnlyTheLoopbackIsOpened holds what peers are told to listen on.
 func TestOnlyTheLoopbackIsOpened(t *testing.T) {
-	settings := slices.Concat(redisSettings(1, "/d"), rabbitSettings("/d", []int{1, 2, 3}),
+	settings := slices.Concat(redisSettings(1, "/d", "always"), rabbitSettings("/d", []int{1, 2, 3}),
 		Postgres{}.settings("/d", 1), []string{natsSettings, loopback(1)})
 	text := strings.Join(settings, " ")
 	for _, want := range []string{
@@ -79,7 +79,7 @@ func TestOnlyTheLoopbackIsOpened(t *testing.T) {
 // TestEveryMessageIsSynced holds the settings without which a peer would answer
 // before a message is on the disk; the others do so unasked.
 func TestEveryMessageIsSynced(t *testing.T) {
-	text := strings.Join(append(redisSettings(1, "/d"), natsSettings), " ")
+	text := strings.Join(append(redisSettings(1, "/d", "always"), natsSettings), " ")
 	for _, want := range []string{"--appendfsync always", "--appendonly yes", "sync_interval: always"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in %s", want, text)
