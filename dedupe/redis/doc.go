@@ -47,7 +47,9 @@
 //
 // # Concurrency
 //
-// Methods of Store may be called from many goroutines. Redis 5 or later is needed,
+// Methods of Store may be called from many goroutines. Calls that come while two
+// pipelines are under way wait for the next one, and share it: the way there and
+// back, and the sync of a server that has appendfsync always. Redis 5 or later is needed,
 // 6 or later for users of its access control; a user needs the commands EVAL,
 // EVALSHA, TIME, HGET, HMGET, HSET, PEXPIRE and PING, the keys remora:dedupe:*,
 // and CONFIG GET or INFO for Inspect.

@@ -44,6 +44,7 @@ const (
 type Store struct {
 	o      Options
 	client *goredis.Client
+	pipe   *pipe
 	claims dedupe.Claims
 	calls  dedupe.Calls
 }
@@ -61,7 +62,9 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open dedupe store: %w", err)
 	}
-	return &Store{o: o, client: client}, nil
+	s := &Store{o: o, client: client}
+	s.pipe = &pipe{client: client, timeout: o.Timeout, calls: &s.calls}
+	return s, nil
 }
 
 // Close waits for running calls; later ones answer dedupe.ErrClosed.
@@ -150,9 +153,10 @@ func (s *Store) settle(ctx context.Context, verb string, script *goredis.Script,
 // run runs a script on the mark of k. An error is ErrClosed, the context's, or
 // ErrUnavailable.
 func (s *Store) run(ctx context.Context, script *goredis.Script, k dedupe.Key, args ...any) (answer any, err error) {
+	hash := k.Hash()
+	q := &question{script: script, keys: []string{prefix + hex.EncodeToString(hash[:])}, args: args}
 	err = s.call(ctx, func(ctx context.Context) error {
-		hash := k.Hash()
-		answer, err = script.Run(ctx, s.client, []string{prefix + hex.EncodeToString(hash[:])}, args...).Result()
+		answer, err = s.pipe.ask(ctx, q)
 		return err
 	})
 	return answer, err

@@ -1,0 +1,143 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/remora-mq/remora/dedupe"
+)
+
+const (
+	// maxTrips is how many pipelines are under way at a time. While one is, the
+	// calls that come wait together for the next: their commands share the way
+	// there and back, and the sync of a server that has appendfsync always.
+	maxTrips = 2
+	// maxAboard bounds the commands of one, which Redis runs one after the other.
+	maxAboard = 128
+)
+
+var errNoAnswer = errors.New("server was not asked")
+
+// pipe takes the calls of many goroutines to the server in few round trips. A call
+// that finds a trip to spare begins it at once.
+type pipe struct {
+	client  *goredis.Client
+	timeout time.Duration
+	calls   *dedupe.Calls // trips end before the store does
+
+	mu      sync.Mutex
+	waiting []*question
+	trips   int // under way
+}
+
+// question is one run of a script, from its call to its answer.
+type question struct {
+	script *goredis.Script
+	keys   []string
+	args   []any
+
+	given  bool          // nobody waits any more; pipe.mu
+	done   chan struct{} // closed: the rest is set
+	answer any
+	err    error
+}
+
+// ask returns the server's answer, or ctx's error: whether the script ran is then
+// not known. What was not under way by then does not run.
+func (p *pipe) ask(ctx context.Context, q *question) (any, error) {
+	q.done = make(chan struct{})
+	p.mu.Lock()
+	p.waiting = append(p.waiting, q)
+	if p.trips < maxTrips {
+		p.trips++
+		p.calls.Go(p.travel)
+	}
+	p.mu.Unlock()
+	select {
+	case <-q.done:
+		return q.answer, q.err
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	q.given = true
+	p.mu.Unlock()
+	return nil, ctx.Err()
+}
+
+// travel makes trips until nobody waits.
+func (p *pipe) travel() {
+	for {
+		aboard := p.board()
+		if len(aboard) == 0 {
+			return
+		}
+		p.trip(aboard)
+	}
+}
+
+// board takes those who wait. When there is none, the trip is over.
+func (p *pipe) board() (aboard []*question) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, q := range p.waiting {
+		if len(aboard) == maxAboard {
+			break
+		}
+		n++
+		if !q.given {
+			aboard = append(aboard, q)
+		}
+	}
+	p.waiting = append(p.waiting[:0], p.waiting[n:]...)
+	clear(p.waiting[len(p.waiting):cap(p.waiting)])
+	if len(aboard) == 0 {
+		p.trips--
+	}
+	return aboard
+}
+
+// trip runs the scripts by their hashes; those that the server has forgotten are
+// sent whole.
+func (p *pipe) trip(aboard []*question) {
+	ctx, cancel := context.WithTimeout(context.Background(), p.timeout)
+	defer cancel()
+	p.exec(ctx, aboard, func(to goredis.Pipeliner, q *question) *goredis.Cmd {
+		return to.EvalSha(ctx, q.script.Hash(), q.keys, q.args...)
+	})
+	var unknown []*question
+	for _, q := range aboard {
+		if q.err != nil && goredis.HasErrorPrefix(q.err, "NOSCRIPT") {
+			unknown = append(unknown, q)
+		}
+	}
+	if len(unknown) > 0 {
+		p.exec(ctx, unknown, func(to goredis.Pipeliner, q *question) *goredis.Cmd {
+			return q.script.Eval(ctx, to, q.keys, q.args...)
+		})
+	}
+	for _, q := range aboard {
+		close(q.done)
+	}
+}
+
+// exec sends one command for each, and notes its answer.
+func (p *pipe) exec(ctx context.Context, all []*question, put func(goredis.Pipeliner, *question) *goredis.Cmd) {
+	to := p.client.Pipeline()
+	cmds := make([]*goredis.Cmd, len(all))
+	for i, q := range all {
+		cmds[i] = put(to, q)
+	}
+	_, err := to.Exec(ctx)
+	for i, q := range all {
+		if q.answer, q.err = cmds[i].Result(); q.answer == nil && q.err == nil {
+			// Nothing was sent: the library notes that for the pipeline alone, where
+			// it could not connect.
+			q.err = errors.Join(errNoAnswer, err)
+		}
+	}
+}

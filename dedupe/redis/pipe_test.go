@@ -1,0 +1,118 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/test/server"
+)
+
+// trips counts the pipelines that are sent, and the commands in them.
+type trips struct{ sent, commands atomic.Int64 }
+
+func (*trips) DialHook(next goredis.DialHook) goredis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+func (*trips) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook { return next }
+
+func (c *trips) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []goredis.Cmder) error {
+		c.sent.Add(1)
+		c.commands.Add(int64(len(cmds)))
+		return next(ctx, cmds)
+	}
+}
+
+// waitUntil returns when is does.
+func waitUntil(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("waited in vain until " + what)
+		}
+	}
+}
+
+func (p *pipe) waits() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.waiting)
+}
+
+// stalled is a store whose trips are all under way to a server that does not answer.
+// go on has it answer, and waits for the calls.
+func stalled(t *testing.T) (s *Store, count *trips, client *goredis.Client, call func(k string), goOn func()) {
+	t.Helper()
+	redis := server.Redis(t)
+	client = clientOf(t, redis)
+	s = open(t, Options{URL: urlOf(redis), Timeout: 30 * time.Second})
+	begin(t, s) // the script is known
+	count = &trips{}
+	s.client.AddHook(count)
+	redis.Stall()
+	resume := sync.OnceFunc(redis.Continue)
+	t.Cleanup(resume)
+	var calls sync.WaitGroup
+	call = func(k string) {
+		calls.Go(func() {
+			if m, err := s.Begin(t.Context(), dedupe.Key{Key: k}, effect, time.Minute); err != nil || m.Verdict != dedupe.Begun {
+				t.Errorf("%s: %v, %v", k, m.Verdict, err)
+			}
+		})
+	}
+	for i := range maxTrips {
+		call(fmt.Sprintf("trip-%d", i))
+		waitUntil(t, "each has a trip of its own", func() bool { return count.sent.Load() == int64(i+1) })
+	}
+	return s, count, client, call, func() { resume(); calls.Wait() }
+}
+
+func TestCallsShareTrips(t *testing.T) {
+	s, count, _, call, goOn := stalled(t)
+	const more = 3*maxAboard + 7
+	for i := range more {
+		call(fmt.Sprintf("more-%d", i))
+	}
+	waitUntil(t, "they wait", func() bool { return s.pipe.waits() == more })
+	goOn()
+	if sent, commands := count.sent.Load(), count.commands.Load(); sent != maxTrips+4 || commands != maxTrips+more {
+		t.Errorf("%d commands in %d trips, want %d in %d", commands, sent, maxTrips+more, maxTrips+4)
+	}
+	waitUntil(t, "no trip is under way", func() bool {
+		s.pipe.mu.Lock()
+		defer s.pipe.mu.Unlock()
+		return s.pipe.trips == 0
+	})
+}
+
+// Who has given up before a trip began is not taken along.
+func TestGivenUpIsNotSent(t *testing.T) {
+	s, count, client, _, goOn := stalled(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error)
+	go func() {
+		_, err := s.Begin(ctx, key, dedupe.Fingerprint{2}, time.Minute)
+		failed <- err
+	}()
+	waitUntil(t, "it waits", func() bool { return s.pipe.waits() == 1 })
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Errorf("a call that was given up: %v", err)
+	}
+	goOn()
+	if n := count.commands.Load(); n != maxTrips {
+		t.Errorf("%d commands, want %d", n, maxTrips)
+	}
+	if n := client.DBSize(t.Context()).Val(); n != maxTrips+1 {
+		t.Errorf("%d marks, want %d", n, maxTrips+1)
+	}
+}
