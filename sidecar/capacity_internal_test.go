@@ -77,6 +77,25 @@ func TestMarksLeaveHalfOfTheReserve(t *testing.T) {
 	}
 }
 
+// TestSpareForgetsWhatItSaw: it is asked for each mark, and the volume only so often.
+func TestSpareForgetsWhatItSaw(t *testing.T) {
+	r := newRoom(t.TempDir(), Capacity{Volume: 1, Reserve: 2}, nil)
+	if err := r.Spare(); err != nil {
+		t.Fatal(err)
+	}
+	r.free.Store(0) // as if it had been full
+	r.looked.Store(int64(time.Hour))
+	if err := r.Spare(); err == nil {
+		t.Error("what was seen lately does not count")
+	}
+	r.looked.Store(1)
+	for deadline := time.Now().Add(10 * time.Second); r.Spare() != nil; {
+		if time.Now().After(deadline) {
+			t.Fatal("the volume has room, and is not asked again")
+		}
+	}
+}
+
 // TestUnitsFitTheirTopic: what is told as the largest message or batch can be stored.
 func TestUnitsFitTheirTopic(t *testing.T) {
 	c := Capacity{Messages: 16 << 20}

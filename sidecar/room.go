@@ -38,6 +38,8 @@ type room struct {
 	since   atomic.Int64 // when it was below the reserve last, in ns since 1970
 	full    atomic.Bool  // at the limit, and not below 90 % of it since
 	waiting atomic.Bool  // for the ballast to be restored
+	looked  atomic.Int64 // when Spare did last, in ns since began; 0: it has not
+	began   time.Time
 	gaveUp  bool         // the ballast, to open the spool; not changed after that
 	dropped atomic.Int64 // bytes of confirmed messages that were given up since space was given back
 
@@ -45,7 +47,7 @@ type room struct {
 }
 
 func newRoom(dir string, c Capacity, log *slog.Logger) *room {
-	return &room{dir: dir, cap: c, ballast: volume.Ballast{Path: ballastIn(dir), Size: c.Ballast}, log: log}
+	return &room{dir: dir, cap: c, ballast: volume.Ballast{Path: ballastIn(dir), Size: c.Ballast}, log: log, began: time.Now()}
 }
 
 // Look asks the volume for its free space. When it does not answer, what was
@@ -198,13 +200,23 @@ func (r *room) keep(ctx context.Context, s *spool.Spool, db *kv.DB) error {
 // Spare implements spool.Space, and is for dedupe marks too: what goes on below the
 // reserve, which refuses messages only, goes on down to half of it. The rest is for
 // what the database does with it (ADR 0012).
+//
+// It is asked for each mark, some 10,000 a second, so what was seen lately counts.
 func (r *room) Spare() error {
-	r.Look()
+	now := int64(time.Since(r.began))
+	if last := r.looked.Load(); last == 0 || now-last >= int64(lookAgain) {
+		r.Look()
+		r.looked.Store(max(now, 1))
+	}
 	if free := r.free.Load(); r.cap.Volume > 0 && free < r.cap.Reserve/2 {
 		return fmt.Errorf("%s are free on the volume of %s, and %s have to stay: free some space", mib(free), r.dir, mib(r.cap.Reserve/2))
 	}
 	return nil
 }
+
+// lookAgain is how old may be what Spare knows: less than it takes to write what
+// is left free below it.
+const lookAgain = 5 * time.Millisecond
 
 // crowded is by how many bytes the directory is above its roomy part.
 func (r *room) crowded() int64 { return r.taken() - int64(roomy*float64(r.cap.Limit)) }
