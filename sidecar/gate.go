@@ -18,6 +18,7 @@ func (s *Sidecar) renew(ctx context.Context, one *subscription) error {
 		return err
 	}
 	sub.Prefetch = int64(s.cfg.Memory.Deliver) / int64(len(s.cfg.Subscriptions))
+	sub.Concurrency = deliveries(one.config)
 	sub.Starts = func(start broker.Start) { s.noteStart(one, start) }
 	consumer, err := s.parts.backend.Consumer(sub)
 	if err != nil {
@@ -38,6 +39,16 @@ func (s *Sidecar) renew(ctx context.Context, one *subscription) error {
 	one.consumer.Store(&consumer)
 	one.gate.Store(ackgate.New(opts, consumer, s.store(one.config.Dedupe), handler, s.leases, one.metrics, s.log))
 	return nil
+}
+
+// deliveries is how many messages are taken from the broker at a time: as many as
+// there may be calls, and as many again where a done mark is written after each, so
+// that there is one to take the place among the calls that its writer has left.
+func deliveries(c config.Subscription) int {
+	if c.Dedupe.Store == config.DedupeOff {
+		return c.Concurrency
+	}
+	return 2 * c.Concurrency
 }
 
 // handler is nil where messages are pulled.
