@@ -42,9 +42,11 @@ type scene struct {
 	faults   []error       // of the store in turn, nil: none; then none
 	boom     int           // how many handler calls panic first
 	noStore  bool
-	pulls    bool // there is no handler
-	doneFail int  // how many calls of Done fail first
-	relFail  int  // how many calls of Release fail first
+	pulls    bool          // there is no handler
+	doneFail int           // how many calls of Done fail first
+	doneAway time.Duration // how long calls of Done fail, from the first one on
+	doneFrom time.Time     // of that
+	relFail  int           // how many calls of Release fail first
 
 	events   []string
 	calls    []push.Call
@@ -306,6 +308,12 @@ func (s *fakeStore) Done(ctx context.Context, k dedupe.Key, mark dedupe.Mark) er
 	defer s.mu.Unlock()
 	if s.doneFail > 0 {
 		s.doneFail--
+		return errFake
+	}
+	if s.doneFrom.IsZero() {
+		s.doneFrom = time.Now()
+	}
+	if time.Since(s.doneFrom) < s.doneAway {
 		return errFake
 	}
 	return s.settle(ctx, k, mark, func(m *fakeMark) {

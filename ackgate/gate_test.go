@@ -349,6 +349,37 @@ func TestDoneIsRetriedThenAckedWithout(t *testing.T) {
 	})
 }
 
+// A store that is away for a moment costs no call: the mark is there when it is back,
+// and what comes again is a repeat.
+func TestDoneOutlastsAStoreThatIsAwayForAMoment(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.doneAway = 4500 * time.Millisecond
+		began := time.Now()
+		s.run(time.Minute, delivery("a"))
+		if took := time.Since(began); took < s.doneAway || took > settleTimeout {
+			t.Errorf("acked after %v", took)
+		}
+		s.run(time.Minute, delivery("a"))
+		s.wantEvents("call a", "200 a", "done id:a", "ack a", "repeat id:a", "ack a")
+		if n := testutil.ToFloat64(s.gate.metrics.unmarked.WithLabelValues("billing")); n != 0 {
+			t.Errorf("%v are counted as unmarked", n)
+		}
+	})
+}
+
+// A store that stays away holds a stop for settleTimeout, and no longer.
+func TestDoneThatFailsDoesNotHoldAStop(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.doneAway, s.takes = time.Hour, time.Second
+		began := time.Now()
+		s.run(500*time.Millisecond, delivery("a"))
+		if took := time.Since(began); took > 6*time.Second {
+			t.Errorf("stopped after %v", took)
+		}
+		s.wantEvents("call a", "200 a", "ack a")
+	})
+}
+
 func TestReleaseThatFailsWaitsForTheLease(t *testing.T) {
 	bubble(t, func(s *scene) {
 		s.relFail, s.answers = 1000, []push.Answer{failed}

@@ -202,11 +202,14 @@ func TestExtendThatIsNotRecordedIsRefused(t *testing.T) {
 		s.onCall(func(id string, _ int) {
 			after(30*time.Second, func() {
 				s.mu.Lock()
-				s.faults = times(5, errFake)
+				s.faults = times(1000, errFake)
 				s.mu.Unlock()
 				if _, err := s.leases.Extend(s.t.Context(), id, time.Hour); !errors.Is(err, ErrNotRecorded) {
 					t.Errorf("extended without the mark: %v", err)
 				}
+				s.mu.Lock()
+				s.faults = nil
+				s.mu.Unlock()
 			})
 		})
 		began := time.Now()

@@ -33,15 +33,17 @@ func (g *Gate) sayUnmarked(identity string, err error) {
 	}
 }
 
-// insist tries several times to write down what already happened, also when
-// ctx is done.
+// insist tries to write down what already happened, also when ctx is done, until
+// settleTimeout. The waits in between stay short, so that a store that is back
+// before that is met.
 func (g *Gate) insist(ctx context.Context, write func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
+	again := backoff.Policy{Initial: g.o.Probe.Initial, Max: settleAgain}
 	for try := 1; ; try++ {
 		err := write(ctx)
 		final := err == nil || errors.Is(err, dedupe.ErrFenced) || errors.Is(err, dedupe.ErrClosed)
-		if final || try == 5 || sleepUnless(ctx, g.o.Probe.Delay(try, backoff.Random{}), nil) != nil {
+		if final || sleepUnless(ctx, max(again.Delay(try, backoff.Random{}), time.Millisecond), nil) != nil {
 			return err
 		}
 	}

@@ -115,7 +115,7 @@ func TestOthersAreNotNoted(t *testing.T) {
 // TestUnmarkedIsNoted: a 200 whose mark fails is noted: it is acked.
 func TestUnmarkedIsNoted(t *testing.T) {
 	bubble(t, func(s *scene) {
-		s.doneFail = 99
+		s.doneFail = 1000
 		s.start(noting(s, nil)).run(time.Hour, numbered("a", 7))
 		s.wantEvents("call a", "200 a", "handled 7", "ack a")
 	})

@@ -93,6 +93,8 @@ const (
 	// settleTimeout bounds what follows a call: also when the context is done,
 	// its result is written down.
 	settleTimeout = 5 * time.Second
+	// settleAgain is the longest wait between two tries within it.
+	settleAgain = 250 * time.Millisecond
 	// askAgain is the shortest time between two send-backs of one message. Each
 	// one that the broker stored but did not confirm is a copy.
 	askAgain = time.Minute
