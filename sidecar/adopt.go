@@ -29,14 +29,15 @@ type Adopted struct {
 }
 
 // Left is how many messages are still held: dead letters, those on hold, those
-// that are not due yet, and those for which there was no time.
+// that are not due yet, undecided ones, and those for which there was no time.
 func (a Adopted) Left() uint64 { return a.After.InSpool.Held() }
 
 // Adopt takes over a spool whose sidecar is gone: it forwards what is held there
 // to the broker of cfg under the same message IDs, and returns when nothing more
 // is to be forwarded, or the time is over, or ctx is done: none of that is an
 // error. A delayed message that is not due by then, or that an operator holds, is
-// left with its due time, as all else that is left. kv.ErrLocked: its sidecar is not gone;
+// left with its due time, as all else that is left. An open transaction is undecided
+// from then on: its application is gone, and is not asked. kv.ErrLocked: its sidecar is not gone;
 // ErrNoSpool: there is none.
 //
 // Nothing is accepted meanwhile; whatever is accepted there later gets another
@@ -62,6 +63,9 @@ func Adopt(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		return out, err
 	}
 	side.cfg.Spool.Dir = own // where an embedded broker is
+	if _, err := side.parts.spool.AdoptTransactions(ctx, ""); err != nil {
+		return out, err
+	}
 	out.Before = side.parts.spool.Ledger().Total
 	if a.Within > 0 {
 		var cancel context.CancelFunc
@@ -106,7 +110,7 @@ func (s *Sidecar) forwardAdopted(ctx context.Context, a Adoption) (err error) {
 			return s.storageError()
 		case <-tick.C:
 			c := s.parts.spool.Ledger().Total
-			waits := c.InSpool.Held() - c.InSpool.Dead - c.InSpool.Delayed - c.OnHold
+			waits := c.InSpool.Held() - c.InSpool.Dead - c.InSpool.Delayed - c.InSpool.Half - c.OnHold
 			if a.Delayed {
 				waits += c.InSpool.Delayed - c.DelayedOnHold
 			}

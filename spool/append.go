@@ -59,8 +59,9 @@ type newMessage struct {
 	delay     time.Duration   // or deliverAt, as asked for
 	deliverAt time.Time       // when it will be pending
 	due       due             // of a delayed message; its seq is 0 until it is
-	moved     *message.Record // it was delayed, and keeps its ID and time; nil: it was not
-	since     uint64          // it was delayed, and is due since then, in milliseconds since 1970
+	moved     *message.Record // it was delayed or half, and keeps its ID and time; nil: it was not
+	since     uint64          // it was delayed or half, and is due since then, in milliseconds since 1970
+	half      *Transaction    // it is half, of this one; nil: it is not
 }
 
 // recordSize is an upper bound of the bytes of its record.
@@ -155,9 +156,10 @@ func (s *Spool) storeApart(n *newMessage) {
 	n.size = heldSize(n.payload.rec)
 }
 
-// appendMessages accepts the messages of one Append.
+// appendMessages accepts the messages of one Append, or of one Prepare.
 type appendMessages struct {
 	added []*newMessage
+	half  *preparation // nil: they are not half
 	err   error
 }
 
@@ -168,14 +170,20 @@ func (op *appendMessages) size() int {
 	size := fixedSize + topicSize*op.topics()
 	for _, n := range op.added {
 		size += n.recordSize() + keyBytes
-		if n.delay > 0 || !n.deliverAt.IsZero() {
+		switch {
+		case n.half != nil:
+			size += delayRoom + n.half.extra()
+		case n.delay > 0 || !n.deliverAt.IsZero():
 			size += delayRoom
-		} else {
+		default:
 			size += n.ttlSize()
 		}
 		if n.payload != nil {
 			size += apart + int(n.payload.chunks)*deleteSize
 		}
+	}
+	if op.half != nil {
+		size += op.half.room()
 	}
 	return size
 }
@@ -212,6 +220,9 @@ func (op *appendMessages) apply(c *commit) {
 			continue
 		}
 		c.add(c.s.laneFor(n.msg.Topic), n)
+	}
+	if op.half != nil && op.err == nil {
+		c.prepared = append(c.prepared, op)
 	}
 }
 
@@ -321,6 +332,9 @@ func (s *Spool) laneFor(topic string) *lane {
 
 // synced lets the forwarder see the messages.
 func (op *appendMessages) synced(s *Spool) {
+	if op.half != nil {
+		op.half.synced(s, op.err == nil)
+	}
 	if op.err != nil {
 		return
 	}
@@ -339,7 +353,9 @@ func (op *appendMessages) synced(s *Spool) {
 func (s *Spool) enter(n *newMessage) {
 	l := s.lanes[n.msg.Topic]
 	if n.due.seq > 0 {
-		s.schedule(n.due)
+		if n.half == nil {
+			s.schedule(n.due)
+		}
 		return
 	}
 	l.lastSeq = n.msg.Seq
@@ -408,23 +424,4 @@ func (s *Spool) receiptsOf(ctx context.Context, op *appendMessages) ([]message.R
 		out = append(out, r)
 	}
 	return out, nil
-}
-
-// receipt of a message that was accepted just now.
-func (n *newMessage) receipt() message.Receipt {
-	r := acceptedReceipt(n.msg)
-	if n.due.seq > 0 {
-		r.State, r.DeliverAt = message.StateDelayed, n.deliverAt
-	}
-	return r
-}
-
-func acceptedReceipt(m *message.Message) message.Receipt { return beginReceipt(m, 1) }
-
-// beginReceipt is acceptedReceipt with room for so many events in its history.
-func beginReceipt(m *message.Message, events int) message.Receipt {
-	r := message.Receipt{ID: m.ID, Topic: m.Topic, TopicSeq: m.TopicSeq, State: message.StatePending, AcceptedAt: m.AcceptedAt}
-	r.History.First = make([]message.Event, 0, events)
-	r.History.Add(message.Event{At: m.AcceptedAt, Name: "accepted"})
-	return r
 }

@@ -29,7 +29,7 @@ const maxMissing = 10_000
 // Audit reads every record in one consistent view, checks its CRC, and compares
 // sequences and topics with the ledger. It takes as long as reading the spool.
 func (s *Spool) Audit(ctx context.Context) (Audit, error) {
-	a := &auditor{topics: map[uint32]*auditTopic{}, letters: newSeqSet(), redriven: map[uint64]bool{}, barred: newSeqSet()}
+	a := &auditor{topics: map[uint32]*auditTopic{}, letters: newSeqSet(), redriven: map[uint64]bool{}, barred: newSeqSet(), open: map[uint64]string{}}
 	a.over = func() error { return cmp.Or(ctx.Err(), s.life.Err()) } // Close of the database waits for readers
 	a.settled.ranges, a.held.ranges = map[uint64]*bitmap{}, map[uint64]*bitmap{}
 	if err := s.db.Snapshot(a.run); err != nil {
@@ -42,6 +42,7 @@ type auditTopic struct {
 	*lane
 	held, dead, bytes uint64
 	delayed, expiring uint64
+	half              uint64
 	exceptions        uint64
 	numbers           map[message.SpoolID]*auditNumbers
 }
@@ -56,10 +57,13 @@ type auditor struct {
 	letters  seqSet          // of those, dead letters, and what was redriven
 	redriven map[uint64]bool // and whose dead letter was not met yet
 	barred   seqSet
-	apart    bool // some ID does not lead to its message by itself
-	indexes  int  // of blocks that were found
+	open     map[uint64]string // transactions that are not decided: their IDs, by number
+	apart    bool              // some ID does not lead to its message by itself
+	indexes  int               // of blocks that were found
 	damage   []string
 	reports  damageReports
+
+	transactions int // whose place in the index was not met yet
 }
 
 func (a *auditor) run(r kv.Reader) error {
@@ -76,7 +80,7 @@ func (a *auditor) run(r kv.Reader) error {
 		prefix []byte
 		visit  func(k, v []byte) error
 	}{
-		{damagePrefix, a.report}, {topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {importPrefix, a.whereabouts}, {againPrefix, a.redrive}, {deadPrefix, a.dead}, {delayedPrefix, a.delayed}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index}, {exceptPrefix, a.exceptions},
+		{damagePrefix, a.report}, {topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {importPrefix, a.whereabouts}, {transactionPrefix, a.transaction}, {namePrefix, a.name}, {placePrefix(clockCheck), a.place}, {placePrefix(clockUndecided), a.place}, {placePrefix(clockDecided), a.place}, {againPrefix, a.redrive}, {deadPrefix, a.dead}, {delayedPrefix, a.delayed}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index}, {exceptPrefix, a.exceptions},
 		{retainPrefix, a.kept}, {barPrefix, a.bar}, {orderPrefix, a.order}, {bindPrefix, a.queues},
 	} {
 		err := r.Scan(kv.Scan{Prefix: walk.prefix}, func(k, v []byte) (bool, error) {
@@ -331,6 +335,7 @@ func (a *auditor) result() Audit {
 		}
 		a.compareDelayed(t)
 		a.compareExpiring(t)
+		a.compareHalf(t)
 		if n := t.lane.numbers.given(); n != t.counts.accepted {
 			a.notef("topic %q: the ledger accepted %d, %d numbers were given", t.lane.topic, t.counts.accepted, n)
 		}

@@ -19,6 +19,9 @@ func (a *auditor) delayed(k, v []byte) error {
 	if a.settled.has(seq) {
 		return errors.New("a delayed message is settled, and still there")
 	}
+	if d.half() {
+		return errors.Join(a.half(t, &d), a.hold(t, d.record))
+	}
 	t.delayed++
 	if _, err := a.r.Get(d.due.key()); err != nil {
 		return fmt.Errorf("find when it is due: %w", err)

@@ -27,6 +27,7 @@ func (b *books) balance() (*Damage, error) {
 	b.settleMissing(report)
 	b.takeOver(report)
 	b.queueRedriven()
+	b.closeTransactions()
 	if err := b.holdAgain(); err != nil {
 		return nil, err
 	}
@@ -182,7 +183,7 @@ func (a *account) settle(unknown uint64, report *Damage) (taken uint64) {
 	if !a.rebuilt && a.dead > c.dead {
 		report.Found = append(report.Found, fmt.Sprintf("topic %q: %d dead letters more than were counted; what was redriven may be one again", a.topic, a.dead-c.dead))
 	}
-	c.dead, c.delayed, c.expiring, c.bytes = a.dead, a.delayed, a.expiring, a.bytes
+	c.dead, c.delayed, c.half, c.expiring, c.bytes = a.dead, a.delayed, a.half, a.expiring, a.bytes
 	a.renumber()
 	report.Lost += lost
 	if a.again > 0 {
@@ -260,11 +261,12 @@ func (b *books) settleMissing(report *Damage) {
 
 // takeOver puts what was read into memory.
 func (b *books) takeOver(report *Damage) {
-	b.Spool.held, b.Spool.delayed, b.Spool.ttl.held = 0, 0, 0
+	b.Spool.held, b.Spool.delayed, b.Spool.half, b.Spool.ttl.held = 0, 0, 0, 0
 	for _, a := range b.accounts {
 		l := a.lane
 		b.Spool.held += int64(l.counts.bytes)
 		b.Spool.delayed += l.counts.delayed
+		b.Spool.half += l.counts.half
 		b.Spool.ttl.held += l.counts.expiring
 		if a.firstBlock > 0 && (a.rebuilt || a.firstBlock < l.cursor) {
 			l.cursor = a.firstBlock

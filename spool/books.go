@@ -22,9 +22,10 @@ type books struct {
 	runs     []run            // what blocks and indexes say of sequences, by the first
 	topicOf  map[uint64]*lane // of records that have lost their payload
 	loose    map[uint64]uint32
-	highest  uint64 // sequence that anything tells of
-	payloads seqSet // stored apart, and kept for a resend
-	marks    *marks // nil: those of what ended otherwise than confirmed are all there
+	highest  uint64                  // sequence that anything tells of
+	payloads seqSet                  // stored apart, and kept for a resend
+	decided  map[uint64]*Transaction // and those that are not, by number
+	marks    *marks                  // nil: those of what ended otherwise than confirmed are all there
 
 	noted []string // what is not as it should be, and costs nothing
 
@@ -37,7 +38,7 @@ type books struct {
 func newBooks(s *Spool) *books {
 	return &books{
 		Spool: s, accounts: map[uint32]*account{}, held: settledSet{ranges: map[uint64]*bitmap{}},
-		topicOf: map[uint64]*lane{}, loose: map[uint64]uint32{}, ranges: map[uint64]bool{}, payloads: newSeqSet(),
+		topicOf: map[uint64]*lane{}, loose: map[uint64]uint32{}, ranges: map[uint64]bool{}, payloads: newSeqSet(), decided: map[uint64]*Transaction{},
 	}
 }
 
@@ -49,6 +50,7 @@ type account struct {
 	again             uint64 // settled, and not known to be any more
 	held, dead, bytes uint64
 	delayed, expiring uint64
+	half              uint64
 	missing           uint64
 	excepted          uint64
 	firstBlock        uint64
@@ -84,7 +86,7 @@ func (b *books) read(r kv.Reader) error {
 		prefix []byte
 		visit  func(k, v []byte) error
 	}{
-		{receiptPrefix, b.ending}, {exceptPrefix, b.endedOtherwise}, {importPrefix, b.whereabouts}, {deadPrefix, b.deadLetter}, {againPrefix, b.redrive}, {delayedPrefix, b.delayedMessage}, {indexPrefix, b.index}, {blockPrefix, b.block}, {receiptPrefix, b.receiptPart},
+		{receiptPrefix, b.ending}, {exceptPrefix, b.endedOtherwise}, {importPrefix, b.whereabouts}, {deadPrefix, b.deadLetter}, {againPrefix, b.redrive}, {transactionPrefix, b.transaction}, {namePrefix, b.nameOrPlace}, {placePrefix(clockCheck), b.nameOrPlace}, {placePrefix(clockUndecided), b.nameOrPlace}, {placePrefix(clockDecided), b.nameOrPlace}, {delayedPrefix, b.delayedMessage}, {indexPrefix, b.index}, {blockPrefix, b.block}, {receiptPrefix, b.receiptPart},
 		{exceptPrefix, b.exceptions}, {retainPrefix, b.kept}, {chunkSetPrefix, b.unkept}, {barPrefix, b.bar},
 	} {
 		if err := b.each(walk.prefix, walk.visit); err != nil {

@@ -22,15 +22,22 @@ func (b *books) delayedMessage(k, v []byte) error {
 		return err
 	}
 	if b.settled.has(seq) {
-		b.deletes = append(b.deletes, bytes.Clone(k), d.due.key())
+		if b.deletes = append(b.deletes, bytes.Clone(k)); !d.half() {
+			b.deletes = append(b.deletes, d.due.key())
+		}
 		return nil
 	}
 	a := b.accountOf(id, d.record.Topic)
 	if !b.hold(a, d.record) {
 		return errPayload
 	}
-	a.delayed++
-	b.sets = append(b.sets, pair{d.due.key(), seal(nil)})
+	if d.half() {
+		b.head.format = max(b.head.format, formatHalf)
+		b.halfMessage(a, &d)
+	} else {
+		a.delayed++
+		b.sets = append(b.sets, pair{d.due.key(), seal(nil)})
+	}
 	if a.id != id {
 		b.move(k, delayedKey(seq, a.id), v)
 	}

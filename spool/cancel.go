@@ -14,13 +14,18 @@ import (
 // It is granted only if no attempt can have reached the broker: none was made
 // in this process, or all ended known not stored, and none can have been made
 // by a former one. Else ErrAlreadySent (in flight or settled) or ErrMaybeSent.
-// Of a message that is cancelled already it returns the receipt. A crash before
+// Of a message that is cancelled already it returns the receipt; of one whose
+// transaction is undecided, ErrWrongState. What is half is missing from its
+// transaction from then on. A crash before
 // Cancel returns leaves the message cancelled or pending. Once begun it does not
 // end with ctx.
 func (s *Spool) Cancel(ctx context.Context, id message.ID) (message.Receipt, error) {
 	seq, current, err := s.toChange(ctx, id)
 	if err != nil {
 		return current, err
+	}
+	if current.State == message.StateUndecided {
+		return current, fmt.Errorf("%w: decide its transaction", wrongState(current.State))
 	}
 	end, err := s.takeForCancel(seq, current)
 	if errors.Is(err, ErrAlreadySent) {

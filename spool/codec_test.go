@@ -198,7 +198,7 @@ func TestCodecsCarryEverything(t *testing.T) {
 	got, err := decodeHead(h.encode())
 	carried(t, "head", got, h, err)
 
-	l := &lane{id: 9, topic: "t", counts: counts{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, cursor: 9, attempted: 10, numbers: numbering{[]Origin{{message.SpoolID{1}, 11}, {message.SpoolID{2}, 1 << 40}}, 12}, exceptions: 13, resent: 14}
+	l := &lane{id: 9, topic: "t", counts: counts{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, cursor: 9, attempted: 10, numbers: numbering{[]Origin{{message.SpoolID{1}, 11}, {message.SpoolID{2}, 1 << 40}}, 12}, exceptions: 13, resent: 14}
 	l2, err := decodeLane(9, l.encode())
 	carried(t, "lane", []any{l2.id, l2.topic, l2.counts, l2.cursor, l2.attempted, l2.numbers, l2.exceptions, l2.resent, l2.attemptedAtOpen}, []any{l.id, l.topic, l.counts, l.cursor, l.attempted, l.numbers, l.exceptions, l.resent, l.attempted}, err)
 
@@ -234,7 +234,7 @@ func TestCodecsCarryEverything(t *testing.T) {
 
 	late := &newMessage{msg: m, key: keyHash{1, 2}, fingerprint: 3, deliverAt: time.UnixMilli(1 << 41), due: due{clockElapsed, 1 << 42, m.Seq}}
 	y, err := decodeDelayed(encodeDelayed(late))
-	carried(t, "delayed message", y, delayed{late.due, late.deliverAt, late.key, late.fingerprint, message.Record{Message: *m}}, err)
+	carried(t, "delayed message", y, delayed{due: late.due, deliverAt: late.deliverAt, key: late.key, fingerprint: late.fingerprint, record: message.Record{Message: *m}}, err)
 
 	bl := newBlock(1, m, nil)
 	bl.add(&newMessage{msg: m})

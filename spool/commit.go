@@ -37,6 +37,7 @@ type commit struct {
 	reserved   map[keyHash]*newMessage // dedupe keys of the new messages
 	keys       []keyEntry
 	exceptions map[*lane][]Exception
+	prepared   []*appendMessages // of transactions
 	sets       []pair
 	deletes    [][]byte
 	room       []byte // of the blocks' records
@@ -66,7 +67,7 @@ func (c *commit) begin(tx *kv.Tx) {
 	*c = commit{
 		s: c.s, tx: tx, now: now, stamp: message.StampOf(now), elapsed: elapsed, at: time.UnixMilli(int64(elapsed)),
 		drafts: c.drafts, lanes: c.lanes, ranges: c.ranges, receipts: c.receipts, reserved: c.reserved, exceptions: c.exceptions,
-		order: emptied(c.order), blocks: emptied(c.blocks), keys: emptied(c.keys), sets: emptied(c.sets), deletes: emptied(c.deletes),
+		order: emptied(c.order), blocks: emptied(c.blocks), keys: emptied(c.keys), prepared: emptied(c.prepared), sets: emptied(c.sets), deletes: emptied(c.deletes),
 		room: c.room[:0],
 	}
 }
@@ -106,6 +107,9 @@ func (c *commit) seal() {
 	c.s.head.clock, c.s.head.wall = max(c.s.head.clock, c.elapsed), millis(c.now)
 	for _, l := range c.order {
 		c.accept(l, c.drafts[l])
+	}
+	for _, op := range c.prepared {
+		op.half.write(c, op.added)
 	}
 	c.settle()
 	c.sealReceipts()
@@ -148,7 +152,7 @@ func (c *commit) place(l *lane, n *newMessage) {
 	case n.imported:
 		c.keepID(l, n)
 	case n.moved != nil:
-		c.number(l, n)
+		c.number(l, n, delayed)
 	default:
 		n.msg.Seq, n.msg.ID, n.msg.AcceptedAt = c.nextSeq(), c.nextID(), c.now
 		if delayed {

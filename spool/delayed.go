@@ -12,20 +12,29 @@ import (
 // delayed is a message that is not pending yet. It has an entry of its own, sy,
 // with its record, and one in the index of due times, sq; no memory. When it is
 // due it moves to the end of its topic, under a new sequence and the ID that it
-// has (falldue.go).
+// has (falldue.go). A half message is one that is due when its transaction is
+// committed, which no index tells (decide.go).
 type delayed struct {
-	due         due
+	due         due       // of a half message: its clock, and the number of its transaction
 	deliverAt   time.Time // of the wall clock, as far as that could be told
 	key         keyHash   // zero: none
 	fingerprint uint64
+	delay       time.Duration // of a half message, from its commit on
+	transaction string        // of a half message: the ID of its transaction
 	record      message.Record
 }
+
+// half reports whether it is a half message.
+func (d *delayed) half() bool { return d.due.clock == clockHalf }
 
 // encodeDelayed makes the value of an entry sy, for a message that has its sequence.
 func encodeDelayed(n *newMessage) []byte {
 	b := binary.AppendUvarint(append(make([]byte, 0, delayedHead+n.recordSize()), byte(n.due.clock)), n.due.at)
-	b = binary.AppendUvarint(b, uint64(n.deliverAt.UnixMilli()))
+	b = binary.AppendUvarint(b, millis(n.deliverAt))
 	b = binary.BigEndian.AppendUint64(append(b, n.key[:]...), n.fingerprint)
+	if n.half != nil {
+		b = appendText(binary.AppendUvarint(b, uint64(n.delay.Milliseconds())), n.half.ID)
+	}
 	return seal(n.appendRecord(b))
 }
 
@@ -45,7 +54,13 @@ func decodeDelayed(v []byte) (d delayed, err error) {
 	d.deliverAt = f.time()
 	copy(d.key[:], f.raw(len(d.key)))
 	d.fingerprint = binary.BigEndian.Uint64(f.raw(8))
-	if f.failed || !d.due.clock.delays() {
+	if d.half() {
+		d.delay, d.transaction = f.millis(), f.text()
+		if d.deliverAt.UnixMilli() == 0 {
+			d.deliverAt = time.Time{}
+		}
+	}
+	if f.failed || !d.due.clock.delays() && !d.half() {
 		return d, fmt.Errorf("read delayed message: %w", errDamaged)
 	}
 	if d.record, _, err = message.DecodeRecord(f.b); err != nil {
@@ -58,7 +73,11 @@ func decodeDelayed(v []byte) (d delayed, err error) {
 // receipt of a delayed message.
 func (d *delayed) receipt() message.Receipt {
 	r := acceptedReceipt(&d.record.Message)
-	r.State, r.DeliverAt = message.StateDelayed, d.deliverAt
+	if d.half() {
+		r.State = message.StateHalf
+	} else {
+		r.State, r.DeliverAt = message.StateDelayed, d.deliverAt
+	}
 	return r
 }
 
@@ -66,6 +85,8 @@ func (d *delayed) receipt() message.Receipt {
 // when. Both clocks are those of the commit.
 func (c *commit) delays(n *newMessage) bool {
 	switch {
+	case n.half != nil:
+		n.due = due{clock: clockHalf, at: n.half.number}
 	case n.delay > 0:
 		n.due = due{clock: clockElapsed, at: c.elapsed + uint64(n.delay.Milliseconds())}
 		n.deliverAt = c.now.Add(n.delay)
@@ -80,23 +101,36 @@ func (c *commit) delays(n *newMessage) bool {
 // acceptDelayed writes a message that has its sequence into entries of its own.
 func (c *commit) acceptDelayed(l *lane, n *newMessage) {
 	c.needs(formatOf(n.msg))
+	c.sets = append(c.sets, pair{delayedKey(n.msg.Seq, l.id), encodeDelayed(n)})
+	if n.half != nil {
+		c.needs(formatHalf)
+		l.counts.half++
+		c.s.half++
+		return
+	}
 	c.needs(2)
 	l.counts.delayed++
 	c.s.delayed++
-	c.sets = append(c.sets, pair{delayedKey(n.msg.Seq, l.id), encodeDelayed(n)}, pair{n.due.key(), seal(nil)})
+	c.sets = append(c.sets, pair{n.due.key(), seal(nil)})
 }
 
-// leaveDelayed deletes the entries of a delayed message.
+// leaveDelayed deletes the entries of a delayed or half message.
 func (c *commit) leaveDelayed(l *lane, d *delayed) {
+	c.deletes = append(c.deletes, delayedKey(d.record.Seq, l.id))
+	if d.half() {
+		l.counts.half--
+		c.s.half--
+		return
+	}
 	l.counts.delayed--
 	c.s.delayed--
-	c.deletes = append(c.deletes, delayedKey(d.record.Seq, l.id), d.due.key())
+	c.deletes = append(c.deletes, d.due.key())
 }
 
-// findDelayed reads a delayed message. kv.ErrNotFound: none has that sequence.
+// findDelayed reads a delayed or half message. kv.ErrNotFound: none has that sequence.
 func (s *Spool) findDelayed(seq uint64) (d delayed, err error) {
 	s.mu.Lock()
-	some := s.delayed > 0
+	some := s.delayed+s.half > 0
 	s.mu.Unlock()
 	err = kv.ErrNotFound
 	if !some {

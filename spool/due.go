@@ -2,17 +2,30 @@ package spool
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 )
 
-// dueClock is which of two times a due time is of.
+// dueClock is which time a due time is of.
 type dueClock byte
 
 const (
 	clockWall    dueClock = 'w' // of a DeliverAt: it follows the wall clock
 	clockElapsed dueClock = 'e' // of a Delay: it goes on as time passes, whatever the wall clock says
 	clockTTL     dueClock = 't' // of a TTL: the same time, of messages that are pending
+
+	// Of transactions, whose number stands for a sequence; the same time.
+	clockCheck     dueClock = 'c' // when one is to be checked
+	clockUndecided dueClock = 'u' // since when one is undecided
+	clockDecided   dueClock = 'd' // when one was decided
+	clockHalf      dueClock = 'h' // of half messages, that wait for none; the index has none of it
 )
+
+// placePrefix is that of all entries of a clock.
+func placePrefix(clock dueClock) []byte { return append(slices.Clone(duePrefix), byte(clock)) }
+
+// transactionClocks are those of which each transaction has an entry in one.
+var transactionClocks = [...]dueClock{clockCheck, clockUndecided, clockDecided}
 
 // dueClocks are those of delayed messages.
 var dueClocks = [...]dueClock{clockWall, clockElapsed}
@@ -53,7 +66,7 @@ type schedule struct {
 // newSchedules know nothing: all is to be looked at.
 func newSchedules() map[dueClock]*schedule {
 	all := map[dueClock]*schedule{}
-	for _, clock := range [...]dueClock{clockWall, clockElapsed, clockTTL} {
+	for _, clock := range [...]dueClock{clockWall, clockElapsed, clockTTL, clockCheck} {
 		all[clock] = &schedule{from: due{clock: clock}, next: due{clock: clock}}
 	}
 	return all
@@ -71,12 +84,22 @@ func (x *schedule) add(d due) {
 // schedule notes that a message was delayed, or that its TTL has begun. s.mu is held.
 func (s *Spool) schedule(d due) {
 	x := s.due[d.clock]
-	if d.before(x.next) && d.clock == clockTTL {
-		s.ttl.sooner.raise()
-	} else if d.before(x.next) {
-		s.dueSooner.raise()
+	if d.before(x.next) {
+		s.soonerBy(d.clock).raise()
 	}
 	x.add(d)
+}
+
+// soonerBy wakes whoever looks after the index of a clock.
+func (s *Spool) soonerBy(clock dueClock) signal {
+	switch clock {
+	case clockTTL:
+		return s.ttl.sooner
+	case clockCheck:
+		return s.transactions.sooner
+	default:
+		return s.dueSooner
+	}
 }
 
 // spoolClock is time as the spool counts it: it goes on as time passes, and over a

@@ -50,7 +50,8 @@ var entryNames = map[string]string{
 	"sh": "head", "st": "topic", "sm": "block", "si": "index", "sb": "bitmap", "sc": "part of a payload", "sx": "place of a payload",
 	"sd": "dead letter", "sa": "redrive", "sw": "hold", "sf": "ID of an import", "se": "ended key", "sr": "receipts", "sk": "idempotency keys", "sl": "report of damage", "so": "exceptions",
 	"sv": "kept messages", "sn": "bar", "sg": "order", "su": "queues",
-	"sy": "delayed message", "sq": "time of a delayed message",
+	"sy": "delayed or half message", "sq": "time of a delayed message or a transaction",
+	"sp": "transaction", "sj": "name of a transaction",
 }
 
 // nameOf tells an entry by its key, for an operator.
@@ -72,6 +73,8 @@ func nameOf(key []byte) string {
 		return fmt.Sprintf("%s of sequence %d", name, binary.BigEndian.Uint64(key[2:]))
 	case "sq":
 		return fmt.Sprintf("%s of sequence %d", name, tail64(key, 11))
+	case "sp":
+		return fmt.Sprintf("%s %d", name, tail64(key, 2))
 	}
 	return fmt.Sprintf("%s %x", name, key[2:])
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,9 +15,10 @@ import (
 
 // Exported tells what an export has, and has not.
 type Exported struct {
-	Messages   int
-	Keys       int // idempotency keys of settled messages
-	Unreadable int // places that are damaged, which Audit names
+	Messages     int // without those of transactions
+	Transactions int // that are open, with their messages
+	Keys         int // idempotency keys of settled messages
+	Unreadable   int // places that are damaged, which Audit names
 }
 
 // Export writes what a query asks for to w, in the form of exportline.go: what
@@ -24,8 +26,9 @@ type Exported struct {
 // its idempotency key. When the query asks for all that is held, the keys of
 // settled messages follow, so that a repeat of any of them is known elsewhere. It
 // ends with the trailer only when all of it was written. A message that becomes
-// a dead letter, or is due, meanwhile may be there twice. Settled messages have no export:
-// ErrExport.
+// a dead letter, or is due, meanwhile may be there twice. A transaction is there
+// whole, where all is asked for, or its state alone. Settled messages have no export,
+// nor have parts of transactions: ErrExport.
 func (s *Spool) Export(ctx context.Context, w io.Writer, q Query) (Exported, error) {
 	if slices.ContainsFunc(q.States, message.State.Settled) {
 		return Exported{}, fmt.Errorf("export settled messages: %w", ErrExport)
@@ -37,7 +40,7 @@ func (s *Spool) Export(ctx context.Context, w io.Writer, q Query) (Exported, err
 		err = e.w.Flush()
 	}
 	if err == nil {
-		_, err = fmt.Fprintf(w, "{\"messages\":%d,\"keys\":%d,\"sha256\":\"%x\"}\n", e.done.Messages, e.done.Keys, sum.Sum(nil))
+		err = json.NewEncoder(w).Encode(trailerLine{&e.done.Messages, e.done.Transactions, e.done.Keys, hex.EncodeToString(sum.Sum(nil))})
 	}
 	if err != nil {
 		return e.done, fmt.Errorf("export: %w", err)
@@ -55,7 +58,11 @@ type exporter struct {
 }
 
 func (e *exporter) write(ctx context.Context, q Query) error {
-	header, err := json.Marshal(headerLine{exportVersion, e.s.ID().String(), e.s.now().UTC()})
+	half, version := e.s.anyHalf(), exportVersion
+	if !half { // then an older version takes it in, too
+		version = exportVersionTTL
+	}
+	header, err := json.Marshal(headerLine{version, e.s.ID().String(), e.s.now().UTC()})
 	if err != nil {
 		return err
 	}
@@ -63,6 +70,18 @@ func (e *exporter) write(ctx context.Context, q Query) error {
 		return err
 	}
 	whole := q.asksForAll()
+	transactions, err := q.asksForTransactions()
+	if err != nil {
+		return err
+	}
+	if transactions && half {
+		if err := e.transactions(ctx); err != nil {
+			return err
+		}
+	}
+	if !whole && transactions && len(q.States) == 0 {
+		return nil
+	}
 	q.Content = true
 	for _, part := range q.parts() {
 		part.upTo = max(e.s.highWater(), 1)
@@ -108,6 +127,13 @@ func (s *Spool) highWater() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.head.highWater
+}
+
+// anyHalf reports whether there are half messages.
+func (s *Spool) anyHalf() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.half > 0
 }
 
 func (e *exporter) messages(ctx context.Context, q Query) error {

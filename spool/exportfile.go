@@ -146,8 +146,8 @@ func (f *exportFile) trailer(text []byte) error {
 	if got := hex.EncodeToString(f.sum.Sum(nil)); got != t.SHA256 {
 		return fmt.Errorf("%w: the sha256 of all lines before is %s, the trailer says %.64q", ErrExport, got, t.SHA256)
 	}
-	if t.Messages == nil || *t.Messages+t.Keys != f.contents {
-		return fmt.Errorf("%w: %d messages and keys were read, the trailer has another number", ErrExport, f.contents)
+	if t.Messages == nil || *t.Messages+t.Transactions+t.Keys != f.contents {
+		return fmt.Errorf("%w: %d messages, transactions and keys were read, the trailer has another number", ErrExport, f.contents)
 	}
 	if _, err := f.r.ReadByte(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: something follows the trailer", ErrExport)
@@ -159,6 +159,7 @@ func (f *exportFile) trailer(text []byte) error {
 type Checked struct {
 	Version        int          // of its format
 	Messages, Keys int          // that are whole
+	Transactions   int          // that are, with their messages, which Messages does not count
 	Bad            []*LineError // the first that are not
 	AllBad         int
 }
@@ -167,9 +168,12 @@ type Checked struct {
 func CheckExport(r io.Reader) (c Checked, err error) {
 	const some = 20
 	c.Version, err = walkExport(r, func(l line) error {
-		if l.item != nil {
+		switch {
+		case l.item != nil:
 			c.Messages++
-		} else {
+		case l.transaction != nil:
+			c.Transactions++
+		default:
 			c.Keys++
 		}
 		return nil

@@ -11,17 +11,21 @@ import (
 
 // An export is lines of JSON, each ended by a line feed:
 //
-//	{"remora_export":3,"spool":"0a1b2c3d4e","created_at":"…"}     the header
+//	{"remora_export":4,"spool":"0a1b2c3d4e","created_at":"…"}     the header
 //	{"crc32c":"89abcdef","message":{"id":"…","topic":"…",…}}      a line a message that is held
+//	{"crc32c":"4567cdef","transaction":{"id":"…","messages":[…]}} a line an open transaction, with its messages
 //	{"crc32c":"01234567","key":{"hash":"…","id":"…",…}}           a line an idempotency key of one that is settled
-//	{"messages":2,"keys":1,"sha256":"…"}                          the trailer
+//	{"messages":2,"transactions":1,"keys":1,"sha256":"…"}         the trailer
 //
-// crc32c is of the bytes of the message or key as they stand in the line, sha256
+// crc32c is of the bytes of the message, transaction or key as they stand in the line, sha256
 // of all lines before the trailer. A file without its trailer is not whole.
 //
-// Format 2 has no TTL. Format 1 has no keys, neither lines of them nor with a
+// Format 3, which is written where there are none, has no transactions. Format 2 has no TTL. Format 1 has no keys, neither lines of them nor with a
 // message, and no origin. They are read, and no more written.
-const exportVersion = 3
+const (
+	exportVersion    = 4
+	exportVersionTTL = 3
+)
 
 // ErrExport reports a line, or a file, that is not what Export wrote.
 var ErrExport = errors.New("not what an export has")
@@ -35,24 +39,30 @@ type headerLine struct {
 type contentLine struct {
 	CRC     string          `json:"crc32c"`
 	Message json.RawMessage `json:"message"`
-	Key     json.RawMessage `json:"key"`
+
+	Transaction json.RawMessage `json:"transaction"`
+
+	Key json.RawMessage `json:"key"`
 }
 
 type trailerLine struct {
-	Messages *int   `json:"messages"`
-	Keys     int    `json:"keys,omitempty"`
-	SHA256   string `json:"sha256"`
+	Messages     *int   `json:"messages"`
+	Transactions int    `json:"transactions,omitempty"`
+	Keys         int    `json:"keys"`
+	SHA256       string `json:"sha256"`
 }
 
-// line is what stands in a line: a message, with its key if it has one, or the
-// key of a message that is settled.
+// line is what stands in a line: a message, with its key if it has one, a
+// transaction, or the key of a message that is settled.
 type line struct {
 	item    *Item
 	key     *exportedKey
 	settled *settledKey
+
+	transaction *importedTransaction
 }
 
-// appendLine appends the line of x, which is of that kind: message or key.
+// appendLine appends the line of x, which is of that kind: message, transaction or key.
 func appendLine(b []byte, kind string, x any) ([]byte, error) {
 	raw, err := json.Marshal(x)
 	if err != nil {
@@ -72,12 +82,17 @@ func decodeLine(text []byte, version int) (line, error) {
 	if version > 1 && raw == nil {
 		raw = l.Key
 	}
+	if l.Transaction != nil {
+		raw = l.Transaction
+	}
 	if got := fmt.Sprintf("%08x", crc32.Checksum(raw, castagnoli)); got != l.CRC {
 		return line{}, fmt.Errorf("%w: its crc32c is %s, and says %.20q", ErrExport, got, l.CRC)
 	}
 	switch {
-	case l.Message != nil && l.Key != nil:
-		return line{}, fmt.Errorf("%w: it has a message and a key", ErrExport)
+	case l.Message != nil && l.Key != nil, l.Transaction != nil && (l.Message != nil || l.Key != nil):
+		return line{}, fmt.Errorf("%w: it has more than a message, a transaction or a key", ErrExport)
+	case l.Transaction != nil:
+		return decodeTransactionLine(l.Transaction, version)
 	case l.Message != nil:
 		return decodeMessage(l.Message, version)
 	default:

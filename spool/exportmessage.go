@@ -8,15 +8,15 @@ import (
 	"github.com/remora-mq/remora/message"
 )
 
-// maxLine bounds a line in bytes: the largest body in base64, and room for all
-// else that a message may carry.
-const maxLine = message.MaxBody*4/3 + 1<<20
+// maxLine bounds a line in bytes: the bodies of a transaction in base64, and room for
+// all else that its messages may carry.
+const maxLine = 40 << 20
 
 // exported is a message in its line.
 type exported struct {
 	ID              message.ID         `json:"id"`
 	Topic           string             `json:"topic"`
-	State           message.State      `json:"state"` // pending, delayed or dead
+	State           message.State      `json:"state"` // pending, delayed or dead; half in a transaction
 	Held            bool               `json:"held,omitempty"`
 	AcceptedAt      time.Time          `json:"accepted_at"`
 	DeliverAt       *time.Time         `json:"deliver_at,omitempty"`     // of a delayed message
@@ -62,6 +62,9 @@ func exportedOf(i *Item, key *exportedKey) exported {
 	if i.State == message.StateDelayed {
 		at := i.DeliverAt.UTC()
 		out.State, out.DeliverAt = i.State, &at
+	}
+	if i.State == message.StateHalf {
+		out.State = i.State
 	}
 	if i.State != message.StateDead {
 		out.keepTTL(m)
@@ -147,7 +150,7 @@ func (x *exported) check() error {
 		return errors.New("it has no ID")
 	case x.State == message.StateDead && x.Held:
 		return fmt.Errorf("it is %s, and on hold", x.State)
-	case (x.State == message.StateDelayed) != (x.DeliverAt != nil), x.DeliverAt != nil && !datable(*x.DeliverAt):
+	case x.State != message.StateHalf && (x.State == message.StateDelayed) != (x.DeliverAt != nil), x.DeliverAt != nil && !datable(*x.DeliverAt):
 		return errors.New("only a delayed message has a time to be delivered at, and one that can be")
 	case len(x.History) > 64, len(x.Reason) > maxDetail, x.Attempts < 0, x.Attempts > 1<<40:
 		return errors.New("its history, reason or attempts are more than there can be")

@@ -3,7 +3,6 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/remora-mq/remora/internal/kv"
@@ -236,7 +235,7 @@ func (s *Spool) eachDue(clock dueClock, visit func(due) bool) error {
 // behind that.
 func (s *Spool) scanDue(from due, now uint64) (found []due, behind due, err error) {
 	behind = due{from.clock, never, never}
-	prefix := append(slices.Clone(duePrefix), byte(from.clock))
+	prefix := placePrefix(from.clock)
 	err = s.db.Scan(kv.Scan{Prefix: prefix, From: from.key(), KeysOnly: true}, func(k, _ []byte) (bool, error) {
 		if !fits(k) {
 			s.notice(nameOf(k))
@@ -263,18 +262,27 @@ func (s *Spool) readMoved(d due) *movedMessage {
 		s.post(&deletion{[][]byte{d.key()}}) // it was cancelled, or the entry is one that a damage brought back
 		return nil
 	}
-	n := &movedMessage{from: m}
-	if err == nil && m.record.PayloadSize > 0 {
-		n.payload, err = s.findPayload(m.record)
+	var n *movedMessage
+	if err == nil {
+		n, err = s.moved(m)
 	}
 	if err != nil {
 		s.notice(fmt.Sprintf("sequence %d, which is due: %v", d.seq, err))
 		return nil
 	}
+	return n
+}
+
+// moved finds what a message needs on its way into a block.
+func (s *Spool) moved(m delayed) (n *movedMessage, err error) {
+	n = &movedMessage{from: m}
+	if m.record.PayloadSize > 0 {
+		n.payload, err = s.findPayload(m.record)
+	}
 	msg := m.record.Message
 	n.newMessage.msg, n.newMessage.size = &msg, heldSize(m.record)
 	n.newMessage.moved, n.newMessage.key, n.newMessage.fingerprint = &m.record, m.key, m.fingerprint
-	return n
+	return n, err
 }
 
 // movedMessage is a delayed message on its way into a block.
@@ -304,34 +312,43 @@ func (op *moveMessages) size() int {
 }
 
 func (op *moveMessages) apply(c *commit) {
-	s := c.s
 	for _, n := range op.all {
-		was := n.from.record.Seq
-		if s.settled.has(was) || s.settling[was] != nil || s.holds[was] != nil {
-			continue
+		if c.s.holds[n.from.record.Seq] == nil {
+			c.move(n, min(millis(n.from.deliverAt), millis(c.now))) // the clock may have been set back
 		}
-		n.done = true
-		l := s.lanes[n.msg.Topic]
-		c.leaveDelayed(l, &n.from)
-		c.ranges[s.settled.set(was)] = true
-		l.counts.moved++
-		l.counts.bytes -= uint64(n.size)
-		s.held -= int64(n.size)
-		if n.payload != nil {
-			c.deletes = append(c.deletes, chunkSetKey(was))
-		}
-		if ref, known := s.keys.get(n.key); !known || ref.seq != was {
-			n.key = keyHash{}
-		}
-		s.moving[was] = n
-		n.since = min(millis(n.from.deliverAt), millis(c.now)) // the clock may have been set back
-		c.add(l, &n.newMessage)
 	}
 }
 
+// move ends the sequence that a message had, and accepts it anew, unless it has
+// ended. since is when that could have been done first.
+func (c *commit) move(n *movedMessage, since uint64) {
+	s, was := c.s, n.from.record.Seq
+	if s.settled.has(was) || s.settling[was] != nil {
+		return
+	}
+	n.done = true
+	l := s.lanes[n.msg.Topic]
+	c.leaveDelayed(l, &n.from)
+	c.ranges[s.settled.set(was)] = true
+	l.counts.moved++
+	l.counts.bytes -= uint64(n.size)
+	s.held -= int64(n.size)
+	if n.payload != nil {
+		c.deletes = append(c.deletes, chunkSetKey(was))
+	}
+	if ref, known := s.keys.get(n.key); !known || ref.seq != was {
+		n.key = keyHash{}
+	}
+	s.moving[was] = n
+	n.since = since
+	c.add(l, &n.newMessage)
+}
+
 // synced lets the forwarder see them.
-func (op *moveMessages) synced(s *Spool) {
-	for _, n := range op.all {
+func (op *moveMessages) synced(s *Spool) { s.enterMoved(op.all) }
+
+func (s *Spool) enterMoved(all []*movedMessage) {
+	for _, n := range all {
 		if !n.done {
 			continue
 		}
@@ -344,10 +361,10 @@ func (op *moveMessages) synced(s *Spool) {
 
 // number gives a delayed message that is due its sequence: the ID that it has then
 // leads to it by an entry of its own. Under another spool ID than that of now no
-// more numbers are given.
-func (c *commit) number(l *lane, n *newMessage) {
+// more numbers are given, nor to one that was half, and is delayed now.
+func (c *commit) number(l *lane, n *newMessage, delayed bool) {
 	n.msg.Seq, n.msg.TopicSeq = c.nextSeq(), 0
-	if n.msg.ID.Spool() == c.s.head.spoolID {
+	if n.msg.ID.Spool() == c.s.head.spoolID && !delayed {
 		n.msg.TopicSeq = l.numbers.next(n.msg.ID.Spool())
 	} else {
 		l.numbers.earlier++

@@ -86,6 +86,7 @@ func (s *specimen) fill(r *rig, rounds int) {
 			}
 		}
 		s.delay(r)
+		s.prepare(r)
 		cancelled := r.accept(draft("t", "never to be sent"), draft("t", "to wait"))
 		s.ids = append(s.ids, cancelled[0].ID, cancelled[1].ID)
 		if _, err := r.Cancel(r.t.(*testing.T).Context(), cancelled[0].ID); err != nil {

@@ -160,6 +160,11 @@ func (s *Spool) holdable(seq uint64, current message.Receipt) error {
 		return wrongState(r.State)
 	case s.dead[seq] != nil:
 		return wrongState(message.StateDead)
+	case current.State == message.StateHalf || current.State == message.StateUndecided:
+		if s.settled.has(seq) { // it was decided meanwhile
+			return fmt.Errorf("%w: its transaction has just been decided", ErrWrongState)
+		}
+		return wrongState(current.State)
 	case s.settled.has(seq) && !current.State.Settled():
 		return fmt.Errorf("%w: it has just been settled", ErrWrongState)
 	case s.settled.has(seq):

@@ -28,9 +28,16 @@ func (s *Spool) movedOn(id message.ID, seq uint64, was message.Receipt, err erro
 	return moved && failed == nil
 }
 
-// receiptOfDelayed is that of a delayed message as it stands.
+// receiptOfDelayed is that of a delayed or half message as it stands. When it cannot
+// be read how its transaction does, it is half.
 func (s *Spool) receiptOfDelayed(d *delayed) message.Receipt {
 	r := d.receipt()
+	if d.half() {
+		if t, err := s.numbered(d.due.at); err == nil && t.State == TransactionUndecided {
+			r.State = message.StateUndecided
+		}
+		return r
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if h := s.holds[d.record.Seq]; h != nil {

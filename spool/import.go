@@ -17,6 +17,8 @@ type Imported struct {
 	Keys      int `json:"idempotency_keys"` // of messages that are settled, or were known without theirs
 	Conflicts int `json:"key_conflicts"`    // messages taken in without their idempotency key: it is another's here, of other content or refused
 	Refused   int `json:"refused"`          // lines that are not whole
+
+	Transactions int `json:"transactions,omitempty"` // that are undecided now; their messages are counted above, too
 }
 
 // Import takes in the messages of an export under the IDs that they have, with
@@ -24,7 +26,7 @@ type Imported struct {
 // it counts as imported is on stable storage when it returns, whether with an
 // error or not; doing it again takes in what is missing. A pending message is
 // pending, or on hold, a delayed one delayed until the same time, a dead letter a
-// dead letter. A cancel of what was pending
+// dead letter. An open transaction is undecided. A cancel of what was pending
 // is refused from then on, with all that was accepted before on its topic: an
 // attempt may have been made where the export comes from.
 //

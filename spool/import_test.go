@@ -173,17 +173,17 @@ func TestImportRefusesDamagedLines(t *testing.T) {
 	}{
 		{"nothing", "", "line 1: not what an export has: the header is missing", 0, -1},
 		{"no export", "{\"a\":1}\n", "line 1", 0, -1},
-		{"newer", `{"remora_export":4,"what":"nobody knows"}` + "\n" + good, "line 1: not what an export has: format 4 is newer than 3", 0, -1},
+		{"newer", `{"remora_export":5,"what":"nobody knows"}` + "\n" + good, "line 1: not what an export has: format 5 is newer than 4", 0, -1},
 		{"a body is changed", strings.Replace(good, "dHdv", "dHdw", 1), "line 3: not what an export has: its crc32c", 1, 2},
 		{"a line is cut", strings.Replace(good, lines[2], lines[2][:30]+"\n", 1), "line 3", 1, 2},
 		{"a line is missing", lines[0] + lines[1] + lines[3] + lines[4], "line 4: not what an export has: the sha256", 2, 2},
 		{"a line is twice", lines[0] + lines[1] + lines[1] + lines[2] + lines[3] + lines[4], "line 6: not what an export has: the sha256", 3, 3},
 		{"no trailer", strings.Join(lines[:4], ""), "the trailer is missing; the file is cut", 3, 3},
 		{"cut within a line", strings.Join(lines[:3], "") + lines[3][:40], "line 4: not what an export has: the line has no end", 2, 2},
-		{"another count", strings.Replace(good, `{"messages":3`, `{"messages":4`, 1), "3 messages and keys were read, the trailer has another number", 3, 3},
+		{"another count", strings.Replace(good, `{"messages":3`, `{"messages":4`, 1), "3 messages, transactions and keys were read, the trailer has another number", 3, 3},
 		{"something behind", good + "x", "something follows the trailer", 3, 3},
 		{"an empty line", sealed(lines[0], lines[1], "\n", lines[2]), "line 3", 1, 2},
-		{"a very long line", sealed(lines[0], lines[1], strings.Repeat("x", 7<<20)+"\n", lines[2]), "line 3: not what an export has: the line is longer", 1, 2},
+		{"a very long line", sealed(lines[0], lines[1], strings.Repeat("x", 41<<20)+"\n", lines[2]), "line 3: not what an export has: the line is longer", 1, 2},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {

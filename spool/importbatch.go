@@ -22,6 +22,9 @@ func (b *importBatch) take(ctx context.Context, l line) error {
 	if l.settled != nil {
 		return b.takeKey(ctx, importedKey{settledKey: *l.settled})
 	}
+	if l.transaction != nil {
+		return b.takeTransaction(ctx, l.transaction)
+	}
 	r, err := b.known(ctx, l.item.ID)
 	switch {
 	case errors.Is(err, ErrNotFound):

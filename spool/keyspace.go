@@ -23,8 +23,10 @@ import (
 //	sx seq                    the chunk set of a record's payload; makes the set exist
 //	sd topic seq              dead letter: reason, history, record
 //	sa topic seq              redriven: since when the dead letter of sd is pending again
-//	sy seq topic              delayed message: until when, its dedupe key, record
-//	sq clock time seq         when a delayed message is due
+//	sy seq topic              delayed or half message: until when, or of which transaction; its dedupe key, record
+//	sq clock time seq         when a delayed message is due; when a transaction is to be checked, or was decided
+//	sp number                 transaction: its state, check-back, messages
+//	sj name                   number of the transaction that has an ID, or an idempotency key
 //	sw topic seq              hold: when an operator put the message on hold
 //	sf id                     sequence of a message that was imported under that ID, or delayed; its number there, or since when it is due
 //	se seq                    cancelled or discarded under a dedupe key, which stays taken
@@ -51,6 +53,7 @@ var (
 	delayedPrefix  = []byte("sy")
 	duePrefix      = []byte("sq")
 	importPrefix   = []byte("sf")
+	namePrefix     = []byte("sj")
 	endedPrefix    = []byte("se")
 	receiptPrefix  = []byte("sr")
 	keyPrefix      = []byte("sk")
@@ -60,6 +63,8 @@ var (
 	barPrefix      = []byte("sn")
 	orderPrefix    = []byte("sg")
 	bindPrefix     = []byte("su")
+
+	transactionPrefix = []byte("sp")
 )
 
 // keySizes are the lengths of keys by their prefix, where all have the same.
@@ -67,6 +72,7 @@ var keySizes = map[string]int{
 	"st": 2 + 4, "sm": 2 + 4 + 8, "si": 2 + 8, "sb": 2 + 8, "sc": 2 + 8 + 4, "sx": 2 + 8,
 	"sd": 2 + 4 + 8, "sa": 2 + 4 + 8, "sf": 2 + 16, "sw": 2 + 4 + 8, "se": 2 + 8, "sr": 2 + 8 + 8 + 2, "sk": 2 + 8 + 8, "so": 2 + 8 + 4 + 8 + 2,
 	"sy": 2 + 8 + 4, "sq": 2 + 1 + 8 + 8, "sv": retainedKeySize, "sn": 2 + 8, "sg": 2 + 4 + 8, "su": 2 + 4,
+	"sp": 2 + 8, "sj": 2 + 16,
 }
 
 // fits reports whether a key has the length that its prefix asks for.

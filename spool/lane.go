@@ -52,12 +52,13 @@ type lane struct {
 type counts struct {
 	accepted, confirmed, cancelled, rolledBack, discarded, lost uint64
 
-	moved uint64 // sequences of messages that were delayed, which have another now: accepted counts them twice
+	moved uint64 // sequences of messages that were delayed or half, which have another now: accepted counts them twice
 
 	dead     uint64 // held as dead letters
 	delayed  uint64 // held, and not pending yet
 	expiring uint64 // held, with a TTL that has begun
 	bytes    uint64 // of all that is held
+	half     uint64 // held, of transactions that are not decided
 }
 
 func (c *counts) settled() uint64 {
@@ -67,7 +68,7 @@ func (c *counts) settled() uint64 {
 func (c *counts) held() uint64 { return c.accepted - c.settled() }
 
 // waiting are those that the forwarder will get, or has.
-func (c *counts) waiting() uint64 { return c.held() - c.dead - c.delayed }
+func (c *counts) waiting() uint64 { return c.held() - c.dead - c.delayed - c.half }
 
 // of returns the counter of a settled state.
 func (c *counts) of(s message.State) *uint64 {
@@ -101,7 +102,7 @@ func (l *lane) encode() []byte {
 	b = binary.AppendUvarint(l.numbers.append(b), l.exceptions)
 	b = binary.AppendUvarint(b, l.resent)
 	b = binary.AppendUvarint(binary.AppendUvarint(b, l.counts.delayed), l.counts.moved)
-	return seal(binary.AppendUvarint(b, l.counts.expiring))
+	return seal(binary.AppendUvarint(binary.AppendUvarint(b, l.counts.expiring), l.counts.half))
 }
 
 func decodeLane(id uint32, v []byte) (*lane, error) {
@@ -132,6 +133,9 @@ func decodeLane(id uint32, v []byte) (*lane, error) {
 	}
 	if len(f.b) > 0 { // else before they had a TTL
 		l.counts.expiring = f.uint()
+	}
+	if len(f.b) > 0 { // else before there were transactions
+		l.counts.half = f.uint()
 	}
 	return l, f.err("read topic")
 }

@@ -30,7 +30,7 @@ type Counts struct { //nolint:recvcheck // add is what sums, all else reads
 
 // InSpool counts held messages by state.
 type InSpool struct {
-	Half     uint64 `json:"half"`
+	Half     uint64 `json:"half"` // of transactions that are not decided: undecided ones too
 	Delayed  uint64 `json:"delayed"`
 	Pending  uint64 `json:"pending"`
 	InFlight uint64 `json:"in_flight"`
@@ -56,6 +56,7 @@ func (c *Counts) add(d Counts) {
 	c.Unattributed += d.Unattributed
 	c.Resent += d.Resent
 	c.Resending += d.Resending
+	c.InSpool.Half += d.InSpool.Half
 	c.InSpool.Delayed += d.InSpool.Delayed
 	c.InSpool.Pending += d.InSpool.Pending
 	c.InSpool.InFlight += d.InSpool.InFlight
@@ -98,7 +99,7 @@ func (l *lane) ledger() Counts {
 		Discarded: n.discarded, Lost: n.lost, Bytes: n.bytes,
 		OnHold: uint64(l.onHold), DelayedOnHold: uint64(l.delayedOnHold), Resent: l.resent, Resending: uint64(l.copies.left),
 	}
-	c.InSpool.Dead, c.InSpool.Delayed = n.dead, n.delayed
+	c.InSpool.Dead, c.InSpool.Delayed, c.InSpool.Half = n.dead, n.delayed, n.half
 	c.InSpool.Retrying = uint64(len(l.window.waiting))
 	c.InSpool.InFlight = uint64(len(l.window.leased))
 	if volatile := c.InSpool.Held(); n.held() > volatile {
@@ -107,9 +108,12 @@ func (l *lane) ledger() Counts {
 	return c
 }
 
-// State counts the messages of one state over all topics.
+// State counts the messages of one state over all topics. Those that are undecided
+// are counted as half.
 func (c Counts) State(s message.State) uint64 {
 	switch s {
+	case message.StateHalf:
+		return c.InSpool.Half
 	case message.StateDelayed:
 		return c.InSpool.Delayed
 	case message.StatePending:
@@ -131,6 +135,6 @@ func (c Counts) State(s message.State) uint64 {
 	case message.StateLost:
 		return c.Lost
 	default:
-		return 0 // not made yet
+		return 0
 	}
 }

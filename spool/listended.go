@@ -71,7 +71,7 @@ func (l *lister) wants(part int) bool {
 			return part == listEnded
 		case s == message.StateDead:
 			return part == listDead
-		case s == message.StateDelayed:
+		case s == message.StateDelayed, s == message.StateHalf, s == message.StateUndecided:
 			return part == listDelayed
 		}
 		return part == listWaiting || part == listDead && redriven

@@ -35,7 +35,7 @@ func (s *Spool) load() error {
 	s.settled.startAt(s.head.lowRange)
 	for _, step := range []func() error{
 		s.loadDamage, s.loadLanes, s.loadBitmaps, s.loadDead, s.loadRedriven, s.loadHolds, s.loadImported, s.loadEnded, s.loadKeys, s.loadReceipts, s.loadExceptions,
-		s.loadChunkSets, s.loadRetained, s.loadCopies, s.loadBindings,
+		s.loadChunkSets, s.loadRetained, s.loadCopies, s.loadBindings, s.loadTransactions,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -134,6 +134,9 @@ func (s *Spool) loadLanes() error {
 		}
 		if s.ttl.held += l.counts.expiring; l.counts.expiring > 0 {
 			s.head.format = max(s.head.format, formatTTL)
+		}
+		if s.half += l.counts.half; l.counts.half > 0 {
+			s.head.format = max(s.head.format, formatHalf)
 		}
 		if l.counts.waiting() > 0 {
 			s.announce(l)

@@ -54,6 +54,7 @@ func logicalOf(t testing.TB, s *spool.Spool, ids []message.ID) (l logical, err e
 		return l, err
 	}
 	for line := range bytes.Lines(out.Bytes()) {
+		l.takeTransaction(line)
 		var x struct {
 			Message *struct {
 				ID message.ID `json:"id"`
@@ -96,6 +97,26 @@ func logicalOf(t testing.TB, s *spool.Spool, ids []message.ID) (l logical, err e
 	}
 	l.balanced, l.missing = a.Balanced, a.Missing
 	return l, nil
+}
+
+// takeTransaction takes the messages of a transaction, each with its ID and in the
+// form of a line of its own.
+func (l *logical) takeTransaction(line []byte) {
+	var x struct {
+		Transaction struct {
+			ID       string
+			Messages []json.RawMessage
+		}
+	}
+	if err := json.Unmarshal(line, &x); err != nil {
+		return
+	}
+	for _, raw := range x.Transaction.Messages {
+		var m struct{ ID message.ID }
+		if err := json.Unmarshal(raw, &m); err == nil {
+			l.held[m.ID] = fmt.Sprintf(`{"transaction":%q,"message":%s}`, x.Transaction.ID, raw)
+		}
+	}
 }
 
 // differs tells how l is another state than want; "": it is the same.

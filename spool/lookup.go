@@ -110,7 +110,7 @@ func (s *Spool) receiptInMemory(seq uint64) (message.Receipt, func(uint64) (mess
 		return e.receipt(), nil
 	}
 	if n := s.moving[seq]; n != nil {
-		return acceptedReceipt(n.msg), nil
+		return n.receipt(), nil
 	}
 	switch l, rd := s.dead[seq], s.redriven[seq]; {
 	case rd != nil:

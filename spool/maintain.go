@@ -17,7 +17,7 @@ const (
 	keyGrace = 15 * time.Minute
 )
 
-// maintain ends the retention of receipts, dedupe keys and exceptions. It owns no state and
+// maintain ends the retention of receipts, dedupe keys, exceptions and transactions. It owns no state and
 // changes it by operations, as everyone does.
 func (s *Spool) maintain() {
 	tick := time.NewTicker(maintainEvery)
@@ -54,6 +54,9 @@ func (s *Spool) expire() error {
 	}
 	if err := s.expireExceptions(); err != nil {
 		return fmt.Errorf("expire the ledger's exceptions: %w", err)
+	}
+	if err := s.forgetTransactions(); err != nil {
+		return fmt.Errorf("forget transactions: %w", err)
 	}
 	return nil
 }

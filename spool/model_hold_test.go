@@ -55,13 +55,18 @@ func (m *model) releaseFromHold(t *rapid.T) {
 	m.fallDue(t)
 }
 
+// waitsApart reports whether it has no place in its topic yet.
+func (h *held) waitsApart() bool {
+	return h.state == message.StateDelayed || h.state == message.StateHalf || h.state == message.StateUndecided
+}
+
 func (m *model) retryNow(t *rapid.T) {
 	if len(m.all) == 0 {
 		return
 	}
 	h := rapid.SampledFrom(m.all).Draw(t, "message")
 	_, err := m.RetryNow(t.Context(), h.id)
-	allowed := !h.onHold && !h.state.Settled() && h.state != message.StateDead && h.state != message.StateDelayed
+	allowed := !h.onHold && !h.state.Settled() && h.state != message.StateDead && !h.waitsApart()
 	if (err == nil) != allowed {
 		t.Fatalf("retry of %s: %v", h.state, err)
 	}
@@ -86,7 +91,10 @@ func (m *model) list(t *rapid.T) {
 			h := m.all[slices.IndexFunc(m.all, func(h *held) bool { return h.id == i.ID })]
 			m.same(t, h, i.Receipt)
 			part := i.State
-			if part != message.StateDelayed && part != message.StateDead {
+			switch {
+			case h.waitsApart():
+				part = message.StateDelayed
+			case part != message.StateDead:
 				part = message.StatePending
 			}
 			if h.redriven {

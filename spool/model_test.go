@@ -35,6 +35,7 @@ func TestModel(t *testing.T) {
 					"cancel": m.cancel, "wait": m.wait, "advance": m.advance,
 					"set the clock": m.setClock, "confirm the clock": m.confirmClock,
 					"resend": m.resendSome, "send again": m.sendAgain, "import": m.imports,
+					"prepare": m.prepareSome, "prepare again": m.prepareAgain, "prepare and die": m.prepareAndDie, "decide": m.decideSome, "decide and die": m.decideAndDie,
 					"kill": m.kill, "reopen": m.reopen,
 				})
 			})
@@ -86,6 +87,8 @@ type model struct {
 	keys   map[string]*held
 	leases map[*held]*spool.Lease
 	bodies int
+
+	transactions []*modelTransaction
 
 	other     *rig // where imports come from; nil: there was none
 	imported  int
@@ -406,7 +409,9 @@ func (m *model) cancel(t *rapid.T) {
 			t.Fatalf("cancel again: %v %v", got.State, err)
 		}
 		return
-	case h.state == message.StateDelayed:
+	case h.state == message.StateDelayed || h.state == message.StateHalf:
+	case h.state == message.StateUndecided:
+		want = spool.ErrWrongState
 	case h.state != message.StatePending && h.state != message.StateRetrying:
 		want = spool.ErrAlreadySent
 	case h.maybeSent || h.former && h.leased:

@@ -14,6 +14,28 @@ type receipt struct {
 	message.Receipt
 }
 
+// receipt of a message that was accepted just now.
+func (n *newMessage) receipt() message.Receipt {
+	r := acceptedReceipt(n.msg)
+	switch {
+	case n.half != nil:
+		r.State = message.StateHalf
+	case n.due.seq > 0:
+		r.State, r.DeliverAt = message.StateDelayed, n.deliverAt
+	}
+	return r
+}
+
+func acceptedReceipt(m *message.Message) message.Receipt { return beginReceipt(m, 1) }
+
+// beginReceipt is acceptedReceipt with room for so many events in its history.
+func beginReceipt(m *message.Message, events int) message.Receipt {
+	r := message.Receipt{ID: m.ID, Topic: m.Topic, TopicSeq: m.TopicSeq, State: message.StatePending, AcceptedAt: m.AcceptedAt}
+	r.History.First = make([]message.Event, 0, events)
+	r.History.Add(message.Event{At: m.AcceptedAt, Name: "accepted"})
+	return r
+}
+
 // appendReceipt appends r to a part of its bucket. An empty confirmation field
 // and a broker message ID equal to ours cost one byte each.
 func appendReceipt(b []byte, r *receipt) []byte {

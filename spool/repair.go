@@ -81,7 +81,7 @@ func (s *Spool) accepted() uint64 {
 // rejudge forgets the doubts about what the books read again.
 func (s *Spool) rejudge() {
 	s.doubts = slices.DeleteFunc(s.doubts, func(d doubted) bool {
-		return slices.Contains([]string{"sd", "sa", "si", "sm", "sr", "sv", "sw", "so", "sy"}, string(d.key[:2]))
+		return slices.Contains([]string{"sd", "sa", "si", "sm", "sr", "sv", "sw", "so", "sy", "sp", "sj", "sq"}, string(d.key[:2]))
 	})
 }
 

@@ -50,7 +50,8 @@ type Spool struct {
 	unkept    bool // what is confirmed is not kept: see KeepConfirmed
 	copies    copies
 	delayed   uint64                   // messages, over all lanes
-	moving    map[uint64]*movedMessage // that were delayed, by the sequence that they had: not synced yet
+	half      uint64                   // messages, over all lanes
+	moving    map[uint64]*movedMessage // that were delayed or half, by the sequence that they had: not synced yet
 	due       map[dueClock]*schedule
 	ttl       ttls
 	clock     spoolClock
@@ -71,6 +72,8 @@ type Spool struct {
 
 	hasImported bool          // some message has the ID of another spool
 	importing   chan struct{} // held by the one import that runs
+
+	transactions transactions
 }
 
 // Open reads the spool in db, which the caller opened and closes after the
@@ -90,7 +93,7 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, redriven: map[uint64]*redriven{}, holds: map[uint64]*hold{}, blockers: map[uint64]*blocker{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{}, offered: map[keyHash]int{},
 		moving: map[uint64]*movedMessage{}, due: newSchedules(), dueSooner: newSignal(), ttl: ttls{overdue: map[uint64]due{}, sooner: newSignal()},
 		watchers: map[uint64][]chan struct{}{}, topics: newSignal(), left: newSignal(), closing: make(chan struct{}),
-		importing: make(chan struct{}, 1),
+		importing: make(chan struct{}, 1), transactions: newTransactions(),
 	}
 	s.keys, s.receipts = newKeyIndex(), newReceiptIndex()
 	s.life, s.end = context.WithCancel(context.Background())

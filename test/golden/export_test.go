@@ -23,20 +23,30 @@ func TestEveryVersionOfAnExportIsImported(t *testing.T) {
 	h := open(t, t.TempDir(), nil)
 	defer h.close()
 	h.fill()
-	var now bytes.Buffer
-	_, err := h.spool.Export(t.Context(), &now, spool.Query{})
-	h.must(err)
-	current := fmt.Sprintf("testdata/export-%d.ndjson", version(t, now.Bytes()))
-	if *update {
-		h.must(os.WriteFile(current, now.Bytes(), 0o600))
-	}
-	if kept, err := os.ReadFile(current); err != nil || fmt.Sprint(names(t, kept)) != fmt.Sprint(names(t, now.Bytes())) {
-		t.Errorf("what is written is not what %s has (%v). It is another format: raise its version, and write it: go test ./test/golden -update\n%s\n%s", current, err, names(t, now.Bytes()), names(t, kept))
-	}
+	h.exported(3)
+	h.prepare()
+	h.exported(4)
 	all, err := filepath.Glob("testdata/export-*.ndjson")
 	h.must(err)
 	for _, path := range all {
 		t.Run(filepath.Base(path), func(t *testing.T) { imported(t, path) })
+	}
+}
+
+// exported writes an export of what is there now, which is of a version, and compares
+// its form with the one that is kept.
+func (h *house) exported(is int) {
+	h.t.Helper()
+	var now bytes.Buffer
+	_, err := h.spool.Export(h.t.Context(), &now, spool.Query{})
+	h.must(err)
+	current := fmt.Sprintf("testdata/export-%d.ndjson", version(h.t, now.Bytes()))
+	if _, err := os.Stat(current); *update && err != nil {
+		h.must(os.WriteFile(current, now.Bytes(), 0o600))
+	}
+	kept, err := os.ReadFile(current)
+	if err != nil || version(h.t, kept) != is || fmt.Sprint(names(h.t, kept)) != fmt.Sprint(names(h.t, now.Bytes())) {
+		h.t.Errorf("what is written is not what %s has (%v). It is another format: raise its version, and write it: go test ./test/golden -update\n%s\n%s", current, err, names(h.t, now.Bytes()), names(h.t, kept))
 	}
 }
 
@@ -53,6 +63,9 @@ func imported(t *testing.T, path string) {
 	h := open(t, t.TempDir(), nil)
 	defer h.close()
 	want := heldOfTopic * len(topics)
+	if version(t, file) > 3 {
+		want += heldHalf
+	}
 	if done, err := h.spool.Import(t.Context(), bytes.NewReader(file), false); err != nil || done.Messages != want {
 		t.Fatalf("%+v, %v", done, err)
 	}
@@ -82,6 +95,12 @@ func imported(t *testing.T, path string) {
 // one it is.
 func (h *house) asFilled(got spool.Item, version int) {
 	h.t.Helper()
+	if got.Topic == ofTransactions {
+		if got.State != message.StateUndecided {
+			h.t.Errorf("%+v", got.Receipt)
+		}
+		return
+	}
 	n := int(got.Message.TopicSeq)
 	want := draft(got.Topic, n).Message
 	want.ID, want.Seq, want.TopicSeq, want.AcceptedAt = got.ID, got.Message.Seq, got.Message.TopicSeq, day

@@ -77,6 +77,7 @@ func write(t *testing.T, kind string) {
 	h := open(t, dir, ringOf(t, kind))
 	h.fill()
 	h.delay()
+	h.prepare()
 	if kinds[kind].closed {
 		h.close()
 		pack(t, dir, path)
@@ -120,9 +121,12 @@ func read(t *testing.T, path string) {
 	}
 }
 
-// goOn accepts more, and confirms all but what is on hold.
+// goOn accepts more, and confirms all but what is on hold; transactions that are open
+// are committed.
 func (h *house) goOn() {
 	h.t.Helper()
+	h.decide("half", true)
+	h.decide("undecided", true)
 	for _, topic := range topics {
 		h.append(draft(topic, perTopic+1))
 		leases := h.lease(topic, perTopic-5)

@@ -23,6 +23,8 @@ type state struct {
 	Cancelled  []string                     `json:"cancelled"` // topics whose fifth key is refused as settled
 	Exceptions map[string][]spool.Exception `json:"exceptions"`
 	Marks      map[string]string            `json:"marks"` // verdicts
+
+	Transactions []spool.Transaction `json:"transactions"`
 }
 
 func (h *house) state() []byte {
@@ -30,7 +32,7 @@ func (h *house) state() []byte {
 	ctx := h.t.Context()
 	audit, err := h.spool.Audit(ctx)
 	h.must(err)
-	s := state{Balanced: audit.Balanced, Ledger: h.spool.Ledger(), Exceptions: map[string][]spool.Exception{}, Marks: map[string]string{}}
+	s := state{Balanced: audit.Balanced, Ledger: h.spool.Ledger(), Exceptions: map[string][]spool.Exception{}, Marks: map[string]string{}, Transactions: h.transactions()}
 	for cursor := ""; ; {
 		page, err := h.spool.List(ctx, spool.Query{Content: true, Cursor: cursor})
 		h.must(err)

@@ -1,0 +1,192 @@
+package spool_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// dueChecks waits for check-backs that are due.
+func (r *rig) dueChecks(most int) (ids []string) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	all, err := r.DueChecks(ctx, most)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, x := range all {
+		ids = append(ids, x.ID)
+	}
+	return ids
+}
+
+// noChecks fails the test when one is due.
+func (r *rig) noChecks() {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+	defer cancel()
+	if all, err := r.DueChecks(ctx, 10); !errors.Is(err, context.DeadlineExceeded) {
+		r.t.Fatalf("%d check-backs are due (%v), want none", len(all), err)
+	}
+}
+
+// Check-backs are due when the schedule says so, in order, each once; that is kept
+// over a restart, and so is how many there were.
+func TestCheckBacksAreDue(t *testing.T) {
+	for name, again := range restarts() {
+		t.Run(name, func(t *testing.T) {
+			r, c := timed(t, spool.Options{})
+			r.prepare(prepared("first", draft("a", "1")))
+			c.advance(time.Second)
+			late := prepared("late", draft("a", "2"))
+			late.Check.After = time.Hour
+			r.prepare(late)
+			r.prepare(prepared("second", draft("a", "3")))
+			again(r)
+			r.noChecks()
+			c.advance(time.Minute)
+			if got := slices.Concat(r.dueChecks(1), r.dueChecks(10)); !slices.Equal(got, []string{"first", "second"}) {
+				t.Fatalf("due are %q", got)
+			}
+			r.noChecks()
+			if err := r.CheckedInVain(t.Context(), "first", spool.InVain{Brought: "500 no", Again: 2 * time.Minute, Counts: true}); err != nil {
+				t.Fatal(err)
+			}
+			r.decided("second", spool.TransactionCommitted)
+			if err := r.CheckedInVain(t.Context(), "second", spool.InVain{Again: time.Minute}); err != nil {
+				t.Fatal(err)
+			}
+			again(r)
+			got, err := r.Transaction(t.Context(), "first")
+			if err != nil || got.Checks != 1 || got.LastCheck != "500 no" || !got.NextCheckAt.Equal(c.now().Add(2*time.Minute)) {
+				t.Fatalf("it is %+v, %v", got, err)
+			}
+			c.advance(2*time.Minute - time.Millisecond)
+			r.noChecks()
+			c.advance(time.Millisecond)
+			if got := r.dueChecks(10); !slices.Equal(got, []string{"first"}) {
+				t.Fatalf("due are %q", got)
+			}
+			c.advance(time.Hour)
+			if got := r.dueChecks(10); !slices.Equal(got, []string{"late"}) {
+				t.Fatalf("due are %q", got)
+			}
+			r.balanced()
+		})
+	}
+}
+
+// One that is prepared while somebody waits for the next is told to him.
+func TestCheckBackThatIsDueSooner(t *testing.T) {
+	r, c := timed(t, spool.Options{})
+	late := prepared("late", draft("a", "1"))
+	late.Check.After = time.Hour
+	r.prepare(late)
+	r.noChecks()
+	got := make(chan []string)
+	go func() { got <- r.dueChecks(1) }()
+	now := prepared("now", draft("a", "2"))
+	now.Check.After = 0
+	r.prepare(now)
+	if ids := <-got; !slices.Equal(ids, []string{"now"}) {
+		t.Errorf("due are %q", ids)
+	}
+	c.advance(time.Hour)
+	if ids := r.dueChecks(1); !slices.Equal(ids, []string{"late"}) {
+		t.Errorf("due are %q", ids)
+	}
+}
+
+// What asking did not decide is undecided: kept, never guessed, and decided later.
+func TestUndecidedTransactionsAreKept(t *testing.T) {
+	for name, again := range restarts() {
+		t.Run(name, func(t *testing.T) {
+			r, c := timed(t, spool.Options{})
+			for _, id := range []string{"tx", "other"} {
+				r.prepare(prepared(id, draft("a", id)))
+				if got, err := r.Undecide(t.Context(), id, "15 check-backs"); err != nil || got.State != spool.TransactionUndecided || got.DecidedBy != "15 check-backs" {
+					t.Fatalf("undecided %+v, %v", got, err)
+				}
+			}
+			c.advance(10000 * time.Hour)
+			again(r)
+			r.noChecks()
+			if err := r.Expire(); err != nil {
+				t.Fatal(err)
+			}
+			if n := r.balanced().Ledger.Total; n.InSpool.Half != 2 || r.TransactionCounts() != (spool.TransactionCounts{Undecided: 2}) {
+				t.Fatalf("the ledger is %+v, %+v", n, r.TransactionCounts())
+			}
+			r.decided("tx", spool.TransactionCommitted)
+			r.decided("other", spool.TransactionRolledBack)
+			if got := bodies(r.lease("a", 0)); !slices.Equal(got, []string{"tx"}) {
+				t.Errorf("leased %q", got)
+			}
+			r.balanced()
+		})
+	}
+}
+
+// Who takes over a spool asks elsewhere, or nobody.
+func TestTransactionsAreAdopted(t *testing.T) {
+	for url, want := range map[string]spool.TransactionState{"": spool.TransactionUndecided, "http://127.0.0.1:2/tx": spool.TransactionHalf} {
+		t.Run(fmt.Sprintf("%q", url), func(t *testing.T) {
+			r, c := timed(t, spool.Options{})
+			tx, _ := r.prepare(prepared("tx", draft("a", "1"), draft("b", "2")))
+			r.prepare(prepared("done", draft("a", "3")))
+			r.decided("done", spool.TransactionCommitted)
+			r.kill()
+			if n, err := r.AdoptTransactions(t.Context(), url); err != nil || n != 1 {
+				t.Fatalf("adopted %d, %v", n, err)
+			}
+			r.kill()
+			got, err := r.Transaction(t.Context(), "tx")
+			if err != nil || got.State != want || want == spool.TransactionHalf && got.Check.URL != url {
+				t.Fatalf("it is %+v, %v", got, err)
+			}
+			r.are(tx.Messages, map[bool]message.State{true: message.StateUndecided, false: message.StateHalf}[url == ""])
+			if c.advance(time.Minute); url != "" {
+				if got := r.dueChecks(10); !slices.Equal(got, []string{"tx"}) {
+					t.Errorf("due are %q", got)
+				}
+			}
+			r.noChecks()
+			r.balanced()
+		})
+	}
+}
+
+// Many calls that prepare under one key at once: one transaction.
+func TestPreparesMeet(t *testing.T) {
+	r, _ := timed(t, spool.Options{})
+	for round := range 10 {
+		d := prepared("", draft("a", "1"))
+		d.Key = fmt.Sprint("key ", round)
+		ids := make(chan string)
+		for range 8 {
+			go func() {
+				got, _, err := r.Prepare(t.Context(), d)
+				if err != nil {
+					t.Error(err)
+				}
+				ids <- got.ID
+			}()
+		}
+		first := <-ids
+		for range 7 {
+			if id := <-ids; id != first {
+				t.Errorf("%s and %s have one key", first, id)
+			}
+		}
+	}
+	if n := r.balanced().Ledger.Total; n.Accepted != 10 {
+		t.Errorf("the ledger is %+v", n)
+	}
+}

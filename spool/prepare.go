@@ -1,0 +1,181 @@
+package spool
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/remora-mq/remora/message"
+)
+
+// TransactionDraft is a transaction that asks to be prepared.
+type TransactionDraft struct {
+	ID string // "": one is drawn
+	// Key makes a second Prepare of the same key return the first one's transaction.
+	// "": none. None of the messages has a key of its own.
+	Key string
+	// Fingerprint tells the same content from other content under one ID or key.
+	Fingerprint [16]byte
+	Check       Check
+	Messages    []Draft // at least one
+}
+
+// preparation is a transaction on its way to the disk.
+type preparation struct {
+	*Transaction
+
+	owned    *owned
+	imported bool // prepared before, and elsewhere
+}
+
+// Prepare makes the messages of a transaction durable as half messages, all or none
+// of them, with the transaction itself, and returns their receipts in order. When it
+// returns nil they are on stable storage, and none is forwarded before the
+// transaction is committed; a crash before that leaves all or nothing.
+//
+// A draft whose ID or key was prepared before with the same fingerprint stores
+// nothing: it returns that transaction as it stands now, with Duplicate set.
+//
+// Errors: those of Append, of which ErrKeyReused says that the key belongs to other
+// content; ErrTransactionExists; a *DecidedError when the ID belongs to a transaction
+// that was rolled back: its key is free, its ID is not.
+func (s *Spool) Prepare(ctx context.Context, d TransactionDraft) (Transaction, []message.Receipt, error) {
+	t := &Transaction{ID: d.ID, Key: d.Key, Check: d.Check, fingerprint: d.Fingerprint}
+	if t.ID == "" {
+		t.ID = drawID()
+	}
+	o, err := s.own(ctx, t.names()...)
+	if err != nil {
+		return Transaction{}, nil, fmt.Errorf("prepare: %w", err)
+	}
+	known, err := s.preparedBefore(d)
+	if known != nil || err != nil {
+		s.unlessUnknown(o, nil)
+		if err != nil {
+			return Transaction{}, nil, fmt.Errorf("prepare: %w", err)
+		}
+		receipts, err := s.receiptsOfTransaction(ctx, known)
+		known.Duplicate = true
+		return *known, receipts, err
+	}
+	op := newAppend(d.Messages)
+	op.half = &preparation{Transaction: t, owned: o}
+	receipts, err := s.prepareNew(ctx, op)
+	if err != nil {
+		s.unlessUnknown(o, err)
+		return Transaction{}, nil, err
+	}
+	return *t, receipts, nil
+}
+
+func (s *Spool) prepareNew(ctx context.Context, op *appendMessages) ([]message.Receipt, error) {
+	op.half.number = s.nextTransaction()
+	for _, n := range op.added {
+		n.half = op.half.Transaction
+	}
+	if err := s.neverFits(op); err != nil {
+		return nil, err
+	}
+	if err := s.prepare(ctx, op); err != nil {
+		return nil, fmt.Errorf("prepare: %w", err)
+	}
+	if size, most := decisionSize(op), s.db.MaxCommit(); size > most {
+		s.dropPayloads(op)
+		return nil, &TooLargeError{"one commit, which has all messages of a transaction", int64(size), int64(most)}
+	}
+	if err := s.offer(ctx, op); err != nil {
+		return nil, fmt.Errorf("prepare: %w", err)
+	}
+	if op.err != nil {
+		return nil, op.err
+	}
+	return s.receiptsOf(ctx, op)
+}
+
+func drawID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return hex.EncodeToString(b[:])
+}
+
+func (s *Spool) nextTransaction() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.transactions.last++
+	return s.transactions.last
+}
+
+// preparedBefore finds the transaction that a draft repeats; nil: it is new. Its
+// names are the caller's.
+func (s *Spool) preparedBefore(d TransactionDraft) (*Transaction, error) {
+	if d.Key != "" {
+		t, err := s.named(nameOfKey(d.Key))
+		switch {
+		case err == nil && (t.fingerprint != d.Fingerprint || d.ID != "" && d.ID != t.ID):
+			return nil, ErrKeyReused
+		case !errors.Is(err, ErrNoTransaction):
+			return t, err
+		}
+	}
+	if d.ID == "" {
+		return nil, nil //nolint:nilnil // it is new
+	}
+	t, err := s.named(nameOfID(d.ID))
+	switch {
+	case errors.Is(err, ErrNoTransaction):
+		return nil, nil //nolint:nilnil // it is new
+	case err != nil:
+		return nil, err
+	case t.Key != d.Key || t.fingerprint != d.Fingerprint:
+		return nil, ErrTransactionExists
+	case t.State == TransactionRolledBack:
+		return nil, &DecidedError{t.State}
+	}
+	return t, nil
+}
+
+// receiptsOfTransaction are those of its messages that are known, in order.
+func (s *Spool) receiptsOfTransaction(ctx context.Context, t *Transaction) (all []message.Receipt, err error) {
+	for _, id := range t.Messages {
+		r, err := s.Receipt(ctx, id)
+		switch {
+		case err == nil:
+			all = append(all, r)
+		case !errors.Is(err, ErrNotFound):
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// extra bounds what being half adds to the entry of a delayed message.
+func (t *Transaction) extra() int { return 16 + len(t.ID) }
+
+// write notes a transaction whose messages have their IDs.
+func (p *preparation) write(c *commit, added []*newMessage) {
+	p.Messages = make([]message.ID, len(added))
+	for i, n := range added {
+		p.Messages[i] = n.msg.ID
+	}
+	if p.imported {
+		p.EndedAt, p.at = c.now, c.elapsed
+	} else {
+		p.PreparedAt, p.at = c.now, c.elapsed+uint64(p.Check.After.Milliseconds())
+	}
+	for _, name := range p.names() {
+		c.sets = append(c.sets, pair{nameKey(name), encodeName(p.number)})
+	}
+	p.Transaction.write(c, due{})
+}
+
+// synced has it checked in time, and lets others find it. s.mu is held.
+func (p *preparation) synced(s *Spool, stored bool) {
+	s.hasImported = s.hasImported || stored && p.imported
+	if stored && !p.imported {
+		s.schedule(p.due())
+		s.tellCheck(p.Transaction)
+	}
+	s.disown(p.owned)
+}

@@ -1,0 +1,224 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/remora-mq/remora/internal/kv"
+)
+
+// transactions is what is in memory of all transactions. s.mu guards it.
+type transactions struct {
+	busy   map[nameHash]chan struct{} // names that one call is at work with; closed when it is done
+	last   uint64                     // number that was given
+	counts TransactionCounts
+	sooner signal // one is to be checked before DueChecks wakes
+}
+
+// TransactionCounts are how many transactions are in which state. Those that are
+// decided are counted while they are kept.
+type TransactionCounts struct {
+	Half, Undecided, Decided int
+}
+
+func (x *transactions) count(clock dueClock, by int) {
+	switch clock {
+	case clockCheck:
+		x.counts.Half += by
+	case clockUndecided:
+		x.counts.Undecided += by
+	default:
+		x.counts.Decided += by
+	}
+}
+
+// TransactionCounts returns how many there are.
+func (s *Spool) TransactionCounts() TransactionCounts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.transactions.counts
+}
+
+func newTransactions() transactions {
+	return transactions{busy: map[nameHash]chan struct{}{}, sooner: newSignal()}
+}
+
+// loadTransactions counts them. A number is of an opening, so none is given twice.
+func (s *Spool) loadTransactions() error {
+	s.transactions.last = s.db.Epoch() << 32
+	for _, clock := range transactionClocks {
+		prefix := placePrefix(clock)
+		err := s.db.Scan(kv.Scan{Prefix: prefix, KeysOnly: true}, func(k, _ []byte) (bool, error) {
+			if fits(k) {
+				s.transactions.count(clock, 1)
+			}
+			return true, nil
+		})
+		if err != nil {
+			return fmt.Errorf("count transactions: %w", err)
+		}
+	}
+	return nil
+}
+
+// owned are the names of a transaction that one call is at work with: what it has
+// queued has to be on disk before the next one reads.
+type owned struct {
+	names []nameHash
+	done  chan struct{}
+}
+
+// own waits until no other call is at work with a transaction of these names. They
+// are the caller's until disown, which may be called twice.
+func (s *Spool) own(ctx context.Context, names ...nameHash) (*owned, error) {
+	for {
+		s.mu.Lock()
+		var other chan struct{}
+		for _, n := range names {
+			if busy := s.transactions.busy[n]; busy != nil {
+				other = busy
+			}
+		}
+		if other == nil {
+			break
+		}
+		s.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w: another call for this transaction has not ended", ErrBusy, ctx.Err())
+		case <-s.closing:
+			return nil, ErrClosed
+		case <-s.db.Failed():
+			return nil, ErrReadOnly
+		}
+	}
+	defer s.mu.Unlock()
+	o := &owned{names, make(chan struct{})}
+	for _, n := range names {
+		s.transactions.busy[n] = o.done
+	}
+	return o, nil
+}
+
+// disown lets the next call have the names. s.mu is held.
+func (s *Spool) disown(o *owned) {
+	if s.transactions.busy[o.names[0]] != o.done {
+		return
+	}
+	for _, n := range o.names {
+		delete(s.transactions.busy, n)
+	}
+	close(o.done)
+}
+
+// unlessUnknown disowns what a commit did not take: else that does it.
+func (s *Spool) unlessUnknown(o *owned, err error) {
+	if errors.Is(err, ErrUnknown) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.disown(o)
+}
+
+// named finds a transaction by one of its names.
+func (s *Spool) named(n nameHash) (*Transaction, error) {
+	v, err := s.db.Get(nameKey(n))
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil, ErrNoTransaction
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find transaction: %w", err)
+	}
+	number, err := decodeName(v)
+	if err != nil {
+		s.notice(nameOf(nameKey(n)))
+		return nil, err
+	}
+	t, err := s.numbered(number)
+	if errors.Is(err, ErrNoTransaction) {
+		s.notice(nameOf(nameKey(n)))
+	}
+	return t, err
+}
+
+func (s *Spool) numbered(number uint64) (*Transaction, error) {
+	v, err := s.db.Get(transactionKey(number))
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil, ErrNoTransaction
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read transaction: %w", err)
+	}
+	t, err := decodeTransaction(number, v)
+	if err != nil {
+		s.notice(nameOf(transactionKey(number)))
+		return nil, err
+	}
+	s.tellCheck(t)
+	return t, nil
+}
+
+// tellCheck says in terms of the wall clock of now when t is checked.
+func (s *Spool) tellCheck(t *Transaction) {
+	if t.State == TransactionHalf {
+		t.NextCheckAt = s.now().Add(time.Duration(int64(t.at)-int64(s.clock.now())) * time.Millisecond)
+	}
+}
+
+// Transaction returns one by its ID. Errors: ErrNoTransaction, ErrReadOnly, ErrClosed.
+func (s *Spool) Transaction(ctx context.Context, id string) (Transaction, error) {
+	if err := s.over(ctx); err != nil {
+		return Transaction{}, err
+	}
+	t, err := s.named(nameOfID(id))
+	if err != nil {
+		return Transaction{}, err
+	}
+	return *t, nil
+}
+
+// TransactionPage is some of the transactions.
+type TransactionPage struct {
+	Items []Transaction
+	Next  string // cursor of the next page; "": there is none. A page may be short, and not the last
+}
+
+// Transactions lists those in one of the states, all when there are none, in the
+// order in which they were prepared, from cursor on ("": the first). Of a cursor
+// that no page gave: ErrCursor.
+func (s *Spool) Transactions(ctx context.Context, states []TransactionState, cursor string, limit int) (page TransactionPage, err error) {
+	at, err := parsePosition(cursor)
+	if err != nil {
+		return page, err
+	}
+	left, page := pageBytes, TransactionPage{Items: []Transaction{}}
+	err = s.db.Scan(kv.Scan{Prefix: transactionPrefix, From: transactionKey(at.seq)}, func(k, v []byte) (bool, error) {
+		if len(page.Items) >= max(limit, 1) || left <= 0 {
+			page.Next = position{part: listWaiting, seq: tail64(k, len(transactionPrefix))}.String()
+			return false, nil
+		}
+		left -= len(v)
+		if !fits(k) {
+			return true, nil
+		}
+		t, err := decodeTransaction(tail64(k, len(transactionPrefix)), v)
+		if err != nil { // it hides no other
+			s.notice(nameOf(k))
+			return true, ctx.Err()
+		}
+		if len(states) == 0 || slices.Contains(states, t.State) {
+			s.tellCheck(t)
+			page.Items = append(page.Items, *t)
+		}
+		return true, ctx.Err()
+	})
+	if err != nil {
+		return page, fmt.Errorf("list transactions: %w", err)
+	}
+	return page, nil
+}
