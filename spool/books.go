@@ -149,6 +149,7 @@ func (b *books) hold(a *account, r message.Record) bool {
 	a.held++
 	a.bytes += uint64(heldSize(r))
 	b.leadTo(&r.Message)
+	b.countMoved(a, r.ID, r.Seq)
 	b.expires(a, r)
 	return true
 }
@@ -314,8 +315,9 @@ func (b *books) receiptPart(_, v []byte) error {
 		if b.lanes[r.Topic] == nil {
 			b.accountOf(b.head.topics+1, r.Topic)
 		}
-		if l := b.lanes[r.Topic]; b.accounts[l.id].rebuilt && r.State.Settled() {
-			*l.counts.of(r.State)++
+		if a := b.accounts[b.lanes[r.Topic].id]; a.rebuilt && r.State.Settled() {
+			*a.counts.of(r.State)++
+			b.countMoved(a, r.ID, r.seq)
 		}
 		return true
 	})

@@ -72,3 +72,19 @@ func (b *books) leadTo(m *message.Message) {
 		b.hasImported = true
 	}
 }
+
+// countMoved counts a message of a topic whose counters are lost, if it had another
+// sequence before: that is settled, and accounted for by nothing else.
+func (b *books) countMoved(a *account, id message.ID, seq uint64) {
+	if !a.rebuilt || seq&0xffffffff == uint64(id.Seq32()) {
+		return
+	}
+	moved := id.Spool() == b.head.spoolID // else it may have been imported
+	if v, err := b.r.Get(importKey(id)); err == nil {
+		told, ok := decodeWhereabouts(v)
+		moved = moved || ok && told.seq == seq && told.since > 0
+	}
+	if moved {
+		a.counts.moved++
+	}
+}

@@ -3,6 +3,7 @@ package spool_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -53,6 +54,10 @@ func TestMovedMessagesAreFoundAfterDamage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, c := timed(t, spool.Options{})
 			all := r.accept(draft("t", "at once"), after(under("key", draft("t", "late")), time.Hour))
+			sent := r.accept(after(draft("t", "sent"), time.Minute))
+			r.pass(c, time.Minute, 1)
+			r.confirm(slices.DeleteFunc(r.leaseSome("t", 2), func(l *spool.Lease) bool { return l.ID != sent[0].ID }))
+			r.Flush()
 			r.pass(c, time.Hour, 0)
 			lose(r)
 			r.damaged("st", flipLast) // for which all is compared
@@ -60,7 +65,7 @@ func TestMovedMessagesAreFoundAfterDamage(t *testing.T) {
 			if got, err := r.Receipt(t.Context(), all[1].ID); err != nil || got.State != message.StatePending {
 				t.Fatalf("the receipt is %+v, %v; the damage %+v", got, err, r.Damage())
 			}
-			if n := r.Ledger().Total; n.Lost != 0 || n.InSpool.Held() != 2 {
+			if n := r.Ledger().Total; n.Lost != 0 || n.InSpool.Held() != 2 || n.Accepted != 3 || n.Confirmed != 1 || n.Unattributed != 0 {
 				t.Errorf("the ledger is %+v", n)
 			}
 			if _, err := r.AcknowledgeDamage(t.Context()); err != nil {
