@@ -57,20 +57,10 @@ func writeHeaders(h *fasthttp.RequestHeader, call *Call) {
 			h.Set(name, headerText(value))
 		}
 	}
-	set("Content-Type", d.ContentType)
-	set("Content-Encoding", d.ContentEncoding)
 	set("MQ-Delivery-Id", call.ID)
 	set("MQ-Message-Id", messageID(d))
 	set("MQ-Broker-Message-Id", d.BrokerMessageID)
-	if d.TopicSeq > 0 {
-		set("MQ-Origin", d.ID.Spool().String())
-		set("MQ-Topic-Sequence", strconv.FormatUint(d.TopicSeq, 10))
-	}
-	set("MQ-Topic", d.Topic)
 	set("MQ-Group", d.Group)
-	set("MQ-Tag", d.Tag)
-	set("MQ-Key", keyList(d.Keys))
-	set("MQ-Ordering-Key", d.OrderingKey)
 	set("MQ-Attempt", strconv.Itoa(call.Attempt))
 	if call.MaxAttempts > 0 {
 		set("MQ-Max-Attempts", strconv.Itoa(call.MaxAttempts))
@@ -82,13 +72,46 @@ func writeHeaders(h *fasthttp.RequestHeader, call *Call) {
 		set("MQ-Born-At", d.BornAt.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
 	}
 	set("Idempotency-Key", quoted(d.Identity))
-	set("traceparent", d.TraceParent)
-	set("tracestate", d.TraceState)
-	for _, p := range d.Properties {
+	describe(&d.Message, h.Add)
+}
+
+// DescribeMessage calls add with each header, and its value, that tells of a message
+// itself: its content, topic, tag, keys, properties, and trace.
+func DescribeMessage(m *message.Message, add func(name, value string)) {
+	if !m.ID.IsZero() {
+		add("MQ-Message-Id", m.ID.String())
+	}
+	describe(m, add)
+}
+
+// QuoteKey is an idempotency key as the header carries it.
+func QuoteKey(key string) string { return headerText(quoted(key)) }
+
+// describe is DescribeMessage without the ID, which is the broker's where we have
+// given none.
+func describe(m *message.Message, add func(name, value string)) {
+	set := func(name, value string) {
+		if value != "" {
+			add(name, headerText(value))
+		}
+	}
+	set("Content-Type", m.ContentType)
+	set("Content-Encoding", m.ContentEncoding)
+	if m.TopicSeq > 0 {
+		set("MQ-Origin", m.ID.Spool().String())
+		set("MQ-Topic-Sequence", strconv.FormatUint(m.TopicSeq, 10))
+	}
+	set("MQ-Topic", m.Topic)
+	set("MQ-Tag", m.Tag)
+	set("MQ-Key", keyList(m.Keys))
+	set("MQ-Ordering-Key", m.OrderingKey)
+	set("traceparent", m.TraceParent)
+	set("tracestate", m.TraceState)
+	for _, p := range m.Properties {
 		if isEventAttribute(p.Name) {
-			h.Set(p.Name, eventText(p.Value))
+			add(p.Name, eventText(p.Value))
 		} else {
-			h.Add("MQ-Property", percent(p.Name)+"="+percent(p.Value))
+			add("MQ-Property", percent(p.Name)+"="+percent(p.Value))
 		}
 	}
 }
