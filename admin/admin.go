@@ -79,6 +79,7 @@ func New(opts Options, from Sources) *Server {
 	a.routeMessages(mux)
 	a.routeDeadLetters(mux)
 	a.routeGroups(mux)
+	a.routeTransactions(mux)
 	a.routeOperations(mux)
 	if from.Acknowledge != nil {
 		mux.HandleFunc("POST /v1/damage/acknowledge", a.record("damage", "/v1/ledger", from.Acknowledge))

@@ -40,6 +40,8 @@ const (
 	// ClockStep: the wall clock was set by more than an hour; until an operator has
 	// confirmed it, or an hour has passed since, no TTL and no idempotency key ends.
 	ClockStep Condition = "clock-step"
+	// Undecided: transactions wait for an operator to decide them.
+	Undecided Condition = "transaction-undecided"
 )
 
 // settleTime is how long a condition must have lasted before it counts, so that
@@ -50,7 +52,7 @@ const settleTime = 10 * time.Second
 var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, SyncStalled: 0, ReadOnly: settleTime}
 
 // known are listed by ?verbose also while they are not the case.
-var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, DeliveryBlocked, Handler, HandlerFailing, AppNotReady, SubscriptionPaused, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep}
+var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, DeliveryBlocked, Handler, HandlerFailing, AppNotReady, SubscriptionPaused, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep, Undecided}
 
 // Conditions is what is the case now, and since when.
 type Conditions struct {

@@ -156,6 +156,18 @@ func (f faulty) Resend(context.Context, spool.ResendFilter, bool) (spool.Resent,
 func (f faulty) Exceptions(context.Context, string, string, int) (spool.Exceptions, error) {
 	return spool.Exceptions{}, f.err
 }
+func (f faulty) Transaction(context.Context, string) (spool.Transaction, error) {
+	return spool.Transaction{}, f.err
+}
+func (f faulty) Transactions(context.Context, []spool.TransactionState, string, int) (spool.TransactionPage, error) {
+	return spool.TransactionPage{}, f.err
+}
+func (f faulty) CommitTransaction(context.Context, string, string) (spool.Transaction, error) {
+	return spool.Transaction{}, f.err
+}
+func (f faulty) RollBackTransaction(context.Context, string, string) (spool.Transaction, error) {
+	return spool.Transaction{}, f.err
+}
 func (f faulty) Import(context.Context, io.Reader, bool) (spool.Imported, error) {
 	return spool.Imported{}, f.err
 }
@@ -322,6 +334,33 @@ func (d *described) answers(t *testing.T, addr string, s *spool.Spool, ids []mes
 		{409, "POST /v1/subscriptions/{name}/reset", "/v1/subscriptions/billing/reset", `{"to":"2026-01-02T03:04:05Z"}`},
 	} {
 		d.check(t, addr, x.status, call{x.op, x.path, x.body, []string{"Authorization", "Bearer " + adminToken}})
+	}
+	for _, id := range []string{"tx", "done"} {
+		draft := spool.TransactionDraft{ID: id, Messages: []spool.Draft{{Message: message.Message{Topic: "a", Body: []byte("half")}}}, Check: spool.Check{
+			URL: "http://127.0.0.1:1/tx", After: time.Minute, Interval: time.Minute, Most: 15, Exhausted: spool.TransactionUndecided,
+		}}
+		if _, _, err := s.Prepare(t.Context(), draft); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, x := range []struct {
+		status   int
+		op, path string
+	}{
+		{200, "GET /v1/transactions", "/v1/transactions?state=half,undecided&limit=1"},
+		{400, "GET /v1/transactions", "/v1/transactions?state=quarter"},
+		{400, "GET /v1/transactions", "/v1/transactions?cursor=x"},
+		{200, "GET /v1/transactions/{id}", "/v1/transactions/tx"},
+		{404, "GET /v1/transactions/{id}", "/v1/transactions/unknown"},
+		{200, "POST /v1/transactions/{id}/commit", "/v1/transactions/tx/commit"},
+		{404, "POST /v1/transactions/{id}/commit", "/v1/transactions/unknown/commit"},
+		{409, "POST /v1/transactions/{id}/rollback", "/v1/transactions/tx/rollback"},
+		{200, "POST /v1/transactions/{id}/rollback", "/v1/transactions/done/rollback"},
+		{404, "POST /v1/transactions/{id}/rollback", "/v1/transactions/unknown/rollback"},
+		{409, "POST /v1/transactions/{id}/commit", "/v1/transactions/done/commit"},
+		{200, "GET /v1/transactions/{id}", "/v1/transactions/done"},
+	} {
+		d.check(t, addr, x.status, call{x.op, x.path, "", []string{"Authorization", "Bearer " + adminToken}})
 	}
 	d.check(t, addr, http.StatusUnauthorized, call{op: "GET /v1/messages/{id}", path: "/v1/messages/" + second + "?body=true"})
 }

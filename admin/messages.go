@@ -23,6 +23,7 @@ type Spool interface {
 
 	deadletter.Spool
 	Ended
+	Transactions
 }
 
 // Ended is what is asked about messages that have ended.

@@ -128,9 +128,14 @@ type Memory struct {
 	Deliver Size `yaml:"deliver"` // fetched ahead by all subscriptions, about
 }
 
-// Transactions are not there yet.
+// Transactions says where applications may be asked for the decision of a
+// transaction that they left open.
 type Transactions struct {
+	// CheckURLs are patterns, as http://127.0.0.1:*; what matches none is refused.
 	CheckURLs []string `yaml:"check_urls"`
+	// AdoptedCheckURL is asked for those of a spool that is adopted. None: they are
+	// undecided then.
+	AdoptedCheckURL string `yaml:"adopted_check_url"`
 }
 
 // Ledger says how long the numbers that ended otherwise than confirmed are kept.

@@ -102,6 +102,7 @@ forwarder:
 topics: {max: 17}
 memory: {ingest: 18MiB}
 ledger: {keep: 27h}
+transactions: {check_urls: ["http://app:1/tx"], adopted_check_url: "http://app:1/tx/adopted"}
 dedupe: {window: 19h, limit: 21MiB, timeout: 28s, redis: {url_file: ru, ca_file: rca, cert_file: rc, key_file: rk}, sql: {driver: mysql, dsn_file: sd}}
 drain: {timeout: 20s}
 log: {level: debug, format: text}
@@ -136,8 +137,9 @@ subscriptions:
 			Window: 19 * config.Hour, Limit: 21 * config.MiB, Timeout: 28 * config.Second,
 			Redis: config.Redis{URLFile: "ru", CAFile: "rca", CertFile: "rc", KeyFile: "rk"}, SQL: config.SQL{Driver: "mysql", DSNFile: "sd"},
 		},
-		Drain: config.Drain{Timeout: 20 * config.Second},
-		Log:   config.Log{Level: "debug", Format: "text"},
+		Transactions: config.Transactions{CheckURLs: []string{"http://app:1/tx"}, AdoptedCheckURL: "http://app:1/tx/adopted"},
+		Drain:        config.Drain{Timeout: 20 * config.Second},
+		Log:          config.Log{Level: "debug", Format: "text"},
 		Subscriptions: []config.Subscription{{
 			Name: "n", Topic: "t", Group: "g", Filter: config.Filter{Tags: []string{"x", "y"}}, Handler: "http://127.0.0.1:1/a",
 			Remote: true, Concurrency: 21, Timeout: 22 * config.Second,
@@ -234,7 +236,9 @@ func TestBadValuesNameTheirPlace(t *testing.T) {
 		{"priority of a word", "topics: {priority: {a: high}}\n", []string{"topics.priority"}},
 		{"priority of no topic", "topics: {priority: {\"a b\": 2}}\n", []string{"topics.priority", "a b"}},
 		{"deliver", "memory: {deliver: 1023KiB}\n", []string{"memory.deliver", "below the least, 1MiB"}},
-		{"transactions", "transactions: {check_urls: ['http://127.0.0.1:*']}\n", []string{"not supported yet: transactions"}},
+		{"a check URL", "transactions: {check_urls: ['127.0.0.1:8080']}\n", []string{"transactions.check_urls[0]", "http://host:port"}},
+		{"a check URL of any host", "transactions: {check_urls: ['http://*:80']}\n", []string{"transactions.check_urls[0]"}},
+		{"an adopted check URL", "transactions: {adopted_check_url: app}\n", []string{"transactions.adopted_check_url"}},
 		{"ledger", "ledger: {keep: 59m}\n", []string{"ledger.keep", "below the least, 1h"}},
 		{"a question for ever", "dedupe: {timeout: 1h}\n", []string{"dedupe.timeout", "not between"}},
 		{"a certificate without its key", "dedupe: {redis: {cert_file: c}}\n", []string{"dedupe.redis.cert_file", "key_file"}},

@@ -17,17 +17,16 @@ func Default() Config {
 			Retry:    Backoff{Initial: 100 * Millisecond, Max: 30 * Second},
 			Ordering: Ordering{FailoverAfter: Never, OnDead: OnDeadSkip},
 		},
-		Topics: Topics{Max: 10_000},
-		Memory: Memory{Ingest: 32 * MiB, Deliver: 32 * MiB},
-		Ledger: Ledger{Keep: 168 * Hour},
-		Dedupe: Dedupe{Window: 24 * Hour, Limit: 256 * MiB, Timeout: 2 * Second},
-		Drain:  Drain{Timeout: 25 * Second},
-		Log:    Log{Level: "info", Format: "json"},
+		Topics:       Topics{Max: 10_000},
+		Memory:       Memory{Ingest: 32 * MiB, Deliver: 32 * MiB},
+		Ledger:       Ledger{Keep: 168 * Hour},
+		Transactions: Transactions{CheckURLs: []string{"http://127.0.0.1:*", "http://localhost:*", "http://[::1]:*"}},
+		Dedupe:       Dedupe{Window: 24 * Hour, Limit: 256 * MiB, Timeout: 2 * Second},
+		Drain:        Drain{Timeout: 25 * Second},
+		Log:          Log{Level: "info", Format: "json"},
 	}
 }
 
 // later names the keys that this version cannot honour and what they would do.
-// Their defaults say what happens instead.
-var later = map[string]string{
-	"transactions.check_urls": "transactions",
-}
+// Their defaults say what happens instead. There is none now.
+var later = map[string]string{}

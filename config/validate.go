@@ -33,6 +33,7 @@ func (c *Config) problems() (p Problems) {
 	p.atLeast("memory.deliver", c.Memory.Deliver, MiB)
 	p.atLeast("ledger.keep", c.Ledger.Keep, Hour)
 	c.Dedupe.problems(&p)
+	c.Transactions.problems(&p)
 	p.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	p.oneOf("log.format", c.Log.Format, "json", "text")
 	return p

@@ -82,7 +82,7 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, c *conn, b *body) (res respons
 	}
 	r.began = began
 	rt, arg := findRoute(r.segments)
-	publish = rt != nil && rt.publish
+	publish = rt != nil && rt.publish && (r.method == post || !rt.transactions)
 	if res, err = s.serveRoute(rt, arg, r); err != nil && !b.wanted {
 		return s.refuse(err)
 	}

@@ -26,7 +26,7 @@ func (s *Server) about(text string, ask func(context.Context, message.ID) (messa
 		p.Stored = problem.StoredNo
 		return response{}, p
 	}
-	r, err := s.patiently(id, ask)
+	r, err := patiently(s, func(ctx context.Context) (message.Receipt, error) { return ask(ctx, id) })
 	if err != nil {
 		return response{}, aboutStored(err, id, r)
 	}
@@ -36,15 +36,15 @@ func (s *Server) about(text string, ask func(context.Context, message.ID) (messa
 // patiently asks, and does not wait longer for the disk than a publish does. What
 // it has asked for goes on; Shutdown waits for it. As many may go on as there may
 // be connections: of a disk that does not answer no more is asked.
-func (s *Server) patiently(id message.ID, ask func(context.Context, message.ID) (message.Receipt, error)) (message.Receipt, error) {
+func patiently[T any](s *Server, ask func(context.Context) (T, error)) (told T, err error) {
 	if s.asking.Add(1) > int64(s.opts.MaxConns) {
 		s.asking.Add(-1)
-		return message.Receipt{}, fmt.Errorf("%w: %w", spool.ErrUnknown, spool.ErrBusy)
+		return told, fmt.Errorf("%w: %w", spool.ErrUnknown, spool.ErrBusy)
 	}
 	ctx, cancel := context.WithTimeout(s.work, s.opts.AppendTimeout)
 	defer cancel()
 	type answer struct {
-		message.Receipt
+		told     T
 		err      error
 		panicked string
 	}
@@ -58,16 +58,16 @@ func (s *Server) patiently(id message.ID, ask func(context.Context, message.ID) 
 			}
 			asked <- a
 		}()
-		a.Receipt, a.err = ask(ctx, id)
+		a.told, a.err = ask(ctx)
 	})
 	select {
 	case a := <-asked:
 		if a.panicked != "" {
 			panic(a.panicked)
 		}
-		return a.Receipt, a.err
+		return a.told, a.err
 	case <-ctx.Done():
-		return message.Receipt{}, fmt.Errorf("%w: %w", spool.ErrUnknown, ctx.Err())
+		return told, fmt.Errorf("%w: %w", spool.ErrUnknown, ctx.Err())
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/remora-mq/remora/ackgate"
 	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/transaction"
 )
 
 // Options are the values of a Server. The zero value of a field means its default.
@@ -59,6 +60,12 @@ type Options struct {
 
 	// Deliveries are what is in the application's hands. nil: there are none.
 	Deliveries Deliveries
+
+	// Transactions are those of the spool. nil: there are none, and no path of them.
+	Transactions Transactions
+	// CheckURLs are the addresses at which applications may be asked for the decision
+	// of a transaction. None: no transaction can be prepared.
+	CheckURLs transaction.Allowed
 
 	// Version is the program's own.
 	Version string

@@ -19,6 +19,8 @@ type route struct {
 	methods map[string]handler
 	publish bool // counted in the metrics; refused while draining
 	public  bool // needs no token: it tells nothing of this sidecar
+
+	transactions bool // is there where there are transactions
 }
 
 var routes = []route{
@@ -30,6 +32,10 @@ var routes = []route{
 	{path: []string{"v1", "deliveries", "*", "ack"}, methods: map[string]handler{post: (*Server).ack}},
 	{path: []string{"v1", "deliveries", "*", "nack"}, methods: map[string]handler{post: (*Server).nack}},
 	{path: []string{"v1", "deliveries", "*", "extend"}, methods: map[string]handler{post: (*Server).extend}},
+	{path: []string{"v1", "transactions"}, methods: map[string]handler{post: (*Server).prepare, "GET": (*Server).listTransactions}, publish: true, transactions: true},
+	{path: []string{"v1", "transactions", "*"}, methods: map[string]handler{"GET": (*Server).showTransaction}, transactions: true},
+	{path: []string{"v1", "transactions", "*", "commit"}, methods: map[string]handler{post: (*Server).commit}, transactions: true},
+	{path: []string{"v1", "transactions", "*", "rollback"}, methods: map[string]handler{post: (*Server).rollBack}, transactions: true},
 	{path: []string{"v1", "status"}, methods: map[string]handler{"GET": (*Server).status}},
 	{path: []string{"openapi.yaml"}, methods: map[string]handler{"GET": (*Server).openAPI}, public: true},
 	{path: []string{"problems"}, methods: map[string]handler{"GET": (*Server).problemIndex}, public: true},
@@ -71,13 +77,16 @@ func (s *Server) serveRoute(rt *route, arg string, r *request) (response, error)
 	if rt == nil {
 		return response{}, problem.New(problem.NoSuchPath, "there is nothing at this path")
 	}
+	if rt.transactions && s.opts.Transactions == nil {
+		return response{}, problem.New(problem.NoSuchPath, "there are no transactions here")
+	}
 	do := rt.methods[strings.Replace(r.method, "HEAD", "GET", 1)]
 	switch {
 	case do == nil:
 		p := problem.New(problem.MethodNotAllowed, "the method %.20q is not allowed here", r.method)
 		p.Allow = rt.allow()
 		return response{}, p
-	case rt.publish && s.draining.Load():
+	case rt.publish && r.method == post && s.draining.Load():
 		return response{}, problem.New(problem.Draining, "the sidecar is stopping and accepts nothing more")
 	}
 	return do(s, r, arg)

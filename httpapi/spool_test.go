@@ -11,6 +11,7 @@ import (
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
+	"github.com/remora-mq/remora/transaction"
 )
 
 var _ httpapi.Spool = (*spool.Spool)(nil)
@@ -41,7 +42,7 @@ func startReal(t *testing.T) (*listener, *spool.Spool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return startServer(t, ln, httpapi.Options{}, sp, newFakeSpool()), sp
+	return startServer(t, ln, httpapi.Options{Transactions: sp, CheckURLs: transaction.Allowed{"http://127.0.0.1:*"}}, sp, newFakeSpool()), sp
 }
 
 // TestOnTheRealSpool walks a message through the listener and a spool on disk.

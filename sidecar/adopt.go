@@ -36,8 +36,9 @@ func (a Adopted) Left() uint64 { return a.After.InSpool.Held() }
 // to the broker of cfg under the same message IDs, and returns when nothing more
 // is to be forwarded, or the time is over, or ctx is done: none of that is an
 // error. A delayed message that is not due by then, or that an operator holds, is
-// left with its due time, as all else that is left. An open transaction is undecided
-// from then on: its application is gone, and is not asked. kv.ErrLocked: its sidecar is not gone;
+// left with its due time, as all else that is left. The application of an open
+// transaction is gone: another one is asked for its decision, and waited for, where
+// transactions.adopted_check_url says so; else it is undecided from then on. kv.ErrLocked: its sidecar is not gone;
 // ErrNoSpool: there is none.
 //
 // Nothing is accepted meanwhile; whatever is accepted there later gets another
@@ -63,7 +64,7 @@ func Adopt(ctx context.Context, cfg config.Config, version string, log *slog.Log
 		return out, err
 	}
 	side.cfg.Spool.Dir = own // where an embedded broker is
-	if _, err := side.parts.spool.AdoptTransactions(ctx, ""); err != nil {
+	if _, err := side.parts.spool.AdoptTransactions(ctx, cfg.Transactions.AdoptedCheckURL); err != nil {
 		return out, err
 	}
 	out.Before = side.parts.spool.Ledger().Total
@@ -86,6 +87,9 @@ func (s *Sidecar) forwardAdopted(ctx context.Context, a Adoption) (err error) {
 	if err := s.startForwarder(ctx); err != nil {
 		return err
 	}
+	if err := s.startChecks(ctx); err != nil {
+		return err
+	}
 	drained := make(chan error, 1)
 	waiting, stop := context.WithCancel(ctx)
 	defer stop()
@@ -100,7 +104,7 @@ func (s *Sidecar) forwardAdopted(ctx context.Context, a Adoption) (err error) {
 			}
 			ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
 			defer cancel()
-			return errors.Join(err, s.stopForwarding(ending))
+			return errors.Join(err, s.stopChecks(ending), s.stopForwarding(ending))
 		case err := <-s.parts.broken:
 			stop()
 			return errors.Join(err, <-drained)
@@ -119,14 +123,15 @@ func (s *Sidecar) forwardAdopted(ctx context.Context, a Adoption) (err error) {
 	}
 }
 
-// drainAdopted returns when nothing waits to be forwarded; with delayed, nothing
-// will either, but what an operator holds.
+// drainAdopted returns when nothing waits to be forwarded and no transaction waits
+// for an answer; with delayed, nothing will either, but what an operator holds.
 func (s *Sidecar) drainAdopted(ctx context.Context, delayed bool) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		c := s.parts.spool.Ledger().Total // first: what falls due meanwhile is drained then
-		if err := s.parts.spool.Drained(ctx); err != nil || !delayed || c.InSpool.Delayed == c.DelayedOnHold {
+		open := s.parts.spool.TransactionCounts().Half
+		if err := s.parts.spool.Drained(ctx); err != nil || open == 0 && (!delayed || c.InSpool.Delayed == c.DelayedOnHold) {
 			return err
 		}
 		select {

@@ -63,6 +63,7 @@ func (s *Sidecar) dataOptions() httpapi.Options {
 		AllowedTopics: c.Topics.Allow, TopicRates: c.Topics.PerSecond(),
 		AllowedHosts: c.Listen.Hosts, AllowedOrigins: c.Listen.Origins, PeerUIDs: c.Listen.PeerUIDs,
 		Version: s.version, BrokerType: c.Broker.Type, Survives: s.parts.volume.Survives,
+		Transactions: s.parts.door, CheckURLs: c.Transactions.CheckURLs,
 		Deliveries: s.leases, RetryAfter: s.drain.untilRoom, Status: s.dataStatus, Log: s.log.With("component", "httpapi"),
 	}
 }

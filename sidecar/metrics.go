@@ -108,7 +108,7 @@ type conditionCollector struct{ conditions *admin.Conditions }
 var degradedDesc = prometheus.NewDesc("remora_degraded", "1 for each reason for which the sidecar is degraded now, else 0.", []string{"reason"}, nil)
 
 // reasons are always shown, so that an alarm has a 0 to begin from.
-var reasons = []admin.Condition{admin.Broker, admin.TopicParked, admin.OrderingBlocked, admin.DeliveryBlocked, admin.Handler, admin.DedupeStore, admin.SpoolFull, admin.DiskLow, admin.Damaged, admin.ClockStep}
+var reasons = []admin.Condition{admin.Broker, admin.TopicParked, admin.OrderingBlocked, admin.DeliveryBlocked, admin.Handler, admin.DedupeStore, admin.SpoolFull, admin.DiskLow, admin.Damaged, admin.ClockStep, admin.Undecided}
 
 // Describe implements prometheus.Collector.
 func (conditionCollector) Describe(ch chan<- *prometheus.Desc) { ch <- degradedDesc }

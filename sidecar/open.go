@@ -22,7 +22,7 @@ import (
 // the steps close what is open.
 func (s *Sidecar) open(ctx context.Context) error {
 	for _, bring := range []func(context.Context) error{
-		s.openWatchers, s.openSpool, s.openBroker, s.startForwarder, s.startSubscriptions, s.openDoor,
+		s.openWatchers, s.openSpool, s.openBroker, s.startForwarder, s.startSubscriptions, s.startChecks, s.openDoor,
 	} {
 		if err := bring(ctx); err != nil {
 			return err

@@ -39,6 +39,7 @@ type parts struct {
 	noticing      *task // keepConditions
 	roomKeeping   *task
 	counting      *task // the dead letters of groups; nil: there are no subscriptions
+	checking      *task // applications, for the decisions of transactions
 	inspecting    *task // the shared dedupe stores; nil: there are none
 	retaining     *task // decides what spool.retain: auto means; nil: the configuration has
 	subscriptions []*task

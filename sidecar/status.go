@@ -30,12 +30,24 @@ type SpoolStatus struct {
 	Dir               string        `json:"dir"`
 	Messages          spool.InSpool `json:"messages"`
 	OnHold            uint64        `json:"held"` // of those pending, by an operator
+	Transactions      Transactions  `json:"transactions"`
 	Bytes             uint64        `json:"bytes"`
 	LimitBytes        uint64        `json:"limit_bytes"` // of the directory's blocks: spool.limit, or what the volume leaves
 	OldestUnconfirmed *time.Time    `json:"oldest_unconfirmed_at,omitempty"`
 	Encryption        *Encryption   `json:"encryption,omitempty"` // of a spool with a key file
 	Retention         *Retention    `json:"retention,omitempty"`  // of a sidecar that runs
 	ClockStep         *ClockStep    `json:"clock_step,omitempty"` // nil: there is none
+}
+
+// Transactions counts those that are not decided.
+type Transactions struct {
+	Half      int `json:"half"`
+	Undecided int `json:"undecided"` // they wait for an operator
+}
+
+func transactionsOf(sp *spool.Spool) Transactions {
+	n := sp.TransactionCounts()
+	return Transactions{Half: n.Half, Undecided: n.Undecided}
 }
 
 // Encryption names the key under which is written, and what else lay in the
@@ -79,7 +91,7 @@ func (s *Sidecar) status() any {
 func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
 	total := sp.Ledger().Total
 	out := &SpoolStatus{
-		ID: sp.ID().String(), Dir: s.cfg.Spool.Dir, Messages: total.InSpool, OnHold: total.OnHold,
+		ID: sp.ID().String(), Dir: s.cfg.Spool.Dir, Messages: total.InSpool, OnHold: total.OnHold, Transactions: transactionsOf(sp),
 		Bytes: total.Bytes, LimitBytes: uint64(s.parts.room.cap.Limit), Encryption: encryptionOf(sp, s.secrets.keys), Retention: s.retained(), ClockStep: clockStepOf(sp),
 	}
 	if at, ok := sp.Oldest(); ok {

@@ -26,6 +26,7 @@ func (s *Sidecar) steps() lifecycle.Steps {
 	}
 	return lifecycle.Steps{
 		{Name: "stop fetching", Timeout: s.handlerShare() + least, Do: s.stopFetching},
+		last("stop check-backs", s.stopChecks),
 		last("end operations", s.endOperations),
 		{Name: "stop accepting", Do: s.stopAccepting},
 		{Name: "forward what is left", Do: func(ctx context.Context) error {

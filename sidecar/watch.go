@@ -112,6 +112,7 @@ func (s *Sidecar) keepConditions(ctx context.Context) error {
 		s.conditions.Set(admin.ClockStep, clockStepOf(s.parts.spool) != nil)
 		s.conditions.Set(admin.DeliveryBlocked, alarming(s.leases.Blocked()))
 		s.noteHeldUp()
+		s.noticeUndecided()
 		s.conditions.Set(admin.DedupeStore, s.parts.shared.failing())
 		select {
 		case <-tick.C:

@@ -50,6 +50,9 @@ const (
 	AlreadyAcked        = "already-acked"
 	LeaseExpired        = "lease-expired"
 	DedupeUnavailable   = "dedupe-unavailable"
+	UnknownTransaction  = "unknown-transaction"
+	TransactionConflict = "transaction-conflict"
+	CheckNotAllowed     = "check-not-allowed"
 	MessageTooLarge     = "message-too-large"
 	BatchTooLarge       = "batch-too-large"
 	UnsupportedMedia    = "unsupported-media-type"
@@ -96,10 +99,12 @@ var kinds = []Kind{
 	{PreflightRefused, 403, "OPTIONS is refused", "This listener does no CORS.", false, StoredNo},
 	{PeerRefused, 403, "This user may not use the socket", "Connect as one of the configured user IDs.", false, StoredNo},
 	{TopicNotAllowed, 403, "The topic is not one of those that may be published to", "Correct the topic. The operator: add it to topics.allow.", false, StoredNo},
+	{CheckNotAllowed, 403, "The check URL is not one of those that may be asked", "Correct check.url. The operator: add it to transactions.check_urls.", false, StoredNo},
 	{NotFound, 404, "There is no such message", "Receipts are kept for a limited time after a message has settled: see receipts in /v1/status. A message that is held always has one.", false, StoredUnknown},
 	{UnknownSubscription, 404, "There is no such subscription", "Write the name of one of the configured subscriptions.", false, StoredNo},
 	{UnknownGroup, 404, "There is no such group", "Write the group of one of the configured subscriptions: its name, unless it names another.", false, StoredNo},
 	{UnknownDelivery, 404, "There is no such delivery", "Send the MQ-Delivery-Id of the delivery. One that ended is known for an hour, and none survives a restart: its message was not acked, and comes again.", false, StoredNo},
+	{UnknownTransaction, 404, "There is no such transaction", "An open transaction is always known; one that was decided, for as long as receipts and idempotency keys are kept.", false, StoredUnknown},
 	{NoSuchPath, 404, "There is nothing at this path", "See /openapi.yaml for what there is.", false, StoredNo},
 	{MethodNotAllowed, 405, "This method is not allowed here", "Use a method of the Allow header.", false, StoredNo},
 	{RequestTimeout, 408, "The request did not arrive in time", "Send it again, faster.", true, StoredNo},
@@ -107,6 +112,7 @@ var kinds = []Kind{
 	{AlreadySent, 409, "The message is in flight or settled", "It cannot be cancelled any more.", false, StoredYes},
 	{MaybeSent, 409, "The message may have reached the broker", "It cannot be cancelled any more; it is repeated until confirmed.", false, StoredYes},
 	{WrongState, 409, "The message's state does not allow this", "The detail says what it is. While an attempt is being made, ask again when it has ended.", false, StoredYes},
+	{TransactionConflict, 409, "The transaction is decided otherwise, or is another one", "What was decided stands: GET the transaction. To prepare another one, choose another id.", false, StoredUnknown},
 	{OperationRunning, 409, "Another operation is running", "Follow it by GET /v1/operations/{id}; wait until it has ended, or stop it by POST /v1/operations/{id}/stop.", false, StoredNo},
 	{GroupHasMembers, 409, "The group has other members", "They would write their own progress over what is set. Stop every other consumer of the group, wait until the broker has noticed (2 minutes after one was cut off), and ask again.", false, StoredNo},
 	{HasHandler, 409, "The subscription has a handler", "Its messages are delivered to that. The operator: leave handler out of the subscription, so that its messages can be pulled.", false, StoredNo},

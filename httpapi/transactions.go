@@ -1,0 +1,344 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+	"github.com/remora-mq/remora/transaction"
+)
+
+// Transactions is what the listener needs of transactions; *spool.Spool has it.
+type Transactions interface {
+	// Prepare stores all messages as half, or none, with their transaction.
+	Prepare(ctx context.Context, d spool.TransactionDraft) (spool.Transaction, []message.Receipt, error)
+	// CommitTransaction and RollBackTransaction decide, for good. nil means durable.
+	CommitTransaction(ctx context.Context, id, by string) (spool.Transaction, error)
+	RollBackTransaction(ctx context.Context, id, by string) (spool.Transaction, error)
+	// Transaction tells what is known of one, or spool.ErrNoTransaction.
+	Transaction(ctx context.Context, id string) (spool.Transaction, error)
+	Transactions(ctx context.Context, states []spool.TransactionState, cursor string, limit int) (spool.TransactionPage, error)
+}
+
+// transactionJSON is a transaction of the contract.
+type transactionJSON struct {
+	transaction.View
+
+	Duplicate bool          `json:"duplicate"`
+	Messages  []receiptJSON `json:"messages"` // without those whose receipt is not kept any more
+}
+
+// prepare answers POST /v1/transactions.
+func (s *Server) prepare(r *request, _ string) (response, error) {
+	d, err := s.transactionDraft(r)
+	if err != nil {
+		return response{}, err
+	}
+	if err := s.topics.admit(d.Messages, r.began); err != nil {
+		return response{}, err
+	}
+	t, receipts, err := s.opts.Transactions.Prepare(s.patience.context(time.Now()), d)
+	r.body.release()
+	if err != nil {
+		return response{}, preparedNot(err)
+	}
+	s.metrics.accepted(r.began)
+	res := s.jsonResponse(201, s.transactionOf(t, receipts))
+	res.set("Location", "/v1/transactions/"+url.PathEscape(t.ID))
+	if t.Duplicate {
+		res.set("Idempotency-Replayed", "true")
+	}
+	return res, nil
+}
+
+// preparedNot words why nothing was prepared.
+func preparedNot(err error) error {
+	if d, ok := errors.AsType[*spool.DraftError](err); ok {
+		return (&batch{drafts: make([]spool.Draft, d.Index+1)}).blame(err)
+	}
+	return err
+}
+
+func (s *Server) transactionOf(t spool.Transaction, receipts []message.Receipt) transactionJSON {
+	out := transactionJSON{View: transaction.ViewOf(t), Duplicate: t.Duplicate, Messages: make([]receiptJSON, len(receipts))}
+	for i, r := range receipts {
+		out.Messages[i] = s.receiptOf(r)
+	}
+	return out
+}
+
+// transactionDraft reads a request.
+func (s *Server) transactionDraft(r *request) (d spool.TransactionDraft, err error) {
+	var p publication
+	if err := readKey(r, &p); err != nil {
+		return d, err
+	}
+	for name := range r.query {
+		if name != "idempotency_key" {
+			return d, invalidOption("the query parameter %.100q says nothing here; put it into the JSON of the body", name)
+		}
+	}
+	if media := mediaType(r.fields.get("content-type")); media != typeJSON {
+		return d, problem.New(problem.UnsupportedMedia, "a transaction has Content-Type application/json, not %.100q", media)
+	}
+	if err := uncompressed(r.fields.list("content-encoding")); err != nil {
+		return d, err
+	}
+	text, err := s.readBatch(r)
+	if err != nil {
+		return d, err
+	}
+	members, err := parseObject(text)
+	if err != nil {
+		return d, err
+	}
+	x := transactionReader{s: s, r: r, d: spool.TransactionDraft{Key: p.key}, batch: &batch{limit: s.opts.MaxBatchMessages}}
+	for _, m := range members {
+		if err := x.set(m); err != nil {
+			return d, err
+		}
+	}
+	return x.end()
+}
+
+// transactionReader takes a transaction together.
+type transactionReader struct {
+	s     *Server
+	r     *request
+	d     spool.TransactionDraft
+	sent  [][]byte // what tells it from another one
+	batch *batch
+	check bool
+}
+
+func (x *transactionReader) set(m member) error {
+	if string(m.value) == "null" {
+		return nil
+	}
+	switch m.name {
+	case "id":
+		if err := m.text(&x.d.ID); err != nil {
+			return err
+		}
+		return checkTransactionID(x.d.ID)
+	case "mode":
+		var mode string
+		if err := m.text(&mode); err != nil {
+			return err
+		}
+		if mode != "local" {
+			return invalidOption("mode %.40q is not in this version, which keeps half messages itself and works with every broker down: leave mode out, or send local", mode)
+		}
+		return nil
+	case "check":
+		x.check = true
+		return x.setCheck(m)
+	case "messages":
+		return x.setMessages(m)
+	}
+	return invalidOption("there is no option %.100q here", m.name)
+}
+
+// checkTransactionID holds a chosen ID to what a path carries as it is.
+func checkTransactionID(id string) error {
+	if id == "" || len(id) > maxKey {
+		return invalidOption("the id has %d bytes; from 1 to %d are allowed", len(id), maxKey)
+	}
+	for i := range len(id) {
+		switch c := id[i]; {
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '-', c == '_', c == '~', c == '.' && id != "." && id != "..":
+		default:
+			return invalidOption("the id has the byte 0x%02x; letters, digits, '-', '_', '.' and '~' are allowed", c)
+		}
+	}
+	return nil
+}
+
+// Bounds of check-backs.
+const (
+	checkAfter    = 60 * time.Second
+	checkInterval = 60 * time.Second
+	checkMost     = 15
+	leastInterval = time.Second
+	mostChecks    = 1_000_000
+)
+
+var exhaustedStates = map[string]spool.TransactionState{
+	"keep": spool.TransactionUndecided, "commit": spool.TransactionCommitted, "rollback": spool.TransactionRolledBack,
+}
+
+func (x *transactionReader) setCheck(m member) error {
+	c := spool.Check{After: checkAfter, Interval: checkInterval, Most: checkMost, Exhausted: spool.TransactionUndecided}
+	exhausted := ""
+	options := map[string]any{"url": &c.URL, "after": &c.After, "interval": &c.Interval, "max_attempts": &c.Most, "on_exhausted": &exhausted}
+	members, err := parseObject(m.value)
+	if err != nil {
+		return invalidOption("check is not an object: %s", detailOf(err))
+	}
+	for _, o := range members {
+		to, known := options[o.name]
+		if !known {
+			return invalidOption("there is no option %.100q of check", o.name)
+		}
+		if err := readWish(o, to); err != nil {
+			return err
+		}
+	}
+	state, known := exhaustedStates[exhausted]
+	if exhausted != "" && !known {
+		return invalidOption("on_exhausted is %.40q; it is keep, commit or rollback", exhausted)
+	}
+	if known {
+		c.Exhausted = state
+	}
+	x.d.Check = c
+	return x.s.checkCheck(c)
+}
+
+func (s *Server) checkCheck(c spool.Check) error {
+	switch {
+	case len(c.URL) > spool.MaxCheckURL:
+		return invalidOption("check.url has more than %d bytes", spool.MaxCheckURL)
+	case c.After < 0 || c.After > maxSchedule:
+		return invalidOption("check.after %v is not between 0 and 10 years", c.After)
+	case c.Interval < leastInterval || c.Interval > maxSchedule:
+		return invalidOption("check.interval %v is not between %v and 10 years", c.Interval, leastInterval)
+	case c.Most < 1 || c.Most > mostChecks:
+		return invalidOption("check.max_attempts %d is not between 1 and %d", c.Most, mostChecks)
+	}
+	if err := s.opts.CheckURLs.Check(c.URL); err != nil {
+		return problem.New(problem.CheckNotAllowed, "check.url: %v", err)
+	}
+	return nil
+}
+
+func (x *transactionReader) setMessages(m member) error {
+	return parseArray(m.value, func(element json.RawMessage) error {
+		return x.batch.add(func() (spool.Draft, error) {
+			p, err := parseItem(element)
+			if err != nil {
+				return spool.Draft{}, err
+			}
+			if p.key != "" {
+				return spool.Draft{}, invalidItem("a message of a transaction has no idempotency_key: the header Idempotency-Key stands for all of it")
+			}
+			p.message.TraceParent, p.message.TraceState = x.r.fields.get("traceparent"), x.r.fields.list("tracestate")
+			d, err := x.s.draft(&p)
+			d.DedupeKey = "" // of a CloudEvent
+			sum := fingerprint(&d.Message, p.delay, p.deliverAt, p.ttl)
+			x.sent = append(x.sent, sum[:])
+			return d, err
+		})
+	})
+}
+
+// end finds what only the whole shows.
+func (x *transactionReader) end() (spool.TransactionDraft, error) {
+	if err := x.batch.check(); err != nil {
+		return x.d, err
+	}
+	if !x.check {
+		return x.d, invalidOption("check is missing: say by check.url where the application is asked, should it not decide")
+	}
+	x.d.Messages = x.batch.drafts
+	c := x.d.Check
+	h := sha256.New()
+	w := lengthWriter{}
+	w.texts("transaction", x.d.ID, c.URL, c.After.String(), c.Interval.String(), strconv.Itoa(c.Most), c.Exhausted.String())
+	h.Write(w.buf)
+	for _, sum := range x.sent {
+		h.Write(sum)
+	}
+	copy(x.d.Fingerprint[:], h.Sum(nil))
+	return x.d, nil
+}
+
+// commit answers POST /v1/transactions/{id}/commit.
+func (s *Server) commit(r *request, id string) (response, error) {
+	return s.decide(r, id, s.opts.Transactions.CommitTransaction)
+}
+
+// rollBack answers POST /v1/transactions/{id}/rollback.
+func (s *Server) rollBack(r *request, id string) (response, error) {
+	return s.decide(r, id, s.opts.Transactions.RollBackTransaction)
+}
+
+func (s *Server) decide(r *request, id string, do func(ctx context.Context, id, by string) (spool.Transaction, error)) (response, error) {
+	if _, err := readWishes(r, nil); err != nil {
+		return response{}, err
+	}
+	t, err := patiently(s, func(ctx context.Context) (spool.Transaction, error) { return do(ctx, id, "application") })
+	if err != nil {
+		return response{}, decidedNot(err, t)
+	}
+	return s.transactionResponse(t)
+}
+
+// decidedNot words why a decision was not made. What is half is stored, whatever
+// becomes of the decision.
+func decidedNot(err error, t spool.Transaction) error {
+	p := problemOf(err)
+	switch {
+	case errors.Is(err, spool.ErrUnknown):
+		p.Detail = "it is not known whether the decision is stored; send it again, it is made once"
+	case errors.Is(err, spool.ErrDecided):
+		p.Detail = "the transaction is " + t.State.String() + ", which stands"
+		p.Stored = map[bool]problem.Stored{true: problem.StoredYes, false: problem.StoredNo}[t.State == spool.TransactionCommitted]
+	case errors.Is(err, spool.ErrDiskLow):
+		p.Detail = "there is no room to move the messages to the end of their topics; the transaction stays half"
+	}
+	return p
+}
+
+// showTransaction answers GET /v1/transactions/{id}.
+func (s *Server) showTransaction(_ *request, id string) (response, error) {
+	t, err := patiently(s, func(ctx context.Context) (spool.Transaction, error) { return s.opts.Transactions.Transaction(ctx, id) })
+	if err != nil {
+		return response{}, err
+	}
+	return s.transactionResponse(t)
+}
+
+func (s *Server) transactionResponse(t spool.Transaction) (response, error) {
+	receipts, err := patiently(s, func(ctx context.Context) (all []message.Receipt, err error) {
+		for _, id := range t.Messages {
+			r, err := s.spool.Receipt(ctx, id)
+			switch {
+			case err == nil:
+				all = append(all, r)
+			case !errors.Is(err, spool.ErrNotFound):
+				return nil, err
+			}
+		}
+		return all, nil
+	})
+	if err != nil {
+		return response{}, err
+	}
+	return s.jsonResponse(200, s.transactionOf(t, receipts)), nil
+}
+
+// listTransactions answers GET /v1/transactions.
+func (s *Server) listTransactions(r *request, _ string) (response, error) {
+	q, err := transaction.ParseQuery(r.query)
+	if err != nil {
+		return response{}, invalidOption("%s", err.Error())
+	}
+	page, err := patiently(s, func(ctx context.Context) (spool.TransactionPage, error) {
+		return s.opts.Transactions.Transactions(ctx, q.States, q.Cursor, q.Limit)
+	})
+	if errors.Is(err, spool.ErrCursor) {
+		return response{}, invalidOption("%s", err.Error())
+	}
+	if err != nil {
+		return response{}, err
+	}
+	return s.jsonResponse(200, transaction.PageOf(page)), nil
+}

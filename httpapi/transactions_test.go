@@ -1,0 +1,168 @@
+package httpapi_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/remora-mq/remora/httpapi"
+	"github.com/remora-mq/remora/spool"
+	"github.com/remora-mq/remora/transaction"
+)
+
+var _ httpapi.Transactions = (*spool.Spool)(nil)
+
+const transactionsPath = "/v1/transactions"
+
+// prepared is a request that prepares two messages; more is put before its end.
+func prepared(more string) string {
+	return `{"messages":[{"topic":"orders","body":"1"},{"topic":"audit","body_base64":"Mg=="}],"check":{"url":"http://127.0.0.1:8080/tx"}` + more + `}`
+}
+
+func (l *listener) prepare(body string, header ...string) *answer {
+	l.t.Helper()
+	return l.do("POST", transactionsPath, body, append([]string{"Content-Type", "application/json"}, header...)...)
+}
+
+func TestTransactionsOverHTTP(t *testing.T) {
+	l, sp := startReal(t)
+	first := l.prepare(prepared(""), "Idempotency-Key", "k")
+	id, _ := first.json["id"].(string)
+	if first.status != 201 || first.json["state"] != "half" || first.header.Get("Location") != transactionsPath+"/"+id || len(id) != 32 {
+		t.Fatalf("prepared: %d %s", first.status, first.raw)
+	}
+	for _, m := range messagesIn(first) {
+		if m["state"] != "half" || m["stored"] != true {
+			t.Errorf("prepared %v", m)
+		}
+	}
+	if again := l.prepare(prepared(""), "Idempotency-Key", `"k"`); again.status != 201 || again.json["id"] != id || again.header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("again: %d %s", again.status, again.raw)
+	}
+	if other := l.prepare(prepared(`,"mode":"local","id":"other"`), "Idempotency-Key", "k"); other.status != 422 {
+		t.Errorf("other content: %d %s", other.status, other.raw)
+	}
+	if a := l.do("GET", first.header.Get("Location"), ""); a.status != 200 || a.json["state"] != "half" || len(messagesIn(a)) != 2 {
+		t.Errorf("shown: %d %s", a.status, a.raw)
+	}
+	if n := sp.Ledger().Total.InSpool; n.Half != 2 || n.Pending != 0 {
+		t.Errorf("the ledger is %+v", n)
+	}
+	for range 2 {
+		if a := l.do("POST", first.header.Get("Location")+"/commit", ""); a.status != 200 || a.json["state"] != "committed" || a.json["decided_by"] != "application" || messagesIn(a)[0]["state"] != "pending" {
+			t.Errorf("committed: %d %s", a.status, a.raw)
+		}
+	}
+	if a := l.do("POST", first.header.Get("Location")+"/rollback", ""); a.status != 409 || a.code() != "transaction-conflict" || a.json["stored"] != true || !strings.Contains(string(a.raw), "committed") {
+		t.Errorf("the opposite: %d %s", a.status, a.raw)
+	}
+	second := l.prepare(prepared(`,"id":"order-42"`), "Idempotency-Key", "second")
+	if second.status != 201 || second.json["id"] != "order-42" {
+		t.Fatalf("prepared: %d %s", second.status, second.raw)
+	}
+	if a := l.do("POST", transactionsPath+"/order-42/rollback", ""); a.status != 200 || a.json["state"] != "rolled_back" || messagesIn(a)[0]["state"] != "rolled_back" {
+		t.Errorf("rolled back: %d %s", a.status, a.raw)
+	}
+	if a := l.prepare(prepared(`,"id":"order-42"`), "Idempotency-Key", "second"); a.status != 409 || a.code() != "transaction-conflict" {
+		t.Errorf("its id: %d %s", a.status, a.raw)
+	}
+	if a := l.prepare(prepared(`,"id":"order-43"`), "Idempotency-Key", "second"); a.status != 201 {
+		t.Errorf("its key is free: %d %s", a.status, a.raw)
+	}
+	for _, path := range []string{"/unknown", "/unknown/commit", "/unknown/rollback"} {
+		method := map[bool]string{true: "GET", false: "POST"}[path == "/unknown"]
+		if a := l.do(method, transactionsPath+path, ""); a.status != 404 || a.code() != "unknown-transaction" {
+			t.Errorf("%s: %d %s", path, a.status, a.raw)
+		}
+	}
+}
+
+func messagesIn(a *answer) (all []map[string]any) {
+	list, _ := a.json["messages"].([]any)
+	for _, m := range list {
+		one, _ := m.(map[string]any)
+		all = append(all, one)
+	}
+	return all
+}
+
+func TestTransactionsAreListedOverHTTP(t *testing.T) {
+	l, sp := startReal(t)
+	for i := range 3 {
+		l.prepare(prepared(fmt.Sprintf(`,"id":"tx-%d"`, i)))
+	}
+	if _, err := sp.Undecide(t.Context(), "tx-1", "nobody answers"); err != nil {
+		t.Fatal(err)
+	}
+	ids := func(query string) (all []string, next string) {
+		a := l.do("GET", transactionsPath+query, "")
+		if a.status != 200 {
+			t.Fatalf("%s: %d %s", query, a.status, a.raw)
+		}
+		items, _ := a.json["items"].([]any)
+		for _, i := range items {
+			one, _ := i.(map[string]any)
+			all = append(all, fmt.Sprint(one["id"]))
+		}
+		next, _ = a.json["next_cursor"].(string)
+		return all, next
+	}
+	if got, _ := ids("?state=undecided"); fmt.Sprint(got) != "[tx-1]" {
+		t.Errorf("undecided are %v", got)
+	}
+	got, next := ids("?state=half,undecided&limit=2")
+	rest, _ := ids("?state=half,undecided&limit=2&cursor=" + next)
+	if fmt.Sprint(got, rest) != "[tx-0 tx-1] [tx-2]" {
+		t.Errorf("pages are %v, %v", got, rest)
+	}
+	for _, query := range []string{"?state=quarter", "?limit=0", "?cursor=x", "?states=half", "?limit=1&limit=2"} {
+		if a := l.do("GET", transactionsPath+query, ""); a.status != 400 || a.code() != "invalid-option" {
+			t.Errorf("%s: %d %s", query, a.status, a.raw)
+		}
+	}
+}
+
+// What is wrong with a transaction is said, and nothing is stored.
+func TestBadTransactions(t *testing.T) {
+	l, sp := startReal(t)
+	message := `{"topic":"orders","body":"1"}`
+	check := `"check":{"url":"http://127.0.0.1:8080/tx"}`
+	for name, c := range map[string]struct {
+		body   string
+		status int
+		code   string
+	}{
+		"no JSON":              {`x`, 400, "invalid-json"},
+		"an unknown option":    {prepared(`,"what":1`), 400, "invalid-option"},
+		"no messages":          {`{"messages":[],` + check + `}`, 400, "empty-batch"},
+		"a bad message":        {`{"messages":[{"topic":"a b","body":"1"}],` + check + `}`, 400, "invalid-topic"},
+		"a key of a message":   {`{"messages":[{"topic":"orders","body":"1","idempotency_key":"k"}],` + check + `}`, 400, "invalid-item"},
+		"no check":             {`{"messages":[` + message + `]}`, 400, "invalid-option"},
+		"no URL":               {`{"messages":[` + message + `],"check":{}}`, 403, "check-not-allowed"},
+		"a URL elsewhere":      {`{"messages":[` + message + `],"check":{"url":"http://example.com/tx"}}`, 403, "check-not-allowed"},
+		"an interval":          {`{"messages":[` + message + `],"check":{"url":"http://127.0.0.1:8080/tx","interval":"1ms"}}`, 400, "invalid-option"},
+		"no attempts":          {`{"messages":[` + message + `],"check":{"url":"http://127.0.0.1:8080/tx","max_attempts":0}}`, 400, "invalid-option"},
+		"another end":          {`{"messages":[` + message + `],"check":{"url":"http://127.0.0.1:8080/tx","on_exhausted":"guess"}}`, 400, "invalid-option"},
+		"the mode of a broker": {prepared(`,"mode":"broker"`), 400, "invalid-option"},
+		"an ID for a path":     {prepared(`,"id":"a/b"`), 400, "invalid-option"},
+		"an empty ID":          {prepared(`,"id":""`), 400, "invalid-option"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if a := l.prepare(c.body); a.status != c.status || a.code() != c.code || a.json["stored"] != false {
+				t.Errorf("%d %s, want %d %s", a.status, a.raw, c.status, c.code)
+			}
+		})
+	}
+	if a := l.do("POST", transactionsPath, prepared(""), "Content-Type", "text/plain"); a.status != 415 {
+		t.Errorf("a text: %d %s", a.status, a.raw)
+	}
+	if n := sp.Ledger().Total.Accepted; n != 0 {
+		t.Errorf("%d messages were stored", n)
+	}
+}
+
+// Where there are no transactions, there is no path of them.
+func TestWithoutTransactions(t *testing.T) {
+	l := start(t, httpapi.Options{CheckURLs: transaction.Allowed{"http://127.0.0.1:*"}})
+	l.refused(l.prepare(prepared("")), 404, "no-such-path")
+}
