@@ -1,0 +1,2 @@
+// Package examples plays what lies in examples/, each by its one command.
+package examples
