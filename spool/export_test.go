@@ -271,3 +271,12 @@ func (s *Spool) Overdue() bool {
 	defer s.mu.Unlock()
 	return s.due[clockTTL].next.at <= s.clock.now() || s.ttl.leaving > 0
 }
+
+// Ahead is what a lane has ready, whether all of it may be attempted, and whether
+// more is being read or allowed.
+func (s *Spool) Ahead(topic string) (ready int, allowed, busy bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lanes[topic]
+	return l.window.queued, l.attemptedSynced >= l.window.loadedTo, l.window.loading || l.raising
+}

@@ -38,6 +38,7 @@ type lane struct {
 	deleted int           // of blocks: deleted, and still there
 	again   []uint64      // redriven messages that are not in the window
 	ready   signal        // something may be leasable
+	raising bool          // a commit raises attempted
 	flowing bool          // attempts succeed: what is accepted will be sent at once
 
 	announced     bool // NextTopic has told of it, or will

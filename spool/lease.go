@@ -95,8 +95,6 @@ func (s *Spool) leaseFrom(ctx context.Context, l *lane, opts LeaseOptions) ([]*L
 			err = s.enterAgain(l)
 		case step.aside:
 			err = s.returnAside(l)
-		case step.raise > 0:
-			err = s.commit(ctx, &raiseAttempted{l, step.raise})
 		default:
 			err = s.await(ctx, l.ready, step.wake)
 		}
@@ -113,7 +111,6 @@ type step struct {
 	copies bool       // read the next block of copies
 	again  bool       // read redriven messages
 	aside  bool       // read what was put aside
-	raise  uint64     // make it durable that attempts up to here are made
 	wake   *time.Time // nothing to do before, unless the lane is raised
 }
 
@@ -137,11 +134,14 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 	if len(picked) == 0 && !blocked && s.readOn(l) {
 		return step{load: true}
 	}
+	if blocked {
+		s.startRaise(l)
+	}
+	if blocked || len(picked) > 0 {
+		s.goAhead(l, opts.MaxMessages)
+	}
 	if len(picked) > 0 {
 		return s.leased(l, picked, now)
-	}
-	if blocked {
-		st.raise = w.loadedTo
 	}
 	st.wake = earlier(w.nextDue(), l.copies.window.nextDue())
 	return st
