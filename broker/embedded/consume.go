@@ -159,7 +159,7 @@ type handle struct {
 
 // read makes the delivery of an offset, if the group wants it.
 func (c *consumer) read(g *group, l *lane, offset int64) (d *message.Delivery, wanted bool, err error) {
-	e, err := readEntry(c.b.db, l.track.topic, l.queue, offset)
+	e, err := c.b.readAhead(l, offset)
 	if err != nil {
 		return nil, false, err
 	}

@@ -51,6 +51,7 @@ type lane struct {
 	done      map[int64]bool // above low; true: acked, false: not wanted
 	acked     int64          // below low
 	turns     *turns         // nil: the subscription is not ordered
+	ahead     ahead          // has a lock of its own
 }
 
 var errOtherSubscription = errors.New("group is subscribed otherwise")
