@@ -43,7 +43,8 @@ func (t *trial) fillMany(ctx context.Context) (err error) {
 	if err := fill(ctx, store, t.keys); err != nil {
 		return err
 	}
-	if marks := store.Stats().Marks; marks != int64(t.keys) {
+	// One that was begun in a bucket of time and done in the next is in both.
+	if marks := store.Stats().Marks; marks < int64(t.keys) {
 		return fmt.Errorf("%d marks, of %d keys", marks, t.keys)
 	}
 	return nil
