@@ -49,6 +49,7 @@ type Gate struct {
 	brake  *Brake        // on while no call may begin
 	run    string        // names this gate in the IDs of its calls
 	calls  atomic.Uint64
+	graces graces
 	blocks blocks // of an ordered subscription
 
 	held, leased atomic.Int64 // messages, now
@@ -78,7 +79,7 @@ func New(o Options, c broker.Consumer, store dedupe.Store, h Handler, leases *Le
 		log: log.With("subscription", o.Subscription), notices: newNotices(),
 		slots: make(chan struct{}, o.Concurrency), hands: newHands(o.MaxHeld), free: newFreeReturns(), app: newDoor(o.Probe), brake: o.Brake, pace: newPace(o.Probe, o.Concurrency),
 		run: strings.ToLower(rand.Text()[:10]), brokers: map[string]*door{}, ended: make(chan struct{}),
-		blocks: blocks{all: map[*held]Blocked{}},
+		graces: graces{of: map[context.Context]*grace{}}, blocks: blocks{all: map[*held]Blocked{}},
 	}
 	if h == nil {
 		g.places, g.hands.pulled = make(chan *puller), true
@@ -158,17 +159,6 @@ func (g *Gate) callContext(ctx context.Context) (context.Context, context.Cancel
 	graceful, stop := g.graceful(ctx)
 	call, cancel := context.WithTimeout(graceful, g.o.Timeout)
 	return call, func() { cancel(); stop() }
-}
-
-// graceful ends Grace after ctx.
-func (g *Gate) graceful(ctx context.Context) (context.Context, context.CancelFunc) {
-	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		if sleepUnless(later, g.o.Grace, nil) == nil {
-			cancel()
-		}
-	})
-	return later, func() { stop(); cancel() }
 }
 
 // notices lets a line through once a minute, so that a storm of failures is
