@@ -69,6 +69,7 @@ func TestAnswerTable(t *testing.T) {
 		{"not HTTP", then("SSH-2.0-OpenSSH_9\r\n\r\n", closed), Retry, "broken"},
 		{"two lengths", text("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!"), Retry, "broken"},
 		{"endless header", then("HTTP/1.1 200 OK\r\nA: "+strings.Repeat("a", 1<<20), closed), Retry, "broken"},
+		{"large header", status("200 OK", "A: "+strings.Repeat("a", 300<<10)), Done, "200"},
 
 		{"201", status("201 Created"), Retry, "201"},
 		{"202 is a lease, not an ack", status("202 Accepted"), Leased, "202"},

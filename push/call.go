@@ -111,7 +111,7 @@ func describe(m *message.Message, add func(name, value string)) {
 		if isEventAttribute(p.Name) {
 			add(p.Name, eventText(p.Value))
 		} else {
-			add("MQ-Property", percent(p.Name)+"="+percent(p.Value))
+			add("MQ-Property", propertyName(p.Name)+"="+percent(p.Value))
 		}
 	}
 }
@@ -180,6 +180,16 @@ func headerText(s string) string {
 }
 
 // percent encodes all but the unreserved characters of RFC 3986.
+// propertyName leaves a name as its producer wrote it: names are not decoded on the
+// way in. One that no header can carry, or with an equals sign, is encoded.
+func propertyName(s string) string {
+	unfit := func(r rune) bool { return r < ' ' || r >= 0x7f || r == '=' }
+	if s == "" || strings.Trim(s, " ") != s || strings.ContainsFunc(s, unfit) {
+		return percent(s)
+	}
+	return s
+}
+
 func percent(s string) string {
 	return escape(s, func(i int) bool {
 		ch := s[i]

@@ -56,7 +56,7 @@ func TestCallCarriesTheMessage(t *testing.T) {
 			ID: id, TopicSeq: 42, Topic: "orders", Tag: "created", Keys: []string{"o-1", "a,b"}, OrderingKey: "customer 7",
 			ContentType: "application/json", ContentEncoding: "gzip",
 			TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", TraceState: "a=b",
-			Properties: []message.Property{{Name: "Amount", Value: "12,5 €"}, {Name: "x", Value: "a=b\r\nc"}},
+			Properties: []message.Property{{Name: "Amount", Value: "12,5 €"}, {Name: "x", Value: "a=b\r\nc"}, {Name: "A.b:c%d", Value: "1"}},
 			Body:       []byte("{}"),
 		},
 		Group: "billing", Identity: id.String(), BrokerMessageID: "7F000001", Attempt: 2,
@@ -77,7 +77,7 @@ func TestCallCarriesTheMessage(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, value)
 		}
 	}
-	if props := got.Header.Values("MQ-Property"); !slices.Equal(props, []string{"Amount=12%2C5%20%E2%82%AC", "x=a%3Db%0D%0Ac"}) {
+	if props := got.Header.Values("MQ-Property"); !slices.Equal(props, []string{"Amount=12%2C5%20%E2%82%AC", "x=a%3Db%0D%0Ac", "A.b:c%d=1"}) {
 		t.Errorf("MQ-Property: %q", props)
 	}
 	if len(got.Header) != len(want)+1 {
@@ -121,7 +121,7 @@ func TestCloudEventComesOutAsItWentIn(t *testing.T) {
 	if raw := got.Header.Get("ce-subject"); raw != "J%C3%BCrgen%20%22x%22%0D%0A" {
 		t.Errorf("ce-subject: %q", raw)
 	}
-	if props := got.Header.Values("MQ-Property"); !slices.Equal(props, []string{"ce-Not%20one=1", "own=2"}) {
+	if props := got.Header.Values("MQ-Property"); !slices.Equal(props, []string{"ce-Not one=1", "own=2"}) {
 		t.Errorf("MQ-Property: %q", props)
 	}
 }
@@ -209,7 +209,10 @@ func wantAttribute(t *testing.T, text, value string) {
 func wantProperty(t *testing.T, text, name, value string) {
 	t.Helper()
 	n, v, _ := strings.Cut(text, "=")
-	gotName, err1 := url.PathUnescape(n)
+	gotName, err1 := n, error(nil)
+	if n != name { // it has what no header can carry
+		gotName, err1 = url.PathUnescape(n)
+	}
 	gotValue, err2 := url.PathUnescape(v)
 	if err1 != nil || err2 != nil || gotName != name || gotValue != value {
 		t.Fatalf("property %q=%q came as %q", name, value, text)

@@ -43,12 +43,12 @@ func (c *Client) listen(ctx context.Context, cn *conn) (a Answer, keep bool) {
 // hear reads an answer that has begun.
 func (c *Client) hear(cn *conn) (a Answer, keep bool) {
 	h := new(fasthttp.ResponseHeader)
-	if err := readHeader(cn.br, h); err != nil {
+	if err := cn.readHeader(h); err != nil {
 		return Answer{Err: fmt.Errorf("read the handler's answer: %w", err)}, false
 	}
 	ended, err := drain(cn.br, h)
 	if err != nil {
 		return Answer{Err: fmt.Errorf("handler's answer %d broke off: %w", h.StatusCode(), err)}, false
 	}
-	return c.read(h), ended && !h.ConnectionClose() && cn.br.Buffered() == 0
+	return c.read(h), ended && !h.ConnectionClose() && cn.br.Buffered() == 0 && cn.ordinary()
 }

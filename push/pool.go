@@ -2,15 +2,19 @@ package push
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // pool keeps connections that have carried whole exchanges. Its own, because
@@ -37,8 +41,29 @@ type conn struct {
 	idleAt time.Time
 }
 
-// bufferSize bounds the header of a response.
-const bufferSize = 16 << 10
+// Sizes of what holds the header of a response: as a rule, and at most.
+const (
+	bufferSize = 16 << 10
+	maxHeader  = 1 << 20
+)
+
+// readHeader reads the header of the answer, in as large a buffer as it takes.
+func (c *conn) readHeader(h *fasthttp.ResponseHeader) error {
+	for {
+		err := readHeader(c.br, h)
+		if _, small := errors.AsType[*fasthttp.ErrSmallBuffer](err); !small {
+			return err
+		}
+		if c.br.Size() >= maxHeader {
+			return fmt.Errorf("its header is over %d KiB", maxHeader>>10)
+		}
+		begun, _ := c.br.Peek(c.br.Buffered()) // all that there is cannot fail
+		c.br = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(begun)), c), min(4*c.br.Size(), maxHeader))
+	}
+}
+
+// ordinary reports whether the connection takes no more memory than others.
+func (c *conn) ordinary() bool { return c.br.Size() == bufferSize }
 
 func newPool(o Options, u *url.URL) *pool {
 	return &pool{
