@@ -2,6 +2,7 @@ package ackgate
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -183,7 +184,11 @@ func (s State) Detail() string {
 func (g *Gate) State() State {
 	s := State{InFlight: g.brake.inFlight(), Leased: int(g.leased.Load()), Held: int(g.held.Load()), HeldUp: g.brake.Causes()}
 	if since, shut := g.app.shutSince(); shut {
-		s.HeldUp = append(s.HeldUp, HeldUp{Cause: Unreachable, Since: since})
+		why := HeldUp{Cause: Unreachable, Since: since}
+		if err := g.unseen.Load(); err != nil {
+			why.Detail = fmt.Sprint(*err)
+		}
+		s.HeldUp = append(s.HeldUp, why)
 	}
 	if why, is := g.pace.tell(); is {
 		s.HeldUp = append(s.HeldUp, why)

@@ -50,8 +50,9 @@
 // Leases are in memory. After a crash nothing of them was acked, and their
 // messages come again when their marks have ended; after a stop they come at once.
 //
-// A 200 that comes after the timeout is not seen: the connection was closed. Such
-// a handler answers 202 in time, or acks by ID, which counts also then.
+// A 200 that comes after the timeout counts until the next call of its message
+// begins (overhear.go), if not a byte of it came before. An ack by ID counts also
+// then.
 //
 // # Concurrency
 //

@@ -40,14 +40,15 @@ type Gate struct {
 	places chan *puller  // of who pulls; nil: there is a handler
 	ended  chan struct{} // closed: nothing is handed over any more
 
-	slots  chan struct{} // handler calls
-	late   *listeners    // for answers after their time; of a run
-	hands  *hands        // of the application: what it has of each queue
-	free   *freeReturns  // send-backs that cost no attempt
-	app    *door         // shut while the handler cannot be reached
-	pace   *pace         // slow while most calls fail
-	brake  *Brake        // on while no call may begin
-	run    string        // names this gate in the IDs of its calls
+	slots  chan struct{}         // handler calls
+	late   *listeners            // for answers after their time; of a run
+	hands  *hands                // of the application: what it has of each queue
+	free   *freeReturns          // send-backs that cost no attempt
+	app    *door                 // shut while the handler cannot be reached
+	unseen atomic.Pointer[error] // why it could not be, the last time
+	pace   *pace                 // slow while most calls fail
+	brake  *Brake                // on while no call may begin
+	run    string                // names this gate in the IDs of its calls
 	calls  atomic.Uint64
 	graces graces
 	blocks blocks // of an ordered subscription

@@ -269,6 +269,9 @@ func TestOneProbeAtATime(t *testing.T) {
 		if n := len(s.calls) - 16; n < 50 || n > 140 {
 			t.Errorf("%d probes in 5 minutes", n)
 		}
+		if got, want := s.gate.State().Detail(), "unreachable: "+errFake.Error(); got != want {
+			t.Errorf("the state says %q, want %q", got, want)
+		}
 		s.wantAcks(handled, 0)
 	})
 }

@@ -244,6 +244,9 @@ func (g *Gate) countCheck(m dedupe.Mark, err error) {
 }
 
 func (g *Gate) sayDoor(turned bool, seen result, a *push.Answer) {
+	if seen == broken {
+		g.unseen.Store(&a.Err)
+	}
 	if !turned {
 		return
 	}
