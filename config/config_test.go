@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -456,4 +457,32 @@ func TestRates(t *testing.T) {
 			t.Errorf("%q was read as %s", text, r)
 		}
 	}
+}
+
+// TestSampleNamesEveryKey: what can be written is in the sample, in a comment at least.
+func TestSampleNamesEveryKey(t *testing.T) {
+	words := strings.FieldsFunc(config.Sample, func(r rune) bool { return strings.ContainsRune(" \n\t{},#", r) })
+	for _, key := range keysOf(reflect.TypeFor[config.Config](), map[reflect.Type]bool{}) {
+		if !slices.Contains(words, key+":") {
+			t.Errorf("the sample has no %s", key)
+		}
+	}
+}
+
+func keysOf(typ reflect.Type, seen map[reflect.Type]bool) (keys []string) {
+	for typ.Kind() == reflect.Slice || typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Map {
+		typ = typ.Elem()
+	}
+	if typ.Kind() != reflect.Struct || seen[typ] {
+		return nil
+	}
+	seen[typ] = true
+	for i := range typ.NumField() {
+		key, _, _ := strings.Cut(typ.Field(i).Tag.Get("yaml"), ",")
+		if key == "" || key == "-" {
+			continue
+		}
+		keys = append(append(keys, key), keysOf(typ.Field(i).Type, seen)...)
+	}
+	return keys
 }
