@@ -75,8 +75,8 @@ crash: ## power loss, kills and damage, the long form: hours; LONG=0.1 is a tent
 	$(MAKE) --no-print-directory fuzz
 
 .PHONY: chaos
-chaos: ## faults of the network and of a real RocketMQ, the long form: about an hour; LONG=0.1 is a tenth of the way
-	REMORA_TEST_LONG=$(LONG) go test -count=1 -v -timeout 4h ./test/chaos
+chaos: ## faults of the network and of a real RocketMQ, the long form: about two hours; LONG=0.1 is a tenth of the way
+	REMORA_TEST_LONG=$(LONG) go test -count=1 -p 1 -v -timeout 4h ./test/chaos ./test/e2e
 
 .PHONY: fuzz
 fuzz: ## every fuzz target, 10 minutes each; LONG=0.1 is a minute each, FUZZ=./spool only those of a package

@@ -30,6 +30,20 @@
 // offsets are pushed) and never passes it; each kept message comes again after
 // each kill. [TestOutageFromTheStart] accepts and is killed without any cluster.
 //
+// [TestPairThroughKills] has two sidecars of one group share a Redis, and kills all
+// there is while handlers do their worst. Besides the above it wants:
+//
+//   - acked: the broker's offsets, read all the while, pass a message only after its
+//     200, or when the broker has been given another copy of it (custody.go);
+//   - recorded: no call of a message that Redis has done when it is called for;
+//   - repeat: another call after a 200 only for a kill that kept it from being
+//     recorded, and one for each;
+//   - unrecorded: Redis has every 200 that no kill hit;
+//   - mqadmin consumerProgress sees the group at the end of each queue.
+//
+// [TestNoEarlyAckAtAnyPosition] has all messages of a queue answered but one, for each
+// of them.
+//
 // # Again with the same seed
 //
 // Messages, the handler's moods and the plan of kills follow from a seed, which
@@ -38,7 +52,7 @@
 // with the stacks of all goroutines, and says where.
 //
 //	REMORA_SEED=7 go test -count=1 -v -run TestMainJob ./test/e2e
-//	REMORA_TEST_LONG=1 go test -count=1 -v -timeout 30m ./test/e2e
+//	REMORA_TEST_LONG=1 go test -count=1 -v -timeout 2h ./test/e2e
 //
 // The binary is built into .build of the checkout; REMORA_E2E_BINARY names
 // another one, for example of a tree that was broken on purpose.
@@ -49,15 +63,23 @@
 //
 //   - acked before its 200 (acker.deliver in broker/rocketmq calls the receiver in
 //     a goroutine and returns nil): TestNotAckedBeforeIts200, "the broker's offset
-//     is 7, and message 0 has no 200";
+//     is 7, and message 0 has no 200"; TestNoEarlyAckAtAnyPosition the same;
+//     TestPairThroughKills, "acked";
 //   - settled before the confirmation (lane.attempt in forwarder calls Confirm
 //     before send): TestOutageFromTheStart, "ledger … want 400 held" and 395
-//     times "lost".
+//     times "lost";
+//   - repeats that are not looked for (begin.lua in dedupe/redis): TestPairThroughKills,
+//     "recorded";
+//   - done before the call (held.attempt in ackgate): TestPairThroughKills, "acked" and
+//     "lost";
+//   - no done at all (Done in dedupe/redis only releases): TestPairThroughKills,
+//     "unrecorded" and "repeat".
 //
-// [TestVerdict] and [TestDisorder] show the checker itself broken histories.
+// [TestVerdict], [TestDisorder], [TestPairVerdict] and [TestCustodyIsJudged] show the
+// checkers themselves broken histories.
 //
 // # Assumptions
 //
-// Linux, java and mvn (see test/rocketmq), and a checkout. All tests share one
+// Linux, java and mvn (see test/rocketmq), redis-server, and a checkout. All tests share one
 // name server and one broker and run one after the other.
 package e2e

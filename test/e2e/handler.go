@@ -25,8 +25,10 @@ type handler struct {
 	facts  *history
 	choose func(*visit) answer
 	server *http.Server
+	ended  chan struct{} // closed: server has
 	addr   string
 	side   *sidecar       // that calls; set before it is started
+	called func(*visit)   // looks at a call before it is answered; nil: nobody does
 	later  sync.WaitGroup // acks by ID
 }
 
@@ -46,23 +48,39 @@ type answer func(*visit)
 
 func startHandler(t *testing.T, facts *history, choose func(*visit) answer) *handler {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &handler{facts: facts, choose: choose, addr: ln.Addr().String()}
-	h.server = &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = h.server.Serve(ln) // until it is closed
-	}()
+	// Outgoing connections have other addresses: the port stays ours while nobody listens.
+	h := &handler{facts: facts, choose: choose, addr: "127.0.0.3:0"}
+	must(t, h.Start())
 	t.Cleanup(func() {
-		_ = h.server.Close() // nothing is to be saved
-		<-ended
+		must(t, h.Kill())
 		h.later.Wait()
 	})
 	return h
+}
+
+// Name is that of the application.
+func (h *handler) Name() string { return "application of the " + h.side.Name() }
+
+// Start listens where it did before.
+func (h *handler) Start() error {
+	ln, err := net.Listen("tcp", h.addr)
+	if err != nil {
+		return err
+	}
+	h.addr, h.ended = ln.Addr().String(), make(chan struct{})
+	h.server = &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
+	go func() {
+		defer close(h.ended)
+		_ = h.server.Serve(ln) // until it is closed
+	}()
+	return nil
+}
+
+// Kill is the application's death: nobody listens, and all its connections are gone.
+func (h *handler) Kill() error {
+	_ = h.server.Close() // nothing is to be saved
+	<-h.ended
+	return nil
 }
 
 // url is the handler's for a topic.
@@ -82,7 +100,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/"+c.topic {
 		h.facts.complain("%s of topic %s was delivered to %s", v.id, c.topic, r.URL.Path)
 	}
-	v.call, v.nth = h.facts.begin(v.id, lifeOf(r.Header.Get("Mq-Delivery-Id")), c)
+	v.call, v.nth = h.facts.begin(v.id, h.side.Name(), lifeOf(r.Header.Get("Mq-Delivery-Id")), c)
+	if h.called != nil {
+		h.called(v)
+	}
 	h.choose(v)(v)
 }
 

@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,7 +10,6 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/internal/testscale"
-	"github.com/remora-mq/remora/test/rocketmq"
 )
 
 // held is the set of messages that the handler does not answer.
@@ -124,12 +121,6 @@ func filled(t *testing.T, topics ...string) bool {
 	return true
 }
 
-// queue is one of a topic.
-type queue struct {
-	topic string
-	queue int
-}
-
 // keep chooses what is kept, and returns the offset that each queue's must not
 // pass: everything of one topic, and one message of each queue of the other.
 func keep(ctx context.Context, t *testing.T, r *rig, kept *held, places map[string]place, some string) map[queue]int64 {
@@ -187,35 +178,6 @@ func wantOffsets(t *testing.T, bounds map[queue]int64) {
 			t.Fatalf("queue %v: the broker's offset is %d, and message %d has no 200", q, offset, bound)
 		}
 	}
-}
-
-// reach waits until the broker's offsets are what they should be.
-func reach(ctx context.Context, want map[queue]int64) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 40*time.Second, errors.New("offsets do not come"))
-	defer cancel()
-	for {
-		var behind []string
-		for q, bound := range want {
-			if offset, err := offsetOf(q); err != nil || offset != bound {
-				behind = append(behind, fmt.Sprintf("%v: %d, want %d (%v)", q, offset, bound, err))
-			}
-		}
-		if len(behind) == 0 {
-			return nil
-		}
-		if err := pause(ctx, 200*time.Millisecond); err != nil {
-			return fmt.Errorf("%w: %s", err, strings.Join(behind, "; "))
-		}
-	}
-}
-
-// offsetOf is 0 where none was committed.
-func offsetOf(q queue) (int64, error) {
-	offset, err := shared.Brokers[0].ConsumerOffset(q.topic+"-app", q.topic, q.queue)
-	if errors.Is(err, rocketmq.ErrNoOffset) {
-		return 0, nil
-	}
-	return offset, err
 }
 
 // placeOf reads from a receipt where the broker put the message.

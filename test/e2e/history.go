@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -32,7 +33,7 @@ type counts struct {
 type call struct {
 	digest       digest
 	shown        string    // its content without the body
-	life         string    // of the sidecar that called
+	by, life     string    // the sidecar that called, and which of its lives
 	began, ended time.Time // ended is zero while it runs
 	answered     bool      // with a whole 200
 }
@@ -117,9 +118,16 @@ func (h *history) addAccepted(s *spec, id string) {
 	}
 }
 
+// complaints are those so far.
+func (h *history) complaints() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.wrong)
+}
+
 // begin notes a call, and tells which one of its message it is, from 1.
-func (h *history) begin(id, life string, got content) (c *call, nth int) {
-	c = &call{digest: got.digest(), shown: got.String(), life: life, began: time.Now()}
+func (h *history) begin(id, by, life string, got content) (c *call, nth int) {
+	c = &call{digest: got.digest(), shown: got.String(), by: by, life: life, began: time.Now()}
 	h.note(func() {
 		h.n.calls++
 		h.calls[id] = append(h.calls[id], c)

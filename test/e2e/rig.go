@@ -106,7 +106,7 @@ const patience = 100 * time.Second
 // it tells the story of some of what is missing.
 func (r *rig) handled(ctx context.Context, t *testing.T) {
 	t.Helper()
-	if err := r.progress(ctx); err != nil {
+	if err := r.facts.progress(ctx); err != nil {
 		t.Errorf("%v; %+v", err, r.facts.look())
 		for _, id := range r.facts.missing(5) {
 			t.Logf("%s", r.app.story(id))
@@ -114,10 +114,10 @@ func (r *rig) handled(ctx context.Context, t *testing.T) {
 	}
 }
 
-func (r *rig) progress(ctx context.Context) error {
-	for n := r.facts.look(); n.handled < n.accepted; n = r.facts.look() {
+func (h *history) progress(ctx context.Context) error {
+	for n := h.look(); n.handled < n.accepted; n = h.look() {
 		news, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("nothing happens for %v", patience))
-		err := r.facts.await(news, "everything accepted is handled", func() bool { return r.facts.n.handled > n.handled })
+		err := h.await(news, "everything accepted is handled", func() bool { return h.n.handled > n.handled })
 		cancel()
 		if err != nil {
 			return err

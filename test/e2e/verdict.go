@@ -14,6 +14,11 @@ const unrecorded = 5 * time.Second
 // verdict is everything that is wrong with a history. consumer is the name of
 // the sidecar whose kills may cause a repeated call.
 func (h *history) verdict(consumer string) []string {
+	return h.judge(func(id string) []string { return h.repeats(consumer, id) })
+}
+
+// judge is what is wrong with what was handled, and with its repeats.
+func (h *history) judge(repeats func(id string) []string) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	wrong := slices.Clone(h.wrong)
@@ -36,7 +41,7 @@ func (h *history) verdict(consumer string) []string {
 				wrong = append(wrong, fmt.Sprintf("altered: message %d, %s\n  sent:      %s\n  delivered: %s", h.accepted[id].number, id, want.shown, c.shown))
 			}
 		}
-		wrong = append(wrong, h.repeats(consumer, id)...)
+		wrong = append(wrong, repeats(id)...)
 	}
 	slices.Sort(wrong)
 	return wrong

@@ -20,7 +20,7 @@ func TestVerdict(t *testing.T) {
 		if body != "" {
 			got.body = []byte(body)
 		}
-		c, _ := h.begin(id, life, got)
+		c, _ := h.begin(id, consumer, life, got)
 		h.end(id, c, answered)
 		c.began, c.ended = start.Add(at), start.Add(at)
 	}
@@ -62,7 +62,7 @@ func TestVerdict(t *testing.T) {
 			kill(h, "broker", time.Second)
 			deliver(h, time.Minute, "", true)
 		}, "repeat"},
-		"phantom": {func(h *history) { deliver(h, 0, "", true); h.begin("stranger", "0", sent) }, "phantom"},
+		"phantom": {func(h *history) { deliver(h, 0, "", true); h.begin("stranger", consumer, "0", sent) }, "phantom"},
 		"two IDs": {func(h *history) { deliver(h, 0, "", true); h.accept(message, "ID2") }, "was accepted as"},
 		"refusal accepted": {func(h *history) {
 			deliver(h, 0, "", true)

@@ -1,0 +1,84 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// verdict is everything that is wrong: a member may be called for a message again
+// after its 200 only where that was not recorded, and once for each kill that kept it
+// from being recorded.
+func (p *pair) verdict() []string {
+	return append(p.facts.judge(p.repeats), p.unrecorded()...)
+}
+
+func (p *pair) repeats(id string) (wrong []string) {
+	var used []kill
+	for earlier, later := range p.facts.afterA200(id) {
+		i := slices.IndexFunc(p.facts.kills, func(k kill) bool {
+			return p.hit(k, earlier) && k.from.Before(later.began) && !slices.Contains(used, k)
+		})
+		if i < 0 {
+			wrong = append(wrong, fmt.Sprintf("repeat: %s (%s) was called for %v after its 200, and no kill explains it: %s",
+				id, p.facts.accepted[id], later.began.Sub(earlier.ended).Round(time.Millisecond), p.facts.timeline(id)))
+			continue
+		}
+		used = append(used, p.facts.kills[i])
+	}
+	return wrong
+}
+
+// afterA200 yields each call that followed one that was answered 200 in time. Those that
+// follow a failure are free.
+func (h *history) afterA200(id string) func(yield func(earlier, later *call) bool) {
+	return func(yield func(earlier, later *call) bool) {
+		calls := h.calls[id]
+		for i := 1; i < len(calls); i++ {
+			earlier := calls[i-1]
+			if earlier.answered && earlier.ended.Sub(earlier.began) < surelyInTime && !yield(earlier, calls[i]) {
+				return
+			}
+		}
+	}
+}
+
+// countRepeated is how many calls followed a 200.
+func (p *pair) countRepeated() (n int) {
+	p.facts.mu.Lock()
+	defer p.facts.mu.Unlock()
+	for id := range p.facts.calls {
+		for range p.facts.afterA200(id) {
+			n++
+		}
+	}
+	return n
+}
+
+// hit: who called, its application, or the store was killed, or was away, about when
+// the call was answered.
+func (p *pair) hit(k kill, c *call) bool {
+	concerned := k.name == c.by || k.name == stock{}.Name() || k.name == "application of the "+c.by
+	return concerned && k.from.Before(c.ended.Add(unrecorded)) && k.till.After(c.began.Add(-unrecorded))
+}
+
+// unrecorded names messages that Redis has no done for, though no kill hit their last
+// 200. It shows also that the witness looks in the right place.
+func (p *pair) unrecorded() (wrong []string) {
+	p.facts.mu.Lock()
+	defer p.facts.mu.Unlock()
+	for id, s := range p.facts.accepted {
+		if is, known := p.marks.recorded(s.topic, id); is || !known {
+			if !known {
+				wrong = append(wrong, "Redis does not answer for "+id)
+			}
+			continue
+		}
+		calls := p.facts.calls[id]
+		last := slices.IndexFunc(calls, func(c *call) bool { return c.answered })
+		if last >= 0 && !slices.ContainsFunc(p.facts.kills, func(k kill) bool { return p.hit(k, calls[last]) }) {
+			wrong = append(wrong, fmt.Sprintf("unrecorded: Redis has no done of %s: %s", id, p.facts.timeline(id)))
+		}
+	}
+	return wrong
+}
