@@ -44,6 +44,11 @@
 // [TestNoEarlyAckAtAnyPosition] has all messages of a queue answered but one, for each
 // of them.
 //
+// [TestPulledIsNotAckedBeforeItsAck],
+// [TestRefusedSendBackIsHeld] and [TestSlowHandlers] watch the offsets while messages
+// are leased by who pulls, refused by the broker, and held for longer than the library
+// likes.
+//
 // # Again with the same seed
 //
 // Messages, the handler's moods and the plan of kills follow from a seed, which
@@ -73,7 +78,11 @@
 //   - done before the call (held.attempt in ackgate): TestPairThroughKills, "acked" and
 //     "lost";
 //   - no done at all (Done in dedupe/redis only releases): TestPairThroughKills,
-//     "unrecorded" and "repeat".
+//     "unrecorded" and "repeat";
+//   - a refused send-back taken for a confirmed one (held.giveBack in ackgate):
+//     TestRefusedSendBackIsHeld, "the broker's offset is 4, and message 1 has no 200";
+//   - a threshold of 1000 for 16 goroutines (newClient in broker/rocketmq):
+//     TestSlowHandlers in its long form: after 8 minutes not all are handled.
 //
 // [TestVerdict], [TestDisorder], [TestPairVerdict] and [TestCustodyIsJudged] show the
 // checkers themselves broken histories.

@@ -66,6 +66,7 @@ func TestNoEarlyAckAtAnyPosition(t *testing.T) {
 	wantOffsets(t, bounds)
 	close(kept.release)
 	must(t, facts.progress(ctx))
+	must(t, second.Stop()) // pushes its offsets
 	must(t, reach(ctx, ends))
 	if wrong := facts.complaints(); len(wrong) > 0 {
 		t.Error(briefly(wrong))
