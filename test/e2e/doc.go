@@ -44,7 +44,8 @@
 // [TestNoEarlyAckAtAnyPosition] has all messages of a queue answered but one, for each
 // of them.
 //
-// [TestPulledIsNotAckedBeforeItsAck],
+// [TestRollingRestart] stops and starts both members of a pair under load, and wants
+// one call for each message. [TestPulledIsNotAckedBeforeItsAck],
 // [TestRefusedSendBackIsHeld] and [TestSlowHandlers] watch the offsets while messages
 // are leased by who pulls, refused by the broker, and held for longer than the library
 // likes.
@@ -81,6 +82,7 @@
 //     "unrecorded" and "repeat";
 //   - a refused send-back taken for a confirmed one (held.giveBack in ackgate):
 //     TestRefusedSendBackIsHeld, "the broker's offset is 4, and message 1 has no 200";
+//   - no order asked for (brokerSubscription in sidecar): TestRollingRestart, "order";
 //   - a threshold of 1000 for 16 goroutines (newClient in broker/rocketmq):
 //     TestSlowHandlers in its long form: after 8 minutes not all are handled.
 //

@@ -16,6 +16,7 @@ type history struct {
 	ids      map[int]string      // by number
 	lanes    map[string][]string // by lane: IDs in the order of their accepts
 	calls    map[string][]*call  // by message ID, in the order of their begins
+	by       map[string]int      // calls of each sidecar
 	done     map[string]bool     // was answered 200
 	kills    []kill
 	wrong    []string
@@ -47,7 +48,7 @@ type kill struct {
 func newHistory() *history {
 	return &history{
 		accepted: map[string]*spec{}, ids: map[int]string{}, lanes: map[string][]string{},
-		calls: map[string][]*call{}, done: map[string]bool{}, changed: make(chan struct{}),
+		calls: map[string][]*call{}, by: map[string]int{}, done: map[string]bool{}, changed: make(chan struct{}),
 	}
 }
 
@@ -130,6 +131,7 @@ func (h *history) begin(id, by, life string, got content) (c *call, nth int) {
 	c = &call{digest: got.digest(), shown: got.String(), by: by, life: life, began: time.Now()}
 	h.note(func() {
 		h.n.calls++
+		h.by[by]++
 		h.calls[id] = append(h.calls[id], c)
 		nth = len(h.calls[id])
 	})

@@ -27,9 +27,8 @@ type pair struct {
 	seed      uint64
 }
 
-// newPair starts Redis and the applications. One of the topics, if any, is retried
-// after 10 s: its messages go back to the broker.
-func newPair(t *testing.T, seed uint64, choose func(*visit) answer, patient string, topics ...string) *pair {
+// newPair starts Redis and the applications.
+func newPair(t *testing.T, seed uint64, choose func(*visit) answer, subscriptions ...subscription) *pair {
 	t.Helper()
 	p := &pair{facts: newHistory(), redis: server.Redis(t), seed: seed}
 	p.marks = newWitness(t, p.redis)
@@ -40,13 +39,9 @@ func newPair(t *testing.T, seed uint64, choose func(*visit) answer, patient stri
 		h.called = p.wantUnrecorded
 		var text strings.Builder
 		fmt.Fprintf(&text, "dedupe: {timeout: 1s, redis: {url_file: %q}}\nsubscriptions:\n", url)
-		for _, topic := range topics {
-			retry := "{initial: 100ms, max: 1s, max_attempts: 1000}"
-			if topic == patient {
-				retry = "{initial: 10s, max: 10s, max_attempts: 1000}"
-			}
-			fmt.Fprintf(&text, "  - {name: %s, topic: %s, handler: %q, concurrency: 16, timeout: %s, retry: %s, dedupe: {store: redis}}\n",
-				groupOf(topic), topic, h.url(topic), handlerTimeout, retry)
+		for _, s := range subscriptions {
+			fmt.Fprintf(&text, "  - {name: %s, topic: %s, handler: %q, concurrency: 16, timeout: %s, retry: %s, dedupe: {store: redis}, %s}\n",
+				groupOf(s.topic), s.topic, h.url(s.topic), s.timeout, s.retry, s.more)
 		}
 		h.side = newSidecar(t, "consuming "+name, nameServer(), text.String())
 		p.handlers, p.members = append(p.handlers, h), append(p.members, h.side)
@@ -107,22 +102,24 @@ func (p *pair) traffic(ctx context.Context, on topics) (end func() error) {
 	failed := make(chan error, posters)
 	var mu sync.Mutex
 	random, number := rand.New(rand.NewPCG(p.seed, 4)), 0
-	next := func() *spec {
+	next := func(poster int) *spec {
 		mu.Lock()
 		defer mu.Unlock()
 		s := randomSpec(random, p.seed, number, on)
-		s.orderingKey = ""
+		if s.orderingKey != "" { // each has keys of its own, so that the order of accepts is known
+			s.orderingKey = fmt.Sprintf("%d-%s", poster, s.orderingKey)
+		}
 		number++
 		return s
 	}
 	var all sync.WaitGroup
-	for range posters {
+	for poster := range posters {
 		all.Go(func() {
 			for pause(more, 25*time.Millisecond) == nil {
 				if n := p.facts.look(); n.accepted-n.handled > ahead {
 					continue
 				}
-				if err := p.app.post(ctx, job{next()}); err != nil {
+				if err := p.app.post(ctx, job{next(poster)}); err != nil {
 					failed <- err
 					return
 				}

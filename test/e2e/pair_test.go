@@ -32,7 +32,8 @@ func TestPairThroughKills(t *testing.T) {
 			return stubborn(v)
 		}
 		return worse(v)
-	}), on.sentBack, names...)
+	}), subscription{topic: on.plain, timeout: handlerTimeout.String(), retry: "{initial: 100ms, max: 1s, max_attempts: 1000}"},
+		subscription{topic: on.sentBack, timeout: handlerTimeout.String(), retry: "{initial: 10s, max: 10s, max_attempts: 1000}"})
 	p.start(t)
 	watch, err := newCustody(p.facts, names...)
 	must(t, err)

@@ -82,3 +82,23 @@ func (p *pair) unrecorded() (wrong []string) {
 	}
 	return wrong
 }
+
+// overtaken names messages of an ordered subscription that were called for before the
+// one before them, of their key, was answered 200.
+func (h *history) overtaken(topic string) (wrong []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for lane, ids := range h.lanes {
+		if h.accepted[ids[0]].topic != topic {
+			continue
+		}
+		for i := 1; i < len(ids); i++ {
+			before, later := h.calls[ids[i-1]], h.calls[ids[i]]
+			answered := slices.IndexFunc(before, func(c *call) bool { return c.answered })
+			if len(later) > 0 && (answered < 0 || later[0].began.Before(before[answered].ended)) {
+				wrong = append(wrong, fmt.Sprintf("order: lane %s: %s was called for before the 200 of %s: %s", lane, ids[i], ids[i-1], h.timeline(ids[i])))
+			}
+		}
+	}
+	return wrong
+}

@@ -28,6 +28,7 @@ type subscription struct {
 	topic   string
 	timeout string
 	retry   string // YAML
+	more    string // YAML, as ordered: true; may be empty
 }
 
 // newRig starts nothing but the handler.
