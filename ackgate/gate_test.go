@@ -416,3 +416,13 @@ func TestPanicHolds(t *testing.T) {
 		}
 	})
 }
+
+// An answer that nobody filled in is a failed attempt.
+func TestZeroAnswerHolds(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.answers = times(3, push.Answer{})
+		s.run(time.Hour, delivery("a"))
+		s.wantAttempts(1, 2, 3, 4)
+		s.wantAcks(handled, 1)
+	})
+}
