@@ -58,6 +58,7 @@
 //
 // A Gate serves one subscription. Run blocks; deliveries come on the
 // consumer's goroutines and the gate has none of its own that outlives one.
-// Held messages do not take part in the limit of handler calls, and leased ones
-// not in the consumer's concurrency (message.Delivery.Park).
+// Held messages do not take part in the limit of handler calls, and those that wait,
+// or are leased, not in the consumer's concurrency (message.Delivery.Park): as many
+// as the consumer has in hand of a queue may wait while others are called for.
 package ackgate

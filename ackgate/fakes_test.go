@@ -170,25 +170,56 @@ func next[T any](script *[]T, otherwise T) T {
 	return v
 }
 
+// fakeConsumer delivers as the real ones do: at most as many at a time as calls are
+// allowed, beside those that are parked.
 type fakeConsumer scene
 
 func (c *fakeConsumer) Consume(ctx context.Context, receive broker.Receiver) error {
 	var wg sync.WaitGroup
+	places := make(chan struct{}, c.gate.o.Concurrency)
 	for _, d := range c.deliver {
+		leave, ok := enter(ctx, places, d)
+		if !ok {
+			break
+		}
 		wg.Go(func() {
-			err := receive(ctx, d)
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.ends[d.Identity] = err
-			if err == nil {
-				(*scene)(c).note("ack %s", d.Identity)
-			} else if ctx.Err() == nil {
-				c.t.Errorf("%s: receive gave up: %v", d.Identity, err)
-			}
+			defer leave()
+			c.receive(ctx, d, receive)
 		})
 	}
 	wg.Wait()
 	return nil
+}
+
+// enter takes one of the places, which parking the delivery leaves too.
+func enter(ctx context.Context, places chan struct{}, d *message.Delivery) (leave func(), ok bool) {
+	select {
+	case places <- struct{}{}:
+	case <-ctx.Done():
+		return nil, false
+	}
+	parked := d.Park // a test listens
+	leave = sync.OnceFunc(func() { <-places })
+	d.Park = func() {
+		leave()
+		if parked != nil {
+			parked()
+		}
+	}
+	return leave, true
+}
+
+func (c *fakeConsumer) receive(ctx context.Context, d *message.Delivery, receive broker.Receiver) (acked bool) {
+	err := receive(ctx, d)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ends[d.Identity] = err
+	if err == nil {
+		(*scene)(c).note("ack %s", d.Identity)
+	} else if ctx.Err() == nil {
+		c.t.Errorf("%s: receive gave up: %v", d.Identity, err)
+	}
+	return err == nil
 }
 
 func (c *fakeConsumer) SendBack(ctx context.Context, d *message.Delivery, back broker.SendBack) error {

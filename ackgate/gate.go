@@ -132,7 +132,10 @@ func (g *Gate) receive(ctx context.Context, d *message.Delivery) error {
 			}
 			return nil
 		}
-		h.blocking(wait)
+		if wait > 0 || h.back != nil {
+			h.park() // the consumer's concurrency is of calls too
+			h.blocking()
+		}
 		if err := sleepUnless(ctx, wait, h.acked()); err != nil {
 			return fmt.Errorf("message %s stays with the broker: %w", d.Identity, err)
 		}

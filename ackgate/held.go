@@ -118,7 +118,7 @@ func (h *held) attempt(ctx context.Context) (answer *push.Answer, why reason, wa
 		return nil, notYet, 0
 	}
 	how, code := unseen, ""
-	defer func() { h.g.sayPace(step.leave(how, code)) }()
+	defer func() { h.g.sayPace(step.leave(h.d.Identity, h.tries, how, code)) }()
 	why, wait, taken := h.take(ctx, h.g.o.Timeout+leaseMargin)
 	if !taken {
 		return nil, why, wait

@@ -42,14 +42,12 @@ func (g *Gate) Blocked() []Blocked {
 	return list
 }
 
-// blocking notes that the message waits, and its key with it. What waits leaves
-// its place to messages of other keys. What holds up the whole subscription, as a
-// pause, is told elsewhere.
-func (h *held) blocking(wait time.Duration) {
-	if !h.g.o.Ordered || wait <= 0 && h.back == nil {
+// blocking notes that the message waits, and its key with it. What holds up the
+// whole subscription, as a pause, is told elsewhere.
+func (h *held) blocking() {
+	if !h.g.o.Ordered {
 		return
 	}
-	h.park()
 	now := Blocked{
 		Subscription: h.g.o.Subscription, OrderingKey: h.d.OrderingKey, Queue: h.d.Queue, Offset: h.d.Offset,
 		MessageID: h.d.Identity, Attempts: h.d.Attempt - h.free + h.tries - 1, Since: h.since.UTC(), Exhausted: h.back != nil,

@@ -26,17 +26,19 @@ func (c orderedConsumer) Consume(ctx context.Context, receive broker.Receiver) e
 		lines[d.OrderingKey] = append(lines[d.OrderingKey], d)
 	}
 	var wg sync.WaitGroup
+	places := make(chan struct{}, c.gate.o.Concurrency)
 	for _, line := range lines {
 		wg.Go(func() {
 			for _, d := range line {
-				one := (*fakeConsumer)(&scene{t: c.t, ends: map[string]error{}, deliver: []*message.Delivery{d}})
-				_ = one.Consume(ctx, receive) // it notes what it returns, and nothing else
-				if one.ends[d.Identity] != nil {
+				leave, ok := enter(ctx, places, d)
+				if !ok {
+					return
+				}
+				acked := c.receive(ctx, d, receive)
+				leave()
+				if !acked {
 					return // the context is done: no later one has its turn
 				}
-				c.mu.Lock()
-				(*scene)(c.fakeConsumer).note("ack %s", d.Identity)
-				c.mu.Unlock()
 			}
 		})
 	}

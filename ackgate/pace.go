@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 	"github.com/remora-mq/remora/push"
 )
 
-// A handler fails when so many of so many calls did.
+// A handler fails when so many of so many calls did, each of another message.
 const (
 	paceWindow = 20
 	paceFailed = 16
@@ -19,7 +20,10 @@ const (
 
 // pace slows the calls of a handler of which most fail. Each failed call costs a
 // message an attempt, and what makes most of them fail is the handler, not the
-// messages: an hour of it must not take the attempts of everything that waits.
+// messages: an hour of it must not take the attempts of everything that waits. So of a
+// message only the first failure of a delivery counts, and only once among the recent
+// calls: what blocks its ordering key, or is retried beside few others, is no handler
+// that fails.
 //
 // While it fails one call at a time probes it, with a growing wait between them. A
 // probe that is answered doubles the calls that may run, until all may: what has
@@ -29,7 +33,7 @@ type pace struct {
 	most  int            // calls at a time
 
 	mu       sync.Mutex
-	recent   [paceWindow]bool // a ring: whether the call failed
+	recent   [paceWindow]string // a ring: of which message the call failed; "": it did not
 	at, n    int
 	bad      int // in recent
 	last     string
@@ -81,9 +85,10 @@ func (p *pace) try() (s stride, wait time.Duration, changed <-chan struct{}) {
 	return stride{p, p.failing}, 0, nil
 }
 
-// leave tells how the call ended, and returns whether that turned the handler from
-// well to failing, or back.
-func (s stride) leave(r result, code string) (turned bool) {
+// leave tells how the call for a message ended, which has failed so often before in
+// this delivery, and returns whether that turned the handler from well to failing, or
+// back.
+func (s stride) leave(message string, before int, r result, code string) (turned bool) {
 	p := s.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -91,8 +96,11 @@ func (s stride) leave(r result, code string) (turned bool) {
 	was := p.failing
 	switch {
 	case r == unseen:
+	case !p.failing && r == working:
+		p.note("")
+	case !p.failing && before == 0:
+		p.failed(message, code)
 	case !p.failing:
-		p.note(r == broken, code)
 	case !s.probe: // from before
 	case r == broken:
 		p.last = code
@@ -108,21 +116,26 @@ func (s stride) leave(r result, code string) (turned bool) {
 	return was != p.failing
 }
 
-// note takes a call into the ring.
-func (p *pace) note(failed bool, code string) {
-	if p.n == paceWindow && p.recent[p.at] {
-		p.bad--
-	}
-	p.recent[p.at], p.at, p.n = failed, (p.at+1)%paceWindow, min(p.n+1, paceWindow)
-	if !failed {
+// failed takes a failure into the ring, unless the message has one there.
+func (p *pace) failed(message, code string) {
+	p.last = code
+	if slices.Contains(p.recent[:], message) {
 		return
 	}
+	p.note(message)
 	p.bad++
-	p.last = code
 	if p.n == paceWindow && p.bad >= paceFailed {
 		p.failing, p.since, p.allowed, p.failures = true, time.Now(), 1, 0
 		p.wait()
 	}
+}
+
+// note takes a call into the ring, and the oldest one out.
+func (p *pace) note(failed string) {
+	if p.recent[p.at] != "" {
+		p.bad--
+	}
+	p.recent[p.at], p.at, p.n = failed, (p.at+1)%paceWindow, min(p.n+1, paceWindow)
 }
 
 func (p *pace) wait() {
@@ -136,7 +149,7 @@ func (p *pace) recover() {
 	if p.allowed *= 2; p.allowed < p.most {
 		return
 	}
-	p.failing, p.at, p.n, p.bad = false, 0, 0, 0
+	p.failing, p.recent, p.at, p.n, p.bad = false, [paceWindow]string{}, 0, 0, 0
 }
 
 // tell is the cause for which the pace holds calls up, if it does.
