@@ -24,12 +24,16 @@ func (f *freeReturns) of(identity string) int {
 
 // sent notes a send-back of a message that had so many free ones before.
 func (f *freeReturns) sent(identity string, before int, costs bool) {
-	if costs {
-		return
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, known := f.n[identity]; !known {
+	_, known := f.n[identity]
+	switch {
+	case costs && !known:
+		return
+	case costs:
+		f.n[identity] = before
+		return
+	case !known:
 		f.order = append(f.order, identity)
 	}
 	f.n[identity] = before + 1

@@ -6,6 +6,7 @@ import (
 
 	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/internal/backoff"
+	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/push"
 )
 
@@ -117,7 +118,22 @@ func (h *held) sendBack(ctx context.Context) error {
 	h.askAt = time.Now().Add(askAgain)
 	ctx, cancel := context.WithTimeout(ctx, sendBackTimeout)
 	defer cancel()
-	return h.g.consumer.SendBack(ctx, h.d, back)
+	undo := h.noteReturn()
+	err := h.g.consumer.SendBack(ctx, h.d, back)
+	if err != nil && broker.OutcomeOf(err) != message.OutcomeUnknown {
+		undo()
+	}
+	return err
+}
+
+// noteReturn notes what the message's redelivery will have cost. The broker may
+// deliver it before it has answered, and also when its answer is lost.
+func (h *held) noteReturn() (undo func()) {
+	if h.back.DeadLetter {
+		return func() {}
+	}
+	h.g.free.sent(h.d.Identity, h.free, h.costs)
+	return func() { h.g.free.sent(h.d.Identity, h.free, true) }
 }
 
 func (h *held) refused(ctx context.Context, err error) {
@@ -132,7 +148,6 @@ func (h *held) refused(ctx context.Context, err error) {
 func (h *held) taken(ctx context.Context) reason {
 	h.g.metrics.sendBacks.WithLabelValues(h.g.o.Subscription, "confirmed").Inc()
 	if !h.back.DeadLetter {
-		h.g.free.sent(h.d.Identity, h.free, h.costs)
 		return sentBack
 	}
 	h.g.free.forget(h.d.Identity)
