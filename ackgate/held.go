@@ -219,17 +219,33 @@ func (h *held) call(ctx context.Context) push.Answer {
 	}()
 	a = g.handler.Deliver(callCtx, &push.Call{
 		Delivery: h.d, ID: h.lease.id,
-		Attempt: h.attemptNumber(), MaxAttempts: g.o.MaxAttempts, Unchecked: h.blind, MayBeLate: mayBeLate,
+		Attempt: h.attemptNumber(), MaxAttempts: g.o.MaxAttempts, MaxLease: g.o.MaxHold, Unchecked: h.blind, MayBeLate: mayBeLate,
 	})
 	if a.Late != nil {
 		h.overhear(a.Late) //nolint:contextcheck // it outlives the call, and has the run's
 	}
 	g.metrics.requests.WithLabelValues(g.o.Subscription, a.Code()).Inc()
-	if a.Err != nil && g.notices.due("answer "+a.Code()) {
+	h.sayAnswer(a)
+	return a
+}
+
+// sayAnswer logs what is wrong with an answer.
+func (h *held) sayAnswer(a push.Answer) {
+	g := h.g
+	switch {
+	case a.Disposition == push.Leased && a.Err != nil:
+		if g.notices.due("lease unread") {
+			g.log.Warn("handler has leased the message, for as long as may be: its MQ-Lease cannot be read",
+				"message_id", h.d.Identity, "lease", g.o.MaxHold, "error", a.Err)
+		}
+	case a.Disposition == push.Leased && a.Lease > g.o.MaxHold:
+		if g.notices.due("lease cut") {
+			g.log.Warn("handler asks for a longer lease than max_hold; it gets that", "message_id", h.d.Identity, "asked", a.Lease, "lease", g.o.MaxHold)
+		}
+	case a.Err != nil && g.notices.due("answer "+a.Code()):
 		g.log.Warn("handler did not take the message", "message_id", h.d.Identity, "attempt", h.attemptNumber(),
 			"code", a.Code(), "disposition", a.Disposition.String(), "error", a.Err)
 	}
-	return a
 }
 
 func (g *Gate) countCheck(m dedupe.Mark, err error) {

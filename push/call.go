@@ -17,6 +17,8 @@ type Call struct {
 	ID          string
 	Attempt     int // from 1
 	MaxAttempts int // 0: endless
+	// MaxLease is the longest lease that a 202 is given; 0: it is not told.
+	MaxLease time.Duration
 	// Unchecked says that nobody could be asked whether it was handled before.
 	Unchecked bool
 	// MayBeLate keeps the connection of a call whose time has come, for Answer.Late.
@@ -64,6 +66,9 @@ func writeHeaders(h *fasthttp.RequestHeader, call *Call) {
 	set("MQ-Attempt", strconv.Itoa(call.Attempt))
 	if call.MaxAttempts > 0 {
 		set("MQ-Max-Attempts", strconv.Itoa(call.MaxAttempts))
+	}
+	if call.MaxLease > 0 {
+		set("MQ-Max-Lease", call.MaxLease.String())
 	}
 	if call.Unchecked {
 		set("MQ-Dedupe", "unchecked")

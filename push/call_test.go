@@ -62,13 +62,13 @@ func TestCallCarriesTheMessage(t *testing.T) {
 		Group: "billing", Identity: id.String(), BrokerMessageID: "7F000001", Attempt: 2,
 		BornAt: time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.FixedZone("", 3600)),
 	}
-	got := send(t, &Call{Delivery: d, ID: "call-9", Attempt: 3, MaxAttempts: 16}, "/a%2Fb/../c?x=%20y")
+	got := send(t, &Call{Delivery: d, ID: "call-9", Attempt: 3, MaxAttempts: 16, MaxLease: 10 * time.Minute}, "/a%2Fb/../c?x=%20y")
 	want := map[string]string{
 		"Content-Type": "application/json", "Content-Encoding": "gzip", "Content-Length": "2",
 		"Mq-Delivery-Id": "call-9", "Mq-Message-Id": id.String(), "Mq-Broker-Message-Id": "7F000001",
 		"Mq-Origin": "0102030405", "Mq-Topic-Sequence": "42",
 		"Mq-Topic": "orders", "Mq-Group": "billing", "Mq-Tag": "created", "Mq-Key": "o-1,a%2Cb",
-		"Mq-Ordering-Key": "customer 7", "Mq-Attempt": "3", "Mq-Max-Attempts": "16",
+		"Mq-Ordering-Key": "customer 7", "Mq-Attempt": "3", "Mq-Max-Attempts": "16", "Mq-Max-Lease": "10m0s",
 		"Mq-Born-At": "2026-01-02T02:04:05.678Z", "Idempotency-Key": `"` + id.String() + `"`,
 		"Traceparent": d.TraceParent, "Tracestate": "a=b", "User-Agent": "remora",
 	}
@@ -133,7 +133,7 @@ func TestCallOfABareForeignMessage(t *testing.T) {
 	if got.Header.Get("MQ-Message-Id") != d.Identity {
 		t.Errorf("MQ-Message-Id: %q, want the broker's", got.Header.Get("MQ-Message-Id"))
 	}
-	for _, name := range []string{"Content-Type", "MQ-Tag", "MQ-Key", "MQ-Born-At", "MQ-Max-Attempts", "MQ-Origin", "MQ-Topic-Sequence", "traceparent"} {
+	for _, name := range []string{"Content-Type", "MQ-Tag", "MQ-Key", "MQ-Born-At", "MQ-Max-Attempts", "MQ-Max-Lease", "MQ-Origin", "MQ-Topic-Sequence", "traceparent"} {
 		if v, there := got.Header[http.CanonicalHeaderKey(name)]; there {
 			t.Errorf("%s: %q was made up", name, v)
 		}
