@@ -18,8 +18,8 @@ const (
 	leased                       // the application's until the lease ends
 	acked                        // done: by a 200, or by its ID
 	nacked                       // given back by its ID
-	expired                      // the lease ended, or the call without an answer
-	superseded                   // another delivery of the message has begun, or may
+	expired                      // the lease ended, or the call: without an answer, or by one that failed
+	superseded                   // another delivery of the message has begun
 )
 
 func (s leaseState) String() string {
@@ -61,7 +61,8 @@ type lease struct {
 	mu      latch // held while an ack is written: nothing else is decided meanwhile
 	state   leaseState
 	late    bool // it was acked after its end
-	plain   bool // the answer said all there was to say
+	untold  bool // nobody came to know of it
+	rest    rest // what is kept of it when it has ended
 	gone    bool // the gate does not hold the message any more
 	until   time.Time
 	most    time.Time // nothing moves until beyond it
@@ -224,20 +225,25 @@ func (l *lease) grant(d time.Duration) (until time.Time) {
 	return until
 }
 
-// answered tells what the application had said by ID when its answer came. One
-// that is no answer leaves the delivery open for a late ack.
+// answered tells what the application had said by ID when its answer came. One that
+// failed, and one that is none, leave the delivery open for a late ack.
 func (l *lease) answered(a push.Answer) leaseState {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	said := l.state
 	answered := a.Status != 0 || a.Disposition == push.Unreachable
-	l.plain = said == called && answered && a.Disposition != push.Leased
 	switch {
-	case said == acked || said == nacked || a.Disposition == push.Done || a.Disposition == push.Leased:
+	case said == acked || said == nacked || a.Disposition == push.Leased:
 		return said
+	case a.Disposition == push.Done:
+		l.leaves(nothing)
+		return said
+	case a.Disposition == push.Unreachable:
+		l.leaves(nothing)
 	case answered:
-		l.to(superseded)
-	case said == called:
+		l.leaves(apart)
+	}
+	if said == called || answered { // what was extended goes on without an answer
 		l.to(expired)
 	}
 	return l.state
@@ -269,10 +275,33 @@ func (l *lease) isAcked() bool {
 	return l.state == acked
 }
 
-func (l *lease) isPlain() bool {
+// leaves notes what is kept of a delivery of which the application has said nothing
+// by its ID. mu is held.
+func (l *lease) leaves(r rest) {
+	if l.state == called {
+		l.rest = r
+	}
+}
+
+func (l *lease) remains() rest {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.plain
+	return l.rest
+}
+
+// takeBack ends a lease that nobody came to know of.
+func (l *lease) takeBack() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state == leased {
+		l.untold = l.to(expired)
+	}
+}
+
+func (l *lease) isUntold() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.untold
 }
 
 func (l *lease) plead() Nack {

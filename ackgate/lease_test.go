@@ -434,10 +434,16 @@ func TestEndedDeliveriesAreForgotten(t *testing.T) {
 		}
 		for range lateMost + 5 {
 			l := s.gate.newLease(s.gate.hold(delivery("x")))
-			s.leases.end(l, false)
+			s.leases.end(l, kept)
 		}
 		if n := len(s.leases.byID); n != lateMost {
 			t.Errorf("%d are known", n)
+		}
+		for range lateMost + 5 {
+			s.leases.end(s.gate.newLease(s.gate.hold(delivery("x"))), apart)
+		}
+		if n := len(s.leases.byID); n != 2*lateMost {
+			t.Errorf("%d are known, with those that an answer ended", n)
 		}
 	})
 }

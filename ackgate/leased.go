@@ -26,7 +26,11 @@ func (h *held) holdLease(ctx context.Context) (reason, time.Duration) {
 	g.leased.Add(1)
 	defer g.leased.Add(-1)
 	state := h.await(ctx)
-	g.metrics.leases.WithLabelValues(g.o.Subscription, state.String()).Inc()
+	result := state.String()
+	if h.lease.isUntold() {
+		result = "untold"
+	}
+	g.metrics.leases.WithLabelValues(g.o.Subscription, result).Inc()
 	switch state {
 	case acked:
 		return handled, 0
@@ -110,7 +114,7 @@ func (h *held) register() (wasAcked bool) {
 			return true
 		}
 		h.hearNoMore()
-		h.g.leases.end(h.lease, h.lease.isPlain())
+		h.g.leases.end(h.lease, h.lease.remains())
 	}
 	h.lease = h.g.newLease(h)
 	return false
@@ -136,10 +140,10 @@ func (h *held) letGo() {
 		l.to(expired)
 	}
 	l.gone = true
-	plain := l.plain
+	kept := l.rest
 	l.mu.Unlock()
-	h.g.leases.end(l, plain)
-	if plain || !h.g.keeps(l.mark) {
+	h.g.leases.end(l, kept)
+	if kept == nothing || !h.g.keeps(l.mark) {
 		h.hearNoMore() // nobody would know of a 200
 	}
 }

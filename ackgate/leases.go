@@ -10,7 +10,7 @@ import (
 
 const (
 	// lateFor and lateMost bound for how long, and of how many deliveries that
-	// ended, a late ack still counts.
+	// ended, a late ack still counts: of those that an answer ended, and of others.
 	lateFor  = time.Hour
 	lateMost = 10_000
 )
@@ -26,7 +26,7 @@ type Leases struct {
 	mu    sync.Mutex
 	gates map[string]*Gate // by subscription
 	byID  map[string]*lease
-	ended []ending // oldest first
+	ended [nothing][]ending // by rest, oldest first
 	ready bool
 }
 
@@ -35,6 +35,15 @@ type ending struct {
 	l  *lease
 	at time.Time
 }
+
+// rest is what is kept of a delivery that has ended.
+type rest uint8
+
+const (
+	kept    rest = iota // its ID, for a late ack
+	apart               // the same, of one that an answer ended: many failures push no lease out
+	nothing             // there is nothing to be said of it
+)
 
 // NewLeases returns one that knows no delivery.
 func NewLeases() *Leases { return &Leases{byID: map[string]*lease{}, gates: map[string]*Gate{}} }
@@ -80,6 +89,14 @@ func (r *Leases) Extend(ctx context.Context, id string, d time.Duration) (Lease,
 	return l.extend(ctx, d)
 }
 
+// TakeBack ends the lease of a message that was pulled, when the answer did not
+// reach the caller: it is handed over again, at once and at the cost of no attempt.
+func (r *Leases) TakeBack(id string) {
+	if l, err := r.find(id); err == nil {
+		l.takeBack()
+	}
+}
+
 // Find tells of a delivery.
 func (r *Leases) Find(id string) (Lease, error) {
 	l, err := r.find(id)
@@ -117,20 +134,22 @@ func (r *Leases) add(l *lease) {
 
 // end lets go of a delivery: now, when there is nothing to say of it, or when a
 // late ack of it does not count any more.
-func (r *Leases) end(l *lease, plain bool) {
+func (r *Leases) end(l *lease, as rest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if plain {
+	if as == nothing {
 		delete(r.byID, l.id)
 		return
 	}
 	now := time.Now()
-	r.ended = append(r.ended, ending{l, now})
-	for len(r.ended) > lateMost || now.Sub(r.ended[0].at) > lateFor {
-		delete(r.byID, r.ended[0].l.id)
-		r.ended[0] = ending{}
-		r.ended = r.ended[1:]
+	r.ended[as] = append(r.ended[as], ending{l, now})
+	ended := r.ended[as]
+	for len(ended) > lateMost || now.Sub(ended[0].at) > lateFor {
+		delete(r.byID, ended[0].l.id)
+		ended[0] = ending{}
+		ended = ended[1:]
 	}
+	r.ended[as] = ended
 }
 
 func (g *Gate) newLease(h *held) *lease {

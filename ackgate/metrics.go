@@ -22,7 +22,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		{&m.checks, "remora_dedupe_checks_total", "Look-ups in the dedupe store: begun, repeat, in_progress, conflict, error.", []string{"store", "result"}},
 		{&m.sendBacks, "remora_deliver_send_backs_total", "Send-backs to the broker: confirmed, refused.", []string{"subscription", "result"}},
 		{&m.unmarked, "remora_deliver_unmarked_total", "Messages acked after a 200 whose done mark could not be written.", []string{"subscription"}},
-		{&m.leases, "remora_deliver_leases_total", "Leases that ended: acked, nacked, expired, superseded; and late, acks after that.", []string{"subscription", "result"}},
+		{&m.leases, "remora_deliver_leases_total", "Leases that ended: acked, nacked, expired, superseded, untold (of a pull that reached nobody); and late, acks after that.", []string{"subscription", "result"}},
 		{&m.unchecked, "remora_deliver_unchecked_total", "Handler calls without a look-up, because the dedupe store was down and on_error is pass.", []string{"subscription"}},
 		{&m.panics, "remora_deliver_panics_total", "Panics while delivering; the message is held.", []string{"subscription"}},
 	}

@@ -28,7 +28,13 @@ type Pull struct {
 	Max   int           // deliveries, ≥ 1
 	Wait  time.Duration // for the first one
 	Lease time.Duration // of each; at most MaxHold is given
+
+	// Gone reports that the caller has hung up; it is asked before each message is
+	// leased. nil: nobody knows.
+	Gone func() bool
 }
+
+func (p Pull) gone() bool { return p.Gone != nil && p.Gone() }
 
 // Pulled is a message that was handed over, and is leased.
 type Pulled struct {
@@ -42,9 +48,9 @@ type Pulled struct {
 
 // Receive hands over messages of a subscription without a handler: those that are
 // there, at most p.Max, or the first to come within p.Wait. Each is leased, and
-// marked in the dedupe store, before it is returned; of one that the caller does
-// not come to know, the lease ends. A lease that ends is a failed attempt. None,
-// without an error, means that there was no message. ErrStopping ends the wait at
+// marked in the dedupe store, before it is returned; one that the caller does not
+// come to know is to be taken back (TakeBack), or its lease ends. A lease that ends
+// is a failed attempt. None, without an error, means that there was no message. ErrStopping ends the wait at
 // once when the subscription does.
 func (r *Leases) Receive(ctx context.Context, subscription string, p Pull) ([]Pulled, error) {
 	r.mu.Lock()
@@ -70,7 +76,7 @@ func (g *Gate) pull(ctx context.Context, p Pull) ([]Pulled, error) {
 			g.brake.await(ctx, g.ended)
 		}
 		all, err := g.gather(ctx, p)
-		if len(all) > 0 || err != nil || ctx.Err() != nil {
+		if len(all) > 0 || err != nil || ctx.Err() != nil || p.gone() {
 			return all, err
 		}
 	}
@@ -79,7 +85,7 @@ func (g *Gate) pull(ctx context.Context, p Pull) ([]Pulled, error) {
 // gather offers places to the held messages that wait for one, and returns those
 // that took one and could be begun.
 func (g *Gate) gather(ctx context.Context, p Pull) (all []Pulled, err error) {
-	pl := &puller{lease: p.Lease, got: make(chan *Pulled, p.Max)}
+	pl := &puller{lease: p.Lease, gone: p.gone, got: make(chan *Pulled, p.Max)}
 	taken := 0
 	for ; taken < p.Max && g.offer(pl); taken++ {
 	}
@@ -120,6 +126,7 @@ func (g *Gate) offer(pl *puller) bool {
 // came of that to got, once.
 type puller struct {
 	lease time.Duration
+	gone  func() bool // the caller has hung up
 	got   chan *Pulled
 
 	mu    sync.Mutex
@@ -161,7 +168,7 @@ func (h *held) pulled(ctx context.Context, pl *puller) (reason, time.Duration) {
 // handOver leases the message to the puller, and tells it in any case.
 func (h *held) handOver(ctx context.Context, pl *puller) (given *Pulled, why reason, wait time.Duration) {
 	defer func() { pl.got <- given }()
-	if !pl.admit(len(h.d.Body)) {
+	if pl.gone() || !pl.admit(len(h.d.Body)) {
 		return nil, notYet, 0
 	}
 	lease := min(pl.lease, h.g.o.MaxHold)
@@ -183,6 +190,10 @@ func (l *lease) tellNow() Lease {
 // unpulled plans what follows a lease of a pulled message that ended: to whom pulls,
 // it is what the timeout of a call is to a handler.
 func (h *held) unpulled(ctx context.Context) time.Duration {
+	if h.lease.isUntold() {
+		h.release(ctx, false)
+		return 0
+	}
 	attempt := h.attemptNumber()
 	h.tries++
 	h.release(ctx, true)

@@ -260,3 +260,56 @@ func TestReceiveNamesWhatIsWrong(t *testing.T) {
 		}
 	})
 }
+
+// Nothing is handed to who has hung up, though it still stands in line.
+func TestNothingIsLeasedToWhoHasHungUp(t *testing.T) {
+	pulling(t, func(s *scene) {
+		o := options()
+		o.MaxAttempts = 2
+		s.start(o)
+		after(time.Second, func() {
+			for range 3 {
+				gone := Pull{Max: 1, Wait: time.Minute, Lease: time.Hour, Gone: func() bool { return true }}
+				if got := s.pull(gone); len(got) > 0 {
+					t.Errorf("pulled %+v", got)
+				}
+			}
+			s.ack(s.pull(Pull{Max: 1, Lease: time.Minute})[0].ID)
+		})
+		s.run(time.Hour, delivery("a"))
+		s.wantAnyOrder("pulled a, attempt 1", "done id:a", "ack by ID", "ack a")
+	})
+}
+
+// What is taken back is handed over at once, and has cost nothing.
+func TestTakenBackIsPulledAgain(t *testing.T) {
+	for name, noStore := range map[string]bool{"with a store": false, "without": true} {
+		t.Run(name, func(t *testing.T) {
+			pulling(t, func(s *scene) {
+				s.noStore = noStore
+				o := options()
+				o.MaxAttempts = 2
+				s.start(o)
+				after(time.Second, func() {
+					began := time.Now()
+					var id string
+					for range 4 {
+						id = s.pull(Pull{Max: 1, Wait: time.Minute, Lease: 10 * time.Minute})[0].ID
+						s.leases.TakeBack(id)
+					}
+					if took := time.Since(began); took > 0 {
+						t.Errorf("it took %v", took)
+					}
+					s.ack(id) // it was told all the same
+					s.leases.TakeBack(id)
+					s.leases.TakeBack("x-1")
+				})
+				s.run(time.Hour, delivery("a"))
+				if s.count("pulled a, attempt 1") != 4 || s.count("ack by ID, late") != 1 || s.count("ack a") != 1 {
+					t.Errorf("it went %v", s.events)
+				}
+				s.wantLeases("untold", 4)
+			})
+		})
+	}
+}
