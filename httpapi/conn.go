@@ -39,6 +39,8 @@ type conn struct {
 	reads    time.Time // read deadline that the socket has
 	writes   time.Time // write deadline that the socket has
 
+	pulled pulled // that the answer hands over
+
 	request request // that is being answered
 	body    body    // of request
 
@@ -63,6 +65,7 @@ func connState(nc net.Conn, state fasthttp.ConnState) {
 		c.begin()
 	case fasthttp.StateIdle:
 		c.idle, c.until = true, time.Time{}
+		c.handedOver()
 		c.rest()
 	default: // new and closed are Serve's, and nothing is hijacked
 	}
@@ -130,6 +133,7 @@ func (c *conn) Close() error {
 	if c.parked {
 		return nil
 	}
+	c.handedOver()
 	if c.unread {
 		c.linger()
 	}

@@ -24,6 +24,8 @@ type Deliveries interface {
 	// Receive leases messages of a subscription without a handler to the caller,
 	// and waits for the first.
 	Receive(ctx context.Context, subscription string, p ackgate.Pull) ([]ackgate.Pulled, error)
+	// TakeBack gives a message back whose delivery the caller did not come to know.
+	TakeBack(id string)
 	// HeldUp tells why nothing of a subscription is handed over now.
 	HeldUp(subscription string) []ackgate.HeldUp
 }

@@ -21,6 +21,8 @@ type fakeDeliveries struct {
 	heldUp []ackgate.HeldUp
 	pulled []ackgate.Pulled
 	waits  chan struct{} // closed by Receive, which then waits until it is ended; nil: it does not
+
+	takenBack chan string // IDs
 }
 
 func (f *fakeDeliveries) Find(id string) (ackgate.Lease, error) {
@@ -43,13 +45,15 @@ func (f *fakeDeliveries) Extend(_ context.Context, id string, d time.Duration) (
 }
 
 func (f *fakeDeliveries) Receive(ctx context.Context, name string, p ackgate.Pull) ([]ackgate.Pulled, error) {
-	f.said = append(f.said, fmt.Sprintf("receive %s %+v", name, p))
+	f.said = append(f.said, fmt.Sprintf("receive %s {Max:%d Wait:%v Lease:%v}", name, p.Max, p.Wait, p.Lease))
 	if f.waits != nil {
 		close(f.waits)
 		<-ctx.Done()
 	}
 	return f.pulled, f.err
 }
+
+func (f *fakeDeliveries) TakeBack(id string) { f.takenBack <- id }
 
 func (f *fakeDeliveries) HeldUp(string) []ackgate.HeldUp { return f.heldUp }
 

@@ -46,7 +46,7 @@ type messageJSON struct {
 }
 
 // receiveMessages answers POST /v1/subscriptions/{name}/receive. Shutdown ends its
-// wait.
+// wait, and so does a caller that hangs up: nothing is handed over to who is gone.
 func (s *Server) receiveMessages(r *request, name string) (response, error) {
 	p := ackgate.Pull{Max: receiveMax, Lease: receiveLease}
 	_, err := readWishes(r, map[string]any{"max": &p.Max, "wait": &p.Wait, "lease": &p.Lease})
@@ -59,11 +59,14 @@ func (s *Server) receiveMessages(r *request, name string) (response, error) {
 		return response{}, invalidOption("a lease of %v ends before it begins", p.Lease)
 	}
 	p.Wait = min(p.Wait, s.opts.MaxWait)
-	pulled, err := s.opts.Deliveries.Receive(s.waits, name, p)
+	ctx, end := r.body.conn.attend(s.waits)
+	defer end()
+	p.Gone = r.body.conn.hungUp
+	pulled, err := s.opts.Deliveries.Receive(ctx, name, p)
 	if err != nil {
 		return response{}, err
 	}
-	if len(pulled) == 0 {
+	if !r.body.conn.handOver(s.opts.Deliveries, pulled) {
 		return s.nothingPulled(name), nil
 	}
 	answer := struct {

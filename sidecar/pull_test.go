@@ -2,7 +2,9 @@ package sidecar_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -96,6 +98,34 @@ func TestPulling(t *testing.T) {
 		t.Errorf("after the restart came %q", again.Message.Body)
 	}
 	if status := r.ask("/v1/deliveries/"+again.ID+"/ack", "", nil); status != 200 {
+		t.Errorf("ack: %d", status)
+	}
+	if err := r.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCallersThatHangUpCostNothing: clients that give up waiting, more of them than
+// a message has attempts, leave it to the one that stays.
+func TestCallersThatHangUpCostNothing(t *testing.T) {
+	c := embedded(t)
+	c.Subscriptions = []config.Subscription{{Name: "pulled", Topic: "orders", Retry: config.SubscriptionRetry{MaxAttempts: 3}}}
+	r := start(t, c)
+	const wish = `{"wait":"20s","lease":"10m"}`
+	for range 5 {
+		caller, err := net.Dial("tcp", r.side.Addresses().Data[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(caller, "POST /v1/subscriptions/pulled/receive HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(wish), wish)
+		_ = caller.Close()
+	}
+	r.post("orders", "one", "wait=10")
+	got := r.receive("60s")
+	if string(got.Message.Body) != "one" || got.Message.Attempt != 1 {
+		t.Errorf("pulled %q, attempt %d", got.Message.Body, got.Message.Attempt)
+	}
+	if status := r.ask("/v1/deliveries/"+got.ID+"/ack", "", nil); status != 200 {
 		t.Errorf("ack: %d", status)
 	}
 	if err := r.end(); err != nil {
