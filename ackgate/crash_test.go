@@ -27,6 +27,7 @@ type house struct {
 	t       *testing.T
 	dir     string
 	handler http.HandlerFunc
+	key     KeyRule
 	server  *httptest.Server
 	wrap    func(dedupe.Store) dedupe.Store // stands between gate and store
 
@@ -78,7 +79,7 @@ func (h *house) live(ctx context.Context, d *message.Delivery) (acked bool) {
 	h.no(err)
 	c := &once{fakeConsumer: (*fakeConsumer)(newScene(h.t)), d: d}
 	o := Options{
-		Subscription: "billing", Scope: "s", Store: "local", Grace: -1, Timeout: 5 * time.Second,
+		Subscription: "billing", Scope: "s", Key: h.key, Store: "local", Grace: -1, Timeout: 5 * time.Second,
 		Retry: backoff.Policy{Initial: time.Millisecond, Max: 5 * time.Millisecond}, Probe: backoff.Policy{Initial: time.Millisecond},
 	}
 	h.no(New(o, c, h.wrap(store), client, nil, nil, nil).Run(ctx))

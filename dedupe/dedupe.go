@@ -28,6 +28,10 @@ func (k Key) Hash() [16]byte {
 	return [16]byte(sum[:16])
 }
 
+// With is the key of one content of k: where a store keeps apart what it does not
+// keep together with the other contents. Its scope is none that a group has.
+func (k Key) With(f Fingerprint) Key { return Key{Scope: k.Scope + "\x00" + string(f[:]), Key: k.Key} }
+
 // Fingerprint is a hash of what the effect depends on. The same key with
 // another fingerprint is a conflict: delivered, counted, never suppressed.
 type Fingerprint [16]byte

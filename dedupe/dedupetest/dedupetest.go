@@ -59,6 +59,10 @@ func Run(t *testing.T, open func(t *testing.T) *Instance) {
 		"LeaseIsWithinTheWindow":        leaseIsWithinTheWindow,
 		"WindowGoesOnWithTraffic":       windowGoesOnWithTraffic,
 		"OthersSeeTheHold":              othersSeeTheHold,
+		"ManyContentsAreKnown":          manyContentsAreKnown,
+		"ManyContentsAreOfOneKey":       manyContentsAreOfOneKey,
+		"ManyContentsDoneTwice":         manyContentsDoneTwice,
+		"ManyContentsKeepTheWindow":     manyContentsKeepTheWindow,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

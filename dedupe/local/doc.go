@@ -20,6 +20,10 @@
 // bucket whose youngest mark is older than the window is no longer looked at,
 // and is then deleted whole. Memory does not grow with the number of marks.
 //
+// The mark of a key has its last contents that were done. One for which it has no
+// more room gets a mark of its own, in the same commit; it is looked for only where
+// the key's is full.
+//
 // Marks have a number of bytes on disk besides. Above it the oldest buckets are
 // deleted, so a bucket ends also with an eighth of the bytes; a mark whose lease
 // runs moves to the newest one instead. From then on the window is shorter:

@@ -169,7 +169,8 @@ func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, l
 		}
 		return v == dedupe.Begun
 	})
-	if err := s.commit(ctx, o); err != nil {
+	o.begins = &f
+	if err := s.commit(ctx, o, opSize); err != nil {
 		return dedupe.Mark{}, fmt.Errorf("begin dedupe mark: %w", err)
 	}
 	o.mark.Until = time.Now().Add(o.until - s.now())
@@ -179,46 +180,50 @@ func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, l
 // Extend implements dedupe.Store.
 func (s *Store) Extend(ctx context.Context, k dedupe.Key, m dedupe.Mark, lease time.Duration) error {
 	lease = min(lease, s.o.Window)
-	return s.settle(ctx, "extend", k, m, func(r *record, now time.Duration) bool {
+	return s.settle(ctx, "extend", s.settling(k, m, func(r *record, now time.Duration, _ *op) bool {
 		r.until = now + lease
 		return r.held
-	})
+	}), opSize)
 }
 
 // Done implements dedupe.Store.
 func (s *Store) Done(ctx context.Context, k dedupe.Key, m dedupe.Mark) error {
-	return s.settle(ctx, "finish", k, m, func(r *record, _ time.Duration) bool {
-		r.finish()
+	o := s.settling(k, m, func(r *record, _ time.Duration, o *op) bool {
+		o.apart = r.finish()
 		return true
 	})
+	return s.settle(ctx, "finish", o, opSize+apartSize)
 }
 
 // Release implements dedupe.Store.
 func (s *Store) Release(ctx context.Context, k dedupe.Key, m dedupe.Mark, counts bool) error {
-	return s.settle(ctx, "release", k, m, func(r *record, _ time.Duration) bool {
+	return s.settle(ctx, "release", s.settling(k, m, func(r *record, _ time.Duration, _ *op) bool {
 		r.free(counts)
 		return true
-	})
+	}), opSize)
 }
 
 // Forget implements dedupe.Store.
 func (s *Store) Forget(ctx context.Context, k dedupe.Key, m dedupe.Mark) error {
-	return s.settle(ctx, "forget", k, m, func(r *record, _ time.Duration) bool {
+	return s.settle(ctx, "forget", s.settling(k, m, func(r *record, _ time.Duration, _ *op) bool {
 		r.forget()
 		return true
-	})
+	}), opSize)
 }
 
-// settle changes the mark if m's holder was the last one to begin it.
-func (s *Store) settle(ctx context.Context, verb string, k dedupe.Key, m dedupe.Mark, change func(*record, time.Duration) bool) error {
-	o := s.newOp(k, func(r *record, now time.Duration, o *op) bool {
-		if r.token != m.Token || m.Token == 0 || !change(r, now) {
+// settling changes the mark if m's holder was the last one to begin it.
+func (s *Store) settling(k dedupe.Key, m dedupe.Mark, change func(*record, time.Duration, *op) bool) *op {
+	return s.newOp(k, func(r *record, now time.Duration, o *op) bool {
+		if r.token != m.Token || m.Token == 0 || !change(r, now, o) {
 			o.err = dedupe.ErrFenced
 			return false
 		}
 		return true
 	})
-	err := s.commit(ctx, o)
+}
+
+func (s *Store) settle(ctx context.Context, verb string, o *op, size int) error {
+	err := s.commit(ctx, o, size)
 	if err == nil {
 		err = o.err
 	}
@@ -229,15 +234,22 @@ func (s *Store) settle(ctx context.Context, verb string, k dedupe.Key, m dedupe.
 }
 
 func (s *Store) newOp(k dedupe.Key, change func(*record, time.Duration, *op) bool) *op {
-	o := &op{change: change}
+	o := s.opOf(k)
+	o.change = change
+	return o
+}
+
+// opOf is an operation on the mark of k that changes nothing.
+func (s *Store) opOf(k dedupe.Key) *op {
+	o := &op{of: k}
 	o.key, o.plain = s.hashes(k)
 	return o
 }
 
-func (s *Store) commit(ctx context.Context, o *op) error {
+func (s *Store) commit(ctx context.Context, o *op, size int) error {
 	if err := s.calls.Begin(); err != nil {
 		return err
 	}
 	defer s.calls.Done()
-	return s.queue.Commit(ctx, o, opSize)
+	return s.queue.Commit(ctx, o, size)
 }

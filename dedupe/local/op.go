@@ -18,14 +18,21 @@ type hash [16]byte
 type op struct {
 	key    hash
 	plain  hash // the key's, before there was a secret
+	of     dedupe.Key
+	begins *dedupe.Fingerprint // what Begin asks for
 	change func(r *record, now time.Duration, op *op) (write bool)
 	drop   [][]byte // keys to delete
 	evict  *eviction
+
+	apart []dedupe.Fingerprint // done, and to have marks of their own
 
 	mark  dedupe.Mark
 	until time.Duration // of mark, on the store's clock
 	err   error
 }
+
+// apartSize is what it may set besides for one that finishes.
+const apartSize = bucketKeyLen + len(hash{}) + maxMark + 48 // kv wants room for one entry in 48 bytes
 
 // opSize is what Write may set for one operation: the clock, the secret and the
 // count of a bucket included.
@@ -88,10 +95,47 @@ func (s *Store) apply(w *writing, o *op) error {
 		return nil
 	}
 	found, err := s.find(w, o)
-	if err != nil || !o.change(&found.record, w.now, o) {
+	if err != nil {
 		return err
 	}
+	if o.begins != nil {
+		apart, err := s.doneApart(w, o, &found.record)
+		if err != nil {
+			return err
+		}
+		if apart {
+			o.mark = dedupe.Mark{Verdict: dedupe.Repeat}
+			return nil
+		}
+	}
+	if !o.change(&found.record, w.now, o) {
+		return nil
+	}
 	s.put(w, o.key, found)
+	return s.putApart(w, o)
+}
+
+// doneApart reports whether what begins is done by a mark of its own.
+func (s *Store) doneApart(w *writing, o *op, r *record) (bool, error) {
+	if !r.full() || r.isDone(*o.begins) {
+		return false, nil
+	}
+	m, err := s.find(w, s.opOf(o.of.With(*o.begins)))
+	return m.isDone(*o.begins), err
+}
+
+// putApart writes the marks of contents for which that of their key has no room. The
+// window of each begins anew: when it was done is not known any more.
+func (s *Store) putApart(w *writing, o *op) error {
+	for _, f := range o.apart {
+		one := s.opOf(o.of.With(f))
+		m, err := s.find(w, one)
+		if err != nil {
+			return err
+		}
+		m.record = doneMark(f)
+		s.put(w, one.key, m)
+	}
 	return nil
 }
 

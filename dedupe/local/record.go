@@ -25,8 +25,9 @@ type record struct {
 const (
 	recordVersion = 1
 	recordHead    = 1 + 1 + 8 + 8 + 8 + 4 + 16 + 1
-	// maxDone bounds the fingerprints kept for one key; more than one only
-	// appear when a key is used for different contents.
+	// maxDone bounds the fingerprints in one mark; more than one only appear when a
+	// key is used for different contents. What it has no room for gets a mark of its
+	// own (dedupe.Key.With).
 	maxDone   = 4
 	maxRecord = recordHead + maxDone*16 + 4
 	maxMark   = 1 + keyring.Overhead + maxRecord
@@ -84,6 +85,14 @@ func bit(b bool) byte {
 	return 0
 }
 
+// doneMark is the mark of a content by itself.
+func doneMark(f dedupe.Fingerprint) record {
+	return record{effect: f, done: []dedupe.Fingerprint{f}}
+}
+
+// full reports whether contents of the key may have marks of their own.
+func (r *record) full() bool { return len(r.done) >= maxDone }
+
 func (r *record) isDone(f dedupe.Fingerprint) bool { return slices.Contains(r.done, f) }
 
 // leased reports whether a delivery of this opening holds the key.
@@ -108,16 +117,17 @@ func (r *record) begin(f dedupe.Fingerprint, now, lease time.Duration, run, toke
 	return dedupe.Begun, conflict
 }
 
-// finish marks the fingerprint that was begun as done.
-func (r *record) finish() {
+// finish marks the fingerprint that was begun as done. It returns those that the
+// mark has no more room for.
+func (r *record) finish() (apart []dedupe.Fingerprint) {
 	if r.isDone(r.effect) {
-		return
-	}
-	if len(r.done) == maxDone {
-		r.done = r.done[1:]
+		return nil
 	}
 	r.done = append(slices.Clip(r.done), r.effect)
+	n := max(0, len(r.done)-maxDone)
+	apart, r.done = r.done[:n], r.done[n:]
 	r.held, r.attempts = false, 0
+	return apart
 }
 
 // free ends the hold. A second call, after an answer that got lost, changes

@@ -1,8 +1,9 @@
 -- Takes the key, where nobody holds it.
--- KEYS[1] the mark. ARGV: effect, claim, lease ms, window ms.
+-- KEYS[1] the mark. ARGV: effect, claim, lease ms, window ms, how many effects are
+-- in one mark.
 -- Returns verdict, conflict, attempts, ms until the lease ends, token.
 local IN_PROGRESS, BEGUN, REPEAT = 0, 1, 2
-local effect, claim, lease, window = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local effect, claim, lease, window, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 
 local time = redis.call('TIME')
 local micros = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -14,6 +15,12 @@ local attempts, done = tonumber(mark[5] or '0'), mark[7] or ''
 
 for i = 1, #done, 32 do
 	if string.sub(done, i, i + 31) == effect then
+		return {REPEAT, 0, attempts, 0, '0'}
+	end
+end
+if #done >= 32 * most then -- others have marks of their own: see done.lua
+	local own = 'remora:dedupe:{' .. KEYS[1] .. '}' .. effect
+	if redis.call('HGET', own, 'done') == effect then
 		return {REPEAT, 0, attempts, 0, '0'}
 	end
 end

@@ -19,14 +19,18 @@
 //	    attempts  how often that was begun
 //	    effect    the fingerprint of the last call
 //	    done      what was handled, latest last, 4 at most
+//	remora:dedupe:{remora:dedupe:<hash>}<fingerprint>
+//	    done      the fingerprint: handled, and one for which the mark of its key
+//	              has no room
 //
 // It lives for the window from its last change on. Keys and contents of messages
-// are only there as hashes. A mark is about 400 bytes of Redis's memory.
+// are only there as hashes. A mark is about 400 bytes of Redis's memory,
+// one of a fingerprint about 250.
 //
 // The token counts up by at least one, from the time of the first mark in µs: a
 // mark that was lost and begun anew has a higher one, so that who held the lost
-// one is fenced. One key of Redis is used by an operation, so a cluster of Redis
-// will do that is reached through one address.
+// one is fenced. The keys of Redis that an operation uses are in one slot, so a
+// cluster of Redis will do that is reached through one address.
 //
 // # Time
 //

@@ -35,8 +35,9 @@ var (
 
 const (
 	prefix = "remora:dedupe:"
-	// maxDone bounds the fingerprints kept for one key; more than one only
-	// appear when a key is used for different contents.
+	// maxDone bounds the fingerprints in one mark; more than one only appear when a
+	// key is used for different contents. What it has no room for gets a mark of its
+	// own.
 	maxDone = 4
 )
 
@@ -81,7 +82,7 @@ func (s *Store) Close() error {
 func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, lease time.Duration) (dedupe.Mark, error) {
 	claim := s.claims.Take(k, f)
 	lease = min(lease, s.o.Window)
-	answer, err := s.run(ctx, beginScript, k, hex.EncodeToString(f[:]), claim.String(), milliseconds(lease), milliseconds(s.o.Window))
+	answer, err := s.run(ctx, beginScript, k, hex.EncodeToString(f[:]), claim.String(), milliseconds(lease), milliseconds(s.o.Window), maxDone)
 	var m dedupe.Mark
 	if err == nil {
 		m, err = markOf(answer)

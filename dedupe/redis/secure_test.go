@@ -36,6 +36,18 @@ func TestUserOfAccessControl(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
+	for n := range byte(maxDone + 2) { // more than are in one mark
+		m, err := s.Begin(t.Context(), key, dedupe.Fingerprint{9, n}, time.Minute)
+		if err == nil {
+			err = s.Done(t.Context(), key, m)
+		}
+		if err != nil {
+			t.Errorf("content %d: %v", n, err)
+		}
+	}
+	if m, err := s.Begin(t.Context(), key, dedupe.Fingerprint{9}, time.Minute); err != nil || m.Verdict != dedupe.Repeat {
+		t.Errorf("the first content: %v, %v", m.Verdict, err)
+	}
 	weak, err := s.Inspect(t.Context())
 	if err != nil || len(weak) != 2 || !strings.Contains(weak[0].Text, "does not say") {
 		t.Errorf("inspect: %v, %v", weak, err)

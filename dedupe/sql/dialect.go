@@ -26,8 +26,8 @@ type dialect struct {
 	open    func(Options) (*sql.DB, error)
 	missing func(error) bool // there is no table
 
-	insert, read, lock, update, finish, sweep string
-	settings                                  []setting
+	insert, read, lock, update, finish, apart, isApart, sweep string
+	settings                                                  []setting
 }
 
 // setting is one of the server on which marks depend.
@@ -52,6 +52,9 @@ const (
 	readRow   = "SELECT held, claim, token, ends, attempts, effect, done, expires, NOW FROM remora_dedupe WHERE hash = ?"
 	lockRow   = readRow + " FOR UPDATE"
 	updateRow = "UPDATE remora_dedupe SET held = ?, claim = ?, token = ?, ends = ?, attempts = ?, effect = ?, done = ?, expires = ? WHERE hash = ?"
+	// apartRow is of a content by itself, whose row may be there.
+	apartRow  = "INSERT INTO remora_dedupe (hash, held, claim, token, ends, attempts, effect, done, expires) VALUES (?, 0, 0, 0, 0, 0, ?, ?, ?)"
+	isApart   = "SELECT count(*) FROM remora_dedupe WHERE hash = ? AND done = ? AND expires > NOW / 1000"
 	finishRow = "UPDATE remora_dedupe SET held = 0, attempts = 0, done = effect, expires = NOW / 1000 + ?" +
 		" WHERE hash = ? AND token = ? AND length(done) = 0 AND expires > NOW / 1000"
 )
@@ -60,6 +63,7 @@ var dialects = map[string]*dialect{
 	Postgres: {
 		schema: postgresSchema, open: openPostgres, missing: isPostgres("42P01"),
 		insert: dollars(insertRow + " ON CONFLICT (hash) DO NOTHING"), read: dollars(readRow), lock: dollars(lockRow), update: dollars(updateRow), finish: dollars(finishRow),
+		apart: dollars(apartRow + " ON CONFLICT (hash) DO UPDATE SET done = EXCLUDED.done, expires = EXCLUDED.expires"), isApart: dollars(isApart),
 		sweep: dollars("DELETE FROM remora_dedupe WHERE hash IN (SELECT hash FROM remora_dedupe WHERE expires < NOW / 1000 LIMIT ? FOR UPDATE SKIP LOCKED)"),
 		settings: []setting{
 			{"SHOW fsync", func(v string) bool { return v != "on" }, "PostgreSQL has fsync %s: a crash may forget marks, and break the database", "set fsync on"},
@@ -70,6 +74,7 @@ var dialects = map[string]*dialect{
 		schema: mysqlSchema, open: openMySQL, missing: isMySQL(1146),
 		// DIV, because / of MySQL is not of whole numbers.
 		insert: marks(insertRow + " ON DUPLICATE KEY UPDATE hash = VALUES(hash)"), read: marks(readRow), lock: marks(lockRow), update: marks(updateRow), finish: marks(finishRow),
+		apart: marks(apartRow + " ON DUPLICATE KEY UPDATE done = VALUES(done), expires = VALUES(expires)"), isApart: marks(isApart),
 		sweep: marks("DELETE FROM remora_dedupe WHERE expires < NOW / 1000 ORDER BY expires LIMIT ?"),
 		settings: []setting{
 			{"SELECT @@innodb_flush_log_at_trx_commit", func(v string) bool { return v != "1" }, "the server has innodb_flush_log_at_trx_commit %s: a power loss forgets the last marks, and their messages may be handled again", "set innodb_flush_log_at_trx_commit to 1"},

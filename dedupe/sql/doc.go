@@ -6,7 +6,9 @@
 //
 // A mark is a row of the table remora_dedupe, by the hash of scope and key;
 // postgres.sql and mysql.sql say what is in it. The table is made when it is
-// found missing. Keys and contents of messages are only there as hashes.
+// found missing. Keys and contents of messages are only there as hashes. The row
+// of a key has its last 4 contents that were done; an older one has a row of its
+// own, written in the same transaction.
 //
 // The first Begin of a key is one INSERT, which the unique key lets one of many
 // win. All else reads the row under its lock, decides in Go, and writes it, in one

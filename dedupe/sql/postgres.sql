@@ -1,7 +1,8 @@
--- Dedupe marks that several sidecars share: a row a key. Made by the first of
+-- Dedupe marks that several sidecars share: a row a key, and one for each content
+-- of a key with more than 4. Made by the first of
 -- them, if its user may; else by you, with this file.
 CREATE TABLE IF NOT EXISTS remora_dedupe (
-	hash     bytea    PRIMARY KEY, -- of scope and key, 16 bytes
+	hash     bytea    PRIMARY KEY, -- of scope and key, and of the content where the row is one's, 16 bytes
 	held     smallint NOT NULL,    -- 1 while a delivery holds the key
 	claim    bigint   NOT NULL,    -- names the call that began last
 	token    bigint   NOT NULL,    -- of that call: fences those before it

@@ -16,10 +16,13 @@ type record struct {
 	effect   dedupe.Fingerprint
 	done     []byte // fingerprints, latest last
 	expires  int64
+
+	apart []byte // fingerprints that are to have rows of their own
 }
 
-// maxDone bounds the fingerprints kept for one key; more than one only appear when
-// a key is used for different contents.
+// maxDone bounds the fingerprints in one row; more than one only appear when a key
+// is used for different contents. What it has no room for gets a row of its own
+// (dedupe.Key.With).
 const maxDone = 4
 
 func (r *record) isDone(f dedupe.Fingerprint) bool {
@@ -30,6 +33,9 @@ func (r *record) isDone(f dedupe.Fingerprint) bool {
 	}
 	return false
 }
+
+// full reports whether contents of the key may have rows of their own.
+func (r *record) full() bool { return len(r.done) >= maxDone*len(r.effect) }
 
 // begin decides on a Begin and changes r if it begins, or says it again to the
 // call that has begun. now is in µs.
@@ -61,7 +67,8 @@ func (r *record) finish() {
 		return
 	}
 	r.done = append(slices.Clip(r.done), r.effect[:]...)
-	r.done = r.done[max(0, len(r.done)-maxDone*len(r.effect)):]
+	n := max(0, len(r.done)-maxDone*len(r.effect))
+	r.apart, r.done = r.done[:n], r.done[n:]
 	r.held, r.attempts = false, 0
 }
 

@@ -62,7 +62,7 @@ func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, l
 	claim := s.claims.Take(k, f)
 	lease = min(lease, s.o.Window)
 	err = s.call(ctx, func(ctx context.Context) (err error) {
-		m, err = s.begin(ctx, k.Hash(), f, int64(claim), lease)
+		m, err = s.begin(ctx, k, f, int64(claim), lease)
 		return err
 	})
 	if err != nil {
@@ -74,11 +74,16 @@ func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, l
 
 // begin inserts the row, or changes the one that is there. One that is deleted
 // between the two is inserted by the next try.
-func (s *Store) begin(ctx context.Context, hash [16]byte, f dedupe.Fingerprint, claim int64, lease time.Duration) (m dedupe.Mark, err error) {
+func (s *Store) begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, claim int64, lease time.Duration) (m dedupe.Mark, err error) {
+	hash := k.Hash()
 	if _, err := s.db.ExecContext(ctx, s.d.insert, hash[:], claim, lease.Milliseconds(), f[:], []byte{}, s.o.Window.Milliseconds()); err != nil {
 		return m, err
 	}
-	begin := func(r *record, now int64) bool {
+	begin := func(from asked, r *record, now int64) (bool, error) {
+		if apart, err := s.doneApart(ctx, from, k, f, r); err != nil || apart {
+			m = dedupe.Mark{Verdict: dedupe.Repeat}
+			return false, err
+		}
 		was := r.token
 		m.Verdict, m.Conflict = r.begin(f, claim, now, lease.Milliseconds(), s.o.Window.Milliseconds())
 		m.Attempt = r.attempts
@@ -86,14 +91,17 @@ func (s *Store) begin(ctx context.Context, hash [16]byte, f dedupe.Fingerprint, 
 		if m.Verdict == dedupe.Begun {
 			m.Token = uint64(r.token)
 		}
-		return r.token != was
+		return r.token != was, nil
 	}
 	// Most often the row says all: it is ours, somebody else's, or done.
 	r, now, err := readMark(s.db.QueryRowContext(ctx, s.d.read, hash[:]))
-	if err != nil || !begin(&r, now) {
+	if err != nil {
 		return m, err
 	}
-	return m, s.change(ctx, hash, begin)
+	if write, err := begin(s.db, &r, now); err != nil || !write {
+		return m, err
+	}
+	return m, s.change(ctx, k, begin)
 }
 
 // Extend implements dedupe.Store.
@@ -147,10 +155,10 @@ func (s *Store) Forget(ctx context.Context, k dedupe.Key, m dedupe.Mark) error {
 func (s *Store) settle(ctx context.Context, verb string, k dedupe.Key, m dedupe.Mark, change func(*record, int64) bool) error {
 	fenced := false
 	err := s.call(ctx, func(ctx context.Context) error {
-		err := s.change(ctx, k.Hash(), func(r *record, now int64) bool {
+		err := s.change(ctx, k, func(_ asked, r *record, now int64) (bool, error) {
 			fenced = m.Token == 0 || r.token != int64(m.Token) || now/1000 >= r.expires || !change(r, now)
 			r.expires = now/1000 + s.o.Window.Milliseconds()
-			return !fenced
+			return !fenced, nil
 		})
 		if errors.Is(err, sql.ErrNoRows) {
 			fenced, err = true, nil
@@ -168,14 +176,18 @@ func (s *Store) settle(ctx context.Context, verb string, k dedupe.Key, m dedupe.
 
 // change reads a row under its lock, and writes it where do says so. now is the
 // server's clock, in µs.
-func (s *Store) change(ctx context.Context, hash [16]byte, do func(r *record, now int64) (write bool)) error {
+func (s *Store) change(ctx context.Context, k dedupe.Key, do func(from asked, r *record, now int64) (write bool, err error)) error {
+	hash := k.Hash()
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // nothing, after a commit
 	r, now, err := readMark(tx.QueryRowContext(ctx, s.d.lock, hash[:]))
-	if err != nil || !do(&r, now) {
+	if err != nil {
+		return err
+	}
+	if write, err := do(tx, &r, now); err != nil || !write {
 		return err
 	}
 	held := 0
@@ -183,6 +195,9 @@ func (s *Store) change(ctx context.Context, hash [16]byte, do func(r *record, no
 		held = 1
 	}
 	_, err = tx.ExecContext(ctx, s.d.update, held, r.claim, r.token, r.ends, r.attempts, r.effect[:], append([]byte{}, r.done...), r.expires, hash[:])
+	if err == nil {
+		err = s.putApart(ctx, tx, k, &r)
+	}
 	if err != nil {
 		return err
 	}
