@@ -109,7 +109,7 @@ drain: {timeout: 20s}
 log: {level: debug, format: text}
 subscriptions:
   - {name: n, topic: t, group: g, filter: {tags: [x, y]}, handler: "http://127.0.0.1:1/a", remote: true, concurrency: 21,
-     timeout: 22s, retry: {max_attempts: 23, initial: 24s, max: 25s}, dedupe: {store: redis, key: "property:p+tag", window: 19h, on_error: pass},
+     timeout: 22s, retry: {max_attempts: 23, initial: 24s, max: 25s}, dedupe: {store: redis, key: "property:p+tag", window: 18h, on_error: pass},
      from: latest, max_hold: 26s, max_held: 20, ack_statuses: [200, 204]}
 `)
 	def := config.Default()
@@ -145,7 +145,7 @@ subscriptions:
 			Name: "n", Topic: "t", Group: "g", Filter: config.Filter{Tags: []string{"x", "y"}}, Handler: "http://127.0.0.1:1/a",
 			Remote: true, Concurrency: 21, Timeout: 22 * config.Second,
 			Retry:  config.SubscriptionRetry{MaxAttempts: 23, Initial: 24 * config.Second, Max: 25 * config.Second},
-			Dedupe: config.SubscriptionDedupe{Store: "redis", Key: "property:p+tag", Window: 19 * config.Hour, OnError: "pass"},
+			Dedupe: config.SubscriptionDedupe{Store: "redis", Key: "property:p+tag", Window: 18 * config.Hour, OnError: "pass"},
 			From:   "latest", MaxHold: 26 * config.Second, MaxHeld: 20, AckStatuses: []int{200, 204},
 		}},
 	}
@@ -290,7 +290,9 @@ func TestBadSubscriptionsNameTheirPlace(t *testing.T) {
 		{"key", "{dedupe: {key: order_id}}", []string{".dedupe.key", "property:NAME"}},
 		{"empty property", "{dedupe: {key: 'property:'}}", []string{".dedupe.key", "property:NAME"}},
 		{"only a tag", "{dedupe: {key: 'property:+tag'}}", []string{".dedupe.key", "property:NAME"}},
-		{"window", "{dedupe: {window: 1h}}", []string{".dedupe.window", "not supported yet"}},
+		{"window", "{dedupe: {window: 1ms}}", []string{".dedupe.window", "below the least, 1s"}},
+		{"window within a call", "{timeout: 2h, dedupe: {window: 1h}}", []string{".dedupe.window", "timeout, 2h"}},
+		{"window of nothing", "{dedupe: {store: off, window: 1h}}", []string{".dedupe.window", "off keeps no marks"}},
 		{"202", "{ack_statuses: [200, 202]}", []string{".ack_statuses", "202"}},
 		{"404", "{ack_statuses: [404]}", []string{".ack_statuses", "404"}},
 		{"from", "{from: yesterday}", []string{".from", "neither first"}},

@@ -1,5 +1,7 @@
 package config
 
+import "strings"
+
 // Dedupe is the consumers' side.
 type Dedupe struct {
 	Window  Duration `yaml:"window"`
@@ -70,8 +72,16 @@ func (d Dedupe) problems(p *Problems) {
 	}
 }
 
-// problems of a subscription's dedupe; d is what all have in common.
-func (s SubscriptionDedupe) problems(p *Problems, path string, d Dedupe) {
+// problems of a subscription's dedupe; d is what all have in common, and timeout
+// that of a handler call.
+func (s SubscriptionDedupe) problems(p *Problems, path string, d Dedupe, timeout Duration) {
+	name, isProperty := strings.CutPrefix(s.Key, "property:")
+	if s.Key != DedupeMessageID && (!isProperty || strings.TrimSuffix(name, "+tag") == "") {
+		p.addf(path+".key", "%q is neither message_id, property:NAME nor property:NAME+tag", s.Key)
+	}
+	if s.Window != d.Window {
+		s.ownWindow(p, path+".window", timeout)
+	}
 	switch s.Store {
 	case DedupeLocal, DedupeOff:
 		if s.OnError != DedupeHold {
@@ -89,5 +99,18 @@ func (s SubscriptionDedupe) problems(p *Problems, path string, d Dedupe) {
 		p.oneOf(path+".on_error", s.OnError, DedupeHold, DedupePass)
 	default:
 		p.oneOf(path+".store", s.Store, DedupeLocal, DedupeRedis, DedupeSQL, DedupeOff)
+	}
+}
+
+// ownWindow refuses one that no store keeps, and one that could end in a call: while
+// the handler has a message, its key is held for the window at most.
+func (s SubscriptionDedupe) ownWindow(p *Problems, path string, timeout Duration) {
+	if s.Store == DedupeOff {
+		p.addf(path, "the store off keeps no marks; leave the key out, or choose a store")
+		return
+	}
+	p.atLeast(path, s.Window, Second)
+	if s.Window < timeout {
+		p.addf(path, "%s is shorter than the subscription's timeout, %s: a key would be free again while its handler is called", s.Window, timeout)
 	}
 }

@@ -19,8 +19,7 @@ func (s Subscription) problems(p *Problems, path string, d Dedupe) {
 	}
 	p.topic(path+".topic", s.Topic)
 	s.handler(p, path)
-	s.notYet(p, path, d.Window)
-	s.Dedupe.problems(p, path+".dedupe", d)
+	s.Dedupe.problems(p, path+".dedupe", d, s.Timeout)
 	if len(s.Filter.Tags) > 0 && s.Filter.SQL != "" {
 		p.addf(path+".filter", "filter by tags or by sql, not by both")
 	}
@@ -74,20 +73,6 @@ func (s Subscription) pulled(p *Problems, path string) {
 		if set && s.Handler == "" {
 			p.addf(path+"."+key, "is about a handler, and the subscription has none: its messages are pulled; leave the key out, or write the handler's URL")
 		}
-	}
-}
-
-// notYet refuses what this version would otherwise ignore.
-func (s Subscription) notYet(p *Problems, path string, window Duration) {
-	refuse := func(set bool, key, why string) {
-		if set {
-			p.addf(path+"."+key, "not supported yet: %s; leave the key out", why)
-		}
-	}
-	refuse(s.Dedupe.Window != window, "dedupe.window", "a window other than dedupe.window")
-	name, isProperty := strings.CutPrefix(s.Dedupe.Key, "property:")
-	if s.Dedupe.Key != DedupeMessageID && (!isProperty || strings.TrimSuffix(name, "+tag") == "") {
-		p.addf(path+".dedupe.key", "%q is neither message_id, property:NAME nor property:NAME+tag", s.Dedupe.Key)
 	}
 }
 

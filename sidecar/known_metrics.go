@@ -30,7 +30,7 @@ var markGauges = []*prometheus.Desc{
 	prometheus.NewDesc("remora_dedupe_marks", "Dedupe marks on disk.", nil, nil),
 	prometheus.NewDesc("remora_dedupe_bytes", "Bytes of dedupe marks on disk.", nil, nil),
 	prometheus.NewDesc("remora_dedupe_limit_bytes", "Bytes of dedupe marks above which the oldest are dropped.", nil, nil),
-	prometheus.NewDesc("remora_dedupe_window_seconds", "How long a handled message is known at least, now: dedupe.window, unless older marks were dropped for their bytes.", nil, nil),
+	prometheus.NewDesc("remora_dedupe_window_seconds", "How long a handled message is known at least, now: dedupe.window or a longer one of a subscription, unless older marks were dropped for their bytes.", nil, nil),
 }
 
 // Describe implements prometheus.Collector.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/ackgate"
+	"github.com/remora-mq/remora/config"
 	"github.com/remora-mq/remora/deadletter/notes"
 	"github.com/remora-mq/remora/dedupe/local"
 )
@@ -31,7 +32,18 @@ func (s *Sidecar) openMarks() error {
 
 func (s *Sidecar) markOptions() local.Options {
 	c, room := s.cfg.Dedupe, s.parts.room
-	return local.Options{Window: c.Window.Std(), Limit: room.cap.budget(c.Limit), Room: room.Spare, Keys: s.secrets.keys}
+	return local.Options{Window: longestWindow(s.cfg).Std(), Limit: room.cap.budget(c.Limit), Room: room.Spare, Keys: s.secrets.keys}
+}
+
+// longestWindow for which marks are kept with the spool.
+func longestWindow(c config.Config) config.Duration {
+	longest := c.Dedupe.Window
+	for _, sub := range c.Subscriptions {
+		if d := sub.WithDefaults(c.Dedupe.Window).Dedupe; d.Store == config.DedupeLocal {
+			longest = max(longest, d.Window)
+		}
+	}
+	return longest
 }
 
 // Marks are what the dedupe store knows of handled messages.

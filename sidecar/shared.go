@@ -18,6 +18,8 @@ import (
 // SharedStore is a dedupe store of several sidecars.
 type SharedStore interface {
 	dedupe.Store
+	// Within is the same store for those who keep marks for another window.
+	Within(window time.Duration) dedupe.Store
 	// Inspect says what the server's settings mean for marks; an error: it is not
 	// there, or lets nobody in.
 	Inspect(ctx context.Context) ([]dedupe.Weakness, error)
@@ -88,13 +90,13 @@ func (all sharedStores) close() error {
 	return errors.Join(failed...)
 }
 
-// store is the one that a subscription asks; nil: none.
+// store is the one that a subscription asks, for its window; nil: none.
 func (s *Sidecar) store(c config.SubscriptionDedupe) dedupe.Store {
 	switch {
 	case c.Shared():
-		return s.parts.shared[c.Store]
+		return s.parts.shared[c.Store].Within(c.Window.Std())
 	case c.Store == config.DedupeLocal:
-		return s.parts.marks
+		return s.parts.marks.Within(c.Window.Std())
 	}
 	return nil
 }

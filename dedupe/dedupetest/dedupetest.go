@@ -22,6 +22,8 @@ type Instance struct {
 	// Second opens one more store on the same data, as another sidecar has it;
 	// nil: the store is of one sidecar.
 	Second func() dedupe.Store
+	// Within is the store for another window than Window, and shorter.
+	Within func(window time.Duration) dedupe.Store
 }
 
 // Run tests the store that open returns, a fresh one for each test.
@@ -59,6 +61,7 @@ func Run(t *testing.T, open func(t *testing.T) *Instance) {
 		"LeaseIsWithinTheWindow":        leaseIsWithinTheWindow,
 		"WindowGoesOnWithTraffic":       windowGoesOnWithTraffic,
 		"OthersSeeTheHold":              othersSeeTheHold,
+		"WindowsAreOfTheirCallers":      windowsAreOfTheirCallers,
 		"ManyContentsAreKnown":          manyContentsAreKnown,
 		"ManyContentsAreOfOneKey":       manyContentsAreOfOneKey,
 		"ManyContentsDoneTwice":         manyContentsDoneTwice,

@@ -151,3 +151,33 @@ func unknownMarkIsFenced(s *subject) {
 	s.fenced("made-up mark", s.Store.Done(ctx, key, dedupe.Mark{Token: 42}))
 	s.begun(1)
 }
+
+// windowsAreOfTheirCallers: two subscriptions, whose windows differ, share a store.
+func windowsAreOfTheirCallers(s *subject) {
+	short := &subject{T: s.T, Instance: &Instance{Window: s.Window / 20, Store: s.Within(s.Window / 20), Advance: s.Advance}}
+	k := dedupe.Key{Scope: "cluster/orders/short", Key: key.Key}
+	finish := func() {
+		s.Helper()
+		for n := range many {
+			m := short.beginKey(k, content(n))
+			if m.Verdict != dedupe.Begun || m.Conflict != (n > 0) {
+				s.Fatalf("content %d: %+v", n, m)
+			}
+			s.no(short.Store.Done(context.Background(), k, m))
+		}
+	}
+	s.done(s.begun(1))
+	finish()
+	s.Advance(short.Window * 9 / 10)
+	for n := range many {
+		if m := short.beginKey(k, content(n)); m.Verdict != dedupe.Repeat {
+			s.Errorf("content %d in the short window: %v", n, m.Verdict)
+		}
+	}
+	s.want(one, dedupe.Repeat, 0, false)
+	s.Advance(short.Window)
+	finish()
+	s.Advance(s.Window * 8 / 10)
+	s.want(one, dedupe.Repeat, 0, false)
+	finish()
+}

@@ -54,7 +54,7 @@ func (s *Store) keepLease(w *writing, key []byte, bucket time.Duration) error {
 	if err != nil || !r.leased(w.now, s.run) {
 		return nil //nolint:nilerr // a damaged mark is none
 	}
-	o := &op{key: hash(key[bucketKeyLen:])}
+	o := &op{key: hash(key[bucketKeyLen:]), window: s.o.Window}
 	o.plain = o.key
 	m, err := s.find(w, o)
 	if err != nil || m.bucket != bucket {

@@ -17,7 +17,8 @@ import (
 // Options of a Store.
 type Options struct {
 	// Window is how long a mark is kept after it was last changed; 0: 24 h, at
-	// least 1 s. It may be changed from one opening to the next.
+	// least 1 s. It is the longest there is: see Within. It may be changed from one
+	// opening to the next.
 	Window time.Duration
 	// Limit is how many bytes of disk marks may take, keys and all; 0: 256 MiB. Above
 	// it those that were changed first go first, an eighth at once, but none under a
@@ -60,6 +61,13 @@ func (o Options) withDefaults() Options {
 
 // Store is a dedupe.Store.
 type Store struct {
+	*database
+
+	window time.Duration // at most that of the options
+}
+
+// database is what the stores of all windows have in common.
+type database struct {
 	o       Options
 	db      *kv.DB
 	queue   *kv.Queue[*op]
@@ -90,7 +98,7 @@ func Open(db *kv.DB, o Options) (*Store, error) {
 		return nil, fmt.Errorf("open dedupe store: a window of %v is below 1s", o.Window)
 	}
 	o = o.withDefaults()
-	s := &Store{o: o, db: db, run: rand.Uint64(), over: make(chan struct{}, 1)}
+	s := newStore(&database{o: o, db: db, run: rand.Uint64(), over: make(chan struct{}, 1)})
 	s.tokens.Store(rand.Uint64())
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("open dedupe store: %w", err)
@@ -101,6 +109,14 @@ func Open(db *kv.DB, o Options) (*Store, error) {
 	s.lookOver()
 	s.calls.Go(func() { s.sweepLoop(ctx) })
 	return s, nil
+}
+
+func newStore(d *database) *Store { return &Store{d, d.o.Window} }
+
+// Within is the same store for those who keep marks for a window of their own, at
+// least 1 s and at most that of the options. Close of either closes both.
+func (s *Store) Within(window time.Duration) dedupe.Store {
+	return &Store{s.database, min(window, s.o.Window)}
 }
 
 // load finds what is on disk.
@@ -158,7 +174,7 @@ func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, l
 	if err := s.o.Room(); err != nil {
 		return dedupe.Mark{}, fmt.Errorf("begin dedupe mark: %w", err)
 	}
-	lease = min(lease, s.o.Window)
+	lease = min(lease, s.window)
 	token := s.tokens.Add(1)
 	o := s.newOp(k, func(r *record, now time.Duration, o *op) bool {
 		v, conflict := r.begin(f, now, lease, s.run, token)
@@ -179,7 +195,7 @@ func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, l
 
 // Extend implements dedupe.Store.
 func (s *Store) Extend(ctx context.Context, k dedupe.Key, m dedupe.Mark, lease time.Duration) error {
-	lease = min(lease, s.o.Window)
+	lease = min(lease, s.window)
 	return s.settle(ctx, "extend", s.settling(k, m, func(r *record, now time.Duration, _ *op) bool {
 		r.until = now + lease
 		return r.held
@@ -241,7 +257,7 @@ func (s *Store) newOp(k dedupe.Key, change func(*record, time.Duration, *op) boo
 
 // opOf is an operation on the mark of k that changes nothing.
 func (s *Store) opOf(k dedupe.Key) *op {
-	o := &op{of: k}
+	o := &op{of: k, window: s.window}
 	o.key, o.plain = s.hashes(k)
 	return o
 }

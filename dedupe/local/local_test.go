@@ -67,8 +67,49 @@ func (h *house) pass(d time.Duration) { h.time.Add(int64(d)) }
 func TestContract(t *testing.T) {
 	dedupetest.Run(t, func(t *testing.T) *dedupetest.Instance {
 		h := newHouse(t, 10*time.Hour)
-		return &dedupetest.Instance{Store: h.store, Window: h.o.Window, Advance: h.pass, Reopen: h.reopen}
+		return &dedupetest.Instance{Store: h.store, Window: h.o.Window, Advance: h.pass, Reopen: h.reopen, Within: h.within}
 	})
+}
+
+func (h *house) within(window time.Duration) dedupe.Store { return h.store.Within(window) }
+
+// A window that is shorter than the store's, and than its buckets, keeps the same.
+func TestContractWithinAWindow(t *testing.T) {
+	dedupetest.Run(t, func(t *testing.T) *dedupetest.Instance {
+		const window = 10 * time.Hour
+		h := newHouse(t, 20*window)
+		return &dedupetest.Instance{
+			Store: h.within(window), Window: window, Advance: h.pass, Within: h.within,
+			Reopen: func() dedupe.Store { h.reopen(); return h.within(window) },
+		}
+	})
+}
+
+// Marks of a window that is no longer the store's longest, and of one that has
+// become it, go on counting for theirs.
+func TestLongestWindowMayChange(t *testing.T) {
+	h := newHouse(t, time.Hour)
+	finish(t, h.store, "a")
+	h.close()
+	h.o.Window = 10 * time.Hour
+	h.open()
+	hour := h.within(time.Hour).(*Store)
+	h.pass(50 * time.Minute)
+	if m := begin(t, hour, "a"); m.Verdict != dedupe.Repeat {
+		t.Errorf("50 minutes old, beside a longer window: %v", m.Verdict)
+	}
+	finish(t, hour, "b")
+	h.close()
+	h.o.Window = time.Hour
+	h.open()
+	h.pass(50 * time.Minute)
+	if m := begin(t, h.store, "b"); m.Verdict != dedupe.Repeat {
+		t.Errorf("50 minutes old, alone again: %v", m.Verdict)
+	}
+	h.pass(11 * time.Minute)
+	if m := begin(t, h.store, "b"); m.Verdict != dedupe.Begun {
+		t.Errorf("61 minutes old: %v", m.Verdict)
+	}
 }
 
 func begin(t *testing.T, s *Store, k string) dedupe.Mark {
@@ -274,6 +315,7 @@ func TestRecordRoundTrip(t *testing.T) {
 			attempts: rapid.Uint32().Draw(t, "attempts"), effect: effect.Draw(t, "effect"),
 			done: rapid.SliceOfN(effect, 0, maxDone).Draw(t, "done"),
 		}
+		r.date(time.Duration(rapid.Int64Range(0, 1<<40).Draw(t, "now"))*time.Microsecond, rapid.Bool().Draw(t, "dated"))
 		b := r.encode()
 		got, err := decode(b)
 		if err != nil || fmt.Sprint(got) != fmt.Sprint(r) || len(b) > maxRecord {
@@ -285,6 +327,7 @@ func TestRecordRoundTrip(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add((&record{}).encode())
 	f.Add((&record{done: make([]dedupe.Fingerprint, maxDone)}).encode())
+	f.Add((&record{dated: true, at: time.Hour}).encode())
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if r, err := decode(b); err == nil && !bytes.Equal(r.encode(), b) {

@@ -19,6 +19,7 @@ type op struct {
 	key    hash
 	plain  hash // the key's, before there was a secret
 	of     dedupe.Key
+	window time.Duration
 	begins *dedupe.Fingerprint // what Begin asks for
 	change func(r *record, now time.Duration, op *op) (write bool)
 	drop   [][]byte // keys to delete
@@ -111,6 +112,7 @@ func (s *Store) apply(w *writing, o *op) error {
 	if !o.change(&found.record, w.now, o) {
 		return nil
 	}
+	found.date(w.now, o.window < s.o.Window)
 	s.put(w, o.key, found)
 	return s.putApart(w, o)
 }
@@ -120,20 +122,28 @@ func (s *Store) doneApart(w *writing, o *op, r *record) (bool, error) {
 	if !r.full() || r.isDone(*o.begins) {
 		return false, nil
 	}
-	m, err := s.find(w, s.opOf(o.of.With(*o.begins)))
+	m, err := s.find(w, s.apart(o, *o.begins))
 	return m.isDone(*o.begins), err
+}
+
+// apart is an operation on the mark of one content of o's key.
+func (s *Store) apart(o *op, f dedupe.Fingerprint) *op {
+	one := s.opOf(o.of.With(f))
+	one.window = o.window
+	return one
 }
 
 // putApart writes the marks of contents for which that of their key has no room. The
 // window of each begins anew: when it was done is not known any more.
 func (s *Store) putApart(w *writing, o *op) error {
 	for _, f := range o.apart {
-		one := s.opOf(o.of.With(f))
+		one := s.apart(o, f)
 		m, err := s.find(w, one)
 		if err != nil {
 			return err
 		}
 		m.record = doneMark(f)
+		m.date(w.now, o.window < s.o.Window)
 		s.put(w, one.key, m)
 	}
 	return nil
@@ -165,7 +175,7 @@ type found struct {
 
 // find returns the youngest mark of the key within the window, or an empty one.
 func (s *Store) find(w *writing, o *op) (m found, err error) {
-	for _, bucket := range s.buckets.live(w.now, s.o.Window) {
+	for _, bucket := range s.buckets.live(w.now, o.window) {
 		b, size, err := s.read(w.Tx, bucket, o)
 		if errors.Is(err, kv.ErrNotFound) {
 			continue
@@ -177,6 +187,9 @@ func (s *Store) find(w *writing, o *op) (m found, err error) {
 		if m.record, err = decode(b); err != nil {
 			s.damaged.Add(1)
 			m.record = record{} // damage is counted, and never makes a repeat
+		}
+		if m.over(w.now, o.window) {
+			m.record = record{}
 		}
 		return m, nil
 	}

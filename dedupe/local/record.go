@@ -20,16 +20,19 @@ type record struct {
 	attempts uint32        // of effect
 	effect   dedupe.Fingerprint
 	done     []dedupe.Fingerprint // latest last
+	dated    bool                 // the window is shorter than that of the store's buckets, and …
+	at       time.Duration        // … began then, on the store's clock
 }
 
 const (
 	recordVersion = 1
+	datedVersion  = 2 // with the time at which it was written
 	recordHead    = 1 + 1 + 8 + 8 + 8 + 4 + 16 + 1
 	// maxDone bounds the fingerprints in one mark; more than one only appear when a
 	// key is used for different contents. What it has no room for gets a mark of its
 	// own (dedupe.Key.With).
 	maxDone   = 4
-	maxRecord = recordHead + maxDone*16 + 4
+	maxRecord = recordHead + maxDone*16 + 8 + 4
 	maxMark   = 1 + keyring.Overhead + maxRecord
 )
 
@@ -39,10 +42,11 @@ var (
 )
 
 // encode: version, held, run, token, until in ms, attempts, effect, count of
-// done, done…, CRC32C of all before; numbers are big endian.
+// done, done…, at in ms where it is dated, CRC32C of all before; numbers are big
+// endian.
 func (r *record) encode() []byte {
 	b := make([]byte, 0, maxRecord)
-	b = append(b, recordVersion, bit(r.held))
+	b = append(b, recordVersion+bit(r.dated), bit(r.held))
 	b = binary.BigEndian.AppendUint64(b, r.run)
 	b = binary.BigEndian.AppendUint64(b, r.token)
 	b = binary.BigEndian.AppendUint64(b, uint64(r.until.Milliseconds()))
@@ -52,12 +56,15 @@ func (r *record) encode() []byte {
 	for _, f := range r.done {
 		b = append(b, f[:]...)
 	}
+	if r.dated {
+		b = binary.BigEndian.AppendUint64(b, uint64(r.at.Milliseconds()))
+	}
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
 func decode(b []byte) (record, error) {
 	n := len(b) - 4
-	if n < recordHead || b[0] != recordVersion || b[1] > 1 || crc32.Checksum(b[:n], castagnoli) != binary.BigEndian.Uint32(b[n:]) {
+	if n < recordHead || b[0] != recordVersion && b[0] != datedVersion || b[1] > 1 || crc32.Checksum(b[:n], castagnoli) != binary.BigEndian.Uint32(b[n:]) {
 		return record{}, errDamaged
 	}
 	r := record{
@@ -67,8 +74,16 @@ func decode(b []byte) (record, error) {
 		until:    time.Duration(binary.BigEndian.Uint64(b[18:])) * time.Millisecond,
 		attempts: binary.BigEndian.Uint32(b[26:]),
 		effect:   dedupe.Fingerprint(b[30:46]),
+		dated:    b[0] == datedVersion,
 	}
 	rest := b[recordHead:n]
+	if r.dated {
+		if len(rest) < 8 {
+			return record{}, errDamaged
+		}
+		end := len(rest) - 8
+		r.at, rest = time.Duration(binary.BigEndian.Uint64(rest[end:]))*time.Millisecond, rest[:end]
+	}
 	if len(rest) != int(b[46])*16 {
 		return record{}, errDamaged
 	}
@@ -84,6 +99,18 @@ func bit(b bool) byte {
 	}
 	return 0
 }
+
+// date notes when the window began, where buckets do not tell it well enough: in
+// whole ms, not before now.
+func (r *record) date(now time.Duration, dated bool) {
+	r.dated, r.at = dated, 0
+	if dated {
+		r.at = (now + time.Millisecond - 1).Truncate(time.Millisecond)
+	}
+}
+
+// over reports whether a window has passed.
+func (r *record) over(now, window time.Duration) bool { return r.dated && r.at+window <= now }
 
 // doneMark is the mark of a content by itself.
 func doneMark(f dedupe.Fingerprint) record {

@@ -61,7 +61,7 @@ func TestContractWithKeys(t *testing.T) {
 	dedupetest.Run(t, func(t *testing.T) *dedupetest.Instance {
 		h := newHouse(t, 10*time.Hour)
 		h.with(ring(t, "0a"))
-		return &dedupetest.Instance{Store: h.store, Window: h.o.Window, Advance: h.pass, Reopen: h.reopen}
+		return &dedupetest.Instance{Store: h.store, Window: h.o.Window, Advance: h.pass, Reopen: h.reopen, Within: h.within}
 	})
 }
 

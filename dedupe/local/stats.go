@@ -28,7 +28,7 @@ func (s *Store) Stats() Stats {
 
 // StatsOf a database in which no store is open. Nothing is changed.
 func StatsOf(db *kv.DB, o Options) (Stats, error) {
-	s := &Store{o: o.withDefaults(), db: db}
+	s := newStore(&database{o: o.withDefaults(), db: db})
 	if err := s.loadBuckets(); err != nil {
 		return Stats{}, err
 	}

@@ -57,8 +57,10 @@ func TestContract(t *testing.T) {
 			t.Fatal(err)
 		}
 		o := Options{URL: urlOf(redis), Window: 10 * time.Hour}
+		s := open(t, o)
 		return &dedupetest.Instance{
-			Store: open(t, o), Window: o.Window, Advance: func(d time.Duration) { pass(t, client, d) },
+			Within: s.Within,
+			Store:  s, Window: o.Window, Advance: func(d time.Duration) { pass(t, client, d) },
 			Reopen: func() dedupe.Store { return open(t, o) },
 			Second: func() dedupe.Store { return open(t, o) },
 		}

@@ -43,6 +43,13 @@ const (
 
 // Store is a dedupe.Store.
 type Store struct {
+	*shared
+
+	window time.Duration
+}
+
+// shared is what the stores of all windows have in common.
+type shared struct {
 	o      Options
 	client *goredis.Client
 	pipe   *pipe
@@ -63,10 +70,14 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open dedupe store: %w", err)
 	}
-	s := &Store{o: o, client: client}
+	s := &Store{&shared{o: o, client: client}, o.Window}
 	s.pipe = &pipe{client: client, timeout: o.Timeout, calls: &s.calls}
 	return s, nil
 }
+
+// Within is the same store for those who keep marks for another window, at least
+// 1 s. Close of either closes both.
+func (s *Store) Within(window time.Duration) dedupe.Store { return &Store{s.shared, window} }
 
 // Close waits for running calls; later ones answer dedupe.ErrClosed.
 func (s *Store) Close() error {
@@ -81,8 +92,8 @@ func (s *Store) Close() error {
 // Begin implements dedupe.Store.
 func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, lease time.Duration) (dedupe.Mark, error) {
 	claim := s.claims.Take(k, f)
-	lease = min(lease, s.o.Window)
-	answer, err := s.run(ctx, beginScript, k, hex.EncodeToString(f[:]), claim.String(), milliseconds(lease), milliseconds(s.o.Window), maxDone)
+	lease = min(lease, s.window)
+	answer, err := s.run(ctx, beginScript, k, hex.EncodeToString(f[:]), claim.String(), milliseconds(lease), milliseconds(s.window), maxDone)
 	var m dedupe.Mark
 	if err == nil {
 		m, err = markOf(answer)
@@ -121,22 +132,22 @@ func markOf(answer any) (m dedupe.Mark, err error) {
 
 // Extend implements dedupe.Store.
 func (s *Store) Extend(ctx context.Context, k dedupe.Key, m dedupe.Mark, lease time.Duration) error {
-	return s.settle(ctx, "extend", extendScript, k, m, milliseconds(min(lease, s.o.Window)), milliseconds(s.o.Window))
+	return s.settle(ctx, "extend", extendScript, k, m, milliseconds(min(lease, s.window)), milliseconds(s.window))
 }
 
 // Done implements dedupe.Store.
 func (s *Store) Done(ctx context.Context, k dedupe.Key, m dedupe.Mark) error {
-	return s.settle(ctx, "finish", doneScript, k, m, milliseconds(s.o.Window), maxDone)
+	return s.settle(ctx, "finish", doneScript, k, m, milliseconds(s.window), maxDone)
 }
 
 // Release implements dedupe.Store.
 func (s *Store) Release(ctx context.Context, k dedupe.Key, m dedupe.Mark, counts bool) error {
-	return s.settle(ctx, "release", releaseScript, k, m, milliseconds(s.o.Window), counts)
+	return s.settle(ctx, "release", releaseScript, k, m, milliseconds(s.window), counts)
 }
 
 // Forget implements dedupe.Store.
 func (s *Store) Forget(ctx context.Context, k dedupe.Key, m dedupe.Mark) error {
-	return s.settle(ctx, "forget", forgetScript, k, m, milliseconds(s.o.Window))
+	return s.settle(ctx, "forget", forgetScript, k, m, milliseconds(s.window))
 }
 
 // settle changes the mark if m's holder was the last one to begin it.

@@ -82,8 +82,10 @@ func TestContract(t *testing.T) {
 		dedupetest.Run(t, func(t *testing.T) *dedupetest.Instance {
 			exec(t, direct.db, "DELETE FROM remora_dedupe")
 			again := func() dedupe.Store { return open(t, o) }
+			s := open(t, o)
 			return &dedupetest.Instance{
-				Store: open(t, o), Window: o.Window, Advance: func(d time.Duration) { pass(t, direct.db, d) }, Reopen: again, Second: again,
+				Within: s.Within,
+				Store:  s, Window: o.Window, Advance: func(d time.Duration) { pass(t, direct.db, d) }, Reopen: again, Second: again,
 			}
 		})
 	})

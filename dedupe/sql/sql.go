@@ -12,6 +12,13 @@ import (
 
 // Store is a dedupe.Store.
 type Store struct {
+	*shared
+
+	window time.Duration
+}
+
+// shared is what the stores of all windows have in common.
+type shared struct {
 	o      Options
 	d      *dialect
 	db     *sql.DB
@@ -41,10 +48,14 @@ func Open(o Options) (*Store, error) {
 	db.SetMaxIdleConns(o.Connections)
 	db.SetConnMaxIdleTime(time.Minute)
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Store{o: o, d: d, db: db, stop: stop}
+	s := &Store{&shared{o: o, d: d, db: db, stop: stop}, o.Window}
 	s.calls.Go(func() { s.sweepLoop(ctx) })
 	return s, nil
 }
+
+// Within is the same store for those who keep marks for another window, at least
+// 1 s. Close of either closes both.
+func (s *Store) Within(window time.Duration) dedupe.Store { return &Store{s.shared, window} }
 
 // Close waits for running calls; later ones answer dedupe.ErrClosed.
 func (s *Store) Close() error {
@@ -60,7 +71,7 @@ func (s *Store) Failing() bool { return s.calls.Failing() }
 // Begin implements dedupe.Store.
 func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, lease time.Duration) (m dedupe.Mark, err error) {
 	claim := s.claims.Take(k, f)
-	lease = min(lease, s.o.Window)
+	lease = min(lease, s.window)
 	err = s.call(ctx, func(ctx context.Context) (err error) {
 		m, err = s.begin(ctx, k, f, int64(claim), lease)
 		return err
@@ -76,7 +87,7 @@ func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, l
 // between the two is inserted by the next try.
 func (s *Store) begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, claim int64, lease time.Duration) (m dedupe.Mark, err error) {
 	hash := k.Hash()
-	if _, err := s.db.ExecContext(ctx, s.d.insert, hash[:], claim, lease.Milliseconds(), f[:], []byte{}, s.o.Window.Milliseconds()); err != nil {
+	if _, err := s.db.ExecContext(ctx, s.d.insert, hash[:], claim, lease.Milliseconds(), f[:], []byte{}, s.window.Milliseconds()); err != nil {
 		return m, err
 	}
 	begin := func(from asked, r *record, now int64) (bool, error) {
@@ -85,7 +96,7 @@ func (s *Store) begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, c
 			return false, err
 		}
 		was := r.token
-		m.Verdict, m.Conflict = r.begin(f, claim, now, lease.Milliseconds(), s.o.Window.Milliseconds())
+		m.Verdict, m.Conflict = r.begin(f, claim, now, lease.Milliseconds(), s.window.Milliseconds())
 		m.Attempt = r.attempts
 		m.Until = time.Now().Add(time.Duration(r.ends-now/1000) * time.Millisecond)
 		if m.Verdict == dedupe.Begun {
@@ -106,7 +117,7 @@ func (s *Store) begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, c
 
 // Extend implements dedupe.Store.
 func (s *Store) Extend(ctx context.Context, k dedupe.Key, m dedupe.Mark, lease time.Duration) error {
-	lease = min(lease, s.o.Window)
+	lease = min(lease, s.window)
 	return s.settle(ctx, "extend", k, m, func(r *record, now int64) bool {
 		r.ends = now/1000 + lease.Milliseconds()
 		return r.held
@@ -117,7 +128,7 @@ func (s *Store) Extend(ctx context.Context, k dedupe.Key, m dedupe.Mark, lease t
 func (s *Store) Done(ctx context.Context, k dedupe.Key, m dedupe.Mark) error {
 	hash, written := k.Hash(), int64(0)
 	err := s.call(ctx, func(ctx context.Context) error {
-		res, err := s.db.ExecContext(ctx, s.d.finish, s.o.Window.Milliseconds(), hash[:], int64(m.Token))
+		res, err := s.db.ExecContext(ctx, s.d.finish, s.window.Milliseconds(), hash[:], int64(m.Token))
 		if err == nil {
 			written, err = res.RowsAffected()
 		}
@@ -157,7 +168,7 @@ func (s *Store) settle(ctx context.Context, verb string, k dedupe.Key, m dedupe.
 	err := s.call(ctx, func(ctx context.Context) error {
 		err := s.change(ctx, k, func(_ asked, r *record, now int64) (bool, error) {
 			fenced = m.Token == 0 || r.token != int64(m.Token) || now/1000 >= r.expires || !change(r, now)
-			r.expires = now/1000 + s.o.Window.Milliseconds()
+			r.expires = now/1000 + s.window.Milliseconds()
 			return !fenced, nil
 		})
 		if errors.Is(err, sql.ErrNoRows) {
