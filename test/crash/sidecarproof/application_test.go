@@ -23,7 +23,8 @@ type call struct {
 type application struct {
 	sizes  sizes
 	server *httptest.Server
-	before func() // each answer; may be nil
+	before func()                          // each answer; may be nil
+	tells  func(transaction string) string // what it answers a check-back; nil: nothing that decides
 
 	mu    sync.Mutex
 	calls map[int][]call // by number
@@ -33,7 +34,10 @@ type application struct {
 
 func newApplication(t testing.TB, s sizes) *application {
 	a := &application{sizes: s, calls: map[int][]call{}, news: make(chan struct{}, 1)}
-	a.server = httptest.NewServer(http.HandlerFunc(a.handle))
+	mux := http.NewServeMux()
+	mux.HandleFunc("/handle", a.handle)
+	mux.HandleFunc("/tx", a.tell)
+	a.server = httptest.NewServer(mux)
 	t.Cleanup(a.server.Close)
 	return a
 }
@@ -56,7 +60,7 @@ func (a *application) handle(w http.ResponseWriter, r *http.Request) {
 func (a *application) note(h http.Header, body []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	defer a.tell()
+	defer a.called()
 	number := -1
 	for _, p := range h.Values("MQ-Property") {
 		if text, ok := strings.CutPrefix(p, "number="); ok {
@@ -73,7 +77,16 @@ func (a *application) note(h http.Header, body []byte) {
 	a.calls[number] = append(a.calls[number], call{h.Get("MQ-Message-Id"), h.Get("Idempotency-Key")})
 }
 
-func (a *application) tell() {
+// tell answers a check-back.
+func (a *application) tell(w http.ResponseWriter, r *http.Request) {
+	if a.tells == nil {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	_, _ = io.WriteString(w, a.tells(r.Header.Get("MQ-Transaction-Id")))
+}
+
+func (a *application) called() {
 	select {
 	case a.news <- struct{}{}:
 	default:

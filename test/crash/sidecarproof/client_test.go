@@ -70,26 +70,31 @@ func (c *client) publish(m message) (receipt, error) {
 	return r, err
 }
 
-// batch posts messages at once. It returns their receipts, or one that says
-// why there are none.
-func (c *client) batch(all []message) (each []receipt, problem receipt, err error) {
-	type item struct {
-		Topic       string            `json:"topic"`
-		Body        []byte            `json:"body_base64"`
-		Tag         string            `json:"tag,omitempty"`
-		Keys        []string          `json:"keys"`
-		OrderingKey string            `json:"ordering_key,omitempty"`
-		Properties  map[string]string `json:"properties"`
-		ContentType string            `json:"content_type"`
-		Key         string            `json:"idempotency_key,omitempty"`
-		Delay       string            `json:"delay,omitempty"`
-	}
-	var items []item
+// item is a message in a batch or a transaction.
+type item struct {
+	Topic       string            `json:"topic"`
+	Body        []byte            `json:"body_base64"`
+	Tag         string            `json:"tag,omitempty"`
+	Keys        []string          `json:"keys"`
+	OrderingKey string            `json:"ordering_key,omitempty"`
+	Properties  map[string]string `json:"properties"`
+	ContentType string            `json:"content_type"`
+	Key         string            `json:"idempotency_key,omitempty"`
+	Delay       string            `json:"delay,omitempty"`
+}
+
+func items(all []message) (items []item) {
 	for _, m := range all {
 		items = append(items, item{m.topic, m.body, m.tag, []string{m.key}, m.ordKey,
 			map[string]string{"number": strconv.Itoa(m.number)}, "application/octet-stream", m.idempotency, m.delay})
 	}
-	text, err := json.Marshal(items)
+	return items
+}
+
+// batch posts messages at once. It returns their receipts, or one that says
+// why there are none.
+func (c *client) batch(all []message) (each []receipt, problem receipt, err error) {
+	text, err := json.Marshal(items(all))
 	if err != nil {
 		return nil, receipt{}, err
 	}
@@ -130,7 +135,9 @@ type ledger struct {
 	Balanced bool
 	Total    struct {
 		Accepted, Confirmed, Cancelled, Discarded, Lost int
-		Held                                            map[string]int `json:"in_spool"`
+
+		RolledBack int            `json:"rolled_back"`
+		Held       map[string]int `json:"in_spool"`
 	}
 	Audit struct {
 		Held, Settled int

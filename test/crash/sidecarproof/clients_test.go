@@ -14,6 +14,7 @@ type traffic struct {
 	sizes sizes
 	until int // messages
 	side  func() *client
+	asked string // where the sidecar asks for transactions; "": nowhere
 	gone  func() // what a client does when its sidecar does not answer; nil: it ends
 
 	running sync.WaitGroup
@@ -69,7 +70,9 @@ func (w *traffic) act(rng *rand.Rand, mine *[]int) (accepted []int, err error) {
 		number := (*mine)[last]
 		*mine = (*mine)[:last]
 		return nil, w.cancel(number)
-	case n < 30:
+	case n < 22:
+		return w.transact(rng)
+	case n < 33:
 		return w.batch(w.send(2 + rng.IntN(8)))
 	default:
 		return w.publish(w.send(1)[0])

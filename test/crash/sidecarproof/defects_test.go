@@ -62,6 +62,24 @@ func TestNoFence(t *testing.T) {
 	}
 }
 
+// TestDecisionThatIsNotMade: what is answered as decided, and is not, is half.
+func TestDecisionThatIsNotMade(t *testing.T) {
+	broken := built("decides-nothing", replaced("spool/decide.go",
+		"		return s.decision(ctx, t, to, by)\n", "		_, t.State = s.decision, to\n		return nil, nil\n"))
+	dir := t.TempDir()
+	side := run(t, setup{program: broken, dir: filepath.Join(dir, "data"), unreachable: true}, spawn(t))
+	w := &traffic{journal: &journal{}, sizes: littleSizes, until: 300, side: func() *client { return side.client }}
+	w.start(1)
+	w.running.Wait()
+	side.kill()
+	if deals := dealsOf(w.now()); deals[isCommitted] == 0 || deals[isRolledBack] == 0 {
+		t.Fatalf("the decisions were %v", deals)
+	}
+	if r := examine(t, state{dir: dir, what: "after the kill", fates: w.now(), sizes: littleSizes}); !r.has(untrue) {
+		t.Errorf("nothing is said to be untrue: %+v", r.findings)
+	}
+}
+
 // anyLost opens states in which a message has to be missing.
 func (s *scene) anyLost(states []state) (found bool) {
 	for _, one := range states {

@@ -36,6 +36,7 @@ type state struct {
 	sizes sizes
 	reply *application       // that has been called before; nil: a new one
 	extra []string           // more subscriptions
+	asked string             // where the sidecar asks for transactions; "": nowhere
 	until func(*client) bool // something else to wait for; nil: nothing
 
 	keyFile string // the spool is encrypted: no embedded broker can take its messages
@@ -119,9 +120,9 @@ func encryptedBy(keyFile string) []string {
 
 func (e *examination) compare() {
 	e.balance("before anything is asked")
-	steps := []func(){e.known, e.repeat, e.drain, e.delivered}
+	steps := []func(){e.known, e.repeat, e.deals, e.drain, e.delivered}
 	if e.keyFile != "" { // the broker cannot be reached; the count of the ledger decrypts every record
-		steps = []func(){e.known, e.repeat, func() { e.balance("after all was repeated") }}
+		steps = []func(){e.known, e.repeat, e.deals, func() { e.balance("after all was repeated") }}
 	}
 	for _, step := range steps {
 		if step(); len(e.findings) > 0 {
@@ -153,6 +154,9 @@ func (e *examination) known() {
 			e.find(unusable, "message %d: %v", n, err)
 		case r.Status != 200:
 			e.find(lost, "message %d, accepted as %s: %d %s", n, f.id, r.Status, r.Code)
+		case f.deal != "" && !f.mayBe(r.State):
+			e.find(untrue, "message %d, of transaction %s, is %s; its fate is %+v", n, f.deal, r.State, f)
+		case f.deal != "" && f.decision != isCommitted:
 		case f.cancel == isCancelled && r.State != "cancelled":
 			e.find(untrue, "message %d was cancelled and is %s", n, r.State)
 		case f.cancel == notCancelled && (r.State == "cancelled" || r.Stored != true):
@@ -166,7 +170,7 @@ func (e *examination) known() {
 func (e *examination) repeat() {
 	for n := range e.fates {
 		f, m := &e.fates[n], e.sizes.message(n)
-		if m.idempotency == "" || !f.sent || f.refused {
+		if m.idempotency == "" || !f.sent || f.refused || f.deal != "" {
 			continue
 		}
 		r, err := e.publish(m)
@@ -266,8 +270,8 @@ func (e *examination) delivered() {
 		e.handled(n, calls[n])
 	}
 	l := e.balance("when all is forwarded")
-	if cancelled := l.Total.Accepted - l.Total.Confirmed; l.Total.Cancelled != cancelled {
-		e.find(ledgers, "%d messages were accepted and not confirmed, %d cancelled: %+v", cancelled, l.Total.Cancelled, l)
+	if ended := l.Total.Accepted - l.Total.Confirmed; l.Total.Cancelled+l.Total.RolledBack != ended {
+		e.find(ledgers, "%d messages were accepted and not confirmed, %d cancelled, %d rolled back: %+v", ended, l.Total.Cancelled, l.Total.RolledBack, l)
 	}
 	var err error
 	if e.report.metrics, err = e.client.metrics(); err != nil {

@@ -11,6 +11,9 @@ type fate struct {
 	refused bool   // answered with stored:false
 	id      string // answered with 2xx; "": not answered, or unknown
 	cancel  cancelled
+
+	deal     string // ID of the transaction that it is of; "": none
+	decision decision
 }
 
 // cancelled is how far a cancel came.
@@ -23,10 +26,14 @@ const (
 )
 
 // owed reports whether the message must reach a handler.
-func (f fate) owed() bool { return f.id != "" && f.cancel == notCancelled }
+func (f fate) owed() bool {
+	return f.id != "" && f.cancel == notCancelled && (f.deal == "" || f.decision == isCommitted)
+}
 
 // possible reports whether the message may reach a handler.
-func (f fate) possible() bool { return f.sent && !f.refused && f.cancel != isCancelled }
+func (f fate) possible() bool {
+	return f.sent && !f.refused && f.cancel != isCancelled && (f.deal == "" || f.decision == isCommitted || f.decision == maybeCommitted)
+}
 
 // journal is what all clients know; a message's number is its index.
 type journal struct {
@@ -70,13 +77,25 @@ func (j *journal) len() int {
 	return len(j.fates)
 }
 
-// totals counts the 2xx that are owed.
+// dealsOf counts the transactions by what is known of their decision.
+func dealsOf(fates []fate) map[decision]int {
+	all := map[decision]int{}
+	for n, f := range fates {
+		if f.deal == dealID(n) {
+			all[f.decision]++
+		}
+	}
+	return all
+}
+
+// totals counts the messages that were answered with 2xx, and of those the ones that
+// are not owed any more, or not yet.
 func totals(fates []fate) (accepted, cancelled int) {
 	for _, f := range fates {
 		if f.id != "" {
 			accepted++
 		}
-		if f.cancel == isCancelled {
+		if f.cancel == isCancelled || f.id != "" && f.deal != "" && f.decision != isCommitted {
 			cancelled++
 		}
 	}

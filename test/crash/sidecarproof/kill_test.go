@@ -50,8 +50,9 @@ func TestKills(t *testing.T) {
 	dir, app := t.TempDir(), newApplication(t, littleSizes)
 	rng := rand.New(rand.NewPCG(1, 5))
 	how := setup{program: shipped, dir: filepath.Join(dir, "data"), subscriptions: subscribe(app)}
-	line := &succession{next: make(chan struct{})}
-	w := &traffic{journal: &journal{}, sizes: littleSizes, until: 1 << 30, side: line.client, gone: line.await}
+	line, j := &succession{next: make(chan struct{})}, &journal{}
+	app.tells = j.answer
+	w := &traffic{journal: j, sizes: littleSizes, until: 1 << 30, asked: app.server.URL + "/tx", side: line.client, gone: line.await}
 
 	side := run(t, how, spawn(t))
 	line.follow(side.client)
@@ -75,11 +76,12 @@ func TestKills(t *testing.T) {
 	for _, u := range w.untrue {
 		t.Error(u)
 	}
-	judgeKills(t, kills, state{dir: dir, what: "after the kills", fates: w.now(), sizes: littleSizes, reply: app})
+	judgeKills(t, kills, state{dir: dir, what: "after the kills", fates: w.now(), sizes: littleSizes, reply: app, asked: w.asked})
 }
 
 func judgeKills(t *testing.T, kills int, s state) {
 	t.Helper()
+	deals := dealsOf(s.fates)
 	r := examine(t, s)
 	for _, f := range r.findings {
 		t.Errorf("%s: %s", f.kind, f.text)
@@ -90,6 +92,13 @@ func judgeKills(t *testing.T, kills int, s state) {
 		calls += len(c)
 	}
 	t.Logf("%d kills: of %d messages %d accepted, %d cancelled; %d handled, %d calls repeated", kills, len(s.fates), accepted, cancelled, handled, calls-handled)
+	t.Logf("%d transactions answered as committed, %d as rolled back; %d and %d left to who is asked, or not answered; %d open",
+		deals[isCommitted], deals[isRolledBack], deals[maybeCommitted], deals[maybeRolledBack], deals[open])
+	for d := open; d <= isRolledBack; d++ {
+		if deals[d] < kills/20 {
+			t.Errorf("too little was done with transactions between the kills")
+		}
+	}
 	if accepted < 10*kills || handled < accepted-cancelled-len(s.fates)/10 {
 		t.Errorf("too little was done between the kills")
 	}

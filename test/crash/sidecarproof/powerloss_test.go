@@ -154,6 +154,11 @@ func (s *session) requireEvents(t *testing.T) {
 	if accepted < s.messages*9/10 || s.unreachable && cancelled == 0 {
 		t.Errorf("%d of %d messages were accepted and %d cancelled", accepted, s.messages, cancelled)
 	}
+	deals := dealsOf(s.traffic.now())
+	t.Logf("transactions: %d committed, %d rolled back, %d open", deals[isCommitted], deals[isRolledBack], deals[open])
+	if deals[isCommitted] == 0 || deals[isRolledBack] == 0 || deals[open] == 0 {
+		t.Errorf("no transaction was prepared, committed, or rolled back")
+	}
 	for _, u := range s.traffic.untrue {
 		t.Error(u)
 	}
