@@ -40,6 +40,7 @@ const (
 	unseen  result = iota // did not get that far
 	working               // it answered
 	broken                // it did not
+	tooBusy               // it had no time: soon it may
 )
 
 // enter waits until the door is open, or it is this caller's turn to probe.
@@ -85,18 +86,27 @@ func (v visit) leave(r result) (turned bool) {
 	switch {
 	case r == working:
 		d.shut, d.failures = false, 0
-	case r == broken && (v.probe || !d.shut): // who entered before it was shut is no probe
+	case (r == broken || r == tooBusy) && (v.probe || !d.shut): // who entered before it was shut is no probe
 		if d.shut = true; !was {
 			d.since = time.Now()
 		}
 		d.failures++
-		d.next = time.Now().Add(d.retry.Delay(d.failures, backoff.Random{}))
+		d.next = time.Now().Add(d.pause(r))
 	}
 	if v.probe || was != d.shut {
 		close(d.changed)
 		d.changed = make(chan struct{})
 	}
 	return was != d.shut
+}
+
+// pause is how long nobody probes after r.
+func (d *door) pause(r result) time.Duration {
+	retry := d.retry
+	if r == tooBusy {
+		retry = backoff.Policy{Initial: 2 * askSoon, Max: askAgain}
+	}
+	return retry.Delay(d.failures, backoff.Random{})
 }
 
 // shutSince tells since when the door is shut.

@@ -39,6 +39,7 @@ type scene struct {
 	answers  []push.Answer // of the handler in turn; then Done
 	takes    time.Duration // how long the handler works
 	backs    []error       // of SendBack in turn; then nil
+	asked    time.Duration // how long SendBack takes
 	faults   []error       // of the store in turn, nil: none; then none
 	boom     int           // how many handler calls panic first
 	noStore  bool
@@ -223,6 +224,7 @@ func (c *fakeConsumer) receive(ctx context.Context, d *message.Delivery, receive
 }
 
 func (c *fakeConsumer) SendBack(ctx context.Context, d *message.Delivery, back broker.SendBack) error {
+	time.Sleep(c.asked)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if ctx.Err() != nil {

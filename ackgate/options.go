@@ -98,6 +98,9 @@ const (
 	// askAgain is the shortest time between two send-backs of one message. Each
 	// one that the broker stored but did not confirm is a copy.
 	askAgain = time.Minute
+	// askSoon is the shortest time between two send-backs of one message where the
+	// broker had no time for the first, and until somebody else's probe is over.
+	askSoon = time.Second
 	// sendBackTimeout bounds one send-back.
 	sendBackTimeout = 15 * time.Second
 	// askHolder is the longest time between two looks at another's mark.

@@ -2,6 +2,8 @@ package ackgate
 
 import (
 	"context"
+	"errors"
+	"math"
 	"time"
 
 	"github.com/remora-mq/remora/broker"
@@ -90,19 +92,26 @@ func (h *held) doom(cause string, attempts int) {
 }
 
 // giveBack asks the broker to take the message, when that may be tried: at most
-// once a minute for a message, and by one message at a time while it fails.
+// once a minute for a message, and by one message at a time while it fails. After
+// an answer that it is busy, and has no copy, that is soon.
 func (h *held) giveBack(ctx context.Context) reason {
 	if time.Now().Before(h.askAt) {
 		return notYet
 	}
 	v, wait, _ := h.g.brokerDoor(h.d).try()
 	if v.d == nil {
+		if wait == math.MaxInt64 { // another message's turn
+			wait = askSoon
+		}
 		h.askAt = time.Now().Add(min(wait, askAgain))
 		return notYet
 	}
 	seen := broken // also when SendBack panics
 	defer func() { v.leave(seen) }()
 	if err := h.sendBack(ctx); err != nil {
+		if errors.Is(err, broker.ErrBusy) {
+			seen, h.askAt = tooBusy, time.Now().Add(askSoon)
+		}
 		h.refused(ctx, err)
 		return notYet
 	}

@@ -57,6 +57,10 @@ func OutcomeOf(err error) message.Outcome {
 	return message.OutcomeUnknown
 }
 
+// ErrBusy is wrapped in the error of a SendBack that the broker had no time for: it
+// has no copy, and may soon have time.
+var ErrBusy = errors.New("the broker is busy")
+
 // ErrClosed is wrapped in a *SendError with a retryable outcome by a Producer
 // that was closed.
 var ErrClosed = errors.New("producer is closed")

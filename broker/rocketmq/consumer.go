@@ -113,7 +113,7 @@ func (c *Consumer) join(ctx context.Context, receive broker.Receiver) (*member, 
 // SendBack implements [broker.Consumer]. Delays are rounded up to RocketMQ's 18
 // levels, 1 s to 2 h. After a failure that may have left a copy, further calls
 // for the same broker fail at once for a minute; after any failure, those for
-// the same message.
+// the same message, or for a second where the broker was busy.
 //
 // The broker does not wait for its flush or its slave before it confirms
 // (AbstractSendMessageProcessor sets WAIT=false).

@@ -17,6 +17,10 @@ import (
 // one broker when a failure may have left a copy.
 const sendBackPause = time.Minute
 
+// busyPause is the least time until a broker that was busy is asked for the same
+// message again.
+const busyPause = time.Second
+
 // delayLevels are those of MessageStoreConfig.messageDelayLevel; level n is
 // element n-1.
 var delayLevels = []time.Duration{
@@ -78,6 +82,9 @@ func (s *sendBacks) send(ctx context.Context, o origin, topic string, back broke
 	}
 	_, err = s.remoting.call(ctx, addr, s.request(o, topic, back))
 	s.note(o, err)
+	if isBusy(err) {
+		return fmt.Errorf("%w: %w", broker.ErrBusy, err)
+	}
 	return err
 }
 
@@ -137,6 +144,8 @@ func (s *sendBacks) note(o origin, err error) {
 		delete(s.refused, o)
 		delete(s.doubtful, o.broker)
 	case certainlyNotSent(err): // the broker is away; a try costs nothing
+	case isBusy(err):
+		s.refused[o] = now.Add(busyPause)
 	case leavesNoCopy(err):
 		s.refused[o] = now.Add(sendBackPause)
 	default:
@@ -152,10 +161,18 @@ func leavesNoCopy(err error) bool {
 		return false
 	}
 	switch re.Code {
-	case codeNoPermission, codeGroupNotExist, codeSystemBusy, codeNotSupported, codeFlowControl, codeGoAway:
+	case codeNoPermission, codeGroupNotExist, codeNotSupported, codeGoAway:
 		return true
 	case codeSystemError:
 		return strings.HasPrefix(re.Remark, "look message by offset failed") || strings.HasSuffix(re.Remark, "not exist")
 	}
 	return false
+}
+
+// isBusy reports an answer that 5.3.3 gives before it looks at the request: that was
+// taken out of the queue unprocessed, or never got into it. What a busy store says of
+// a message that was to be taken back comes as SYSTEM_ERROR.
+func isBusy(err error) bool {
+	code, ok := codeOf(err)
+	return ok && (code == codeSystemBusy || code == codeFlowControl)
 }

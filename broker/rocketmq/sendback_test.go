@@ -145,6 +145,32 @@ func TestFailedSendBacksAreSpaced(t *testing.T) {
 	}
 }
 
+// A broker that had no time has no copy: a second later it is asked again, and for
+// other messages at once.
+func TestBusyBrokerIsAskedAgainSoon(t *testing.T) {
+	for _, code := range []int{codeSystemBusy, codeFlowControl} {
+		s := serveSendBack(t)
+		b, now := s.client(t)
+		s.set(func() { s.answer = command{Code: code, Remark: "[TIMEOUT_CLEAN_QUEUE]broker busy"} })
+		first, second := origin{broker: "b", offset: 1}, origin{broker: "b", offset: 2}
+		try := func(o origin) error { return b.send(t.Context(), o, "t", broker.SendBack{}) }
+		if err := try(first); !errors.Is(err, broker.ErrBusy) {
+			t.Fatalf("code %d: %v", code, err)
+		}
+		s.set(func() { s.answer = command{} })
+		if err := try(first); err == nil || errors.Is(err, broker.ErrBusy) || len(s.sendBacks()) != 1 {
+			t.Errorf("code %d, at once: %v, %d calls", code, err, len(s.sendBacks()))
+		}
+		if err := try(second); err != nil {
+			t.Errorf("code %d, another message: %v", code, err)
+		}
+		*now = now.Add(busyPause)
+		if err := try(first); err != nil {
+			t.Errorf("code %d, a second later: %v", code, err)
+		}
+	}
+}
+
 // A broker that is away is asked again as soon as the caller likes.
 func TestUnreachableBrokerIsNotSpaced(t *testing.T) {
 	s := serveSendBack(t)
