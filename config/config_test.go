@@ -479,12 +479,12 @@ func keysOf(typ reflect.Type, seen map[reflect.Type]bool) (keys []string) {
 		return nil
 	}
 	seen[typ] = true
-	for i := range typ.NumField() {
-		key, _, _ := strings.Cut(typ.Field(i).Tag.Get("yaml"), ",")
+	for field := range typ.Fields() {
+		key, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
 		if key == "" || key == "-" {
 			continue
 		}
-		keys = append(append(keys, key), keysOf(typ.Field(i).Type, seen)...)
+		keys = append(append(keys, key), keysOf(field.Type, seen)...)
 	}
 	return keys
 }
