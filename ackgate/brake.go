@@ -20,6 +20,10 @@ const (
 	Failing     Cause = "failing"     // most calls fail: one at a time probes it
 )
 
+// AllLeased is told to who pulls, and holds up no more than the messages of a queue of
+// which as many are leased as may be.
+const AllLeased Cause = "leased"
+
 var causes = []Cause{Paused, NotReady, Unreachable, Failing}
 
 // HeldUp is one cause, since when, and what is known of it.

@@ -56,6 +56,18 @@ func (h *hands) full(queue string) <-chan struct{} {
 	return h.wait(h.queues[queue])
 }
 
+// keepBack reports whether a message waits for a seat.
+func (h *hands) keepBack() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, q := range h.queues {
+		if q.freed != nil {
+			return true
+		}
+	}
+	return false
+}
+
 func (h *hands) wait(q *hand) <-chan struct{} {
 	if q == nil || q.leases == 0 && !h.pulled || q.leases+q.calls < h.most {
 		return nil

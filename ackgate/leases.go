@@ -170,5 +170,9 @@ func (r *Leases) HeldUp(subscription string) []HeldUp {
 	if g == nil {
 		return nil
 	}
-	return g.brake.Causes()
+	all := g.brake.Causes()
+	if g.hands.keepBack() {
+		all = append(all, HeldUp{Cause: AllLeased})
+	}
+	return all
 }

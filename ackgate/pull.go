@@ -83,43 +83,42 @@ func (g *Gate) pull(ctx context.Context, p Pull) ([]Pulled, error) {
 }
 
 // gather offers places to the held messages that wait for one, and returns those
-// that took one and could be begun.
+// that took one and could be begun. Of those that could not, as the first that are too
+// many of their queue, others take the places.
 func (g *Gate) gather(ctx context.Context, p Pull) (all []Pulled, err error) {
 	pl := &puller{lease: p.Lease, gone: p.gone, got: make(chan *Pulled, p.Max)}
-	taken := 0
-	for ; taken < p.Max && g.offer(pl); taken++ {
+	for taken := g.offer(pl, p.Max); taken > 0; taken = g.offer(pl, p.Max-len(all)) {
+		all = pl.collect(all, taken)
 	}
-	if taken == 0 {
-		select {
-		case <-g.ended:
-			return nil, ErrStopping
-		default:
-		}
-		select {
-		case g.places <- pl:
-			taken = 1
-		case <-ctx.Done():
-			return nil, nil
-		case <-g.ended:
-			return nil, ErrStopping
-		}
+	if len(all) > 0 {
+		return all, nil
 	}
-	for range taken {
-		if one := <-pl.got; one != nil {
-			all = append(all, *one)
-		}
+	select {
+	case <-g.ended:
+		return nil, ErrStopping
+	default:
 	}
-	return all, nil
-}
-
-// offer reports whether a message that waited has taken the place.
-func (g *Gate) offer(pl *puller) bool {
 	select {
 	case g.places <- pl:
-		return true
-	default:
-		return false
+		return pl.collect(nil, 1), nil
+	case <-ctx.Done():
+		return nil, nil
+	case <-g.ended:
+		return nil, ErrStopping
 	}
+}
+
+// offer gives messages that wait at most so many places, and returns how many have
+// taken one.
+func (g *Gate) offer(pl *puller, most int) (taken int) {
+	for ; taken < most && !pl.isFull(); taken++ {
+		select {
+		case g.places <- pl:
+		default:
+			return taken
+		}
+	}
+	return taken
 }
 
 // puller is one call of Receive. Each message that takes a place of it sends what
@@ -131,6 +130,7 @@ type puller struct {
 
 	mu    sync.Mutex
 	bytes int
+	full  bool // a message had no room
 }
 
 // admit reports whether the answer has room for so many bytes more.
@@ -138,14 +138,33 @@ func (p *puller) admit(n int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.bytes > 0 && p.bytes+n > maxPulled {
+		p.full = true
 		return false
 	}
 	p.bytes += n
 	return true
 }
 
+func (p *puller) isFull() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.full
+}
+
+// collect waits for what became of so many places, and adds the messages to all.
+func (p *puller) collect(all []Pulled, taken int) []Pulled {
+	for range taken {
+		if one := <-p.got; one != nil {
+			all = append(all, *one)
+		}
+	}
+	return all
+}
+
 // awaitPuller holds the message until somebody has pulled it, and then as leased.
+// Nobody is called: whatever the consumer has in hand may be pulled at once.
 func (h *held) awaitPuller(ctx context.Context) (reason, time.Duration) {
+	h.park()
 	h.awaitSeat(ctx)
 	select {
 	case pl := <-h.g.places:

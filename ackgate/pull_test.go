@@ -313,3 +313,65 @@ func TestTakenBackIsPulledAgain(t *testing.T) {
 		})
 	}
 }
+
+// TestReceiveGetsWhatIsThere: what the consumer has in hand is handed over, however
+// few calls are allowed: a pull is none.
+func TestReceiveGetsWhatIsThere(t *testing.T) {
+	pulling(t, func(s *scene) {
+		o := options()
+		o.Concurrency = 1
+		s.start(o)
+		after(time.Second, func() {
+			for i, want := range []int{10, 6} { // max, then max_held
+				if got := s.pull(Pull{Max: 10, Lease: time.Hour}); len(got) != want {
+					t.Errorf("pull %d: %d messages, want %d", i, len(got), want)
+				}
+			}
+		})
+		s.run(time.Minute, deliveries(20)...)
+	})
+}
+
+// TestFullQueueTakesNoPlaces: where one queue has as many leases as it may, the places
+// that its messages cannot use go to those of another one.
+func TestFullQueueTakesNoPlaces(t *testing.T) {
+	pulling(t, func(s *scene) {
+		ds := deliveries(50)
+		for _, d := range ds[40:] {
+			d.Queue = "broker-a/1"
+		}
+		s.start(options())
+		after(time.Second, func() {
+			if got := s.pull(Pull{Max: 26, Lease: time.Hour}); len(got) != 16+10 {
+				t.Errorf("%d messages of two queues, want 16 and 10", len(got))
+			}
+		})
+		s.run(time.Minute, ds...)
+	})
+}
+
+// TestNothingPulledBecauseAllIsLeased: who gets nothing is told that messages wait for
+// leases to end.
+func TestNothingPulledBecauseAllIsLeased(t *testing.T) {
+	pulling(t, func(s *scene) {
+		s.start(options())
+		after(time.Second, func() {
+			if why := s.leases.HeldUp("billing"); len(why) > 0 {
+				t.Errorf("before the first lease: %v", why)
+			}
+			got := s.pull(Pull{Max: 100, Lease: time.Hour})
+			if none := s.pull(Pull{Max: 1, Wait: time.Second, Lease: time.Hour}); len(none) > 0 {
+				t.Errorf("pulled %v", none)
+			}
+			if why := s.leases.HeldUp("billing"); len(why) != 1 || why[0].Cause != AllLeased {
+				t.Errorf("with %d leases: %v", len(got), why)
+			}
+			s.ack(got[0].ID)
+			synctest.Wait()
+			if why := s.leases.HeldUp("billing"); len(why) > 0 {
+				t.Errorf("after an ack: %v", why)
+			}
+		})
+		s.run(time.Minute, deliveries(17)...)
+	})
+}

@@ -69,6 +69,10 @@ func TestReceiveNothing(t *testing.T) {
 	if a := l.do("POST", receive, ""); a.status != 204 || a.header.Get("MQ-Subscription-State") != "paused" {
 		t.Errorf("paused: %d, %v", a.status, a.header)
 	}
+	f.heldUp = []ackgate.HeldUp{{Cause: ackgate.AllLeased}}
+	if a := l.do("POST", receive, ""); a.status != 204 || a.header.Get("MQ-Subscription-State") != "leased" {
+		t.Errorf("all leased: %d, %v", a.status, a.header)
+	}
 }
 
 func TestReceiveIsRefused(t *testing.T) {
