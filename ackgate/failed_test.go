@@ -46,6 +46,9 @@ func TestAckAfterAFailedAnswer(t *testing.T) {
 					if _, err := s.leases.Ack(t.Context(), first); !errors.Is(err, ErrLeaseExpired) {
 						t.Errorf("told %v", err)
 					}
+					if n := len(s.leases.ended[apart]); n != 2 {
+						t.Errorf("%d are known apart", n)
+					}
 				})
 			})
 		}

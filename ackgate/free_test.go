@@ -76,7 +76,13 @@ func TestRefusedSendBackIsNotFree(t *testing.T) {
 		s.backs = []error{&broker.SendError{Outcome: message.OutcomeRetryable, Err: errFake}}
 		o := options()
 		o.Retry = backoff.Policy{Initial: time.Hour}
-		s.start(o).run(30*time.Minute, delivery("a"))
+		s.start(o)
+		after(61*time.Second, func() {
+			if n := s.gate.free.of("a"); n != 0 {
+				t.Errorf("%d free returns are known after the refusal", n)
+			}
+		})
+		s.run(30*time.Minute, delivery("a"))
 		d := delivery("a")
 		d.Attempt = 2 // as the broker counts: two calls, one of which has cost an attempt
 		s.run(time.Minute, d)
