@@ -59,9 +59,12 @@ func TestTransactions(t *testing.T) {
 	}
 	prepare("never", 1000)
 	prepare("committed", 1000)
-	for path, want := range map[string]int{"never/rollback": 200, "committed/commit": 200, "committed/rollback": 409, "unknown/commit": 404} {
-		if status := r.ask("/v1/transactions/"+path, "", nil); status != want {
-			t.Errorf("%s: %d, want %d", path, status, want)
+	for _, c := range []struct { // in this order
+		path string
+		want int
+	}{{"never/rollback", 200}, {"committed/commit", 200}, {"committed/rollback", 409}, {"unknown/commit", 404}} {
+		if status := r.ask("/v1/transactions/"+c.path, "", nil); status != c.want {
+			t.Errorf("%s: %d, want %d", c.path, status, c.want)
 		}
 	}
 	next("committed")
