@@ -60,10 +60,7 @@ func (m meter) sub(earlier meter) meter {
 // cost spreads it over the messages; client is seconds of this process.
 func (m meter) cost(messages float64, size int) (client float64, c *report.Cost) {
 	const unit = 100_000
-	c = &report.Cost{
-		CPU:     m.server.CPU.Seconds() / messages * unit,
-		Written: float64(m.server.Written) / messages / float64(size),
-	}
+	c = report.NewCost(m.server.CPU, m.server.Written, messages, size)
 	if n := m.commits.Count; n > 0 {
 		c.Shared, c.Commit = messages/float64(n), m.commits.Took/time.Duration(n)
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -122,19 +121,7 @@ func (s *Sidecar) End() error {
 
 // Metrics reads the values of some series, named with their labels, in order.
 func (s *Sidecar) Metrics(ctx context.Context, series ...string) ([]float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Health+"/metrics", nil)
-	if err != nil {
-		return nil, err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	page, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = errors.New(res.Status)
-	}
+	page, err := Ask(ctx, http.MethodGet, "http://"+s.Health+"/metrics")
 	if err != nil {
 		return nil, fmt.Errorf("read metrics: %w", err)
 	}

@@ -219,8 +219,5 @@ func costSince(ctx context.Context, s *built.Sidecar, before proc.Usage, message
 }
 
 func costOf(spent proc.Usage, messages int) *report.Cost {
-	return &report.Cost{
-		CPU:     spent.CPU.Seconds() / float64(messages) * 100_000,
-		Written: float64(spent.Written) / float64(messages) / bodySize,
-	}
+	return report.NewCost(spent.CPU, spent.Written, float64(messages), bodySize)
 }

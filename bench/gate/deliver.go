@@ -77,7 +77,7 @@ func (t *trial) putIn(ctx context.Context, s *built.Sidecar) error {
 }
 
 func decide(ctx context.Context, s *built.Sidecar, what string) error {
-	_, err := ask(ctx, http.MethodPost, "http://"+s.Admin+"/v1/subscriptions/"+subscription+"/"+what)
+	_, err := built.Ask(ctx, http.MethodPost, "http://"+s.Admin+"/v1/subscriptions/"+subscription+"/"+what)
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"sync"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/remora-mq/remora/bench/built"
 	"github.com/remora-mq/remora/bench/proc"
 )
 
@@ -149,13 +151,13 @@ func startHandler() (*handler, error) {
 
 // measure has do make n calls of the handler, and returns how many a second it saw.
 func (h *handler) measure(ctx context.Context, n int, do func(context.Context) error) (rate float64, err error) {
-	if _, err := get(ctx, fmt.Sprintf("%s/expect?n=%d", h.url, n)); err != nil {
+	if _, err := built.Ask(ctx, http.MethodGet, fmt.Sprintf("%s/expect?n=%d", h.url, n)); err != nil {
 		return 0, err
 	}
 	if err := do(ctx); err != nil {
 		return 0, err
 	}
-	if _, err := get(ctx, h.url+"/await"); err != nil {
+	if _, err := built.Ask(ctx, http.MethodGet, h.url+"/await"); err != nil {
 		return 0, err
 	}
 	t, err := h.seen(ctx)
@@ -174,7 +176,7 @@ func (t tally) check(n int) error {
 }
 
 func (h *handler) seen(ctx context.Context) (t tally, err error) {
-	page, err := get(ctx, h.url+"/seen")
+	page, err := built.Ask(ctx, http.MethodGet, h.url+"/seen")
 	if err != nil {
 		return t, err
 	}

@@ -159,8 +159,5 @@ func (t *trial) callBare(ctx context.Context, round report.Round) error {
 }
 
 func costOf(spent proc.Usage, messages int) *report.Cost {
-	return &report.Cost{
-		CPU:     spent.CPU.Seconds() / float64(messages) * 100_000,
-		Written: float64(spent.Written) / float64(messages) / bodySize,
-	}
+	return report.NewCost(spent.CPU, spent.Written, float64(messages), bodySize)
 }

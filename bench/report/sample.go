@@ -27,6 +27,15 @@ type Cost struct {
 	Commit    time.Duration // mean
 }
 
+// NewCost makes a cost of the processor time and written bytes of messages with bodies
+// of that size.
+func NewCost(cpu time.Duration, written int64, messages float64, size int) *Cost {
+	return &Cost{
+		CPU:     cpu.Seconds() / messages * 100_000,
+		Written: float64(written) / messages / float64(size),
+	}
+}
+
 // Round is the measurements that were made one after the other.
 type Round map[Key]Sample
 

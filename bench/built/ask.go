@@ -1,4 +1,4 @@
-package main
+package built
 
 import (
 	"context"
@@ -7,10 +7,9 @@ import (
 	"net/http"
 )
 
-func get(ctx context.Context, url string) ([]byte, error) { return ask(ctx, http.MethodGet, url) }
-
-// ask makes one request, whose answer has to be a 2xx.
-func ask(ctx context.Context, method, url string) ([]byte, error) {
+// Ask makes one request without a body, whose answer has to be a 2xx, and returns
+// what the answer holds.
+func Ask(ctx context.Context, method, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		return nil, err
