@@ -56,17 +56,7 @@ func (s *Spool) awaitCheck(ctx context.Context) error {
 	wait := sleepFor(clockCheck, s.nextDue(clockCheck), s.clock.now())
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-s.transactions.sooner:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.closing:
-		return ErrClosed
-	case <-s.db.Failed():
-		return ErrReadOnly
-	}
-	return nil
+	return s.awaitUntil(ctx, s.transactions.sooner, timer.C)
 }
 
 // InVain is what came of a check-back that brought no decision.

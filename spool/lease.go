@@ -325,6 +325,11 @@ func (s *Spool) await(ctx context.Context, sig signal, at *time.Time) error {
 		defer t.Stop()
 		due = t.C
 	}
+	return s.awaitUntil(ctx, sig, due)
+}
+
+// awaitUntil is await with a channel for the time; nil: none.
+func (s *Spool) awaitUntil(ctx context.Context, sig signal, due <-chan time.Time) error {
 	select {
 	case <-sig:
 		return nil
