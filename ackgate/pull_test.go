@@ -274,7 +274,7 @@ func TestNothingIsLeasedToWhoHasHungUp(t *testing.T) {
 					t.Errorf("pulled %+v", got)
 				}
 			}
-			s.ack(s.pull(Pull{Max: 1, Lease: time.Minute})[0].ID)
+			s.ack(s.pull(Pull{Max: 1, Wait: time.Minute, Lease: time.Minute})[0].ID)
 		})
 		s.run(time.Hour, delivery("a"))
 		s.wantAnyOrder("pulled a, attempt 1", "done id:a", "ack by ID", "ack a")
