@@ -15,33 +15,35 @@ import (
 )
 
 // pair is two sidecars of one group, with an application beside each, that share a
-// Redis; and one that produces.
+// dedupe store; and one that produces.
 type pair struct {
 	facts     *history
 	app       *producer
 	producing *sidecar
 	members   []*sidecar
 	handlers  []*handler
-	redis     *server.Server
+	server    *server.Server // of the store
 	marks     *witness
 	seed      uint64
 }
 
-// newPair starts Redis and the applications.
-func newPair(t *testing.T, seed uint64, choose func(*visit) answer, subscriptions ...subscription) *pair {
+// newPair starts the store's server and the applications.
+func newPair(t *testing.T, seed uint64, store *sharedStore, choose func(*visit) answer, subscriptions ...subscription) *pair {
 	t.Helper()
-	p := &pair{facts: newHistory(), redis: server.Redis(t), seed: seed}
-	p.marks = newWitness(t, p.redis)
-	url := filepath.Join(t.TempDir(), "redis")
-	must(t, os.WriteFile(url, []byte("redis://"+p.redis.Addr()), 0o600))
+	p := &pair{facts: newHistory(), server: store.start(t), seed: seed}
+	address, file := store.address(p.server), filepath.Join(t.TempDir(), "address")
+	must(t, os.WriteFile(file, []byte(address), 0o600))
+	var err error
+	p.marks, err = store.look(address)
+	must(t, err)
 	for _, name := range []string{"a", "b"} {
 		h := startHandler(t, p.facts, choose)
 		h.called = p.wantUnrecorded
 		var text strings.Builder
-		fmt.Fprintf(&text, "dedupe: {timeout: 1s, redis: {url_file: %q}}\nsubscriptions:\n", url)
+		fmt.Fprintf(&text, "dedupe: {timeout: 1s, "+store.settings+"}\nsubscriptions:\n", file)
 		for _, s := range subscriptions {
-			fmt.Fprintf(&text, "  - {name: %s, topic: %s, handler: %q, concurrency: 16, timeout: %s, retry: %s, dedupe: {store: redis}, %s}\n",
-				groupOf(s.topic), s.topic, h.url(s.topic), s.timeout, s.retry, s.more)
+			fmt.Fprintf(&text, "  - {name: %s, topic: %s, handler: %q, concurrency: 16, timeout: %s, retry: %s, dedupe: {store: %s}, %s}\n",
+				groupOf(s.topic), s.topic, h.url(s.topic), s.timeout, s.retry, store.name, s.more)
 		}
 		h.side = newSidecar(t, "consuming "+name, nameServer(), text.String())
 		p.handlers, p.members = append(p.handlers, h), append(p.members, h.side)
@@ -53,6 +55,7 @@ func newPair(t *testing.T, seed uint64, choose func(*visit) answer, subscription
 			t.Log(p.state())
 		}
 		p.app.close()
+		must(t, p.marks.end())
 	})
 	return p
 }
@@ -77,19 +80,19 @@ func (p *pair) start(t *testing.T) {
 	}
 }
 
-// wantUnrecorded looks whether Redis knew, when the handler was called, that the
+// wantUnrecorded looks whether the store knew, when the handler was called, that the
 // message is done.
 func (p *pair) wantUnrecorded(v *visit) {
 	topic := strings.TrimPrefix(v.r.URL.Path, "/")
 	if is, _ := p.marks.recorded(topic, v.id); is {
-		p.facts.complain("recorded: %s of %s is called for by %s, and Redis has it done", v.id, topic, v.call.by)
+		p.facts.complain("recorded: %s of %s is called for by %s, and the store has it done", v.id, topic, v.call.by)
 	}
 }
 
-// stock is a Redis that is killed and started as a node.
+// stock is a store's server that is killed and started as a node.
 type stock struct{ *server.Server }
 
-func (stock) Name() string   { return "Redis" }
+func (stock) Name() string   { return "store" }
 func (s stock) Kill() error  { s.Server.Kill(); return nil }
 func (s stock) Start() error { s.Server.Start(); return nil }
 

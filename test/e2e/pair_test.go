@@ -11,28 +11,43 @@ import (
 	"github.com/remora-mq/remora/internal/testscale"
 )
 
-// TestPairThroughKills: two sidecars of one group share a Redis that has every mark
-// on its disk. Under load one of them, both, the broker, Redis, an application or the
+// TestPairThroughKills: two sidecars of one group share a store that has every mark
+// on its disk: each kind in the long form, and one of them by the seed in the short.
+// Under load one of them, both, the broker, the store's server, an application or the
 // producing sidecar are killed at random, and handlers do all that handlers do.
 // Every message is handled; the broker's offsets, read all the while, pass none before
 // its 200; the handler is called again after a 200 once for each kill that kept it
-// from being recorded, and never after it was recorded. At the end mqadmin sees nobody
-// behind.
+// from being recorded, and never after it was recorded; of the topic that is ordered
+// no message is called for before the 200 of the one before it, but right after a kill
+// of the broker. At the end mqadmin sees nobody behind.
 func TestPairThroughKills(t *testing.T) {
 	seed := testscale.PrintedSeed(t)
+	kinds := sharedStores
+	if !testscale.Long() {
+		kinds = kinds[seed%uint64(len(kinds)):][:1]
+	}
+	for _, kind := range kinds {
+		t.Run(kind.title, func(t *testing.T) { pairThroughKills(t, seed, kind) })
+	}
+}
+
+func pairThroughKills(t *testing.T, seed uint64, store *sharedStore) {
+	t.Helper()
 	faults := time.Duration(testscale.Between(0, 600)) * time.Second
 	ctx, began := within(t, faults+4*time.Minute), time.Now()
-	on := topics{plain: "pair-plain", keyed: "pair-plain", large: "pair-plain", sentBack: "pair-back"}
-	names := []string{on.plain, on.sentBack}
+	prefix := "pair-" + store.name
+	on := topics{plain: prefix + "-plain", keyed: prefix + "-keyed", large: prefix + "-plain", sentBack: prefix + "-back"}
+	names := []string{on.plain, on.keyed, on.sentBack}
 	createTopics(t, names...)
 	storm := &storm{}
 	worse, stubborn := worse(seed), stubborn(seed)
-	p := newPair(t, seed, storm.over(func(v *visit) answer {
+	p := newPair(t, seed, store, storm.over(func(v *visit) answer {
 		if v.r.URL.Path == "/"+on.sentBack {
 			return stubborn(v)
 		}
 		return worse(v)
 	}), subscription{topic: on.plain, timeout: handlerTimeout.String(), retry: "{initial: 100ms, max: 1s, max_attempts: 1000}"},
+		subscription{topic: on.keyed, timeout: handlerTimeout.String(), retry: "{initial: 100ms, max: 1s, max_attempts: 1000}", more: "ordered: true"},
 		subscription{topic: on.sentBack, timeout: handlerTimeout.String(), retry: "{initial: 10s, max: 10s, max_attempts: 1000}"})
 	p.start(t)
 	watch, err := newCustody(p.facts, names...)
@@ -55,7 +70,7 @@ func TestPairThroughKills(t *testing.T) {
 	must(t, agreed(ctx, on.plain))
 	end()
 	must(t, watch.look())
-	if wrong := p.verdict(); len(wrong) > 0 {
+	if wrong := append(p.verdict(), p.facts.overtaken(on.keyed, p.locksForgotten)...); len(wrong) > 0 {
 		t.Error(briefly(wrong))
 	}
 	t.Log(p.summary(watch, time.Since(began)))
@@ -65,8 +80,8 @@ func TestPairThroughKills(t *testing.T) {
 // a kill of the broker nothing is delivered for 20 s, and marks of what a member was
 // called for when it died hold others up for half a minute: so they come last, together.
 func (p *pair) victims(random *rand.Rand, storm node) [][]node {
-	var a, b, redis node = p.members[0], p.members[1], stock{p.redis}
-	sets := [][]node{{a}, {b}, {a, b}, {redis}, {redis, a}, {b, redis}, {p.handlers[random.IntN(2)]}, {storm}}
+	var a, b, store node = p.members[0], p.members[1], stock{p.server}
+	sets := [][]node{{a}, {b}, {a, b}, {store}, {store, a}, {b, store}, {p.handlers[random.IntN(2)]}, {storm}}
 	random.Shuffle(len(sets), func(i, j int) { sets[i], sets[j] = sets[j], sets[i] })
 	return append(sets, []node{shared.Brokers[0], p.producing, p.members[random.IntN(2)]})
 }

@@ -20,7 +20,7 @@ func TestRollingRestart(t *testing.T) {
 	ctx := within(t, time.Duration(3+rounds)*time.Minute)
 	on := topics{plain: "rolling-plain", keyed: "rolling-keyed", large: "rolling-plain", sentBack: "rolling-plain"}
 	createTopics(t, on.plain, on.keyed)
-	p := newPair(t, seed, func(v *visit) answer { return after(time.Duration(v.draw(seed, 40))*time.Millisecond, done) },
+	p := newPair(t, seed, inRedis, func(v *visit) answer { return after(time.Duration(v.draw(seed, 40))*time.Millisecond, done) },
 		subscription{topic: on.plain, timeout: handlerTimeout.String(), retry: "{initial: 100ms, max: 1s}"},
 		subscription{topic: on.keyed, timeout: handlerTimeout.String(), retry: "{initial: 100ms, max: 1s}", more: "ordered: true"})
 	p.start(t)
@@ -45,7 +45,7 @@ func TestRollingRestart(t *testing.T) {
 	must(t, level(ctx, on.plain, on.keyed))
 	end()
 	must(t, watch.look())
-	if wrong := append(p.verdict(), p.facts.overtaken(on.keyed)...); len(wrong) > 0 {
+	if wrong := append(p.verdict(), p.facts.overtaken(on.keyed, never)...); len(wrong) > 0 {
 		t.Error(briefly(wrong))
 	}
 	n := p.facts.look()

@@ -9,11 +9,10 @@ import (
 	"time"
 )
 
-// killChildren kills what the process has started, and returns when it is gone:
-// PostgreSQL's processes are no group, and serve for a moment without their parent.
-// The process is stopped meanwhile, so that it starts no more.
+// killChildren kills what a process has started that is paused, so that it starts no
+// more, and returns when it is gone: PostgreSQL's processes are no group, serve for a
+// moment without their parent, and hold the memory that another start asks for.
 func killChildren(parent int) {
-	_ = syscall.Kill(parent, syscall.SIGSTOP)
 	all := childrenOf(parent)
 	for _, pid := range all {
 		_ = syscall.Kill(pid, syscall.SIGKILL)

@@ -102,7 +102,9 @@ func (s *Server) Kill() {
 	select {
 	case <-s.process.Exited():
 	default:
-		killChildren(s.process.PID())
+		if s.process.Pause() == nil { // else it has just ended
+			killChildren(s.process.PID())
+		}
 		s.process.Kill()
 	}
 }
