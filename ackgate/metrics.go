@@ -4,9 +4,9 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // Metrics are shared by the gates of a process.
 type Metrics struct {
-	requests, acks, checks, sendBacks, unmarked, unchecked, panics, leases *prometheus.CounterVec
-	inFlight, held, leased, blocked, unreachable, heldUp                   *prometheus.GaugeVec
-	handled                                                                *prometheus.HistogramVec
+	requests, acks, checks, sendBacks, unmarked, unchecked, panics, leases, jumps *prometheus.CounterVec
+	inFlight, held, leased, blocked, unreachable, heldUp                          *prometheus.GaugeVec
+	handled                                                                       *prometheus.HistogramVec
 }
 
 // NewMetrics makes the metrics and registers them; nil: they are not registered.
@@ -24,6 +24,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		{&m.unmarked, "remora_deliver_unmarked_total", "Messages acked after a 200 whose done mark could not be written.", []string{"subscription"}},
 		{&m.leases, "remora_deliver_leases_total", "Leases that ended: acked, nacked, expired, superseded, untold (of a pull that reached nobody); and late, acks after that.", []string{"subscription", "result"}},
 		{&m.unchecked, "remora_deliver_unchecked_total", "Handler calls without a look-up, because the dedupe store was down and on_error is pass.", []string{"subscription"}},
+		{&m.jumps, "remora_deliver_jumps_total", "Times that the broker had nothing at a queue's offset, and consuming went on elsewhere: messages may have been passed over.", []string{"subscription"}},
 		{&m.panics, "remora_deliver_panics_total", "Panics while delivering; the message is held.", []string{"subscription"}},
 	}
 	for _, c := range counters {
@@ -54,6 +55,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	}
 	return m
 }
+
+// Jumped counts that the broker moved the place of a subscription's group.
+func (m *Metrics) Jumped(subscription string) { m.jumps.WithLabelValues(subscription).Inc() }
 
 func register(r prometheus.Registerer, c prometheus.Collector) {
 	if r != nil {

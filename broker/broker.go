@@ -114,6 +114,17 @@ type Subscription struct {
 	// Starts is told where the group begins, each time that a Consumer has joined and
 	// before its first delivery; not where the broker does not tell. nil: nobody asks.
 	Starts func(Start)
+	// Jumps is told when the broker had nothing at the group's place in a queue, and
+	// moved it: messages may be passed over, or come again. nil: nobody asks.
+	Jumps func(Jump)
+}
+
+// Jump is a place that the broker did not have: what was there was deleted before
+// it was consumed, or the broker has lost the end of its queue.
+type Jump struct {
+	Topic string // the subscription's, or that of its group's retries
+	Queue string
+	From  int64 // the offset that was asked for
 }
 
 // From says where a group that has no progress yet starts. The zero value is

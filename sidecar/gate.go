@@ -20,6 +20,7 @@ func (s *Sidecar) renew(ctx context.Context, one *subscription) error {
 	sub.Prefetch = int64(s.cfg.Memory.Deliver) / int64(len(s.cfg.Subscriptions))
 	sub.Concurrency = deliveries(one.config)
 	sub.Starts = func(start broker.Start) { s.noteStart(one, start) }
+	sub.Jumps = func(jump broker.Jump) { s.noteJump(one, jump) }
 	consumer, err := s.parts.backend.Consumer(sub)
 	if err != nil {
 		return err

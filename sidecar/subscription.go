@@ -23,6 +23,7 @@ type subscription struct {
 	consumer atomic.Pointer[broker.Consumer] // the one that runs, or did
 	gate     atomic.Pointer[ackgate.Gate]    // the same
 	start    atomic.Pointer[Start]           // nil: the group has not been joined yet
+	jump     atomic.Pointer[Jump]            // nil: there was none
 	orders   chan *resetOrder
 
 	deciding sync.Mutex // held while it is paused, resumed or reset
@@ -40,6 +41,7 @@ type Subscription struct {
 	Leased   int      `json:"leased"`    // messages that the application has
 	Held     int      `json:"held"`      // messages taken from the broker and not acked, these included
 	Start    *Start   `json:"start,omitempty"`
+	Jump     *Jump    `json:"jump,omitempty"` // the last one
 }
 
 // HeldUp is why calls of a subscription do not begin, or only one at a time.
@@ -54,7 +56,7 @@ func (one *subscription) tell() Subscription {
 	out := Subscription{
 		Name: one.config.Name, Topic: one.config.Topic, Group: one.config.Group, Mode: "push",
 		State: now.String(), HeldUp: []HeldUp{}, InFlight: now.InFlight, Leased: now.Leased, Held: now.Held,
-		Start: one.start.Load(),
+		Start: one.start.Load(), Jump: one.jump.Load(),
 	}
 	if one.config.Handler == "" {
 		out.Mode = "pull"

@@ -66,6 +66,9 @@ func (c *Consumer) Consume(ctx context.Context, receive broker.Receiver) error {
 		return fmt.Errorf("consume %s: called twice", c.sub.Name)
 	}
 	defer c.remoting.close()
+	if c.sub.Jumps != nil {
+		defer jumps.listen(c.sub.Group, c.sub.Topic, c.sub.Jumps)()
+	}
 	m, err := c.join(ctx, receive)
 	switch {
 	case errors.Is(err, errNeverWorks):

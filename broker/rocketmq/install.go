@@ -35,7 +35,7 @@ type libraryLog struct{ log *slog.Logger }
 
 // promoted lines report what an operator has to know.
 var promoted = []string{
-	"the pull request offset illegal", // consumption jumps, perhaps over messages
+	offsetIllegal, // consumption jumps, perhaps over messages
 }
 
 // demoted lines repeat during an outage, when we log ourselves what matters, or
@@ -108,10 +108,17 @@ func shorten(s string) string {
 
 func (l libraryLog) Debug(string, map[string]any) {}
 
-func (l libraryLog) Info(msg string, f map[string]any)    { l.write(slog.LevelDebug, msg, f) }
-func (l libraryLog) Warning(msg string, f map[string]any) { l.write(slog.LevelWarn, msg, f) }
-func (l libraryLog) Error(msg string, f map[string]any)   { l.write(slog.LevelError, msg, f) }
-func (l libraryLog) Fatal(msg string, f map[string]any)   { l.write(slog.LevelError, msg, f) }
+func (l libraryLog) Info(msg string, f map[string]any) { l.write(slog.LevelDebug, msg, f) }
+
+func (l libraryLog) Warning(msg string, f map[string]any) {
+	if msg == offsetIllegal {
+		jumps.heard(f)
+	}
+	l.write(slog.LevelWarn, msg, f)
+}
+
+func (l libraryLog) Error(msg string, f map[string]any) { l.write(slog.LevelError, msg, f) }
+func (l libraryLog) Fatal(msg string, f map[string]any) { l.write(slog.LevelError, msg, f) }
 
 // Level and OutputPath are not ours to change.
 func (l libraryLog) Level(string)            {}
