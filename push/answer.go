@@ -67,7 +67,6 @@ func (a Answer) Code() string {
 // read makes an Answer of a whole response.
 func (c *Client) read(h *fasthttp.ResponseHeader) Answer {
 	a := Answer{Status: h.StatusCode()}
-	retryAfter, waits := parseRetryAfter(string(h.Peek("Retry-After")), time.Now())
 	switch {
 	case strings.EqualFold(strings.TrimSpace(string(h.Peek("MQ-Disposition"))), "dead-letter"):
 		a.Disposition, a.Err = DeadLetter, fmt.Errorf("handler answered %d with MQ-Disposition: dead-letter", a.Status)
@@ -78,13 +77,22 @@ func (c *Client) read(h *fasthttp.ResponseHeader) Answer {
 		a.Lease, a.Err = parseLease(string(h.Peek("MQ-Lease")))
 	case a.Status == http.StatusUnprocessableEntity:
 		a.Disposition, a.Err = DeadLetter, fmt.Errorf("handler answered 422")
-	case waits && (a.Status == http.StatusTooManyRequests || a.Status == http.StatusServiceUnavailable):
-		a.Disposition, a.RetryAfter = Wait, retryAfter
-		a.Err = fmt.Errorf("handler answered %d and asks to wait %v", a.Status, retryAfter)
 	default:
 		a.Err = fmt.Errorf("handler answered %d%s", a.Status, advice(a.Status))
+		if after, asks := asksToWait(h); asks {
+			a.Disposition, a.RetryAfter = Wait, after
+			a.Err = fmt.Errorf("handler answered %d and asks to wait %v", a.Status, after)
+		}
 	}
 	return a
+}
+
+// asksToWait reads how long a handler that is busy asks to be left alone.
+func asksToWait(h *fasthttp.ResponseHeader) (after time.Duration, asks bool) {
+	if status := h.StatusCode(); status != http.StatusTooManyRequests && status != http.StatusServiceUnavailable {
+		return 0, false
+	}
+	return parseRetryAfter(string(h.Peek("Retry-After")), time.Now())
 }
 
 // advice tells the operator of answers that look like success and are none.

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/valyala/fasthttp"
-
 	"github.com/remora-mq/remora/message"
 )
 
@@ -23,25 +21,11 @@ type Call struct {
 	Unchecked bool
 	// MayBeLate keeps the connection of a call whose time has come, for Answer.Late.
 	MayBeLate bool
+	// Timeout bounds the call; 0: its context does alone.
+	Timeout time.Duration
 }
 
-// write puts the call into req, which is empty. It keeps a reference to the
-// body until req is reset.
-func (c *Client) write(req *fasthttp.Request, call *Call) {
-	h := &req.Header
-	h.DisableNormalizing() // MQ-…, as documented, not Mq-…
-	h.SetNoDefaultContentType(true)
-	h.SetMethod(fasthttp.MethodPost)
-	// Host and path are set apart, so that fasthttp does not rewrite the path.
-	h.SetHost(c.target.Host)
-	h.SetRequestURI(c.target.RequestURI())
-	h.SetUserAgent(c.o.UserAgent)
-	writeHeaders(h, call)
-	c.sign(h, call)
-	req.SetBodyRaw(call.Delivery.Body)
-}
-
-func (c *Client) sign(h *fasthttp.RequestHeader, call *Call) {
+func (c *Client) sign(r *request, call *Call) {
 	if c.o.Signer == nil {
 		return
 	}
@@ -49,35 +33,7 @@ func (c *Client) sign(h *fasthttp.RequestHeader, call *Call) {
 	if err != nil {
 		c.log.Error("signing secrets cannot be read again; those from before go on signing", "error", err)
 	}
-	sign(h, secrets, call, time.Now())
-}
-
-func writeHeaders(h *fasthttp.RequestHeader, call *Call) {
-	d := call.Delivery
-	set := func(name, value string) {
-		if value != "" {
-			h.Set(name, headerText(value))
-		}
-	}
-	set("MQ-Delivery-Id", call.ID)
-	set("MQ-Message-Id", messageID(d))
-	set("MQ-Broker-Message-Id", d.BrokerMessageID)
-	set("MQ-Group", d.Group)
-	set("MQ-Attempt", strconv.Itoa(call.Attempt))
-	if call.MaxAttempts > 0 {
-		set("MQ-Max-Attempts", strconv.Itoa(call.MaxAttempts))
-	}
-	if call.MaxLease > 0 {
-		set("MQ-Max-Lease", call.MaxLease.String())
-	}
-	if call.Unchecked {
-		set("MQ-Dedupe", "unchecked")
-	}
-	if !d.BornAt.IsZero() {
-		set("MQ-Born-At", d.BornAt.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
-	}
-	set("Idempotency-Key", quoted(d.Identity))
-	describe(&d.Message, h.Add)
+	sign(r, secrets, call, time.Now())
 }
 
 // DescribeMessage calls add with each header, and its value, that tells of a message
@@ -121,6 +77,16 @@ func describe(m *message.Message, add func(name, value string)) {
 	}
 }
 
+// isPlain reports what headerText leaves as it is. Nearly all is.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] == 0x7f {
+			return false
+		}
+	}
+	return s == "" || s[0] != ' ' && s[len(s)-1] != ' '
+}
+
 // isEventAttribute reports a property that carries an attribute of a CloudEvent
 // in binary mode, with a name that the HTTP binding allows (3.1.3.1): of what a
 // foreign producer calls so, the rest goes as any property.
@@ -138,14 +104,6 @@ func eventText(s string) string {
 	})
 }
 
-// messageID is the producing sidecar's, else the broker's.
-func messageID(d *message.Delivery) string {
-	if d.ID.IsZero() {
-		return d.Identity
-	}
-	return d.ID.String()
-}
-
 // keyList joins keys with commas; a comma inside a key is percent-encoded.
 func keyList(keys []string) string {
 	escaped := make([]string, len(keys))
@@ -157,34 +115,35 @@ func keyList(keys []string) string {
 
 // quoted writes a structured-field string (RFC 9651, 3.3.3), which holds
 // printable ASCII only.
-func quoted(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
+func quoted(s string) string { return string(appendQuoted(nil, s)) }
+
+func appendQuoted(b []byte, s string) []byte {
+	b = append(b, '"')
 	for i := range len(s) {
 		switch ch := s[i]; {
 		case ch == '"' || ch == '\\':
-			b.WriteByte('\\')
-			b.WriteByte(ch)
+			b = append(b, '\\', ch)
 		case ch < 0x20 || ch >= 0x7f:
-			appendPercent(&b, ch)
+			b = appendPercent(b, ch)
 		default:
-			b.WriteByte(ch)
+			b = append(b, ch)
 		}
 	}
-	b.WriteByte('"')
-	return b.String()
+	return append(b, '"')
 }
 
 // headerText percent-encodes what no header value can carry: control
 // characters, and blanks at either end. Everything else stays as it is.
 func headerText(s string) string {
+	if isPlain(s) {
+		return s
+	}
 	return escape(s, func(i int) bool {
 		ch := s[i]
 		return ch < 0x20 || ch == 0x7f || ch == ' ' && (i == 0 || i == len(s)-1)
 	})
 }
 
-// percent encodes all but the unreserved characters of RFC 3986.
 // propertyName leaves a name as its producer wrote it: names are not decoded on the
 // way in. One that no header can carry, or with an equals sign, is encoded.
 func propertyName(s string) string {
@@ -195,6 +154,7 @@ func propertyName(s string) string {
 	return s
 }
 
+// percent encodes all but the unreserved characters of RFC 3986.
 func percent(s string) string {
 	return escape(s, func(i int) bool {
 		ch := s[i]
@@ -211,21 +171,18 @@ func escape(s string, unfit func(i int) bool) string {
 	if first == len(s) {
 		return s
 	}
-	var b strings.Builder
-	b.WriteString(s[:first])
+	b := append(make([]byte, 0, len(s)+2*len(s[first:])), s[:first]...)
 	for i := first; i < len(s); i++ {
 		if unfit(i) {
-			appendPercent(&b, s[i])
+			b = appendPercent(b, s[i])
 		} else {
-			b.WriteByte(s[i])
+			b = append(b, s[i])
 		}
 	}
-	return b.String()
+	return string(b)
 }
 
-func appendPercent(b *strings.Builder, ch byte) {
+func appendPercent(b []byte, ch byte) []byte {
 	const hex = "0123456789ABCDEF"
-	b.WriteByte('%')
-	b.WriteByte(hex[ch>>4])
-	b.WriteByte(hex[ch&15])
+	return append(b, '%', hex[ch>>4], hex[ch&15])
 }

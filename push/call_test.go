@@ -11,18 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/valyala/fasthttp"
-
 	"github.com/remora-mq/remora/message"
 )
-
-func newRequest(t *testing.T, c *Client) *fasthttp.Request {
-	t.Helper()
-	req := fasthttp.AcquireRequest()
-	t.Cleanup(func() { fasthttp.ReleaseRequest(req) })
-	c.write(req, aCall("x"))
-	return req
-}
 
 // received is what a handler saw of one call.
 type received struct {
@@ -163,7 +153,7 @@ func FuzzHeaders(f *testing.F) {
 	}
 	signer := &Signer{now: time.Now, read: time.Now().Add(time.Hour)}
 	signer.secrets.Store(&[][]byte{[]byte("secret")})
-	c := &Client{target: &url.URL{Scheme: "http", Host: "127.0.0.1", Path: "/"}, o: Options{Signer: signer}.withDefaults()}
+	c := &Client{head: head("127.0.0.1", "/", "remora"), o: Options{Signer: signer}.withDefaults()}
 	f.Fuzz(func(t *testing.T, s, name string) {
 		d := &message.Delivery{Group: s, Identity: s, BrokerMessageID: s}
 		d.Topic, d.Tag, d.Keys, d.OrderingKey = s, s, []string{s, s}, s
@@ -175,16 +165,12 @@ func FuzzHeaders(f *testing.F) {
 
 func checkHostile(t *testing.T, c *Client, call *Call, name, value string) {
 	t.Helper()
-	req := fasthttp.AcquireRequest()
-	defer fasthttp.ReleaseRequest(req)
-	c.write(req, call)
-	var wire bytes.Buffer
-	if _, err := req.WriteTo(&wire); err != nil {
-		t.Fatal(err)
-	}
-	head, body, _ := strings.Cut(wire.String(), "\r\n\r\n")
+	req := c.newRequest(call)
+	defer req.free()
+	wire := string(req.b)
+	head, body, _ := strings.Cut(wire, "\r\n\r\n")
 	if body != "body" {
-		t.Fatalf("the header ends early: %q", wire.String())
+		t.Fatalf("the header ends early: %q", wire)
 	}
 	for _, line := range strings.Split(head, "\r\n")[1:] {
 		field, text, found := strings.Cut(line, ": ")

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http/httputil"
 	"syscall"
-	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -25,18 +24,12 @@ var errSilent = errors.New("handler has not answered")
 
 // exchange writes req on cn, reads the answer, and keeps or closes cn; or leaves it
 // to the answer, where that may come later.
-func (c *Client) exchange(ctx context.Context, cn *conn, req *fasthttp.Request, mayBeLate bool) Answer {
-	cut := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		_ = cn.SetDeadline(time.Unix(1, 0))
-		close(cut)
-	})
+func (c *Client) exchange(ctx context.Context, cn *conn, req *request, call *Call) Answer {
 	answer, keep := c.converse(ctx, cn, req)
-	switch stopped := stop(); {
-	case stopped && keep:
+	switch {
+	case keep:
 		c.pool.put(cn)
-	case !stopped && mayBeLate && errors.Is(answer.Err, errSilent) && errors.Is(ctx.Err(), context.DeadlineExceeded):
-		<-cut
+	case call.MayBeLate && errors.Is(answer.Err, errSilent) && !errors.Is(ctx.Err(), context.Canceled):
 		answer.Late = (&late{c, cn}).wait
 	default:
 		_ = cn.Close()
@@ -44,14 +37,14 @@ func (c *Client) exchange(ctx context.Context, cn *conn, req *fasthttp.Request, 
 	return answer
 }
 
-func (c *Client) converse(ctx context.Context, cn *conn, req *fasthttp.Request) (a Answer, keep bool) {
-	before, _ := cn.acked()
+func (c *Client) converse(ctx context.Context, cn *conn, req *request) (a Answer, keep bool) {
+	before := cn.wire.wrote
 	// A failed write is not the end: a handler may answer, and close, without
 	// having read all.
 	written := cn.send(req)
 	if _, err := cn.br.Peek(1); err != nil {
 		a = silence(ctx, cn, before, err)
-		if written == nil && ctx.Err() != nil {
+		if written == nil && ended(ctx, cn.wire.until) != nil {
 			a.Err = fmt.Errorf("%w: %w", errSilent, a.Err)
 		}
 		return a, false
@@ -60,18 +53,20 @@ func (c *Client) converse(ctx context.Context, cn *conn, req *fasthttp.Request) 
 	return a, keep && written == nil
 }
 
-func (c *conn) send(req *fasthttp.Request) error {
-	if err := req.Write(c.bw); err != nil {
-		return err
+func (c *conn) send(req *request) error {
+	_, err := c.Write(req.b)
+	if err == nil && len(req.rest) > 0 {
+		_, err = c.Write(req.rest)
 	}
-	return c.bw.Flush()
+	return err
 }
 
 // silence tells a call that nobody saw from one that somebody may have seen.
 func silence(ctx context.Context, cn *conn, before uint64, err error) Answer {
+	why := ended(ctx, cn.wire.until)
 	switch {
-	case ctx.Err() != nil:
-		return Answer{Err: fmt.Errorf("wait for the handler's answer: %w", context.Cause(ctx))}
+	case why != nil:
+		return Answer{Err: fmt.Errorf("wait for the handler's answer: %w", why)}
 	case cn.notTaken(before, err):
 		return Answer{Disposition: Unreachable, Err: fmt.Errorf("%w: %w", errNotTaken, err)}
 	default:
@@ -80,7 +75,7 @@ func silence(ctx context.Context, cn *conn, before uint64, err error) Answer {
 }
 
 // notTaken reports whether err, met before the first byte of an answer, proves
-// that no byte of the call was taken.
+// that no byte of the call was taken: before is how many had been written then.
 //
 // Nothing acknowledged alone is no proof: acknowledgements are delayed on a
 // connection in use, and a reset throws away the one it carries. An end of
@@ -89,8 +84,8 @@ func silence(ctx context.Context, cn *conn, before uint64, err error) Answer {
 // the first bytes are acknowledged at once (Linux tcp_input.c,
 // tcp_event_data_recv: quick acks). EPIPE is a reset after an end of stream.
 func (c *conn) notTaken(before uint64, err error) bool {
-	after, known := c.acked()
-	if !known || after != before {
+	acked, known := c.wire.acked()
+	if !known || acked-c.wire.base > before {
 		return false
 	}
 	return !c.reused || errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE)

@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/url"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -32,13 +31,12 @@ type pool struct {
 
 // conn is one connection, used by one exchange at a time.
 type conn struct {
-	net.Conn
-	raw    syscall.RawConn // below TLS
-	secure bool
-	reused bool
-	br     *bufio.Reader
-	bw     *bufio.Writer
-	idleAt time.Time
+	net.Conn // wire, or TLS over it
+	wire     *wire
+	secure   bool
+	reused   bool
+	br       *bufio.Reader
+	idleAt   time.Time
 }
 
 // Sizes of what holds the header of a response: as a rule, and at most.
@@ -73,13 +71,18 @@ func newPool(o Options, u *url.URL) *pool {
 }
 
 // get returns a connection, kept or new.
-func (p *pool) get(ctx context.Context) (c *conn, reused bool, err error) {
+func (p *pool) get(ctx context.Context, until time.Time) (c *conn, reused bool, err error) {
 	for c := p.pop(); c != nil; c = p.pop() {
 		if time.Since(c.idleAt) < p.o.IdleTimeout && !c.stale() {
 			c.reused = true
 			return c, true, nil
 		}
 		_ = c.Close()
+	}
+	if !until.IsZero() {
+		bounded, cancel := context.WithDeadline(ctx, until)
+		defer cancel()
+		ctx = bounded
 	}
 	c, err = p.dial(ctx)
 	return c, false, err
@@ -100,7 +103,6 @@ func (p *pool) pop() *conn {
 // put keeps c for another exchange.
 func (p *pool) put(c *conn) {
 	c.idleAt = time.Now()
-	_ = c.SetDeadline(time.Time{})
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.idle) > 0 && (len(p.idle) >= p.o.MaxIdle || time.Since(p.idle[0].idleAt) >= p.o.IdleTimeout) {
@@ -134,21 +136,17 @@ func (p *pool) dial(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	sc, ok := nc.(syscall.Conn)
-	if !ok {
-		return nil, errors.Join(errors.New("connection without a file descriptor"), nc.Close())
-	}
-	raw, err := sc.SyscallConn()
+	w, err := newWire(nc)
 	if err != nil {
 		return nil, errors.Join(err, nc.Close())
 	}
-	c := &conn{Conn: nc, raw: raw}
+	c := &conn{Conn: w, wire: w}
 	if p.tls != nil {
 		if err := c.handshake(ctx, p.tls); err != nil {
-			return nil, errors.Join(err, nc.Close())
+			return nil, errors.Join(err, w.Close())
 		}
 	}
-	c.br, c.bw = bufio.NewReaderSize(c, bufferSize), bufio.NewWriterSize(c, bufferSize)
+	c.br = bufio.NewReaderSize(c, bufferSize)
 	return c, nil
 }
 

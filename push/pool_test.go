@@ -21,6 +21,16 @@ func deliver(t *testing.T, c *Client) Answer {
 	return c.Deliver(within(t, 3*time.Second), aCall("x"))
 }
 
+// exchange makes a call on that connection.
+func exchange(t *testing.T, c *Client, cn *conn) Answer {
+	t.Helper()
+	ctx, call := within(t, time.Second), aCall("x")
+	req := c.newRequest(call)
+	defer req.free()
+	cn.wire.begin(ctx, time.Time{})
+	return c.exchange(ctx, cn, req, call)
+}
+
 func wantDone(t *testing.T, a Answer) {
 	t.Helper()
 	if a.Disposition != Done {
@@ -87,22 +97,25 @@ func TestConnectionClosedInTheRace(t *testing.T) {
 		cn := c.pool.pop()
 		cn.reused = true
 		h.closeConns()
-		req := newRequest(t, c)
-		got := c.exchange(within(t, time.Second), cn, req, false)
+		got := exchange(t, c, cn)
 		if got.Disposition != Unreachable || !errors.Is(got.Err, errNotTaken) {
 			t.Fatalf("round %d: %v, %v", i, got.Disposition, got.Err)
 		}
 	}
 }
 
-// quiet answers reads of the descriptor from a connection on which nothing
-// happens, so that a closed one looks alive.
+// quiet answers, once, about a connection on which nothing happens, so that a closed
+// one looks alive.
 type quiet struct {
 	syscall.RawConn
 	other syscall.RawConn
 }
 
-func (q quiet) Read(f func(fd uintptr) bool) error { return q.other.Read(f) }
+func (q *quiet) Control(f func(fd uintptr)) error {
+	about := q.other
+	q.other = q.RawConn
+	return about.Control(f)
+}
 
 func TestDeliverConnectsAgainOnlyForAKeptConnection(t *testing.T) {
 	h := serve(t, text(ok))
@@ -115,7 +128,7 @@ func TestDeliverConnectsAgainOnlyForAKeptConnection(t *testing.T) {
 	wantDone(t, deliver(t, c))
 	cn := c.pool.pop()
 	h.closeConns()
-	cn.raw = quiet{cn.raw, alive.raw}
+	cn.wire.raw = &quiet{cn.wire.raw, alive.wire.raw}
 	c.pool.put(cn)
 	wantDone(t, deliver(t, c))
 	if n := h.calls.Load(); n != 2 {
@@ -136,7 +149,7 @@ func TestResetBeforeTheCall(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	h.resetConns()
-	got := c.exchange(within(t, time.Second), cn, newRequest(t, c), false)
+	got := exchange(t, c, cn)
 	if got.Disposition != Unreachable {
 		t.Errorf("got %v, %v", got.Disposition, got.Err)
 	}

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/valyala/fasthttp"
 )
 
 // readAgain is how old what is known of a file of secrets may be.
@@ -71,12 +69,12 @@ func (s *Signer) refresh() error {
 // sign adds the headers of Standard Webhooks. The id is the same in each call for
 // a message, as Idempotency-Key is; the time is that of the call, so that a
 // receiver may refuse what is old.
-func sign(h *fasthttp.RequestHeader, secrets [][]byte, call *Call, at time.Time) {
+func sign(r *request, secrets [][]byte, call *Call, at time.Time) {
 	id := webhookID(call.Delivery.Identity)
 	second := strconv.FormatInt(at.Unix(), 10)
-	h.Set("webhook-id", id)
-	h.Set("webhook-timestamp", second)
-	h.Set("webhook-signature", signature(secrets, id, second, call.Delivery.Body))
+	r.add("webhook-id", id)
+	r.add("webhook-timestamp", second)
+	r.add("webhook-signature", signature(secrets, id, second, call.Delivery.Body))
 }
 
 func signature(secrets [][]byte, id, second string, body []byte) string {

@@ -12,7 +12,7 @@ import (
 // nobody asked for. It does not block.
 func (c *conn) stale() bool {
 	dead := true
-	err := c.raw.Read(func(fd uintptr) bool {
+	err := c.wire.raw.Control(func(fd uintptr) { // Read would look at the deadline, which may be an old one
 		var b [1]byte
 		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		switch {
@@ -21,7 +21,6 @@ func (c *conn) stale() bool {
 		case err == nil && n > 0:
 			dead = !c.secure // TLS sends session tickets unasked
 		}
-		return true
 	})
 	return err != nil || dead
 }
