@@ -265,6 +265,8 @@ func (h *fakeHandler) Deliver(ctx context.Context, call *push.Call) push.Answer 
 	if h.during != nil {
 		h.during(call)
 	}
+	ctx, cancel := context.WithTimeout(ctx, call.Timeout)
+	defer cancel()
 	err := sleepUnless(ctx, h.takes, nil)
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/dedupe"
 	"github.com/remora-mq/remora/internal/backoff"
@@ -19,8 +17,8 @@ import (
 	"github.com/remora-mq/remora/push"
 )
 
-// Handler calls the application. Deliver returns soon after ctx is done, and
-// may be called from many goroutines. The zero Answer is a failed attempt.
+// Handler calls the application. Deliver returns soon after ctx is done, or the call's
+// timeout has passed, and may be called from many goroutines. The zero Answer is a failed attempt.
 type Handler interface {
 	Deliver(ctx context.Context, call *push.Call) push.Answer
 }
@@ -33,7 +31,7 @@ type Gate struct {
 	handler  Handler
 	leases   *Leases
 	metrics  *Metrics
-	took     prometheus.Observer // of handled messages
+	counted  counted // with each message
 	log      *slog.Logger
 	notices  *notices
 
@@ -76,7 +74,7 @@ func New(o Options, c broker.Consumer, store dedupe.Store, h Handler, leases *Le
 		o.Brake = NewBrake(o.Subscription, m)
 	}
 	g := &Gate{
-		o: o, consumer: c, store: store, handler: h, leases: leases, metrics: m, took: m.handled.WithLabelValues(o.Subscription),
+		o: o, consumer: c, store: store, handler: h, leases: leases, metrics: m, counted: m.ofEach(o.Subscription, o.Store),
 		log: log.With("subscription", o.Subscription), notices: newNotices(),
 		slots: make(chan struct{}, o.Concurrency), hands: newHands(o.MaxHeld), free: newFreeReturns(), app: newDoor(o.Probe), brake: o.Brake, pace: newPace(o.Probe, o.Concurrency),
 		run: strings.ToLower(rand.Text()[:10]), brokers: map[string]*door{}, ended: make(chan struct{}),
@@ -114,9 +112,8 @@ const (
 // receive is the broker.Receiver: it returns nil for a reason, or an error when
 // ctx is done, and blocks otherwise.
 func (g *Gate) receive(ctx context.Context, d *message.Delivery) error {
-	held := g.metrics.held.WithLabelValues(g.o.Subscription)
-	held.Inc()
-	defer held.Dec()
+	g.counted.held.Inc()
+	defer g.counted.held.Dec()
 	g.held.Add(1)
 	defer g.held.Add(-1)
 	h := g.hold(d)
@@ -126,9 +123,9 @@ func (g *Gate) receive(ctx context.Context, d *message.Delivery) error {
 		why, wait := h.safeTurn(ctx)
 		if why != notYet {
 			g.noteEnd(ctx, d, why)
-			g.metrics.acks.WithLabelValues(g.o.Subscription, string(why)).Inc()
+			g.counted.acks.of(string(why)).Inc()
 			if why == handled {
-				g.took.Observe(time.Since(h.since).Seconds())
+				g.counted.took.Observe(time.Since(h.since).Seconds())
 			}
 			return nil
 		}
@@ -143,7 +140,11 @@ func (g *Gate) receive(ctx context.Context, d *message.Delivery) error {
 }
 
 func (g *Gate) hold(d *message.Delivery) *held {
-	return &held{g: g, d: d, key: g.o.Key.of(g.o.Scope, d), effect: fingerprint(d), free: g.free.of(d.Identity), since: time.Now()}
+	h := &held{g: g, d: d, free: g.free.of(d.Identity), since: time.Now()}
+	if g.store != nil {
+		h.key, h.effect = g.o.Key.of(g.o.Scope, d), fingerprint(d)
+	}
+	return h
 }
 
 // brokerDoor is the door of the broker that d came from; there are as many as
@@ -156,13 +157,6 @@ func (g *Gate) brokerDoor(d *message.Delivery) *door {
 		g.brokers[name] = newDoor(backoff.Policy{Initial: 2 * askAgain}) // jittered down to half of it
 	}
 	return g.brokers[name]
-}
-
-// callContext ends after the timeout, or Grace after ctx.
-func (g *Gate) callContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	graceful, stop := g.graceful(ctx)
-	call, cancel := context.WithTimeout(graceful, g.o.Timeout)
-	return call, func() { cancel(); stop() }
 }
 
 // notices lets a line through once a minute, so that a storm of failures is

@@ -14,7 +14,7 @@ type graces struct {
 
 type grace struct {
 	ctx   context.Context
-	end   func()
+	end   func() // ctx does not end any more
 	calls int
 }
 
@@ -34,12 +34,12 @@ func (g *Gate) graceful(ctx context.Context) (later context.Context, leave func(
 
 func (g *Gate) newGrace(ctx context.Context) *grace {
 	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	left := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		if sleepUnless(later, g.o.Grace, nil) == nil {
-			cancel()
-		}
+		defer cancel()
+		_ = sleepUnless(later, g.o.Grace, left) // later is not done before
 	})
-	return &grace{ctx: later, end: func() { stop(); cancel() }}
+	return &grace{ctx: later, end: func() { stop(); close(left) }}
 }
 
 func (all *graces) leave(ctx context.Context, one *grace) {

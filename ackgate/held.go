@@ -205,11 +205,10 @@ func (h *held) attemptNumber() int { return max(h.mark.Attempt, h.d.Attempt-h.fr
 
 func (h *held) call(ctx context.Context) push.Answer {
 	g := h.g
-	inFlight := g.metrics.inFlight.WithLabelValues(g.o.Subscription)
-	inFlight.Inc()
-	defer inFlight.Dec()
-	callCtx, cancel := g.callContext(ctx)
-	defer cancel()
+	g.counted.inFlight.Inc()
+	defer g.counted.inFlight.Dec()
+	graceful, leave := g.graceful(ctx)
+	defer leave()
 	mayBeLate := g.late.reserve()
 	var a push.Answer
 	defer func() { // also when the handler's client panics
@@ -217,14 +216,14 @@ func (h *held) call(ctx context.Context) push.Answer {
 			g.late.leave()
 		}
 	}()
-	a = g.handler.Deliver(callCtx, &push.Call{
-		Delivery: h.d, ID: h.lease.id,
+	a = g.handler.Deliver(graceful, &push.Call{
+		Delivery: h.d, ID: h.lease.id, Timeout: g.o.Timeout,
 		Attempt: h.attemptNumber(), MaxAttempts: g.o.MaxAttempts, MaxLease: g.o.MaxHold, Unchecked: h.blind, MayBeLate: mayBeLate,
 	})
 	if a.Late != nil {
 		h.overhear(a.Late) //nolint:contextcheck // it outlives the call, and has the run's
 	}
-	g.metrics.requests.WithLabelValues(g.o.Subscription, a.Code()).Inc()
+	g.counted.requests.of(a.Code()).Inc()
 	h.sayAnswer(a)
 	return a
 }
@@ -256,7 +255,7 @@ func (g *Gate) countCheck(m dedupe.Mark, err error) {
 	case m.Conflict && m.Verdict == dedupe.Begun:
 		result = "conflict"
 	}
-	g.metrics.checks.WithLabelValues(g.o.Store, result).Inc()
+	g.counted.checks.of(result).Inc()
 }
 
 func (g *Gate) sayDoor(turned bool, seen result, a *push.Answer) {

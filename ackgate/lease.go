@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/remora-mq/remora/dedupe"
@@ -58,7 +59,7 @@ type lease struct {
 	key      dedupe.Key
 	mark     dedupe.Mark
 
-	mu      latch // held while an ack is written: nothing else is decided meanwhile
+	mu      *latch // held while an ack is written: nothing else is decided meanwhile
 	state   leaseState
 	late    bool // it was acked after its end
 	untold  bool // nobody came to know of it
@@ -73,10 +74,24 @@ type lease struct {
 
 // latch is a mutex that may be held for seconds: who waits for it is asleep also to
 // testing/synctest.
-type latch chan struct{}
+type latch struct {
+	wanted atomic.Int32  // by its holder, and those who wait
+	passed chan struct{} // from its holder to one of them
+}
 
-func (l latch) Lock()   { l <- struct{}{} }
-func (l latch) Unlock() { <-l }
+func newLatch() *latch { return &latch{passed: make(chan struct{}, 1)} }
+
+func (l *latch) Lock() {
+	if l.wanted.Add(1) > 1 {
+		<-l.passed
+	}
+}
+
+func (l *latch) Unlock() {
+	if l.wanted.Add(-1) > 0 {
+		l.passed <- struct{}{} // there is room: who had it before has taken it out
+	}
+}
 
 // Nack is what the application wants of a message that it gives back.
 type Nack struct {

@@ -3,7 +3,7 @@ package ackgate
 import (
 	"context"
 	"errors"
-	"fmt"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -154,8 +154,8 @@ func (r *Leases) end(l *lease, as rest) {
 
 func (g *Gate) newLease(h *held) *lease {
 	l := &lease{
-		id: fmt.Sprintf("%s-%d", g.run, g.calls.Add(1)), identity: h.d.Identity, number: numberOf(h.d), gate: g,
-		key: h.key, mark: h.mark, mu: make(latch, 1), changed: make(chan struct{}, 1), done: make(chan struct{}),
+		id: g.run + "-" + strconv.FormatUint(g.calls.Add(1), 10), identity: h.d.Identity, number: numberOf(h.d), gate: g,
+		key: h.key, mark: h.mark, mu: newLatch(), changed: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	g.leases.add(l)
 	return l

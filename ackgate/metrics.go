@@ -1,6 +1,10 @@
 package ackgate
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // Metrics are shared by the gates of a process.
 type Metrics struct {
@@ -63,4 +67,44 @@ func register(r prometheus.Registerer, c prometheus.Collector) {
 	if r != nil {
 		r.MustRegister(c)
 	}
+}
+
+// counted are the metrics of one gate that change with each message: to find them by
+// their labels each time costs more than to count.
+type counted struct {
+	held, inFlight         prometheus.Gauge
+	took                   prometheus.Observer // of handled messages
+	requests, acks, checks *series
+}
+
+func (m *Metrics) ofEach(subscription, store string) counted {
+	return counted{
+		held: m.held.WithLabelValues(subscription), inFlight: m.inFlight.WithLabelValues(subscription),
+		took:     m.handled.WithLabelValues(subscription),
+		requests: newSeries(m.requests, subscription), acks: newSeries(m.acks, subscription), checks: newSeries(m.checks, store),
+	}
+}
+
+// series are the counters of one owner, by their other label.
+type series struct {
+	all   *prometheus.CounterVec
+	owner string
+
+	mu    sync.Mutex
+	known map[string]prometheus.Counter
+}
+
+func newSeries(all *prometheus.CounterVec, owner string) *series {
+	return &series{all: all, owner: owner, known: map[string]prometheus.Counter{}}
+}
+
+func (s *series) of(label string) prometheus.Counter {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.known[label]
+	if c == nil {
+		c = s.all.WithLabelValues(s.owner, label)
+		s.known[label] = c
+	}
+	return c
 }

@@ -39,9 +39,17 @@ func (g *Gate) noteHandled(n number) {
 
 // noteEnd notes what was acked without a word of the application.
 func (g *Gate) noteEnd(ctx context.Context, d *message.Delivery, why reason) {
-	how, ends := map[reason]seen.How{repeat: seen.Repeated, deadLetter: seen.Dead}[why]
+	var how seen.How
+	switch why {
+	case repeat:
+		how = seen.Repeated
+	case deadLetter:
+		how = seen.Dead
+	case notYet, handled, sentBack:
+		return
+	}
 	n := numberOf(d)
-	if g.o.Notes == nil || n.n == 0 || !ends {
+	if g.o.Notes == nil || n.n == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)

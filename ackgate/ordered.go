@@ -69,6 +69,9 @@ func (h *held) blocking() {
 
 // unblock is the end of what blocking noted.
 func (h *held) unblock() {
+	if !h.g.o.Ordered {
+		return
+	}
 	h.g.blocks.mu.Lock()
 	b, known := h.g.blocks.all[h]
 	delete(h.g.blocks.all, h)

@@ -180,7 +180,7 @@ func (h *held) pulled(ctx context.Context, pl *puller) (reason, time.Duration) {
 	if given == nil {
 		return why, wait
 	}
-	h.g.metrics.requests.WithLabelValues(h.g.o.Subscription, "pulled").Inc()
+	h.g.counted.requests.of("pulled").Inc()
 	return h.holdLease(ctx)
 }
 
