@@ -18,7 +18,8 @@
 // into the newest bucket, a span of time; a look-up goes from the newest to the
 // oldest, so the first mark found is the right one and nothing is ever moved. A
 // bucket whose youngest mark is older than the window is no longer looked at,
-// and is then deleted whole. Memory does not grow with the number of marks.
+// and is then deleted whole. Marks that are held are in memory besides, so that
+// what ends one reads nothing; memory does not grow with the number of the others.
 //
 // The mark of a key has its last contents that were done. One for which it has no
 // more room gets a mark of its own, in the same commit; it is looked for only where

@@ -32,7 +32,7 @@ func (s *Store) applyEviction(w *writing, e *eviction) error {
 		if err := s.keepLease(w, k, e.bucket); err != nil {
 			return err
 		}
-		w.Delete(k)
+		s.deleteMark(w.Tx, k)
 	}
 	w.wrote = true
 	w.Set(evictedKey, binary.BigEndian.AppendUint64(nil, uint64(e.next.Milliseconds())))

@@ -86,7 +86,7 @@ func (s *Store) lookOver() {
 
 func (s *Store) apply(w *writing, o *op) error {
 	for _, k := range o.drop {
-		w.Delete(k)
+		s.deleteMark(w.Tx, k)
 		w.wrote = true
 	}
 	if o.evict != nil {
@@ -163,6 +163,8 @@ func (s *Store) put(w *writing, h hash, m found) {
 		w.bytes += int64(m.size + len(key))
 	}
 	w.Set(key, value)
+	m.bucket, m.size = w.bucket, len(value)
+	s.held.wrote(h, m)
 }
 
 // found is a mark, and where it lies.
@@ -175,7 +177,11 @@ type found struct {
 
 // find returns the youngest mark of the key within the window, or an empty one.
 func (s *Store) find(w *writing, o *op) (m found, err error) {
-	for _, bucket := range s.buckets.live(w.now, o.window) {
+	live := s.buckets.live(w.now, o.window)
+	if m, held := s.held[o.key]; held && len(live) > 0 && m.bucket >= live[len(live)-1] {
+		return m.within(w.now, o.window), nil
+	}
+	for _, bucket := range live {
 		b, size, err := s.read(w.Tx, bucket, o)
 		if errors.Is(err, kv.ErrNotFound) {
 			continue
@@ -188,12 +194,17 @@ func (s *Store) find(w *writing, o *op) (m found, err error) {
 			s.damaged.Add(1)
 			m.record = record{} // damage is counted, and never makes a repeat
 		}
-		if m.over(w.now, o.window) {
-			m.record = record{}
-		}
-		return m, nil
+		return m.within(w.now, o.window), nil
 	}
 	return m, nil
+}
+
+// within is the mark, or an empty one where its window has passed.
+func (m found) within(now, window time.Duration) found {
+	if m.over(now, window) {
+		m.record = record{}
+	}
+	return m
 }
 
 // read returns the mark of a bucket, and its size there.

@@ -198,6 +198,7 @@ func TestMarkIsBoundToItsKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.plant(at("b"), done)
+	h.reopen() // it is read again
 	if m := begin(t, h.store, "b"); m.Verdict != dedupe.Begun || h.store.Damaged() != 1 {
 		t.Errorf("a done mark of another key: %v, %d damaged", m.Verdict, h.store.Damaged())
 	}
