@@ -1,44 +1,42 @@
--- Takes the key, where nobody holds it.
--- KEYS[1] the mark. ARGV: effect, claim, lease ms, window ms, how many effects are
--- in one mark.
--- Returns verdict, conflict, attempts, ms until the lease ends, token.
+-- Takes a key that has a mark, where nobody holds it. (One that has none is taken by
+-- SET NX: see redis.go.)
+-- KEYS[1] the mark. ARGV: token, effect, lease and window in ms as the mark has
+-- them, window in ms, how many effects are in one mark.
+-- Returns verdict, conflict, attempts, ms until the lease ends.
 local IN_PROGRESS, BEGUN, REPEAT = 0, 1, 2
-local effect, claim, lease, window, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+local token, effect, spans, window, most = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 
-local time = redis.call('TIME')
-local micros = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local now = math.floor(micros / 1000)
+local function answer(verdict, conflict, attempts, left)
+	return struct.pack('>BBI4I8', verdict, conflict, attempts, left)
+end
 
-local mark = redis.call('HMGET', KEYS[1], 'held', 'claim', 'token', 'ends', 'attempts', 'effect', 'done')
-local held, token, ends = mark[1] == '1', mark[3] or '0', tonumber(mark[4] or '0')
-local attempts, done = tonumber(mark[5] or '0'), mark[7] or ''
+local function write(attempts, done)
+	redis.call('SET', KEYS[1], '11' .. token .. effect .. spans .. struct.pack('>I4', attempts) .. done, 'PX', window)
+	return answer(BEGUN, done == '' and 0 or 1, attempts, (struct.unpack('>I8', spans)))
+end
 
-for i = 1, #done, 32 do
-	if string.sub(done, i, i + 31) == effect then
-		return {REPEAT, 0, attempts, 0, '0'}
+local mark = redis.call('GET', KEYS[1])
+if not mark then
+	return write(1, '')
+end
+local _, held, holder, former, lease, life, attempts, at = struct.unpack('>c1c1c8c16I8I8I4', mark)
+local done = string.sub(mark, at)
+for i = 1, #done, 16 do
+	if string.sub(done, i, i + 15) == effect then
+		return answer(REPEAT, 0, attempts, 0)
 	end
 end
-if #done >= 32 * most then -- others have marks of their own: see done.lua
-	local own = 'remora:dedupe:{' .. KEYS[1] .. '}' .. effect
-	if redis.call('HGET', own, 'done') == effect then
-		return {REPEAT, 0, attempts, 0, '0'}
+if #done >= 16 * most then -- others have marks of their own: see done.lua
+	local hex = string.gsub(effect, '.', function(byte) return string.format('%02x', string.byte(byte)) end)
+	if redis.call('EXISTS', 'remora:dedupe:{' .. KEYS[1] .. '}' .. hex) == 1 then
+		return answer(REPEAT, 0, attempts, 0)
 	end
 end
-local conflict = done ~= '' and 1 or 0
-if held and now < ends then
-	if mark[2] == claim then -- sent again: the answer was lost
-		return {BEGUN, conflict, attempts, ends - now, token}
+if held == '1' then
+	local left = lease - (life - redis.call('PTTL', KEYS[1]))
+	if left > 0 then
+		-- The same holder: sent again, because the answer was lost.
+		return answer(holder == token and BEGUN or IN_PROGRESS, done == '' and 0 or 1, attempts, left)
 	end
-	return {IN_PROGRESS, conflict, attempts, ends - now, '0'}
 end
-
-if mark[6] ~= effect then
-	attempts = 0
-end
-attempts = attempts + 1
--- A counter that begins at the time: one begun anew is above what was lost.
-token = string.format('%.0f', math.max(tonumber(token) + 1, micros))
-redis.call('HSET', KEYS[1], 'held', '1', 'claim', claim, 'token', token,
-	'ends', string.format('%.0f', now + lease), 'attempts', attempts, 'effect', effect, 'done', done)
-redis.call('PEXPIRE', KEYS[1], window)
-return {BEGUN, conflict, attempts, lease, token}
+return write(former == effect and attempts + 1 or 1, done)

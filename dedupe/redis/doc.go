@@ -2,35 +2,41 @@
 // members of a group then call a handler once for a key, whichever of them a
 // message is delivered to.
 //
-// Each operation is one script, which Redis runs alone. So two callers can never
-// both begin, and an operation is done whole or not at all. Calls that got no
-// answer are sent again by the library; the scripts know them (dedupe.Claim), so
-// that a lost answer costs neither an attempt nor the wait for a lease.
+// Each operation is one script, which Redis runs alone, or one command. So two
+// callers can never both begin, and an operation is done whole or not at all. Calls
+// that got no answer are sent again by the library; the server knows them
+// (dedupe.Claim), so that a lost answer costs neither an attempt nor the wait for a
+// lease.
 //
 // # Marks
 //
-// A mark is a hash of Redis with a time to live:
+// A mark is a string of Redis with a time to live, numbers big endian:
 //
 //	remora:dedupe:<hash>  the hash of scope and key, in hex
-//	    held      1 while a delivery holds the key
-//	    claim     names the call that began last
-//	    token     of that call: fences those before it
-//	    ends      when the lease ends, ms of the server's clock
-//	    attempts  how often that was begun
-//	    effect    the fingerprint of the last call
-//	    done      what was handled, latest last, 4 at most
-//	remora:dedupe:{remora:dedupe:<hash>}<fingerprint>
-//	    done      the fingerprint: handled, and one for which the mark of its key
-//	              has no room
+//	    version   1 byte: "1"
+//	    held      1 byte: "1" while a delivery holds the key, else "0"
+//	    token     8: the claim of the call that began last; fences those before it
+//	    effect    16: the fingerprint of that call
+//	    lease     8: ms, from when the mark was last written
+//	    window    8: ms, from then
+//	    attempts  4: how often effect was begun
+//	    done      16 each: what was handled, latest last, 4 at most
+//	remora:dedupe:{remora:dedupe:<hash>}<fingerprint in hex>
+//	    is there  handled, and one for which the mark of its key has no room
 //
-// It lives for the window from its last change on. Keys and contents of messages
-// are only there as hashes. A mark is about 400 bytes of Redis's memory,
-// one of a fingerprint about 250.
+// It lives for the window from its last change on, and so the time that it has left
+// to live tells how old it is, and what is left of the lease. Keys and contents of
+// messages are only there as hashes. A mark is about 250 bytes of Redis's memory,
+// one of a fingerprint about 200.
 //
-// The token counts up by at least one, from the time of the first mark in µs: a
-// mark that was lost and begun anew has a higher one, so that who held the lost
-// one is fenced. The keys of Redis that an operation uses are in one slot, so a
-// cluster of Redis will do that is reached through one address.
+// A key that has no mark is taken by SET with NX, and only one that has by a script:
+// the server then spends a quarter on it. Marks that are hashes of Redis are of an
+// earlier version, and written anew when they are met; a sidecar of that version
+// takes the server for unavailable where it meets one of this.
+//
+// The token is drawn at random for each call that begins. The keys of Redis that an
+// operation uses are in one slot, so a cluster of Redis will do that is reached
+// through one address.
 //
 // # Time
 //
@@ -53,8 +59,9 @@
 //
 // Methods of Store may be called from many goroutines. Calls that come while two
 // pipelines are under way wait for the next one, and share it: the way there and
-// back, and the sync of a server that has appendfsync always. Redis 5 or later is needed,
-// 6 or later for users of its access control; a user needs the commands EVAL,
-// EVALSHA, TIME, HGET, HMGET, HSET, PEXPIRE and PING, the keys remora:dedupe:*,
-// and CONFIG GET or INFO for Inspect.
+// back, and the sync of a server that has appendfsync always. Redis 5 or later is
+// needed, 6 or later for users of its access control; a user needs the commands
+// EVAL, EVALSHA, GET, SET, EXISTS, PTTL and PING, the keys remora:dedupe:*, and
+// CONFIG GET or INFO for Inspect; TYPE, HMGET and TIME while there are marks of an
+// earlier version.
 package redis

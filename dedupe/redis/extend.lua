@@ -1,11 +1,9 @@
--- Moves the end of the lease to ARGV[2] ms from now.
--- KEYS[1] the mark. ARGV: token, lease ms, window ms. Returns 1, or 0: fenced.
-local mark = redis.call('HMGET', KEYS[1], 'token', 'held')
-if mark[1] ~= ARGV[1] or mark[2] ~= '1' then
+-- Moves the end of the lease to that much from now.
+-- KEYS[1] the mark. ARGV: token, window ms, lease and window in ms as the mark has
+-- them. Returns 1, or 0: fenced.
+local mark = redis.call('GET', KEYS[1])
+if not mark or string.sub(mark, 3, 10) ~= ARGV[1] or string.sub(mark, 2, 2) ~= '1' then
 	return 0
 end
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-redis.call('HSET', KEYS[1], 'ends', string.format('%.0f', now + tonumber(ARGV[2])))
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('SET', KEYS[1], string.sub(mark, 1, 26) .. ARGV[3] .. string.sub(mark, 43), 'PX', ARGV[2])
 return 1

@@ -84,7 +84,6 @@ local left = redis.call('PTTL', KEYS[1]) - tonumber(ARGV[1])
 if left <= 0 then
 	return redis.call('DEL', KEYS[1])
 end
-redis.call('HINCRBY', KEYS[1], 'ends', -ARGV[1])
 return redis.call('PEXPIRE', KEYS[1], left)`)
 
 // pass lets time pass for all that the server knows, where its clock cannot be

@@ -34,11 +34,10 @@ type pipe struct {
 	trips   int // under way
 }
 
-// question is one run of a script, from its call to its answer.
+// question is one command, from its call to its answer.
 type question struct {
-	script *goredis.Script
-	keys   []string
-	args   []any
+	command []any
+	script  *script // that it runs; nil: none
 
 	given  bool          // nobody waits any more; pipe.mu
 	done   chan struct{} // closed: the rest is set
@@ -101,40 +100,39 @@ func (p *pipe) board() (aboard []*question) {
 	return aboard
 }
 
-// trip runs the scripts by their hashes; those that the server has forgotten are
-// sent whole.
+// trip sends the commands; scripts that the server has forgotten are sent whole.
 func (p *pipe) trip(aboard []*question) {
 	ctx, cancel := context.WithTimeout(context.Background(), p.timeout)
 	defer cancel()
-	p.exec(ctx, aboard, func(to goredis.Pipeliner, q *question) *goredis.Cmd {
-		return to.EvalSha(ctx, q.script.Hash(), q.keys, q.args...)
-	})
+	p.exec(ctx, aboard)
 	var unknown []*question
 	for _, q := range aboard {
 		if q.err != nil && goredis.HasErrorPrefix(q.err, "NOSCRIPT") {
+			q.whole()
 			unknown = append(unknown, q)
 		}
 	}
 	if len(unknown) > 0 {
-		p.exec(ctx, unknown, func(to goredis.Pipeliner, q *question) *goredis.Cmd {
-			return q.script.Eval(ctx, to, q.keys, q.args...)
-		})
+		p.exec(ctx, unknown)
 	}
 	for _, q := range aboard {
 		close(q.done)
 	}
 }
 
-// exec sends one command for each, and notes its answer.
-func (p *pipe) exec(ctx context.Context, all []*question, put func(goredis.Pipeliner, *question) *goredis.Cmd) {
+// exec sends the commands, and notes their answers.
+func (p *pipe) exec(ctx context.Context, all []*question) {
 	to := p.client.Pipeline()
 	cmds := make([]*goredis.Cmd, len(all))
 	for i, q := range all {
-		cmds[i] = put(to, q)
+		cmds[i] = to.Do(ctx, q.command...)
 	}
 	_, err := to.Exec(ctx)
 	for i, q := range all {
-		if q.answer, q.err = cmds[i].Result(); q.answer == nil && q.err == nil {
+		switch q.answer, q.err = cmds[i].Result(); {
+		case errors.Is(q.err, goredis.Nil):
+			q.answer, q.err = nil, nil
+		case q.answer == nil && q.err == nil:
 			// Nothing was sent: the library notes that for the pipeline alone, where
 			// it could not connect.
 			q.err = errors.Join(errNoAnswer, err)

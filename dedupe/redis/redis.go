@@ -2,35 +2,14 @@ package redis
 
 import (
 	"context"
-	_ "embed"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"strconv"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/remora-mq/remora/dedupe"
-)
-
-// The scripts, one an operation.
-var (
-	//go:embed begin.lua
-	beginSource string
-	//go:embed extend.lua
-	extendSource string
-	//go:embed done.lua
-	doneSource string
-	//go:embed release.lua
-	releaseSource string
-	//go:embed forget.lua
-	forgetSource string
-
-	beginScript   = goredis.NewScript(beginSource)
-	extendScript  = goredis.NewScript(extendSource)
-	doneScript    = goredis.NewScript(doneSource)
-	releaseScript = goredis.NewScript(releaseSource)
-	forgetScript  = goredis.NewScript(forgetSource)
 )
 
 const (
@@ -89,70 +68,86 @@ func (s *Store) Close() error {
 	return s.client.Close()
 }
 
-// Begin implements dedupe.Store.
+// Begin implements dedupe.Store. A key without a mark, as most are, is taken by a
+// command that costs the server a quarter of a script.
 func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, lease time.Duration) (dedupe.Mark, error) {
 	claim := s.claims.Take(k, f)
-	lease = min(lease, s.window)
-	answer, err := s.run(ctx, beginScript, k, hex.EncodeToString(f[:]), claim.String(), milliseconds(lease), milliseconds(s.window), maxDone)
-	var m dedupe.Mark
-	if err == nil {
-		m, err = markOf(answer)
-	}
+	m, err := s.begin(ctx, k, f, bytesOf(uint64(claim)), min(lease, s.window))
 	if err != nil {
 		s.claims.Lost(k, f, claim)
 		return dedupe.Mark{}, fmt.Errorf("begin dedupe mark: %w", err)
 	}
+	if m.Verdict == dedupe.Begun {
+		m.Token = uint64(claim)
+	}
 	return m, nil
 }
 
-// markOf reads what begin.lua returns.
-func markOf(answer any) (m dedupe.Mark, err error) {
-	list, _ := answer.([]any)
-	if len(list) != 5 {
-		return m, fmt.Errorf("%w: Redis answered %v", dedupe.ErrUnavailable, answer)
+func (s *Store) begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, token []byte, lease time.Duration) (dedupe.Mark, error) {
+	mark, spans, window := nameOf(k), s.spans(lease), milliseconds(s.window)
+	answer, err := s.ask(ctx, &question{command: []any{"set", mark, firstMark(token, f, spans), "nx", "px", window}})
+	if err != nil {
+		return dedupe.Mark{}, err
 	}
-	var numbers [4]int64
-	for i := range numbers {
-		n, ok := list[i].(int64)
-		if !ok || n < 0 {
-			return m, fmt.Errorf("%w: Redis answered %v", dedupe.ErrUnavailable, answer)
-		}
-		numbers[i] = n
+	if answer != nil {
+		return dedupe.Mark{Verdict: dedupe.Begun, Attempt: 1, Until: time.Now().Add(lease)}, nil
 	}
-	text, _ := list[4].(string)
-	token, err := strconv.ParseUint(text, 10, 64)
-	if err != nil || numbers[0] > int64(dedupe.Repeat) {
-		return m, fmt.Errorf("%w: Redis answered %v", dedupe.ErrUnavailable, answer)
+	if answer, err = s.run(ctx, beginScript, mark, token, f[:], spans, window, maxDone); err != nil {
+		return dedupe.Mark{}, err
 	}
+	return markOf(answer)
+}
+
+// firstMark is that of a key which is begun for the first time.
+func firstMark(token []byte, f dedupe.Fingerprint, spans []byte) []byte {
+	b := append(make([]byte, 0, 46), "11"...)
+	b = append(append(append(b, token...), f[:]...), spans...)
+	return append(b, 0, 0, 0, 1)
+}
+
+// spans are lease and window as a mark has them.
+func (s *Store) spans(lease time.Duration) []byte {
+	return binary.BigEndian.AppendUint64(bytesOf(uint64(milliseconds(lease))), uint64(milliseconds(s.window)))
+}
+
+// markOf reads what begin.lua returns: verdict and conflict, 1 byte each, attempts,
+// 4, ms until the lease ends, 8; big endian.
+func markOf(answer any) (dedupe.Mark, error) {
+	text, _ := answer.(string)
+	b := []byte(text)
+	if len(b) != 14 || b[0] > byte(dedupe.Repeat) {
+		return dedupe.Mark{}, fmt.Errorf("%w: Redis answered %q", dedupe.ErrUnavailable, answer)
+	}
+	left := time.Duration(binary.BigEndian.Uint64(b[6:])) * time.Millisecond
 	return dedupe.Mark{
-		Verdict: dedupe.Verdict(numbers[0]), Conflict: numbers[1] == 1, Attempt: int(numbers[2]),
-		Until: time.Now().Add(time.Duration(numbers[3]) * time.Millisecond), Token: token,
+		Verdict: dedupe.Verdict(b[0]), Conflict: b[1] == 1,
+		Attempt: int(binary.BigEndian.Uint32(b[2:])), Until: time.Now().Add(left),
 	}, nil
 }
 
 // Extend implements dedupe.Store.
 func (s *Store) Extend(ctx context.Context, k dedupe.Key, m dedupe.Mark, lease time.Duration) error {
-	return s.settle(ctx, "extend", extendScript, k, m, milliseconds(min(lease, s.window)), milliseconds(s.window))
+	return s.settle(ctx, "extend", extendScript, k, m, s.spans(min(lease, s.window)))
 }
 
 // Done implements dedupe.Store.
 func (s *Store) Done(ctx context.Context, k dedupe.Key, m dedupe.Mark) error {
-	return s.settle(ctx, "finish", doneScript, k, m, milliseconds(s.window), maxDone)
+	return s.settle(ctx, "finish", doneScript, k, m, maxDone)
 }
 
 // Release implements dedupe.Store.
 func (s *Store) Release(ctx context.Context, k dedupe.Key, m dedupe.Mark, counts bool) error {
-	return s.settle(ctx, "release", releaseScript, k, m, milliseconds(s.window), counts)
+	return s.settle(ctx, "release", releaseScript, k, m, counts)
 }
 
 // Forget implements dedupe.Store.
 func (s *Store) Forget(ctx context.Context, k dedupe.Key, m dedupe.Mark) error {
-	return s.settle(ctx, "forget", forgetScript, k, m, milliseconds(s.window))
+	return s.settle(ctx, "forget", forgetScript, k, m)
 }
 
 // settle changes the mark if m's holder was the last one to begin it.
-func (s *Store) settle(ctx context.Context, verb string, script *goredis.Script, k dedupe.Key, m dedupe.Mark, args ...any) error {
-	answer, err := s.run(ctx, script, k, append([]any{strconv.FormatUint(m.Token, 10)}, args...)...)
+func (s *Store) settle(ctx context.Context, verb string, script *script, k dedupe.Key, m dedupe.Mark, args ...any) error {
+	answer, err := s.run(ctx, script, nameOf(k), append([]any{bytesOf(m.Token), milliseconds(s.window)}, args...)...)
 	if err == nil && answer != int64(1) {
 		err = dedupe.ErrFenced
 	}
@@ -162,11 +157,21 @@ func (s *Store) settle(ctx context.Context, verb string, script *goredis.Script,
 	return nil
 }
 
-// run runs a script on the mark of k. An error is ErrClosed, the context's, or
-// ErrUnavailable.
-func (s *Store) run(ctx context.Context, script *goredis.Script, k dedupe.Key, args ...any) (answer any, err error) {
-	hash := k.Hash()
-	q := &question{script: script, keys: []string{prefix + hex.EncodeToString(hash[:])}, args: args}
+// run runs a script on a mark, also on one of an earlier version.
+func (s *Store) run(ctx context.Context, script *script, mark string, args ...any) (answer any, err error) {
+	answer, err = s.ask(ctx, script.on(mark, args...))
+	if err == nil || !isOfEarlierVersion(err) {
+		return answer, err
+	}
+	if _, err := s.ask(ctx, convertScript.on(mark)); err != nil {
+		return nil, err
+	}
+	return s.ask(ctx, script.on(mark, args...))
+}
+
+// ask returns the server's answer; nil: it is null. An error is ErrClosed, the
+// context's, or ErrUnavailable.
+func (s *Store) ask(ctx context.Context, q *question) (answer any, err error) {
 	err = s.call(ctx, func(ctx context.Context) error {
 		answer, err = s.pipe.ask(ctx, q)
 		return err
@@ -181,5 +186,13 @@ func (s *Store) call(ctx context.Context, ask func(context.Context) error) error
 
 // Failing reports whether the last call got no answer, or a refusal.
 func (s *Store) Failing() bool { return s.calls.Failing() }
+
+// nameOf is the key of Redis under which the mark of k is.
+func nameOf(k dedupe.Key) string {
+	hash := k.Hash()
+	return prefix + hex.EncodeToString(hash[:])
+}
+
+func bytesOf(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
 func milliseconds(d time.Duration) int64 { return max(d.Milliseconds(), 1) }

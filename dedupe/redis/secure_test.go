@@ -25,7 +25,7 @@ import (
 func TestUserOfAccessControl(t *testing.T) {
 	const password = "p@ss:/#%w?rd"
 	redis := server.Redis(t, strings.Fields("--user default off --user sidecar on >"+password+
-		" ~remora:dedupe:* -@all +eval +evalsha +time +hget +hmget +hset +pexpire +ping")...)
+		" ~remora:dedupe:* -@all +eval +evalsha +get +set +exists +pttl +ping")...)
 	s := open(t, Options{URL: "redis://" + url.UserPassword("sidecar", password).String() + "@" + redis.Addr()})
 	m := begin(t, s)
 	for what, err := range map[string]error{

@@ -74,12 +74,13 @@ func lookInRedis(address string) (*witness, error) {
 	}
 	o.MaxRetries, o.DialerRetries, o.DialTimeout, o.ReadTimeout = -1, 1, time.Second, time.Second
 	client := goredis.NewClient(o)
+	const head = 46 // of a mark; what is done is behind it (dedupe/redis/doc.go)
 	done := func(ctx context.Context, hash [16]byte) (bool, error) {
-		done, err := client.HGet(ctx, "remora:dedupe:"+hex.EncodeToString(hash[:]), "done").Result()
+		mark, err := client.Get(ctx, "remora:dedupe:"+hex.EncodeToString(hash[:])).Result()
 		if errors.Is(err, goredis.Nil) {
 			err = nil
 		}
-		return done != "", err
+		return len(mark) > head, err
 	}
 	return &witness{done, client.Close}, nil
 }
