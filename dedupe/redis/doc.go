@@ -57,8 +57,8 @@
 //
 // # Concurrency
 //
-// Methods of Store may be called from many goroutines. Calls that come while two
-// pipelines are under way wait for the next one, and share it: the way there and
+// Methods of Store may be called from many goroutines. Calls that come while a
+// pipeline is under way wait for the next one, and share it: the way there and
 // back, and the sync of a server that has appendfsync always. Redis 5 or later is
 // needed, 6 or later for users of its access control; a user needs the commands
 // EVAL, EVALSHA, GET, SET, EXISTS, PTTL and PING, the keys remora:dedupe:*, and

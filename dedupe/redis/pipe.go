@@ -14,8 +14,9 @@ import (
 const (
 	// maxTrips is how many pipelines are under way at a time. While one is, the
 	// calls that come wait together for the next: their commands share the way
-	// there and back, and the sync of a server that has appendfsync always.
-	maxTrips = 2
+	// there and back, and the sync of a server that has appendfsync always. With two
+	// at a time each has half as many, and Redis and we more to do.
+	maxTrips = 1
 	// maxAboard bounds the commands of one, which Redis runs one after the other.
 	maxAboard = 128
 )
