@@ -113,6 +113,12 @@ KEYS       ?= 10000000
 bench-gate: build ## DELIVERIES=40000 to a handler that answers at once, as ratios to a bare fasthttp loop; dedupe, KEYS=10000000 in its window
 	go run ./bench/gate -messages $(DELIVERIES) -rounds $(ROUNDS) -keys $(KEYS) -sidecar bin/sidecar
 
+OPEN ?= 100000
+
+.PHONY: bench-transactions
+bench-transactions: ## transactions (prepare + commit), and accepts beside OPEN=100000 open ones, as ratios to plain accepts
+	go run ./bench/transactions -open $(OPEN) -rounds $(ROUNDS)
+
 .PHONY: vet
 vet: ## go vet
 	go vet ./...
@@ -149,4 +155,4 @@ clean: ## remove what was built (spools are never touched)
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## "; print "Remora: a sidecar that holds on to every message.\n\nmake TARGET" } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z][a-z0-9-]*:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z][a-z0-9-]*:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -55,6 +55,7 @@ func (h *held) handle(mux *http.ServeMux) {
 	mux.HandleFunc("POST /open", func(http.ResponseWriter, *http.Request) { h.gate.open.Store(true) })
 	mux.HandleFunc("POST /close", func(http.ResponseWriter, *http.Request) { h.gate.open.Store(false) })
 	mux.HandleFunc("GET /known", func(w http.ResponseWriter, _ *http.Request) { answer(w, h.Known()) })
+	mux.HandleFunc("GET /transactions", func(w http.ResponseWriter, _ *http.Request) { answer(w, h.TransactionCounts()) })
 	mux.HandleFunc("GET /totals", func(w http.ResponseWriter, _ *http.Request) { answer(w, h.Ledger().Total) })
 }
 

@@ -63,7 +63,9 @@ func Run(ctx context.Context, kind Kind, dir string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", kind, err)
 	}
-	err = listen(ctx, httpapi.New(httpapi.Options{Version: "bench", BrokerType: "null"}, store), store, out)
+	options := httpapi.Options{Version: "bench", BrokerType: "null", CheckURLs: askedAt}
+	options.Transactions, _ = store.(httpapi.Transactions) // a server without storing has none
+	err = listen(ctx, httpapi.New(options, store), store, out)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
 	defer cancel()
 	account, closeErr := store.close(drain)
