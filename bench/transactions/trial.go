@@ -131,8 +131,8 @@ func (t *trial) turn(ctx context.Context, c *contestant, connections int) (sampl
 	}
 	before := t.app.pace().all
 	sample, err = c.turn(ctx, &t.options, connections)
-	if asked := t.app.pace().all - before; err == nil && asked > 0 != c.due {
-		err = fmt.Errorf("the application was asked %d times", asked)
+	if asked := t.app.pace().all - before; err == nil && asked == 0 && c.due {
+		err = errors.New("the application was not asked")
 	}
 	return sample, err
 }
