@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 
@@ -67,7 +68,7 @@ func (s *Server) publishEvents(r *request, p *publication) (response, error) {
 	b := &batch{limit: s.opts.MaxBatchMessages}
 	err = parseArray(text, func(element json.RawMessage) error {
 		event := *p
-		event.message.Body = element
+		event.message.Body = bytes.Clone(element) // one does not keep all of them in memory
 		return b.add(func() (spool.Draft, error) { return s.draft(&event) })
 	})
 	if err != nil {

@@ -9,7 +9,10 @@ import (
 
 // parseItem reads one item of a batch: the same options as a publish, in JSON.
 func parseItem(element json.RawMessage) (publication, error) {
-	members, err := parseObject(element)
+	return readItem(parseObject(element))
+}
+
+func readItem(members []member, err error) (publication, error) {
 	if err != nil {
 		return publication{}, invalidItem("the item is not a JSON object: %s", detailOf(err))
 	}
@@ -94,7 +97,7 @@ func (it *item) setKey(m member) error {
 }
 
 func (it *item) setProperties(m member) error {
-	members, err := parseObject(m.value)
+	members, err := membersOf(m.value)
 	if err != nil {
 		return invalidItem("properties is not an object: %s", detailOf(err))
 	}
@@ -110,7 +113,13 @@ func (it *item) setProperties(m member) error {
 	return nil
 }
 
-func (m member) text(into *string) error { return m.into(into, "a string") }
+func (m member) text(into *string) (err error) {
+	if plainString(m.value) {
+		*into, err = stringOf(m.value)
+		return err
+	}
+	return m.into(into, "a string")
+}
 
 func (m member) into(target any, what string) error {
 	if json.Unmarshal(m.value, target) != nil {

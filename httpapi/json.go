@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/remora-mq/remora/internal/problem"
@@ -21,48 +21,159 @@ type member struct {
 
 // parseObject reads one JSON object strictly: names exactly as written, none
 // twice. encoding/json alone takes "Topic" for topic and the last of two.
-func parseObject(text []byte) ([]member, error) {
-	dec := json.NewDecoder(bytes.NewReader(text))
-	if err := expect(dec, '{'); err != nil {
+func parseObject(text []byte) (members []member, err error) {
+	if err := valid(text); err != nil {
 		return nil, err
 	}
-	var members []member
-	seen := map[string]bool{}
-	for dec.More() {
-		token, err := dec.Token()
-		name, ok := token.(string)
-		if err != nil || !ok {
-			return nil, syntaxProblem(err)
+	return membersOf(text)
+}
+
+// membersOf is parseObject of what is known to be valid JSON.
+func membersOf(text []byte) (members []member, err error) {
+	var seen map[string]bool
+	err = split(text, '{', func(element []byte) error {
+		end := skipValue(element)
+		name, err := stringOf(element[:end])
+		if err != nil {
+			return err
 		}
-		if seen[name] {
-			return nil, invalidJSON("the name %.100q stands twice in one object", name)
+		if seen[name] || seen == nil && slices.ContainsFunc(members, func(m member) bool { return m.name == name }) {
+			return invalidJSON("the name %.100q stands twice in one object", name)
 		}
-		seen[name] = true
-		m := member{name: name}
-		if err := dec.Decode(&m.value); err != nil {
-			return nil, syntaxProblem(err)
+		value := bytes.TrimLeft(element[end:], space+":")
+		if members = append(members, member{name, value}); len(members) >= fewMembers {
+			seen = noted(seen, members)
 		}
-		members = append(members, m)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return members, ending(dec, '}')
+	return members, nil
+}
+
+// fewMembers are looked through one by one.
+const fewMembers = 16
+
+// noted adds the last name, or all when there were none.
+func noted(seen map[string]bool, members []member) map[string]bool {
+	if seen != nil {
+		seen[members[len(members)-1].name] = true
+		return seen
+	}
+	seen = map[string]bool{}
+	for _, m := range members {
+		seen[m.name] = true
+	}
+	return seen
 }
 
 // parseArray calls item for each element of one JSON array.
 func parseArray(text []byte, item func(json.RawMessage) error) error {
-	dec := json.NewDecoder(bytes.NewReader(text))
-	if err := expect(dec, '['); err != nil {
+	if err := valid(text); err != nil {
 		return err
 	}
-	for dec.More() {
-		var element json.RawMessage
-		if err := dec.Decode(&element); err != nil {
-			return syntaxProblem(err)
-		}
-		if err := item(element); err != nil {
+	return elementsOf(text, item)
+}
+
+// elementsOf is parseArray of what is known to be valid JSON.
+func elementsOf(text []byte, item func(json.RawMessage) error) error {
+	return split(text, '[', func(element []byte) error { return item(element) })
+}
+
+// valid refuses what is no JSON, and says where.
+func valid(text []byte) error {
+	if json.Valid(text) {
+		return nil
+	}
+	var into json.RawMessage
+	return syntaxProblem(json.Unmarshal(text, &into))
+}
+
+const space = " \t\r\n"
+
+// split calls do with each element of an object or array of valid JSON. Of an object
+// these are a name, a colon and a value.
+func split(text []byte, opens byte, do func(element []byte) error) error {
+	text = bytes.Trim(text, space)
+	if text[0] != opens {
+		return invalidJSON("it does not begin with %q", rune(opens))
+	}
+	text = bytes.TrimLeft(text[1:len(text)-1], space)
+	for len(text) > 0 {
+		end := skipElement(text)
+		if err := do(bytes.TrimRight(text[:end], space)); err != nil {
 			return err
 		}
+		text = bytes.TrimLeft(text[min(end+1, len(text)):], space)
 	}
-	return ending(dec, ']')
+	return nil
+}
+
+// skipElement is where the comma behind an element stands, or the end.
+func skipElement(text []byte) int {
+	for i := 0; i < len(text); {
+		switch text[i] {
+		case ',':
+			return i
+		case '"', '{', '[':
+			i += skipValue(text[i:])
+		default:
+			i++
+		}
+	}
+	return len(text)
+}
+
+// skipValue is the length of the string, object or array at the beginning of text.
+func skipValue(text []byte) int {
+	depth := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			i += skipString(text[i:]) - 1
+		case '{', '[':
+			depth++
+			continue
+		case '}', ']':
+			depth--
+		default:
+			continue
+		}
+		if depth == 0 {
+			return i + 1
+		}
+	}
+	return len(text)
+}
+
+// skipString is the length of the string at the beginning of text.
+func skipString(text []byte) int {
+	for i := 1; i < len(text); i++ {
+		next := bytes.IndexByte(text[i:], '"')
+		if next < 0 {
+			break
+		}
+		slash := bytes.IndexByte(text[i:i+next], '\\')
+		if slash < 0 {
+			return i + next + 1
+		}
+		i += slash + 1 // the escaped character
+	}
+	return len(text)
+}
+
+// stringOf reads a string of valid JSON.
+func stringOf(text []byte) (s string, err error) {
+	if plainString(text) {
+		return string(text[1 : len(text)-1]), nil
+	}
+	return s, json.Unmarshal(text, &s)
+}
+
+// plainString reports a string that stands for its own bytes.
+func plainString(text []byte) bool {
+	return len(text) > 1 && text[0] == '"' && bytes.IndexByte(text, '\\') < 0 && utf8.Valid(text)
 }
 
 // parseLines calls item for each line of NDJSON that is not blank.
@@ -74,28 +185,6 @@ func parseLines(text []byte, item func(json.RawMessage) error) error {
 		if err := item(line); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func expect(dec *json.Decoder, want json.Delim) error {
-	token, err := dec.Token()
-	if err != nil {
-		return syntaxProblem(err)
-	}
-	if token != want {
-		return invalidJSON("it does not begin with %q", rune(want))
-	}
-	return nil
-}
-
-// ending reads the closing delimiter and makes sure that nothing follows it.
-func ending(dec *json.Decoder, want json.Delim) error {
-	if err := expect(dec, want); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return invalidJSON("something follows its end, at byte %d", dec.InputOffset())
 	}
 	return nil
 }
@@ -114,21 +203,22 @@ func validText(text []byte) error {
 
 // halfSurrogate reports an escape of D800–DFFF that has no other half.
 func halfSurrogate(text []byte) bool {
-	for i := 0; i+1 < len(text); i++ {
-		if text[i] != '\\' {
-			continue
+	for {
+		i := bytes.IndexByte(text, '\\')
+		if i < 0 {
+			return false
 		}
-		high := surrogate(text[i:])
+		text = text[i:]
+		high := surrogate(text)
 		switch {
-		case high == 'h' && surrogate(text[i+6:]) == 'l':
-			i += 11
+		case high == 'h' && surrogate(text[6:]) == 'l':
+			text = text[12:]
 		case high != 0:
 			return true
 		default:
-			i++ // the escaped character may be a backslash
+			text = text[min(2, len(text)):] // the escaped character may be a backslash
 		}
 	}
-	return false
 }
 
 // surrogate tells whether text begins with an escape of a high ('h') or a low

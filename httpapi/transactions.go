@@ -178,7 +178,7 @@ func (x *transactionReader) setCheck(m member) error {
 	c := spool.Check{After: checkAfter, Interval: checkInterval, Most: checkMost, Exhausted: spool.TransactionUndecided}
 	exhausted := ""
 	options := map[string]any{"url": &c.URL, "after": &c.After, "interval": &c.Interval, "max_attempts": &c.Most, "on_exhausted": &exhausted}
-	members, err := parseObject(m.value)
+	members, err := membersOf(m.value)
 	if err != nil {
 		return invalidOption("check is not an object: %s", detailOf(err))
 	}
@@ -220,9 +220,9 @@ func (s *Server) checkCheck(c spool.Check) error {
 }
 
 func (x *transactionReader) setMessages(m member) error {
-	return parseArray(m.value, func(element json.RawMessage) error {
+	return elementsOf(m.value, func(element json.RawMessage) error {
 		return x.batch.add(func() (spool.Draft, error) {
-			p, err := parseItem(element)
+			p, err := readItem(membersOf(element))
 			if err != nil {
 				return spool.Draft{}, err
 			}
