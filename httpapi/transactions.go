@@ -278,7 +278,7 @@ func (s *Server) decide(r *request, id string, do func(ctx context.Context, id, 
 	if err != nil {
 		return response{}, decidedNot(err, t)
 	}
-	return s.transactionResponse(t)
+	return s.jsonResponse(200, s.transactionOf(t, t.Receipts)), nil
 }
 
 // decidedNot words why a decision was not made. What is half is stored, whatever
@@ -303,26 +303,7 @@ func (s *Server) showTransaction(_ *request, id string) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	return s.transactionResponse(t)
-}
-
-func (s *Server) transactionResponse(t spool.Transaction) (response, error) {
-	receipts, err := patiently(s, func(ctx context.Context) (all []message.Receipt, err error) {
-		for _, id := range t.Messages {
-			r, err := s.spool.Receipt(ctx, id)
-			switch {
-			case err == nil:
-				all = append(all, r)
-			case !errors.Is(err, spool.ErrNotFound):
-				return nil, err
-			}
-		}
-		return all, nil
-	})
-	if err != nil {
-		return response{}, err
-	}
-	return s.jsonResponse(200, s.transactionOf(t, receipts)), nil
+	return s.jsonResponse(200, s.transactionOf(t, t.Receipts)), nil
 }
 
 // listTransactions answers GET /v1/transactions.

@@ -57,6 +57,9 @@ func (s *Spool) changeTransaction(ctx context.Context, id string, change func(*T
 		return Transaction{}, err
 	}
 	op, err := change(t)
+	if op == nil && err == nil {
+		err = s.tellReceipts(ctx, t)
+	}
 	if op == nil || err != nil {
 		s.unlessUnknown(o, nil)
 		return *t, err
@@ -65,7 +68,10 @@ func (s *Spool) changeTransaction(ctx context.Context, id string, change func(*T
 		s.unlessUnknown(o, err)
 		return *t, fmt.Errorf("transaction %s: %w", id, err)
 	}
-	return *t, nil
+	if t.Receipts = receiptsOfDecision(op, t); t.Receipts == nil {
+		err = s.tellReceipts(ctx, t)
+	}
+	return *t, err
 }
 
 // ownedOperation gives up the names of its transaction when it is synced: also when
@@ -120,9 +126,9 @@ func (s *Spool) decision(ctx context.Context, t *Transaction, to TransactionStat
 
 // halfOf reads a half message of t. kv.ErrNotFound: it is none any more.
 func (s *Spool) halfOf(t *Transaction, id message.ID) (*movedMessage, error) {
-	d, err := s.findDelayed(s.seqOf(id))
-	if err == nil && (!d.half() || d.due.at != t.number || d.record.ID != id) {
-		err = kv.ErrNotFound
+	d, err := s.halfAt(s.ownSeq(id), t, id)
+	if errors.Is(err, kv.ErrNotFound) { // unless it was imported
+		d, err = s.halfAt(s.seqOf(id), t, id)
 	}
 	if err != nil {
 		return nil, err
@@ -133,6 +139,14 @@ func (s *Spool) halfOf(t *Transaction, id message.ID) (*movedMessage, error) {
 	}
 	n.delay, n.newMessage.deliverAt = d.delay, d.deliverAt
 	return n, nil
+}
+
+func (s *Spool) halfAt(seq uint64, t *Transaction, id message.ID) (d delayed, err error) {
+	d, err = s.findDelayed(seq)
+	if err == nil && (!d.half() || d.due.at != t.number || d.record.ID != id) {
+		err = kv.ErrNotFound
+	}
+	return d, err
 }
 
 func (op *decision) add(s *Spool, n *movedMessage, to TransactionState) {

@@ -69,6 +69,11 @@ func (s *Spool) seqOf(id message.ID) uint64 {
 	if p, ok := s.whereabouts(id); ok {
 		return p.seq
 	}
+	return s.ownSeq(id)
+}
+
+// ownSeq is the sequence that a message was given with its ID.
+func (s *Spool) ownSeq(id message.ID) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	high := s.head.highWater

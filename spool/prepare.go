@@ -56,9 +56,9 @@ func (s *Spool) Prepare(ctx context.Context, d TransactionDraft) (Transaction, [
 		if err != nil {
 			return Transaction{}, nil, fmt.Errorf("prepare: %w", err)
 		}
-		receipts, err := s.receiptsOfTransaction(ctx, known)
+		err := s.tellReceipts(ctx, known)
 		known.Duplicate = true
-		return *known, receipts, err
+		return *known, known.Receipts, err
 	}
 	op := newAppend(d.Messages)
 	op.half = &preparation{Transaction: t, owned: o}
@@ -134,20 +134,6 @@ func (s *Spool) preparedBefore(d TransactionDraft) (*Transaction, error) {
 		return nil, &DecidedError{t.State}
 	}
 	return t, nil
-}
-
-// receiptsOfTransaction are those of its messages that are known, in order.
-func (s *Spool) receiptsOfTransaction(ctx context.Context, t *Transaction) (all []message.Receipt, err error) {
-	for _, id := range t.Messages {
-		r, err := s.Receipt(ctx, id)
-		switch {
-		case err == nil:
-			all = append(all, r)
-		case !errors.Is(err, ErrNotFound):
-			return nil, err
-		}
-	}
-	return all, nil
 }
 
 // extra bounds what being half adds to the entry of a delayed message.

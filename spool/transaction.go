@@ -81,6 +81,9 @@ type Transaction struct {
 	EndedAt   time.Time // since when it is in its state, if that is not half
 	DecidedBy string    // who decided, or left it undecided
 	Duplicate bool      // Prepare found it
+	// Receipts are those of its messages, in order, which are as the transaction is:
+	// half, or none of them. A list, and a Transaction that was just prepared, has none.
+	Receipts []message.Receipt
 
 	number      uint64
 	fingerprint [16]byte

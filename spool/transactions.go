@@ -170,18 +170,6 @@ func (s *Spool) tellCheck(t *Transaction) {
 	}
 }
 
-// Transaction returns one by its ID. Errors: ErrNoTransaction, ErrReadOnly, ErrClosed.
-func (s *Spool) Transaction(ctx context.Context, id string) (Transaction, error) {
-	if err := s.over(ctx); err != nil {
-		return Transaction{}, err
-	}
-	t, err := s.named(nameOfID(id))
-	if err != nil {
-		return Transaction{}, err
-	}
-	return *t, nil
-}
-
 // TransactionPage is some of the transactions.
 type TransactionPage struct {
 	Items []Transaction
