@@ -2,12 +2,15 @@ package examples
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/remora-mq/remora/test/server"
 )
 
 const root = "../.."
@@ -25,27 +28,38 @@ func sidecar(t *testing.T) string {
 }
 
 // play runs an example, which ends otherwise than with 0 unless everything came as
-// it says, and returns what it printed.
-func play(t *testing.T, command ...string) string {
+// it says, with more in its environment.
+func play(t *testing.T, environment []string, command ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Dir, cmd.Env = root, append(os.Environ(), "SIDECAR="+sidecar(t))
+	cmd.Dir, cmd.Env = root, append(append(os.Environ(), "SIDECAR="+sidecar(t)), environment...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
 	}
-	return string(out)
+	for _, want := range []string{"order-1 was paid", "order-2 was paid", "order-4 was paid", "order-3 was cancelled", "three parcels"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("it does not say %q:\n%s", want, out)
+		}
+	}
 }
 
 // Every paid order makes one parcel, through a shop that forgets to commit and a
 // sidecar that is killed; a cancelled one makes none.
 func TestOrderAndPaymentInPython(t *testing.T) {
-	out := play(t, "python3", "examples/order-and-payment/python/run.py")
-	for _, want := range []string{"order-1 was paid", "order-2 was paid", "order-4 was paid", "order-3 was cancelled", "three parcels"} {
-		if !strings.Contains(out, want) {
-			t.Errorf("it does not say %q:\n%s", want, out)
-		}
-	}
+	play(t, nil, "python3", "examples/order-and-payment/python/run.py")
+}
+
+// The same, with a PostgreSQL that somebody else runs.
+func TestOrderAndPaymentInPHP(t *testing.T) {
+	db := server.Postgres(t)
+	play(t, []string{fmt.Sprintf("DATABASE=pgsql:host=127.0.0.1;port=%d;dbname=postgres;user=remora", db.Port())},
+		"php", "examples/order-and-payment/php/run.php")
+}
+
+// The same by the one command alone, which brings a PostgreSQL of its own.
+func TestOrderAndPaymentInPHPByItself(t *testing.T) {
+	play(t, []string{"DATABASE="}, "php", "examples/order-and-payment/php/run.php")
 }
