@@ -15,6 +15,9 @@ const (
 	// PropTopicSeq carries the number that the message has within its origin and
 	// topic: what is missing in between was lost, or is an exception of the ledger.
 	PropTopicSeq = "remora-topic-sequence"
+	// PropHalf tells which half message of which transaction this is, or was: its
+	// number, and the transaction's ID.
+	PropHalf = "remora-half"
 	// PropOrderingKey carries the ordering key; SHARDING_KEY is RocketMQ's own.
 	PropOrderingKey = "SHARDING_KEY"
 )

@@ -25,6 +25,7 @@ type Receipt struct {
 }
 
 // Confirmation is the broker's SEND_OK: proof that it holds the message, and where.
+// Of a half message it is the answer to its commit (HalfPlace.Confirmation).
 type Confirmation struct {
 	MessageID       string `json:"message_id"`        // as the broker's client names it
 	OffsetMessageID string `json:"offset_message_id"` // address in the broker's log; never empty

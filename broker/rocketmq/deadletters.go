@@ -96,7 +96,7 @@ func (d *DeadLetters) ask(ctx context.Context, addr string, ref queueRef) (q bro
 // fields name a queue to whatever request.
 func (d *DeadLetters) fields(queue int) map[string]string {
 	return map[string]string{
-		fieldGroup: d.group, "topic": d.topic(), "queueId": strconv.Itoa(queue), "setZeroIfNotFound": "false",
+		fieldGroup: d.group, "topic": d.topic(), fieldQueue: strconv.Itoa(queue), "setZeroIfNotFound": "false",
 	}
 }
 

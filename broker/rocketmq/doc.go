@@ -29,6 +29,12 @@
 // the library's strategy is replaced by one that waits for the brokers' locks of
 // queues (claims.go, locks.go). Its orderly mode is not used.
 //
+// # Half messages
+//
+// [Halves] stores half messages and ends them by calls whose answers are read, and
+// keeps a connection to each of their brokers for what these ask (link.go). The
+// library's transaction producer is not used.
+//
 // # Assumptions
 //
 // Topics exist before they are consumed. The broker's messageDelayLevel is the

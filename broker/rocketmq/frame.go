@@ -12,6 +12,7 @@ import (
 const (
 	reqSend                 = 10
 	reqPull                 = 11
+	reqQueryMessage         = 12
 	reqQueryConsumerOffset  = 14
 	reqUpdateConsumerOffset = 15
 	reqUpdateTopic          = 17
@@ -22,7 +23,9 @@ const (
 	reqHeartBeat            = 34
 	reqUnregisterClient     = 35
 	reqSendBack             = 36
+	reqEndTransaction       = 37
 	reqGroupMembers         = 38
+	reqCheckTransaction     = 39
 	reqLockQueues           = 41
 	reqUnlockQueues         = 42
 	reqCheckClientConfig    = 46
@@ -38,6 +41,9 @@ const (
 	codeSystemError         = 1
 	codeSystemBusy          = 2
 	codeNotSupported        = 3
+	codeFlushDiskTimeout    = 10
+	codeSlaveNotAvailable   = 11
+	codeFlushSlaveTimeout   = 12
 	codeMessageIllegal      = 13
 	codeServiceNotAvailable = 14
 	codeNoPermission        = 16
@@ -54,8 +60,11 @@ const (
 	codeGoAway              = 1500
 )
 
-// fieldGroup names the group of consumers in many requests.
-const fieldGroup = "consumerGroup"
+// Fields of many requests.
+const (
+	fieldGroup = "consumerGroup"
+	fieldQueue = "queueId"
+)
 
 // protocolVersion is what rocketmq-client-go claims to be
 // (internal/remote/codec.go:39). Below V3_4_9 a broker ignores the

@@ -63,7 +63,7 @@ func (d *DeadLetters) again(m *primitive.MessageExt, ref queueRef) command {
 		flags = m.SysFlag & (flagMultiTags | flagCompressed | compressionMask<<compressionShift)
 	}
 	return newCommand(reqSend, map[string]string{
-		"producerGroup": innerProducer, "topic": retryTopicPrefix + d.group, "queueId": strconv.Itoa(ref.ID),
+		"producerGroup": innerProducer, "topic": retryTopicPrefix + d.group, fieldQueue: strconv.Itoa(ref.ID),
 		"defaultTopic": autoCreateTopic, "defaultTopicQueueNums": "1", "sysFlag": strconv.Itoa(int(flags)),
 		"bornTimestamp": strconv.FormatInt(m.BornTimestamp, 10), "flag": strconv.Itoa(int(m.Flag)), "properties": d.kept(m),
 		"reconsumeTimes": "0", "maxReconsumeTimes": strconv.Itoa(neverByCount), "unitMode": "false", "batch": "false",

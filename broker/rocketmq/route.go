@@ -78,7 +78,13 @@ func (r topicRoute) readable() []queueRef {
 // writableQueues names the queues that may be sent to, as the library finds them:
 // those of brokers that have a master.
 func (r topicRoute) writableQueues() (names []string) {
-	var all []queueRef
+	for _, q := range r.writableRefs() {
+		names = append(names, q.String())
+	}
+	return names
+}
+
+func (r topicRoute) writableRefs() (all []queueRef) {
 	for _, q := range r.Queues {
 		if q.Perm&permWrite == 0 || r.master(q.Broker) == "" {
 			continue
@@ -88,10 +94,7 @@ func (r topicRoute) writableQueues() (names []string) {
 		}
 	}
 	slices.SortFunc(all, compareRefs)
-	for _, q := range all {
-		names = append(names, q.String())
-	}
-	return names
+	return all
 }
 
 func compareRefs(a, b queueRef) int {

@@ -58,7 +58,7 @@ func (c *Consumer) place(ctx context.Context, addr string, q queueRef, at time.T
 
 // fields name a queue of the group, with more of a request.
 func (c *Consumer) fields(queue int, more ...string) map[string]string {
-	f := map[string]string{fieldGroup: c.sub.Group, "topic": c.sub.Topic, "queueId": strconv.Itoa(queue)}
+	f := map[string]string{fieldGroup: c.sub.Group, "topic": c.sub.Topic, fieldQueue: strconv.Itoa(queue)}
 	for pair := range slices.Chunk(more, 2) {
 		f[pair[0]] = pair[len(pair)-1]
 	}

@@ -2,6 +2,7 @@ package rocketmq
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -100,4 +101,18 @@ func confirmations(r *primitive.SendResult, msgs []*message.Message) []message.C
 		}
 	}
 	return all
+}
+
+// encodeProperties writes properties as MessageDecoder.messageProperties2String does.
+func encodeProperties(all map[string]string) string {
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if text.Len() > 0 {
+			text.WriteByte(2)
+		}
+		text.WriteString(name)
+		text.WriteByte(1)
+		text.WriteString(all[name])
+	}
+	return text.String()
 }
