@@ -35,6 +35,20 @@ func TestCallsShareTheirGrace(t *testing.T) {
 		}
 		leaveB()
 		leaveC()
+		d, leaveD := g.graceful(other)
+		if d != c {
+			t.Error("the next call of a context got another grace")
+		}
+		leaveD()
+		_, leaveE := g.graceful(t.Context())
+		if len(g.graces.of) != 1 {
+			t.Errorf("%d are kept beside that in use", len(g.graces.of)-1)
+		}
+		leaveE()
+		_, leaveF := g.graceful(other)
+		leaveF()
+		stopOther()
+		synctest.Wait()
 		if len(g.graces.of) != 0 {
 			t.Errorf("%d are left", len(g.graces.of))
 		}

@@ -59,7 +59,7 @@ type lease struct {
 	key      dedupe.Key
 	mark     dedupe.Mark
 
-	mu      *latch // held while an ack is written: nothing else is decided meanwhile
+	mu      latch // held while an ack is written: nothing else is decided meanwhile
 	state   leaseState
 	late    bool // it was acked after its end
 	untold  bool // nobody came to know of it
@@ -68,7 +68,7 @@ type lease struct {
 	until   time.Time
 	most    time.Time // nothing moves until beyond it
 	plea    Nack
-	changed chan struct{} // has room for one: the lease has moved
+	changed chan struct{} // has room for one: the lease has moved; nil: it was not leased
 	done    chan struct{} // closed: acked
 }
 
@@ -79,7 +79,7 @@ type latch struct {
 	passed chan struct{} // from its holder to one of them
 }
 
-func newLatch() *latch { return &latch{passed: make(chan struct{}, 1)} }
+func newLatch() latch { return latch{passed: make(chan struct{}, 1)} }
 
 func (l *latch) Lock() {
 	if l.wanted.Add(1) > 1 {
@@ -116,6 +116,9 @@ func (l *lease) to(next leaseState) bool {
 			continue
 		}
 		l.state = next
+		if next == leased && l.changed == nil {
+			l.changed = make(chan struct{}, 1)
+		}
 		l.wake()
 		if next == acked {
 			close(l.done)

@@ -155,7 +155,7 @@ func (r *Leases) end(l *lease, as rest) {
 func (g *Gate) newLease(h *held) *lease {
 	l := &lease{
 		id: g.run + "-" + strconv.FormatUint(g.calls.Add(1), 10), identity: h.d.Identity, number: numberOf(h.d), gate: g,
-		key: h.key, mark: h.mark, mu: newLatch(), changed: make(chan struct{}, 1), done: make(chan struct{}),
+		key: h.key, mark: h.mark, mu: newLatch(), done: make(chan struct{}),
 	}
 	g.leases.add(l)
 	return l
