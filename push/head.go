@@ -80,7 +80,7 @@ func (r *request) number(name string, n int) {
 func (r *request) describe(call *Call) {
 	d := call.Delivery
 	r.set("MQ-Delivery-Id", call.ID)
-	r.set("MQ-Message-Id", messageID(d))
+	r.messageID(d)
 	r.set("MQ-Broker-Message-Id", d.BrokerMessageID)
 	r.set("MQ-Group", d.Group)
 	r.number("MQ-Attempt", call.Attempt)
@@ -104,14 +104,22 @@ func (r *request) describe(call *Call) {
 	describe(&d.Message, r.add)
 }
 
-func appendTime(b []byte, t time.Time) []byte {
-	return t.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z07:00")
+// messageID is the producing sidecar's, else the broker's.
+func (r *request) messageID(d *message.Delivery) {
+	if d.ID.IsZero() {
+		r.set("MQ-Message-Id", d.Identity)
+		return
+	}
+	r.begin("MQ-Message-Id")
+	r.b = d.ID.Append(r.b)
+	r.end()
 }
 
-// messageID is the producing sidecar's, else the broker's.
-func messageID(d *message.Delivery) string {
-	if d.ID.IsZero() {
-		return d.Identity
-	}
-	return d.ID.String()
+// appendTime is RFC 3339 with milliseconds, in UTC. Of AppendFormat only the form
+// without a fraction is fast.
+func appendTime(b []byte, t time.Time) []byte {
+	t = t.UTC()
+	b = t.AppendFormat(b, time.RFC3339)
+	ms := t.Nanosecond() / int(time.Millisecond)
+	return append(b[:len(b)-len("Z")], '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
 }
