@@ -53,3 +53,45 @@ func BenchmarkSend(b *testing.B) {
 	cancel()
 	<-ended
 }
+
+// BenchmarkConsume: 1 KiB messages that are all there, by 16 workers that do nothing
+// with them.
+func BenchmarkConsume(b *testing.B) {
+	broker, err := Open(b.Context(), Options{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer broker.Close()
+	s := sub()
+	s.Concurrency = 16
+	c, err := broker.Consumer(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := broker.Producer()
+	batch := make([]*message.Message, 0, 64)
+	for i := range b.N {
+		m := msg(i)
+		m.Body = make([]byte, 1024)
+		if batch = append(batch, m); len(batch) == cap(batch) || i == b.N-1 {
+			if _, err := p.Send(b.Context(), batch); err != nil {
+				b.Fatal(err)
+			}
+			batch = batch[:0]
+		}
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	var n atomic.Int64
+	b.ReportAllocs()
+	b.ResetTimer()
+	err = c.Consume(ctx, func(context.Context, *message.Delivery) error {
+		if n.Add(1) == int64(b.N) {
+			cancel()
+		}
+		return nil
+	})
+	if err != nil {
+		b.Error(err)
+	}
+}

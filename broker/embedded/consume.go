@@ -171,9 +171,9 @@ func (c *consumer) read(g *group, l *lane, offset int64) (d *message.Delivery, w
 		return nil, false, nil
 	}
 	return &message.Delivery{
-		Message: *m, Subscription: c.sub.Name, Group: g.name,
+		Message: m, Subscription: c.sub.Name, Group: g.name,
 		Identity: e.identity(), BrokerMessageID: offsetMessageID(e.position),
-		Queue: queueName(l.queue), Offset: offset, Attempt: e.attempt,
+		Queue: l.name, Offset: offset, Attempt: e.attempt,
 		BornAt: time.UnixMilli(e.bornAt),
 	}, true, nil
 }

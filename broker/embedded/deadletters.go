@@ -91,7 +91,7 @@ func (d *deadLetters) read(queue int, offset int64) (broker.DeadLetter, error) {
 	}
 	return broker.DeadLetter{
 		Delivery: message.Delivery{
-			Message: *m, Group: d.group, Identity: e.identity(), BrokerMessageID: offsetMessageID(e.position),
+			Message: m, Group: d.group, Identity: e.identity(), BrokerMessageID: offsetMessageID(e.position),
 			Queue: queueName(queue), Offset: offset, Attempt: e.attempt, BornAt: time.UnixMilli(e.bornAt), Handle: deadHandle{d, queue},
 		},
 		DiedAt: time.UnixMilli(e.storedAt),
@@ -132,7 +132,7 @@ func (d *deadLetters) store(ctx context.Context, queue int, offset int64) error 
 		return err
 	}
 	enc := &encoder{b: d.b}
-	e := enc.entry(m)
+	e := enc.entry(&m)
 	e.origin, e.bornAt = old.first(), old.bornAt
 	if err := enc.flush(ctx); err != nil {
 		return errors.Join(errNotStored, err)

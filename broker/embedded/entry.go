@@ -98,7 +98,9 @@ func (e *entry) identity() string {
 // offsetMessageID has the form of RocketMQ's: address, port and the position
 // in the log, 32 hex digits (Java MessageDecoder.createMessageId).
 func offsetMessageID(position uint64) string {
-	return fmt.Sprintf("7F00000100000000%016X", position)
+	id := [16]byte{0: 0x7F, 3: 1}
+	binary.BigEndian.PutUint64(id[8:], position)
+	return message.ID(id).String()
 }
 
 func millis(t time.Time) int64 { return t.UnixMilli() }

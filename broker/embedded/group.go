@@ -45,6 +45,7 @@ type track struct {
 type lane struct {
 	track     *track
 	queue     int
+	name      string // of the queue
 	source    *queue // nil until the topic exists
 	low, next int64
 	again     []int64        // given up by a consumer, to be taken first
@@ -141,7 +142,7 @@ func (t *track) extend(to *topic) {
 		if i == len(t.lanes) {
 			t.lanes = append(t.lanes, &lane{track: t, low: q.first, next: q.first})
 		}
-		t.lanes[i].queue, t.lanes[i].source = i, q
+		t.lanes[i].queue, t.lanes[i].name, t.lanes[i].source = i, queueName(i), q
 	}
 	t.line()
 }

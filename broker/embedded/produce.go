@@ -3,7 +3,7 @@ package embedded
 import (
 	"context"
 	"errors"
-	"fmt"
+	"strconv"
 	"sync"
 
 	"github.com/remora-mq/remora/broker"
@@ -109,7 +109,7 @@ func (o *appendOp) confirmations() []message.Confirmation {
 	return out
 }
 
-func queueName(queue int) string { return fmt.Sprintf("embedded/%d", queue) }
+func queueName(queue int) string { return "embedded/" + strconv.Itoa(queue) }
 
 // errNotStored: the chunks of a payload may be there, but no message is.
 var errNotStored = errors.New("nothing was stored")

@@ -43,7 +43,7 @@ func (b *Broker) giveBack(ctx context.Context, h *handle, back broker.SendBack) 
 		return err
 	}
 	enc := &encoder{b: b}
-	e := enc.entry(m)
+	e := enc.entry(&m)
 	e.origin, e.bornAt, e.attempt = old.first(), old.bornAt, old.attempt+1
 	if err := enc.flush(ctx); err != nil {
 		return errors.Join(errNotStored, err)

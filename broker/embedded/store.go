@@ -122,23 +122,22 @@ func readEntry(from getter, topic string, queue int, offset int64) (*entry, erro
 }
 
 // message decodes the message of e with its payload.
-func (e *entry) message(from getter) (*message.Message, error) {
+func (e *entry) message(from getter) (m message.Message, err error) {
 	r, _, err := message.DecodeRecord(e.record)
 	if err != nil {
-		return nil, fmt.Errorf("decode message %s: %w", e.id, err)
+		return m, fmt.Errorf("decode message %s: %w", e.id, err)
 	}
 	if e.unit != 0 {
 		payload, err := e.payload(from, r.PayloadSize)
 		if err != nil {
-			return nil, err
+			return m, err
 		}
 		if err := r.SetPayload(payload); err != nil {
-			return nil, err
+			return m, err
 		}
 	}
-	m := r.Message
-	m.AcceptedAt = zeroTime
-	return &m, nil
+	r.AcceptedAt = zeroTime
+	return r.Message, nil
 }
 
 func (e *entry) payload(from getter, size int) ([]byte, error) {
