@@ -53,6 +53,8 @@ type Answer struct {
 // "unreachable" and "broken".
 func (a Answer) Code() string {
 	switch {
+	case a.Status == http.StatusOK: // nearly all
+		return "200"
 	case a.Status != 0:
 		return strconv.Itoa(a.Status)
 	case a.Disposition == Unreachable:

@@ -51,7 +51,7 @@ func (c *Client) Deliver(ctx context.Context, call *Call) Answer {
 	}
 	req := c.newRequest(call)
 	defer req.free()
-	for ended(ctx, until) == nil {
+	for ctx.Err() == nil {
 		cn, reused, err := c.pool.get(ctx, until)
 		if err != nil {
 			return Answer{Disposition: Unreachable, Err: fmt.Errorf("connect to the handler: %w", err)}
@@ -62,6 +62,9 @@ func (c *Client) Deliver(ctx context.Context, call *Call) Answer {
 			return answer
 		}
 		c.pool.dropIdle() // the others were kept by the same process
+		if over(until) {
+			break
+		}
 	}
 	return Answer{Disposition: Unreachable, Err: fmt.Errorf("call the handler: %w", ended(ctx, until))}
 }
