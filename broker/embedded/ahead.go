@@ -10,8 +10,8 @@ import (
 
 const (
 	// aheadMost and aheadBytes bound what is read of a queue with one entry.
-	aheadMost  = 32
-	aheadBytes = 64 << 10
+	aheadMost  = 64
+	aheadBytes = 128 << 10
 	// aheadFrom is how many messages have to wait for that: to begin a scan costs
 	// as much as reading some entries one by one.
 	aheadFrom = 4
