@@ -123,19 +123,19 @@ func (b *bucket) decodeCount(v []byte) (whole bool) {
 
 // current is the bucket to write to, opened when the newest one is full: by time,
 // or by its part of the bytes.
-func (b *buckets) current(now, window time.Duration, limit int64) time.Duration {
+func (b *buckets) current(now, window time.Duration, limit int64) (start time.Duration, begun bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	start := now.Truncate(time.Millisecond)
+	start = now.Truncate(time.Millisecond)
 	if n := len(b.all); n > 0 {
 		newest := b.all[n-1]
 		if now < newest.start+window/bucketsPerWindow && newest.bytes < limit/bucketsPerLimit {
-			return newest.start
+			return newest.start, false
 		}
 		start = max(start, newest.start+time.Millisecond)
 	}
 	b.all = append(b.all, bucket{start: start})
-	return start
+	return start, true
 }
 
 // add counts what was written to the newest bucket, and returns it.
@@ -199,6 +199,12 @@ func (b *buckets) forget(start time.Duration) {
 	if b.all[0].start == start {
 		b.all = b.all[1:]
 	}
+}
+
+func (b *buckets) oldest() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all[0].start
 }
 
 func (b *buckets) newest() time.Duration {

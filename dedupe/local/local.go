@@ -73,6 +73,7 @@ type database struct {
 	queue   *kv.Queue[*op]
 	buckets buckets
 	held    heldMarks
+	filters filters
 
 	secret        *secret // nil: there is no ring
 	secretChanged bool    // not written yet: the committer's
@@ -99,7 +100,7 @@ func Open(db *kv.DB, o Options) (*Store, error) {
 		return nil, fmt.Errorf("open dedupe store: a window of %v is below 1s", o.Window)
 	}
 	o = o.withDefaults()
-	s := newStore(&database{o: o, db: db, run: rand.Uint64(), held: heldMarks{}, over: make(chan struct{}, 1)})
+	s := newStore(&database{o: o, db: db, run: rand.Uint64(), held: heldMarks{}, filters: filters{}, over: make(chan struct{}, 1)})
 	s.tokens.Store(rand.Uint64())
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("open dedupe store: %w", err)

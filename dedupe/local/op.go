@@ -151,9 +151,7 @@ func (s *Store) putApart(w *writing, o *op) error {
 
 // put writes a mark into the newest bucket, over the one that was found there.
 func (s *Store) put(w *writing, h hash, m found) {
-	if !w.chosen {
-		w.bucket, w.chosen = s.buckets.current(w.now, s.o.Window, s.o.Limit), true
-	}
+	s.choose(w)
 	w.wrote = true
 	key := markKey(w.bucket, h)
 	value := s.encrypt(key, m.encode())
@@ -161,10 +159,23 @@ func (s *Store) put(w *writing, h hash, m found) {
 	if m.size == 0 || m.bucket != w.bucket {
 		w.marks++
 		w.bytes += int64(m.size + len(key))
+		s.filters.wrote(w.bucket, h)
 	}
 	w.Set(key, value)
 	m.bucket, m.size = w.bucket, len(value)
 	s.held.wrote(h, m)
+}
+
+// choose finds the bucket to write to, once in a commit.
+func (s *Store) choose(w *writing) {
+	if w.chosen {
+		return
+	}
+	var begun bool
+	if w.bucket, begun = s.buckets.current(w.now, s.o.Window, s.o.Limit); begun {
+		s.filters.begin(w.bucket, s.buckets.oldest())
+	}
+	w.chosen = true
 }
 
 // found is a mark, and where it lies.
@@ -182,6 +193,9 @@ func (s *Store) find(w *writing, o *op) (m found, err error) {
 		return m.within(w.now, o.window), nil
 	}
 	for _, bucket := range live {
+		if s.filters.rulesOut(bucket, o.key) {
+			continue
+		}
 		b, size, err := s.read(w.Tx, bucket, o)
 		if errors.Is(err, kv.ErrNotFound) {
 			continue

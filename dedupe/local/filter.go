@@ -1,0 +1,105 @@
+package local
+
+import (
+	"encoding/binary"
+	"maps"
+	"time"
+)
+
+// filter knows of most keys that a bucket has no mark of them: a Bloom filter in
+// layers, each four times as large as the one before. It takes 12 bits a key and is
+// wrong about one in a hundred, whose mark is then looked for in vain.
+type filter struct{ layers []*layer }
+
+const (
+	filterBits  = 12 // of a key
+	filterFirst = 16 << 10
+	filterMost  = 1 << 20 // keys in a layer
+)
+
+// layer is of blocks of one cache line, and a key is in one block.
+type layer struct {
+	blocks [][8]uint64
+	keys   int // there is room for
+}
+
+func newLayer(keys int) *layer {
+	return &layer{make([][8]uint64, keys*filterBits/512), keys}
+}
+
+// add is called once for each key.
+func (f *filter) add(h hash) {
+	n := len(f.layers)
+	if n == 0 {
+		f.layers = append(f.layers, newLayer(filterFirst))
+	} else if last := f.layers[n-1]; last.keys == 0 {
+		f.layers = append(f.layers, newLayer(min(4*512*len(last.blocks)/filterBits, filterMost)))
+	}
+	last := f.layers[len(f.layers)-1]
+	last.keys--
+	block := last.block(h)
+	for bit := range sevenBits(h) {
+		block[bit/64] |= 1 << (bit % 64)
+	}
+}
+
+func (f *filter) mayHave(h hash) bool {
+	for _, l := range f.layers {
+		if l.mayHave(h) {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *layer) mayHave(h hash) bool {
+	block := l.block(h)
+	for bit := range sevenBits(h) {
+		if block[bit/64]&(1<<(bit%64)) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// block of a key: its hash is of SHA-256, so any bits of it will do.
+func (l *layer) block(h hash) *[8]uint64 {
+	return &l.blocks[binary.BigEndian.Uint64(h[:])%uint64(len(l.blocks))]
+}
+
+// sevenBits of 512 are those of a key.
+func sevenBits(h hash) func(yield func(uint64) bool) {
+	bits := binary.BigEndian.Uint64(h[8:])
+	return func(yield func(uint64) bool) {
+		for range 7 {
+			if !yield(bits % 512) {
+				return
+			}
+			bits >>= 9
+		}
+	}
+}
+
+// filters are those of the buckets that this opening began: in the others a mark is
+// looked for. They are the committer's alone, and can be ahead of the disk only when
+// a commit has failed, which fences the database.
+type filters map[time.Duration]*filter
+
+// begin gives a new bucket one. Those of buckets before the oldest go.
+func (all filters) begin(bucket, oldest time.Duration) {
+	maps.DeleteFunc(all, func(b time.Duration, _ *filter) bool { return b < oldest })
+	all[bucket] = &filter{}
+}
+
+// wrote is told of a mark that is new in its bucket.
+func (all filters) wrote(bucket time.Duration, h hash) {
+	if f := all[bucket]; f != nil {
+		f.add(h)
+	}
+}
+
+// rulesOut reports that a bucket has no mark of a key.
+func (all filters) rulesOut(bucket time.Duration, h hash) bool {
+	f := all[bucket]
+	return f != nil && !f.mayHave(h)
+}
