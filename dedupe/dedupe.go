@@ -17,7 +17,8 @@ type Key struct {
 
 // Path is scope and key in one, so that no two pairs have the same.
 func (k Key) Path() []byte {
-	b := binary.AppendUvarint(nil, uint64(len(k.Scope)))
+	b := make([]byte, 0, binary.MaxVarintLen64+len(k.Scope)+len(k.Key))
+	b = binary.AppendUvarint(b, uint64(len(k.Scope)))
 	return append(append(b, k.Scope...), k.Key...)
 }
 
