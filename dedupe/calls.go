@@ -50,6 +50,15 @@ func (c *Calls) Wait() { c.running.Wait() }
 // Ask is one call to a server, of timeout at most. The error is ErrClosed, the
 // context's, or ErrUnavailable.
 func (c *Calls) Ask(ctx context.Context, timeout time.Duration, ask func(context.Context) error) error {
+	return c.Run(ctx, func() error {
+		bounded, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		return ask(bounded)
+	})
+}
+
+// Run is Ask for what bounds itself.
+func (c *Calls) Run(ctx context.Context, ask func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -57,9 +66,7 @@ func (c *Calls) Ask(ctx context.Context, timeout time.Duration, ask func(context
 		return err
 	}
 	defer c.Done()
-	bounded, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	err := ask(bounded)
+	err := ask()
 	if err != nil && ctx.Err() != nil {
 		return errors.Join(ctx.Err(), err) // whether it was asked is not known
 	}

@@ -13,7 +13,7 @@ import (
 // the server is not there, or lets nobody in.
 func (s *Store) Inspect(ctx context.Context) (weak []dedupe.Weakness, err error) {
 	var set settings
-	err = s.call(ctx, func(ctx context.Context) error {
+	err = s.calls.Ask(ctx, s.o.Timeout, func(ctx context.Context) error {
 		if err := s.client.Ping(ctx).Err(); err != nil {
 			return err
 		}

@@ -22,8 +22,8 @@ type Options struct {
 	// Window is how long a mark is kept after it was last changed; 0: 24 h, at
 	// least 1 s.
 	Window time.Duration
-	// Timeout bounds one operation, repeats over broken connections included;
-	// 0: 2 s.
+	// Timeout bounds one question, the wait for its pipeline and repeats over broken
+	// connections included; 0: 2 s. Begin asks a second one for a key that has a mark.
 	Timeout time.Duration
 	// Connections bounds those that are open at a time; 0: 64.
 	Connections int

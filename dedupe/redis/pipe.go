@@ -46,9 +46,12 @@ type question struct {
 	err    error
 }
 
-// ask returns the server's answer, or ctx's error: whether the script ran is then
-// not known. What was not under way by then does not run.
+// ask returns the server's answer, or the error of ctx or of the timeout: whether the
+// command ran is then not known. What was not under way by then does not run.
 func (p *pipe) ask(ctx context.Context, q *question) (any, error) {
+	timer, _ := timers.Get().(*time.Timer) // it has nothing else
+	timer.Reset(p.timeout)
+	defer func() { timer.Stop(); timers.Put(timer) }()
 	q.done = make(chan struct{})
 	p.mu.Lock()
 	p.waiting = append(p.waiting, q)
@@ -57,16 +60,23 @@ func (p *pipe) ask(ctx context.Context, q *question) (any, error) {
 		p.calls.Go(p.travel)
 	}
 	p.mu.Unlock()
+	err := context.DeadlineExceeded
 	select {
 	case <-q.done:
 		return q.answer, q.err
 	case <-ctx.Done():
+		err = ctx.Err()
+	case <-timer.C:
 	}
 	p.mu.Lock()
 	q.given = true
 	p.mu.Unlock()
-	return nil, ctx.Err()
+	return nil, err
 }
+
+// timers are kept: a context with a timeout costs a call more than its way through
+// the library does.
+var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
 
 // travel makes trips until nobody waits.
 func (p *pipe) travel() {

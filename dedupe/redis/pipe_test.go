@@ -42,6 +42,12 @@ func waitUntil(t *testing.T, what string, is func() bool) {
 	}
 }
 
+func (p *pipe) underWay() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.trips
+}
+
 func (p *pipe) waits() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -87,11 +93,7 @@ func TestCallsShareTrips(t *testing.T) {
 	if sent, commands := count.sent.Load(), count.commands.Load(); sent != maxTrips+4 || commands != maxTrips+more {
 		t.Errorf("%d commands in %d trips, want %d in %d", commands, sent, maxTrips+more, maxTrips+4)
 	}
-	waitUntil(t, "no trip is under way", func() bool {
-		s.pipe.mu.Lock()
-		defer s.pipe.mu.Unlock()
-		return s.pipe.trips == 0
-	})
+	waitUntil(t, "no trip is under way", func() bool { return s.pipe.underWay() == 0 })
 }
 
 // Who has given up before a trip began is not taken along.
@@ -115,4 +117,30 @@ func TestGivenUpIsNotSent(t *testing.T) {
 	if n := client.DBSize(t.Context()).Val(); n != maxTrips+1 {
 		t.Errorf("%d marks, want %d", n, maxTrips+1)
 	}
+}
+
+// Who waits for a trip waits no longer than who is on one.
+func TestWaitingForATripIsBounded(t *testing.T) {
+	const timeout = 2 * time.Second
+	redis := server.Redis(t)
+	s := open(t, Options{URL: urlOf(redis), Timeout: timeout})
+	begin(t, s) // it is connected
+	redis.Stall()
+	t.Cleanup(redis.Continue)
+	var calls sync.WaitGroup
+	call := func(k string) {
+		calls.Go(func() {
+			began := time.Now()
+			if _, err := s.Begin(t.Context(), dedupe.Key{Key: k}, effect, time.Minute); !errors.Is(err, dedupe.ErrUnavailable) {
+				t.Errorf("%s: %v", k, err)
+			}
+			if took := time.Since(began); took > timeout*7/4 {
+				t.Errorf("%s: %v", k, took)
+			}
+		})
+	}
+	call("under way")
+	waitUntil(t, "it is", func() bool { return s.pipe.underWay() > 0 && s.pipe.waits() == 0 })
+	call("behind it")
+	calls.Wait()
 }

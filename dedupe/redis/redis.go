@@ -172,16 +172,11 @@ func (s *Store) run(ctx context.Context, script *script, mark string, args ...an
 // ask returns the server's answer; nil: it is null. An error is ErrClosed, the
 // context's, or ErrUnavailable.
 func (s *Store) ask(ctx context.Context, q *question) (answer any, err error) {
-	err = s.call(ctx, func(ctx context.Context) error {
+	err = s.calls.Run(ctx, func() error {
 		answer, err = s.pipe.ask(ctx, q)
 		return err
 	})
 	return answer, err
-}
-
-// call asks the server, unless the store is closed.
-func (s *Store) call(ctx context.Context, ask func(context.Context) error) error {
-	return s.calls.Ask(ctx, s.o.Timeout, ask)
 }
 
 // Failing reports whether the last call got no answer, or a refusal.
