@@ -51,6 +51,7 @@ var confined = map[string][]string{
 	"crypto/aes":                              {"internal/keyring"},
 	"crypto/cipher":                           {"internal/keyring"},
 	"github.com/rogpeppe/go-internal":         {},
+	"github.com/anishathalye/porcupine":       {},
 	"pgregory.net/rapid":                      {},
 	"go.uber.org/goleak":                      {},
 	"github.com/hanwen/go-fuse":               {},

@@ -11,12 +11,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // call is one call of the handler.
 type call struct {
 	id          string // message ID
 	idempotency string // Idempotency-Key
+	at          time.Time
 }
 
 // application is a handler that compares each message with what was sent.
@@ -74,7 +76,7 @@ func (a *application) note(h http.Header, body []byte) {
 	if what := difference(a.sizes.message(number), h, body); what != "" {
 		a.wrong = append(a.wrong, fmt.Sprintf("message %d arrived changed: %s", number, what))
 	}
-	a.calls[number] = append(a.calls[number], call{h.Get("MQ-Message-Id"), h.Get("Idempotency-Key")})
+	a.calls[number] = append(a.calls[number], call{h.Get("MQ-Message-Id"), h.Get("Idempotency-Key"), time.Now()})
 }
 
 // tell answers a check-back.

@@ -13,6 +13,10 @@
 // The same is done on ext4 and XFS in a file (loopfs): there the ordering is the
 // kernel's own, and a cut comes at a number of answers, not at an operation.
 //
+// Clients that decide the same transactions at once have no such journal: their calls
+// are a history, which has to agree with one transaction whose calls follow each other
+// (dealhistory_test.go, porcupine).
+//
 // Both sides of the crash table have a test a row, in crashtable_test.go.
 //
 // # Small memtables

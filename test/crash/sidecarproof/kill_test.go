@@ -34,6 +34,16 @@ func (s *succession) await() {
 	<-next
 }
 
+// awaitAfter waits until one is in use that is not c.
+func (s *succession) awaitAfter(c *client) {
+	s.mu.Lock()
+	now, next := s.now, s.next
+	s.mu.Unlock()
+	if now == c {
+		<-next
+	}
+}
+
 // follow makes c the one in use.
 func (s *succession) follow(c *client) {
 	s.mu.Lock()
