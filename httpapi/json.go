@@ -147,19 +147,27 @@ func skipValue(text []byte) int {
 	return len(text)
 }
 
-// skipString is the length of the string at the beginning of text.
+// skipString is the length of the string at the beginning of text. It passes each
+// byte twice at most: a quote that was found is kept while escapes before it are.
 func skipString(text []byte) int {
-	for i := 1; i < len(text); i++ {
+	for i := 1; i < len(text); {
 		next := bytes.IndexByte(text[i:], '"')
 		if next < 0 {
 			break
 		}
-		slash := bytes.IndexByte(text[i:i+next], '\\')
-		if slash < 0 {
-			return i + next + 1
+		quote := i + next
+		for i < quote {
+			slash := bytes.IndexByte(text[i:quote], '\\')
+			if slash < 0 {
+				i = quote
+				break
+			}
+			i += slash + len(`\n`)
 		}
-		i += slash + 1 // the escaped character
-	}
+		if i == quote {
+			return quote + 1
+		}
+	} // else the quote was escaped, and i is behind it
 	return len(text)
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
 // FuzzSplit takes JSON apart as encoding/json does, token by token.
@@ -46,6 +47,24 @@ func FuzzSplit(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A body of many lines is read once, not once for each of its escapes.
+func TestManyEscapesAreReadOnce(t *testing.T) {
+	body := strings.Repeat(`\n0123\\`, 400_000)
+	text := []byte(`[{"topic":"orders","body":"` + body + `"}]`)
+	began, read := time.Now(), 0
+	err := parseArray(text, func(element json.RawMessage) error {
+		p, err := readItem(membersOf(element))
+		read += len(p.message.Body)
+		return err
+	})
+	if err != nil || read != 6*400_000 {
+		t.Errorf("%d bytes of a body, %v", read, err)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
 }
 
 // many is an object with so many members.
