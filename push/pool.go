@@ -34,7 +34,6 @@ type pool struct {
 type conn struct {
 	net.Conn // wire, or TLS over it
 	wire     *wire
-	secure   bool
 	reused   bool
 	br       *bufio.Reader
 	idleFrom time.Duration // of the pool's time
@@ -156,6 +155,6 @@ func (c *conn) handshake(ctx context.Context, cfg *tls.Config) error {
 	if err := t.HandshakeContext(ctx); err != nil {
 		return fmt.Errorf("TLS handshake: %w", err)
 	}
-	c.Conn, c.secure = t, true
+	c.Conn = t
 	return nil
 }
