@@ -28,9 +28,9 @@ func timed(timeout time.Duration) *Call {
 // A call on a kept connection has all its time, and no more, whatever time the calls
 // before it had.
 func TestEachCallHasItsOwnTime(t *testing.T) {
-	h := serve(t, after(0, 300*time.Millisecond, 0, time.Second))
+	h := serve(t, after(0, 1200*time.Millisecond, 0, time.Second))
 	c := newClient(t, Options{URL: h.url()})
-	wantDone(t, c.Deliver(t.Context(), timed(100*time.Millisecond)))
+	wantDone(t, c.Deliver(t.Context(), timed(time.Second)))
 	wantDone(t, c.Deliver(t.Context(), timed(time.Minute)))
 	wantDone(t, c.Deliver(t.Context(), timed(0)))
 	if got := c.Deliver(t.Context(), timed(100*time.Millisecond)); got.Code() != "timeout" || !errors.Is(got.Err, context.DeadlineExceeded) {
