@@ -58,7 +58,7 @@ func newCheck() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "check",
 		Short:   "Look at everything the sidecar needs, before it runs or beside it",
-		Long:    "Looks at the configuration, the spool's volume, the listeners, the broker,\nthe dedupe stores that sidecars share, and the handlers. Ends with 0 when nothing failed\n(warnings included), 1 when something did, 2 when the configuration is wrong.",
+		Long:    "Looks at the configuration, the spool's volume, the listeners, the broker,\nthe dedupe stores that sidecars share, the handlers, and the addresses that are asked\nfor transactions. Ends with 0 when nothing failed\n(warnings included), 1 when something did, 2 when the configuration is wrong.",
 		Example: "  sidecar check -c remora.yaml\n  sidecar check -c remora.yaml -o json",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -88,6 +88,7 @@ func look(ctx context.Context, l *config.Loaded) *findings {
 	lookAtBroker(ctx, f, l)
 	lookAtStores(ctx, f, l)
 	lookAtHandlers(ctx, f, l)
+	lookAtChecks(ctx, f, l)
 	return f
 }
 
