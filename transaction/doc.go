@@ -15,5 +15,6 @@
 // allowed. A decision is never guessed.
 //
 // At most so many are asked at once, and in a second, however many are due: what is
-// late is asked later, and nothing is left out.
+// late is asked later, and nothing is left out. One host has half of those that are
+// asked at once: an application that hangs holds up itself, and no other.
 package transaction

@@ -31,7 +31,7 @@ var _ Spool = (*spool.Spool)(nil)
 // Options of a Checker. Zero means the default.
 type Options struct {
 	Allowed Allowed
-	// Concurrency is how many are asked at once. Default 16.
+	// Concurrency is how many are asked at once, of one host half of them. Default 16.
 	Concurrency int
 	// Rate is how many are asked in a second, at most. Default 200.
 	Rate float64
@@ -64,6 +64,7 @@ type Checker struct {
 	o       Options
 	http    *http.Client
 	pace    *rate.Limiter
+	shares  *shares
 	metrics *metrics
 }
 
@@ -71,7 +72,7 @@ type Checker struct {
 func New(s Spool, o Options) *Checker {
 	o = o.withDefaults()
 	return &Checker{
-		spool: s, o: o, pace: rate.NewLimiter(rate.Limit(o.Rate), 1), metrics: newMetrics(),
+		spool: s, o: o, pace: rate.NewLimiter(rate.Limit(o.Rate), 1), shares: newShares(o.Concurrency), metrics: newMetrics(),
 		http: &http.Client{
 			Timeout:       o.Timeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -135,8 +136,16 @@ func (c *Checker) sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// check asks for one transaction, and has done what is answered.
+// check asks for one transaction, and has done what is answered. If its host has not
+// answered as many as it may be asked at once, it is asked later, and that counts for
+// nothing.
 func (c *Checker) check(ctx context.Context, t *spool.Transaction) {
+	host := hostOf(t.Check.URL)
+	if !c.shares.enter(host) {
+		c.putOff(ctx, t, spool.InVain{Brought: t.LastCheck, Again: jittered(min(t.Check.Interval, c.o.Timeout))})
+		return
+	}
+	defer c.shares.leave(host)
 	said, why := c.ask(ctx, t)
 	if ctx.Err() != nil {
 		return // it was not asked to the end

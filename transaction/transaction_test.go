@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -186,6 +187,39 @@ func TestCheckBacksArePaced(t *testing.T) {
 	}
 	if all, most := r.app.asked(); all != n || most > atOnce {
 		t.Errorf("asked %d times, %d at once", all, most)
+	}
+}
+
+// An application that hangs has its share of what is asked at once, and others are
+// asked meanwhile. What is put off for that counts for nothing.
+func TestOneThatHangsLeavesRoom(t *testing.T) {
+	const atOnce, n = 4, 30
+	released := make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(released) })
+	hanging := newApplication(t, func(w http.ResponseWriter, req *http.Request) {
+		<-released
+		says(200, "COMMIT")(w, req)
+	})
+	defer goOn()
+	r := newRig(t, transaction.Options{Concurrency: atOnce, Timeout: time.Minute, Allowed: transaction.Allowed{"http://127.0.0.1:*"}}, says(200, "COMMIT"))
+	for i := range n {
+		r.prepare(spool.TransactionDraft{ID: fmt.Sprint("hangs-", i), Check: spool.Check{
+			URL: hanging.URL + "/tx", Interval: time.Millisecond, Most: 1, Exhausted: spool.TransactionUndecided,
+		}})
+	}
+	for i := range n {
+		r.prepare(spool.TransactionDraft{ID: fmt.Sprint(i), Check: check(1)})
+	}
+	r.run()
+	for i := range n {
+		r.await(fmt.Sprint(i), in(spool.TransactionCommitted))
+	}
+	if all, most := hanging.asked(); all != atOnce/2 || most != atOnce/2 {
+		t.Errorf("the one that hangs was asked %d times, %d at once", all, most)
+	}
+	goOn()
+	for i := range n {
+		r.await(fmt.Sprint("hangs-", i), in(spool.TransactionCommitted))
 	}
 }
 
