@@ -68,6 +68,11 @@ func TestMarksOfAnEarlierVersion(t *testing.T) {
 		}
 		begins(t, one, dedupe.Mark{Verdict: dedupe.Repeat}, 0)
 	})
+	t.Run("without an end", func(t *testing.T) { // PERSIST, by hand
+		write(t, 0, 0, 0, one, one)
+		client.Persist(t.Context(), nameOf(key))
+		begins(t, one, dedupe.Mark{Verdict: dedupe.Repeat}, 0)
+	})
 	t.Run("with a mark apart", func(t *testing.T) {
 		write(t, 0, 0, 0, one, dedupe.Fingerprint{5}, dedupe.Fingerprint{6}, dedupe.Fingerprint{7}, one)
 		effect := hex.EncodeToString(other[:])
