@@ -80,7 +80,7 @@ func (a *auditor) run(r kv.Reader) error {
 		prefix []byte
 		visit  func(k, v []byte) error
 	}{
-		{damagePrefix, a.report}, {topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {importPrefix, a.whereabouts}, {transactionPrefix, a.transaction}, {namePrefix, a.name}, {placePrefix(clockCheck), a.place}, {placePrefix(clockUndecided), a.place}, {placePrefix(clockDecided), a.place}, {againPrefix, a.redrive}, {deadPrefix, a.dead}, {delayedPrefix, a.delayed}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index}, {exceptPrefix, a.exceptions},
+		{damagePrefix, a.report}, {topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {importPrefix, a.whereabouts}, {transactionPrefix, a.transaction}, {namePrefix, a.name}, {placePrefix(clockCheck), a.place}, {placePrefix(clockUndecided), a.place}, {placePrefix(clockDecided), a.place}, {placePrefix(clockEnding), a.place}, {againPrefix, a.redrive}, {deadPrefix, a.dead}, {delayedPrefix, a.delayed}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index}, {exceptPrefix, a.exceptions},
 		{retainPrefix, a.kept}, {barPrefix, a.bar}, {orderPrefix, a.order}, {bindPrefix, a.queues},
 	} {
 		err := r.Scan(kv.Scan{Prefix: walk.prefix}, func(k, v []byte) (bool, error) {

@@ -11,6 +11,9 @@ func (b *books) transaction(k, v []byte) error {
 	t, err := decodeTransaction(tail64(k, len(transactionPrefix)), v)
 	if err == nil {
 		b.decided[t.number] = t
+		if t.Half != nil {
+			b.head.format = max(b.head.format, formatBrokerHalf)
+		}
 	}
 	return err
 }
@@ -34,7 +37,7 @@ func (b *books) halfMessage(a *account, d *delayed) {
 		b.notef("transaction %q: all that is known of it are its messages", t.ID)
 		t.State, t.DecidedBy = TransactionUndecided, "it was damaged"
 		t.EndedAt, t.at = b.now(), b.clock.now()
-	} else if t.State.Decided() {
+	} else if t.State.Decided() && !t.commits() {
 		b.notef("transaction %q: it is not known any more whether it is %s", t.ID, t.State)
 		if t.State == TransactionRolledBack {
 			t.Key = "" // it may be another's

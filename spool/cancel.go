@@ -15,7 +15,7 @@ import (
 // in this process, or all ended known not stored, and none can have been made
 // by a former one. Else ErrAlreadySent (in flight or settled) or ErrMaybeSent.
 // Of a message that is cancelled already it returns the receipt; of one whose
-// transaction is undecided, ErrWrongState. What is half is missing from its
+// transaction is undecided, or that a broker has as a half message, ErrWrongState. What is half is missing from its
 // transaction from then on. A crash before
 // Cancel returns leaves the message cancelled or pending. Once begun it does not
 // end with ctx.
@@ -26,6 +26,9 @@ func (s *Spool) Cancel(ctx context.Context, id message.ID) (message.Receipt, err
 	}
 	if current.State == message.StateUndecided {
 		return current, fmt.Errorf("%w: decide its transaction", wrongState(current.State))
+	}
+	if current.State == message.StateHalf && s.halfAtBroker(seq) {
+		return current, fmt.Errorf("%w: a broker has it, too; roll its transaction back", wrongState(current.State))
 	}
 	end, err := s.takeForCancel(seq, current)
 	if errors.Is(err, ErrAlreadySent) {

@@ -107,6 +107,9 @@ func (s *Spool) decision(ctx context.Context, t *Transaction, to TransactionStat
 	}
 	op := &decision{Transaction: t, was: t.due()}
 	for _, id := range t.Messages {
+		if t.Half.decide(to) {
+			break // the message stays until the broker has confirmed
+		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -154,13 +157,18 @@ func (op *decision) add(s *Spool, n *movedMessage, to TransactionState) {
 		op.moved = append(op.moved, n)
 		return
 	}
+	op.ended = append(op.ended, s.endHalf(n, message.StateRolledBack))
+}
+
+// endHalf ends a half message where it is.
+func (s *Spool) endHalf(n *movedMessage, state message.State) *ending {
 	e := &entry{msg: n.msg, size: n.size, payload: n.payload, state: message.StatePending}
 	s.mu.Lock()
 	e.lane = s.lanes[n.msg.Topic]
 	s.mu.Unlock()
-	end := newEnding(e, message.StateRolledBack, s.now())
+	end := newEnding(e, state, s.now())
 	end.delayed = &n.from
-	op.ended = append(op.ended, end)
+	return end
 }
 
 func (op *decision) size() int {
@@ -211,7 +219,17 @@ func decisionSize(op *appendMessages) int {
 }
 
 func (op *decision) apply(c *commit) {
-	op.EndedAt, op.at = c.now, c.elapsed
+	op.EndedAt = c.now
+	op.settle(c)
+	if op.State == TransactionRolledBack && op.Key != "" {
+		c.deletes = append(c.deletes, nameKey(nameOfKey(op.Key)))
+	}
+	op.write(c, op.was)
+}
+
+// settle does what becomes of the messages.
+func (op *decision) settle(c *commit) {
+	op.at = c.elapsed
 	for _, n := range op.moved {
 		c.move(n, millis(c.now))
 	}
@@ -220,14 +238,13 @@ func (op *decision) apply(c *commit) {
 			c.s.settling[e.seq] = &e.receipt
 		}
 	}
-	if op.State == TransactionRolledBack && op.Key != "" {
-		c.deletes = append(c.deletes, nameKey(nameOfKey(op.Key)))
-	}
-	op.write(c, op.was)
 }
 
 // synced lets the forwarder see all of it at once.
 func (op *decision) synced(s *Spool) {
+	if op.ends() {
+		s.schedule(op.due())
+	}
 	s.enterMoved(op.moved)
 	for _, e := range op.ended {
 		if e.done {

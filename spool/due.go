@@ -18,6 +18,7 @@ const (
 	clockCheck     dueClock = 'c' // when one is to be checked
 	clockUndecided dueClock = 'u' // since when one is undecided
 	clockDecided   dueClock = 'd' // when one was decided
+	clockEnding    dueClock = 'n' // when one that is decided is to be ended at its broker
 	clockHalf      dueClock = 'h' // of half messages, that wait for none; the index has none of it
 )
 
@@ -25,7 +26,7 @@ const (
 func placePrefix(clock dueClock) []byte { return append(slices.Clone(duePrefix), byte(clock)) }
 
 // transactionClocks are those of which each transaction has an entry in one.
-var transactionClocks = [...]dueClock{clockCheck, clockUndecided, clockDecided}
+var transactionClocks = [...]dueClock{clockCheck, clockUndecided, clockDecided, clockEnding}
 
 // dueClocks are those of delayed messages.
 var dueClocks = [...]dueClock{clockWall, clockElapsed}
@@ -66,7 +67,7 @@ type schedule struct {
 // newSchedules know nothing: all is to be looked at.
 func newSchedules() map[dueClock]*schedule {
 	all := map[dueClock]*schedule{}
-	for _, clock := range [...]dueClock{clockWall, clockElapsed, clockTTL, clockCheck} {
+	for _, clock := range [...]dueClock{clockWall, clockElapsed, clockTTL, clockCheck, clockEnding} {
 		all[clock] = &schedule{from: due{clock: clock}, next: due{clock: clock}}
 	}
 	return all
@@ -97,6 +98,8 @@ func (s *Spool) soonerBy(clock dueClock) signal {
 		return s.ttl.sooner
 	case clockCheck:
 		return s.transactions.sooner
+	case clockEnding:
+		return s.transactions.ending
 	default:
 		return s.dueSooner
 	}

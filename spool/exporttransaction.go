@@ -34,9 +34,10 @@ type exportedHalf struct {
 	Delay string `json:"delay,omitempty"` // from the commit on
 }
 
-// transactions writes those that are open.
+// transactions writes those that are open, and those that are committed and that a
+// broker has not confirmed: their messages are half.
 func (e *exporter) transactions(ctx context.Context) error {
-	states := []TransactionState{TransactionHalf, TransactionUndecided}
+	states := []TransactionState{TransactionHalf, TransactionUndecided, TransactionCommitted}
 	for cursor := ""; ; {
 		page, err := e.s.Transactions(ctx, states, cursor, defaultPage)
 		if err != nil {
@@ -54,8 +55,15 @@ func (e *exporter) transactions(ctx context.Context) error {
 }
 
 func (e *exporter) transaction(ctx context.Context, t *Transaction) error {
+	state := t.State
+	if state.Decided() {
+		if !t.commits() {
+			return nil
+		}
+		state = TransactionUndecided // as it is where it is taken in
+	}
 	x := exportedTransaction{
-		ID: t.ID, State: t.State.String(), Key: t.Key, Fingerprint: t.fingerprint, PreparedAt: t.PreparedAt.UTC(),
+		ID: t.ID, State: state.String(), Key: t.Key, Fingerprint: t.fingerprint, PreparedAt: t.PreparedAt.UTC(),
 		CheckURL: t.Check.URL, CheckAfter: t.Check.After.String(), CheckEvery: t.Check.Interval.String(), CheckMost: t.Check.Most, Exhausted: t.Check.Exhausted.String(),
 	}
 	for _, id := range t.Messages {

@@ -16,6 +16,10 @@ const formatTTL = 3
 // formatHalf is the format of a spool with transactions.
 const formatHalf = 4
 
+// formatBrokerHalf is the format of a spool with transactions that a broker has half
+// messages of.
+const formatBrokerHalf = 5
+
 // FormatVersion is the version of each entry in keyspace.go by itself: the number
 // with which the database is opened.
 const FormatVersion = 1
@@ -24,8 +28,10 @@ const FormatVersion = 1
 // is of format 1 until it takes a delayed message: a version that knows none still
 // reads it. In one of format 2 there are entries and counters that it would not
 // see; in one of format 3, records with a TTL, and delayed messages that must not fall
-// due; in one of format 4, half messages and transactions.
-const Format = formatHalf
+// due; in one of format 4, half messages and transactions; in one of format 5, half messages
+// at a broker, which it would leave there for ever, and of those that are committed a
+// second copy here, which it would take for damaged.
+const Format = formatBrokerHalf
 
 // ErrFormat reports a spool written by a newer version of this program.
 var ErrFormat = errors.New("the spool has a newer format than this version reads; run the version that wrote it, or a newer one")

@@ -24,8 +24,8 @@ import (
 //	sd topic seq              dead letter: reason, history, record
 //	sa topic seq              redriven: since when the dead letter of sd is pending again
 //	sy seq topic              delayed or half message: until when, or of which transaction; its dedupe key, record
-//	sq clock time seq         when a delayed message is due; when a transaction is to be checked, or was decided
-//	sp number                 transaction: its state, check-back, messages
+//	sq clock time seq         when a delayed message is due; when a transaction is to be checked, or ended at its broker, or was decided
+//	sp number                 transaction: its state, check-back, messages, half messages at a broker
 //	sj name                   number of the transaction that has an ID, or an idempotency key
 //	sw topic seq              hold: when an operator put the message on hold
 //	sf id                     sequence of a message that was imported under that ID, or delayed; its number there, or since when it is due

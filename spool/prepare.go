@@ -20,6 +20,9 @@ type TransactionDraft struct {
 	Fingerprint [16]byte
 	Check       Check
 	Messages    []Draft // at least one
+	// AtBroker: a broker is to have a half message, too. There is one message then,
+	// that asks for no delay, TTL or order.
+	AtBroker bool
 }
 
 // preparation is a transaction on its way to the disk.
@@ -43,6 +46,9 @@ type preparation struct {
 // that was rolled back: its key is free, its ID is not.
 func (s *Spool) Prepare(ctx context.Context, d TransactionDraft) (Transaction, []message.Receipt, error) {
 	t := &Transaction{ID: d.ID, Key: d.Key, Check: d.Check, fingerprint: d.Fingerprint}
+	if d.AtBroker {
+		t.Half = &BrokerHalf{Issued: 1}
+	}
 	if t.ID == "" {
 		t.ID = drawID()
 	}

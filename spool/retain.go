@@ -161,7 +161,7 @@ func (c *commit) retainPayload(e *ending) {
 	if e.payload == nil {
 		return
 	}
-	if e.State != message.StateConfirmed || !c.s.keeps() || e.redriven {
+	if e.State != message.StateConfirmed || !c.s.keeps() || e.redriven || e.delayed != nil { // the record of a half message is not kept
 		c.drop(e.seq, e.payload)
 		return
 	}

@@ -85,6 +85,8 @@ type Transaction struct {
 	// half, or none of them. A list, and a Transaction that was just prepared, has none.
 	Receipts []message.Receipt
 
+	Half *BrokerHalf // of mode broker; nil: half here alone
+
 	number      uint64
 	fingerprint [16]byte
 	at          uint64 // of its entry in the index, by its clock
@@ -92,11 +94,13 @@ type Transaction struct {
 
 // clock is that of its entry in the index.
 func (t *Transaction) clock() dueClock {
-	switch t.State {
-	case TransactionHalf:
+	switch {
+	case t.State == TransactionHalf:
 		return clockCheck
-	case TransactionUndecided:
+	case t.State == TransactionUndecided:
 		return clockUndecided
+	case t.ends():
+		return clockEnding
 	default:
 		return clockDecided
 	}
@@ -165,6 +169,9 @@ func encodeTransaction(t *Transaction) []byte {
 	for _, id := range t.Messages {
 		b = append(b, id[:]...)
 	}
+	if t.Half != nil {
+		b = t.Half.append(b)
+	}
 	return seal(b)
 }
 
@@ -190,6 +197,9 @@ func decodeTransaction(number uint64, v []byte) (*Transaction, error) {
 	for n := f.uint(); n > 0 && !f.failed; n-- {
 		t.Messages = append(t.Messages, message.ID(f.raw(len(message.ID{}))))
 	}
+	if len(f.b) > 0 {
+		t.Half = readBrokerHalf(&f)
+	}
 	f.failed = f.failed || t.State > TransactionRolledBack || t.Check.Exhausted > TransactionRolledBack || t.ID == ""
 	return t, f.err("read transaction")
 }
@@ -199,7 +209,7 @@ func (f *fields) millis() time.Duration { return time.Duration(f.uint()) * time.
 // size bounds its entry, as long as it is kept, whatever becomes of it.
 func (t *Transaction) size() int {
 	const fixed = 2 + 16 + 5*3 + 8*binary.MaxVarintLen64 + 2*maxDetail
-	return fixed + len(t.ID) + len(t.Key) + len(t.Check.URL) + len(t.Messages)*len(message.ID{})
+	return fixed + len(t.ID) + len(t.Key) + len(t.Check.URL) + len(t.Messages)*len(message.ID{}) + t.Half.size()
 }
 
 // room bounds what a commit writes of it: itself, its names, and its place in the
@@ -229,6 +239,9 @@ func decodeName(v []byte) (number uint64, err error) {
 
 // write notes the transaction as it is now, in place of what it was.
 func (t *Transaction) write(c *commit, was due) {
+	if t.Half != nil {
+		c.needs(formatBrokerHalf)
+	}
 	if was.seq > 0 {
 		c.s.transactions.count(was.clock, -1)
 		if was != t.due() {

@@ -16,12 +16,14 @@ type transactions struct {
 	last   uint64                     // number that was given
 	counts TransactionCounts
 	sooner signal // one is to be checked before DueChecks wakes
+	ending signal // one is to be ended before DueEnds wakes
 }
 
 // TransactionCounts are how many transactions are in which state. Those that are
 // decided are counted while they are kept.
 type TransactionCounts struct {
 	Half, Undecided, Decided int
+	Ending                   int // decided, and their broker has not confirmed it yet
 }
 
 func (x *transactions) count(clock dueClock, by int) {
@@ -30,6 +32,8 @@ func (x *transactions) count(clock dueClock, by int) {
 		x.counts.Half += by
 	case clockUndecided:
 		x.counts.Undecided += by
+	case clockEnding:
+		x.counts.Ending += by
 	default:
 		x.counts.Decided += by
 	}
@@ -43,7 +47,7 @@ func (s *Spool) TransactionCounts() TransactionCounts {
 }
 
 func newTransactions() transactions {
-	return transactions{busy: map[nameHash]chan struct{}{}, sooner: newSignal()}
+	return transactions{busy: map[nameHash]chan struct{}{}, sooner: newSignal(), ending: newSignal()}
 }
 
 // loadTransactions counts them. A number is of an opening, so none is given twice.

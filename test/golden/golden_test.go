@@ -78,6 +78,7 @@ func write(t *testing.T, kind string) {
 	h.fill()
 	h.delay()
 	h.prepare()
+	h.prepareAtBroker()
 	if kinds[kind].closed {
 		h.close()
 		pack(t, dir, path)
