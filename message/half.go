@@ -1,5 +1,7 @@
 package message
 
+import "encoding/json"
+
 // HalfPlace is where a broker keeps a half message: all that ending it takes.
 type HalfPlace struct {
 	Topic           string
@@ -29,4 +31,16 @@ const OffsetUntold = -1
 
 // Flushed reports whether the confirmation is a SEND_OK, with all that the broker
 // promises by that; not so when it only says that a half message was committed.
-func (c *Confirmation) Flushed() bool { return c.Offset != OffsetUntold }
+func (c Confirmation) Flushed() bool { return c.Offset != OffsetUntold }
+
+// MarshalJSON says of a half message that was committed, in place of an offset, that
+// it is unknown whether it is flushed.
+func (c Confirmation) MarshalJSON() ([]byte, error) {
+	if c.Flushed() {
+		type plain Confirmation // without this method
+		return json.Marshal(plain(c))
+	}
+	return json.Marshal(map[string]string{
+		"message_id": c.MessageID, "offset_message_id": c.OffsetMessageID, "queue": c.Queue, "flushed": "unknown",
+	})
+}

@@ -30,7 +30,7 @@ type Confirmation struct {
 	MessageID       string `json:"message_id"`        // as the broker's client names it
 	OffsetMessageID string `json:"offset_message_id"` // address in the broker's log; never empty
 	Queue           string `json:"queue"`             // broker/queue, as "broker-a/3"
-	Offset          int64  `json:"offset"`            // in the queue
+	Offset          int64  `json:"offset"`            // in the queue; OffsetUntold: see there
 }
 
 // Event is one line of a message's history.

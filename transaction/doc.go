@@ -17,4 +17,8 @@
 // At most so many are asked at once, and in a second, however many are due: what is
 // late is asked later, and nothing is left out. One host has half of those that are
 // asked at once: an application that hangs holds up itself, and no other.
+//
+// Keeper is for transactions of which a broker has a half message, too: it has it
+// stored there, tells the broker what is decided until that is confirmed, and answers
+// what the broker asks, from the decision or by asking the application.
 package transaction

@@ -98,7 +98,7 @@ func (c *Checker) Run(ctx context.Context) error {
 				return err
 			}
 			c.o.Logger.Error("cannot read which transactions are to be checked; it is tried again", "error", err)
-			if err := c.sleep(ctx, time.Second); err != nil {
+			if err := sleep(ctx, time.Second); err != nil {
 				return err
 			}
 			continue
@@ -125,7 +125,7 @@ func over(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, spool.ErrClosed) || errors.Is(err, spool.ErrReadOnly)
 }
 
-func (c *Checker) sleep(ctx context.Context, d time.Duration) error {
+func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -134,6 +134,30 @@ func (c *Checker) sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// Ask asks for an open transaction beside its schedule, and has done what is answered.
+// An answer that decides nothing counts for nothing. Where its host has not answered as
+// many as it may be asked at once, it is not asked: who wants to know asks again.
+func (c *Checker) Ask(ctx context.Context, t *spool.Transaction) {
+	host := hostOf(t.Check.URL)
+	if !c.shares.enter(host) {
+		return
+	}
+	defer c.shares.leave(host)
+	if c.pace.Wait(ctx) != nil {
+		return
+	}
+	said, why := c.ask(ctx, t)
+	if ctx.Err() != nil {
+		return
+	}
+	c.metrics.checked(said)
+	if said != unknown {
+		c.decide(ctx, t, said, "check-back of the broker")
+		return
+	}
+	c.o.Logger.Debug("a broker's question brought no decision", "transaction", t.ID, "answer", why)
 }
 
 // check asks for one transaction, and has done what is answered. If its host has not

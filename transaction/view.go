@@ -45,13 +45,20 @@ type PageView struct {
 // ViewOf tells of a transaction.
 func ViewOf(t spool.Transaction) View {
 	return View{
-		ID: t.ID, State: t.State.String(), Mode: "local", Key: t.Key, PreparedAt: t.PreparedAt.UTC(), EndedAt: optional(t.EndedAt), DecidedBy: t.DecidedBy,
+		ID: t.ID, State: t.State.String(), Mode: modeOf(&t), Key: t.Key, PreparedAt: t.PreparedAt.UTC(), EndedAt: optional(t.EndedAt), DecidedBy: t.DecidedBy,
 		MessageIDs: append([]message.ID{}, t.Messages...),
 		Check: CheckView{
 			URL: t.Check.URL, After: t.Check.After.String(), Interval: t.Check.Interval.String(), MaxAttempts: t.Check.Most,
 			OnExhausted: exhausted(t.Check.Exhausted), InVain: t.Checks, LastAnswer: t.LastCheck, NextAt: optional(t.NextCheckAt),
 		},
 	}
+}
+
+func modeOf(t *spool.Transaction) string {
+	if t.Half != nil {
+		return "broker"
+	}
+	return "local"
 }
 
 // PageOf tells of some.

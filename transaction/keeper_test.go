@@ -1,0 +1,292 @@
+package transaction_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+	"github.com/remora-mq/remora/transaction"
+)
+
+// halfBroker keeps half messages as a broker does: without a guard.
+type halfBroker struct {
+	mu        sync.Mutex
+	next      int64
+	half      map[int64]broker.Half // by offset
+	delivered []string              // transactions
+	rolled    []uint64              // numbers
+	prepare   error                 // of the next calls
+	end       error                 // of the next calls, which do nothing
+	lostReply bool                  // the next end is done, and fails
+	checks    chan broker.HalfCheck
+}
+
+func newHalfBroker() *halfBroker {
+	return &halfBroker{half: map[int64]broker.Half{}, checks: make(chan broker.HalfCheck)}
+}
+
+func (b *halfBroker) set(do func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	do()
+}
+
+func (b *halfBroker) Prepare(_ context.Context, m *message.Message, h broker.Half) (message.HalfPlace, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.prepare != nil {
+		return message.HalfPlace{}, b.prepare
+	}
+	b.next++
+	b.half[b.next] = h
+	return placeAt(m, b.next), nil
+}
+
+func placeAt(m *message.Message, offset int64) message.HalfPlace {
+	return message.HalfPlace{Topic: m.Topic, Broker: "b", Group: "g", Queue: "b/0", LogOffset: offset, OffsetMessageID: "O", MessageID: m.ID.String()}
+}
+
+func (b *halfBroker) End(_ context.Context, p message.HalfPlace, commit bool) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.end != nil {
+		return b.end
+	}
+	h, ok := b.half[p.LogOffset]
+	switch {
+	case !ok:
+		return broker.ErrNoHalf
+	case commit:
+		b.delivered = append(b.delivered, h.Transaction)
+	default:
+		b.rolled = append(b.rolled, h.Number)
+	}
+	if b.lostReply {
+		b.lostReply = false
+		return errors.New("connection reset")
+	}
+	return nil
+}
+
+func (b *halfBroker) Committed(context.Context, message.HalfPlace, time.Time) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.delivered) > 0, nil
+}
+
+func (b *halfBroker) Serve(ctx context.Context, check func(context.Context, broker.HalfCheck)) error {
+	for {
+		select {
+		case c := <-b.checks:
+			check(ctx, c)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (b *halfBroker) Expect(message.HalfPlace) {}
+func (b *halfBroker) Unreached() []string      { return nil }
+func (b *halfBroker) Close() error             { return nil }
+
+// asks has the broker ask, as often as it was said to have.
+func (b *halfBroker) asks(t spool.Transaction, number uint64, times int) {
+	b.mu.Lock()
+	b.next++ // it moves it
+	b.half[b.next] = broker.Half{Transaction: t.ID, Number: number}
+	place := placeAt(&message.Message{Topic: "t", ID: t.Messages[0]}, b.next)
+	b.mu.Unlock()
+	b.checks <- broker.HalfCheck{Half: broker.Half{Transaction: t.ID, Number: number}, MessageID: t.Messages[0], Place: place, Times: times}
+}
+
+func (b *halfBroker) await(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for began := time.Now(); ; time.Sleep(time.Millisecond) {
+		b.mu.Lock()
+		ok := is()
+		b.mu.Unlock()
+		if ok {
+			return
+		}
+		if time.Since(began) > 20*time.Second {
+			t.Fatalf("%s: delivered %q, rolled back %d", what, b.delivered, b.rolled)
+		}
+	}
+}
+
+// keep runs a Keeper over the rig's spool.
+func (r *rig) keep(b *halfBroker) *transaction.Keeper {
+	ctx, cancel := context.WithCancel(context.Background())
+	checker := transaction.New(r.Spool, r.o)
+	k := transaction.NewKeeper(r.Spool, b, checker.Ask, slog.New(slog.DiscardHandler))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := k.Run(ctx); !errors.Is(err, context.Canceled) {
+			r.t.Errorf("run: %v", err)
+		}
+	}()
+	r.end = sync.OnceFunc(func() { cancel(); <-done })
+	return k
+}
+
+func (r *rig) atBroker(k *transaction.Keeper, id string) (spool.Transaction, error) {
+	t, _, err := k.Prepare(context.Background(), spool.TransactionDraft{
+		ID: id, Check: spool.Check{URL: r.app.URL + "/tx", After: time.Hour, Interval: time.Hour, Most: 15, Exhausted: spool.TransactionUndecided},
+		Messages: []spool.Draft{{Message: message.Message{Topic: "t", Body: []byte("body")}}},
+	})
+	return t, err
+}
+
+func (r *rig) mustAtBroker(k *transaction.Keeper, id string) spool.Transaction {
+	r.t.Helper()
+	t, err := r.atBroker(k, id)
+	if err != nil || t.Half.Number != 1 {
+		r.t.Fatalf("prepared %+v, %v", t.Half, err)
+	}
+	return t
+}
+
+func ended(t spool.Transaction) bool { return t.State.Decided() && t.Half.Ended }
+
+func (r *rig) commit(id string) {
+	r.t.Helper()
+	if _, err := r.CommitTransaction(context.Background(), id, "test"); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func TestBrokerIsToldUntilItHasConfirmed(t *testing.T) {
+	r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
+	tx := r.mustAtBroker(r.keep(b), "tx")
+	b.set(func() { b.end = errors.New("connection refused") })
+	r.commit("tx")
+	r.await("tx", func(t spool.Transaction) bool { return t.Half.Tries > 1 })
+	r.end()
+	b.set(func() { b.end = nil })
+	r.keep(b)
+	r.await("tx", ended)
+	if got, err := r.Receipt(t.Context(), tx.Messages[0]); err != nil || got.State != message.StateConfirmed || got.Confirmation.Flushed() {
+		t.Errorf("%+v, %v", got, err)
+	}
+	b.await(t, "once", func() bool { return slices.Equal(b.delivered, []string{"tx"}) })
+}
+
+// A commit whose answer is lost is looked for before it is made again.
+func TestCommitIsNotMadeTwice(t *testing.T) {
+	r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
+	r.mustAtBroker(r.keep(b), "tx")
+	b.set(func() { b.lostReply = true })
+	r.commit("tx")
+	r.await("tx", ended)
+	b.await(t, "once", func() bool { return slices.Equal(b.delivered, []string{"tx"}) })
+}
+
+func TestGoneHalfMessageIsSent(t *testing.T) {
+	r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
+	tx := r.mustAtBroker(r.keep(b), "tx")
+	b.set(func() { clear(b.half) })
+	r.commit("tx")
+	r.await("tx", ended)
+	if got, err := r.Receipt(t.Context(), tx.Messages[0]); err != nil || got.State != message.StatePending {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestWhatTheBrokerDoesNotTakeIsRolledBack(t *testing.T) {
+	r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
+	k := r.keep(b)
+	for outcome, maybe := range map[message.Outcome]bool{message.OutcomeUnknown: true, message.OutcomeRetryable: false} {
+		id := "tx " + outcome.String()
+		b.set(func() { b.prepare = &broker.SendError{Outcome: outcome} })
+		tx, err := r.atBroker(k, id)
+		if n, ok := errors.AsType[*transaction.NotPreparedError](err); !ok || n.Maybe != maybe || tx.State != spool.TransactionRolledBack {
+			t.Fatalf("%s: %+v, %v", outcome, tx, err)
+		}
+		b.set(func() { b.rolled = nil })
+		b.asks(tx, 1, 1) // it was stored all the same
+		b.await(t, "answered", func() bool { return slices.Equal(b.rolled, []uint64{1}) })
+	}
+}
+
+func TestBrokersQuestionIsAskedOfTheApplication(t *testing.T) {
+	r, b := newRig(t, transaction.Options{}, says(200, "COMMIT")), newHalfBroker()
+	tx := r.mustAtBroker(r.keep(b), "tx")
+	b.asks(tx, 1, 1)
+	got := r.await("tx", ended)
+	if got.State != spool.TransactionCommitted || got.Half.Place.LogOffset != 2 || got.Checks != 0 {
+		t.Errorf("it is %+v, %+v", got, got.Half)
+	}
+	b.await(t, "once", func() bool { return slices.Equal(b.delivered, []string{"tx"}) })
+}
+
+// An answer that decides nothing counts for nothing, and the broker asks again.
+func TestBrokersQuestionWithoutADecision(t *testing.T) {
+	r, b := newRig(t, transaction.Options{}, says(404, "no such order")), newHalfBroker()
+	tx := r.mustAtBroker(r.keep(b), "tx")
+	b.asks(tx, 1, 1)
+	r.await("tx", func(t spool.Transaction) bool { n, _ := r.app.asked(); return n == 1 && t.Half.Place.LogOffset == 2 })
+	if got := r.await("tx", in(spool.TransactionHalf)); got.Checks != 0 {
+		t.Errorf("it counts %d check-backs", got.Checks)
+	}
+	if len(b.delivered)+len(b.rolled) > 0 {
+		t.Errorf("delivered %q, rolled back %d", b.delivered, b.rolled)
+	}
+}
+
+// Before the broker drops a half message another one takes its place; asked for the
+// old one it is told to roll that back.
+func TestHalfMessageIsRenewed(t *testing.T) {
+	r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
+	tx := r.mustAtBroker(r.keep(b), "tx")
+	b.asks(tx, 1, 10)
+	r.await("tx", func(t spool.Transaction) bool { return t.Half.Number == 2 })
+	b.await(t, "the old one is over", func() bool { return slices.Contains(b.rolled, 1) })
+	b.set(func() { b.rolled = nil })
+	b.asks(tx, 1, 11)
+	b.await(t, "the old one is asked for", func() bool { return slices.Equal(b.rolled, []uint64{1}) })
+	r.commit("tx")
+	r.await("tx", ended)
+	b.await(t, "once", func() bool { return slices.Equal(b.delivered, []string{"tx"}) && !slices.Contains(b.rolled, 2) })
+}
+
+func TestUnknownHalfMessageIsAnAlarm(t *testing.T) {
+	r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
+	k := r.keep(b)
+	if k.Strange() {
+		t.Error("it is strange before anybody asked")
+	}
+	b.asks(spool.Transaction{ID: "of nobody", Messages: []message.ID{{1}}}, 1, 1)
+	b.await(t, "alarmed", k.Strange)
+	if len(b.delivered)+len(b.rolled) > 0 {
+		t.Errorf("delivered %q, rolled back %d", b.delivered, b.rolled)
+	}
+}
+
+// Without a broker that has half messages, those of a former one are taken for gone.
+func TestHalfMessagesOfAFormerBroker(t *testing.T) {
+	r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
+	tx := r.mustAtBroker(r.keep(b), "tx")
+	r.end()
+	ctx, cancel := context.WithCancel(t.Context())
+	k := transaction.NewKeeper(r.Spool, nil, nil, slog.New(slog.DiscardHandler))
+	if _, err := r.atBroker(k, "another"); !errors.Is(err, transaction.ErrNoHalves) {
+		t.Errorf("prepared: %v", err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() { k.Run(ctx) })
+	r.commit("tx")
+	r.await("tx", ended)
+	cancel()
+	running.Wait()
+	if got, err := r.Receipt(t.Context(), tx.Messages[0]); err != nil || got.State != message.StatePending {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

@@ -1,0 +1,167 @@
+package transaction
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// renewAfter is how many questions of a broker for a half message leave it without a
+// decision, before another one takes its place: a broker drops it after 15
+// (transactionCheckMax).
+const renewAfter = 10
+
+// settleTime is for a commit to be in the broker's index of messages, and for it to
+// note that the half message is over: it asks until then.
+const settleTime = 15 * time.Second
+
+// check does what the question of a broker asks for. To leave it without an answer is
+// to answer that it is not known yet. running has what goes on after it returns.
+func (k *Keeper) check(ctx context.Context, c broker.HalfCheck, running *sync.WaitGroup) {
+	t, err := k.known(ctx, c)
+	switch {
+	case errors.Is(err, spool.ErrNoTransaction):
+		k.alarm(c)
+	case err != nil:
+		if !over(ctx, err) {
+			k.log.Error("a broker's question cannot be answered now; it asks again", "transaction", c.Transaction, "error", err)
+		}
+	case t.Half == nil: // its entry was damaged: the message is decided here alone
+		k.rollBack(ctx, c, "its transaction is decided here alone")
+	case c.Number < t.Half.Number:
+		k.rollBack(ctx, c, "another one has replaced it")
+	case t.State.Decided() && t.Half.Ended:
+		k.answerEnded(ctx, c, &t)
+	default:
+		k.answerOpen(ctx, c, &t, running)
+	}
+}
+
+// known finds the transaction of a question.
+func (k *Keeper) known(ctx context.Context, c broker.HalfCheck) (t spool.Transaction, err error) {
+	if c.MessageID.IsZero() {
+		return t, spool.ErrNoTransaction
+	}
+	t, err = k.spool.Transaction(ctx, c.Transaction)
+	if err == nil && (!slices.Contains(t.Messages, c.MessageID) || t.Half == nil && !t.State.Decided()) {
+		err = spool.ErrNoTransaction
+	}
+	return t, err
+}
+
+// alarm leaves without an answer what is not known.
+func (k *Keeper) alarm(c broker.HalfCheck) {
+	k.mu.Lock()
+	k.strange = time.Now()
+	k.mu.Unlock()
+	k.metrics.questions.WithLabelValues(unknownHalf).Inc()
+	k.log.Error("a broker asks for the decision of a half message that is not known here; it is not answered, and the broker drops it in the end",
+		"broker", c.Place.Broker, "group", c.Place.Group, "topic", c.Place.Topic, "transaction", c.Transaction, "message", c.Place.MessageID, "questions", c.Times)
+}
+
+func (k *Keeper) rollBack(ctx context.Context, c broker.HalfCheck, why string) {
+	k.metrics.questions.WithLabelValues(rolledBackHalf).Inc()
+	k.log.Debug("a half message that a broker asks for is rolled back", "transaction", c.Transaction, "number", c.Number, "because", why)
+	k.end(ctx, c.Place, false)
+}
+
+// answerOpen notes where the half message is now, and has its application asked; one
+// that is decided is ended there (ends.go).
+func (k *Keeper) answerOpen(ctx context.Context, c broker.HalfCheck, t *spool.Transaction, running *sync.WaitGroup) {
+	k.metrics.questions.WithLabelValues(openHalf).Inc()
+	stands, err := k.spool.PlaceHalf(ctx, t.ID, c.Number, c.Place)
+	switch {
+	case err != nil:
+		if !over(ctx, err) {
+			k.log.Error("it is not noted where a half message is now; its broker asks again", "transaction", t.ID, "error", err)
+		}
+	case stands.State.Decided():
+	case c.Times >= renewAfter:
+		k.aside(&stands, running, func() { k.renew(ctx, &stands, c) })
+	case stands.State == spool.TransactionHalf:
+		k.aside(&stands, running, func() { k.ask(ctx, &stands) })
+	}
+}
+
+// aside does something for a transaction, unless that is being done, or too much is:
+// the broker asks again.
+func (k *Keeper) aside(t *spool.Transaction, running *sync.WaitGroup, do func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.asked[t.ID] {
+		return
+	}
+	select {
+	case k.asking <- struct{}{}:
+	default:
+		return
+	}
+	k.asked[t.ID] = true
+	running.Go(func() {
+		do()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		delete(k.asked, t.ID)
+		<-k.asking
+	})
+}
+
+// renew has a new half message take the place of one that its broker will not ask for
+// much longer.
+func (k *Keeper) renew(ctx context.Context, t *spool.Transaction, c broker.HalfCheck) {
+	issued, err := k.spool.IssueHalf(ctx, t.ID)
+	if err != nil || issued.State.Decided() {
+		return // the broker asks again
+	}
+	number := issued.Half.Issued
+	place, err := k.store(ctx, &issued, number)
+	if err == nil {
+		_, err = k.spool.PlaceHalf(ctx, t.ID, number, place)
+	}
+	if err != nil {
+		if !over(ctx, err) {
+			k.log.Error("a half message that its broker will drop could not be replaced; it is tried again when the broker asks", "transaction", t.ID, "questions", c.Times, "error", err)
+		}
+		return
+	}
+	k.metrics.renewed.Inc()
+	k.log.Warn("a half message has waited so long for its decision that its broker would drop it: it was replaced by a new one",
+		"transaction", t.ID, "broker", c.Place.Broker, "questions", c.Times, "number", number)
+	k.end(ctx, c.Place, false)
+}
+
+// answerEnded is for a half message whose end was confirmed, or that was not known of
+// then. A commit that its broker has lost since is made again; but not one that its
+// consumers have, of which the broker has not noted yet that it is over.
+func (k *Keeper) answerEnded(ctx context.Context, c broker.HalfCheck, t *spool.Transaction) {
+	if t.State == spool.TransactionRolledBack {
+		k.rollBack(ctx, c, "its transaction is rolled back")
+		return
+	}
+	r, err := k.spool.Receipt(ctx, c.MessageID)
+	if err == nil && (r.State != message.StateConfirmed || r.Confirmation.Flushed()) {
+		k.rollBack(ctx, c, "its message is sent without it")
+		return
+	}
+	if err == nil && time.Since(r.SettledAt) < settleTime {
+		k.metrics.questions.WithLabelValues(openHalf).Inc()
+		return
+	}
+	done, err := k.halves.Committed(ctx, c.Place, t.PreparedAt)
+	switch {
+	case err != nil:
+		k.log.Warn("it is not known whether a broker has lost a commit; it asks again", "transaction", t.ID, "error", err)
+	case done:
+		k.rollBack(ctx, c, "its message is there")
+	default:
+		k.metrics.questions.WithLabelValues(repairedHalf).Inc()
+		k.log.Warn("a broker has lost a commit that it had confirmed: it is made again", "transaction", t.ID, "broker", c.Place.Broker, "message", c.Place.MessageID)
+		k.end(ctx, c.Place, true)
+	}
+}
