@@ -42,6 +42,8 @@ const (
 	ClockStep Condition = "clock-step"
 	// Undecided: transactions wait for an operator to decide them.
 	Undecided Condition = "transaction-undecided"
+	// StrangeHalf: a broker asks for the decision of a half message that nobody knows.
+	StrangeHalf Condition = "half-message-unknown"
 )
 
 // settleTime is how long a condition must have lasted before it counts, so that
@@ -52,7 +54,7 @@ const settleTime = 10 * time.Second
 var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, SyncStalled: 0, ReadOnly: settleTime}
 
 // known are listed by ?verbose also while they are not the case.
-var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, DeliveryBlocked, Handler, HandlerFailing, AppNotReady, SubscriptionPaused, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep, Undecided}
+var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, DeliveryBlocked, Handler, HandlerFailing, AppNotReady, SubscriptionPaused, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep, Undecided, StrangeHalf}
 
 // Conditions is what is the case now, and since when.
 type Conditions struct {

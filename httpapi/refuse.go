@@ -44,7 +44,7 @@ var spoolProblems = problems{
 	{spool.ErrNoTransaction, problem.UnknownTransaction, "no transaction of that ID is open, nor kept since it was decided"},
 	{spool.ErrTransactionExists, problem.TransactionConflict, "the id is that of another transaction, with other content; nothing was stored"},
 	{spool.ErrDecided, problem.TransactionConflict, "a transaction of that id was rolled back, which stands; nothing was stored"},
-	{spool.ErrWrongState, problem.WrongState, "the message's transaction is undecided; decide that"},
+	{spool.ErrWrongState, problem.WrongState, "the message's transaction is undecided, or a broker has it as a half message; decide that"},
 	{spool.ErrNotFound, problem.NotFound, "no such message is held, and no receipt of it is kept"},
 	{spool.ErrAlreadySent, problem.AlreadySent, "the message is in flight or settled"},
 	{spool.ErrMaybeSent, problem.MaybeSent, "an attempt to send the message ended unknown"},

@@ -44,7 +44,13 @@ func (s *Server) prepare(r *request, _ string) (response, error) {
 	if err := s.topics.admit(d.Messages, r.began); err != nil {
 		return response{}, err
 	}
-	t, receipts, err := s.opts.Transactions.Prepare(s.patience.context(time.Now()), d)
+	ctx := s.patience.context(time.Now())
+	if d.AtBroker {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(s.work, s.opts.AppendTimeout+brokerPatience)
+		defer cancel()
+	}
+	t, receipts, err := s.opts.Transactions.Prepare(ctx, d)
 	r.body.release()
 	if err != nil {
 		return response{}, preparedNot(err)
@@ -58,8 +64,21 @@ func (s *Server) prepare(r *request, _ string) (response, error) {
 	return res, nil
 }
 
+// brokerPatience is for the broker, beside that with the disk.
+const brokerPatience = 15 * time.Second
+
 // preparedNot words why nothing was prepared.
 func preparedNot(err error) error {
+	if errors.Is(err, transaction.ErrNoHalves) {
+		return invalidOption("mode broker needs half messages of RocketMQ: set broker.type to rocketmq, or leave mode out, which works with any broker and with none")
+	}
+	if n, ok := errors.AsType[*transaction.NotPreparedError](err); ok {
+		p := problem.New(problem.BrokerUnavailable, "%v; the transaction is rolled back: prepare another one, without an id or with a new one", n)
+		if n.Maybe {
+			p.Stored = problem.StoredUnknown
+		}
+		return p
+	}
 	if d, ok := errors.AsType[*spool.DraftError](err); ok {
 		return (&batch{drafts: make([]spool.Draft, d.Index+1)}).blame(err)
 	}
@@ -108,6 +127,9 @@ func (s *Server) transactionDraft(r *request) (d spool.TransactionDraft, err err
 	return x.end()
 }
 
+// modeBroker has a broker keep a half message, too.
+const modeBroker = "broker"
+
 // transactionReader takes a transaction together.
 type transactionReader struct {
 	s     *Server
@@ -133,9 +155,10 @@ func (x *transactionReader) set(m member) error {
 		if err := m.text(&mode); err != nil {
 			return err
 		}
-		if mode != "local" {
-			return invalidOption("mode %.40q is not in this version, which keeps half messages itself and works with every broker down: leave mode out, or send local", mode)
+		if mode != "local" && mode != modeBroker {
+			return invalidOption("mode %.40q is none; it is local, which is the default, or broker", mode)
 		}
+		x.d.AtBroker = mode == modeBroker
 		return nil
 	case "check":
 		x.check = true
@@ -248,6 +271,12 @@ func (x *transactionReader) end() (spool.TransactionDraft, error) {
 		return x.d, invalidOption("check is missing: say by check.url where the application is asked, should it not decide")
 	}
 	x.d.Messages = x.batch.drafts
+	if x.d.AtBroker {
+		if err := fitsBroker(x.d.Messages); err != nil {
+			return x.d, err
+		}
+		x.sent = append(x.sent, []byte(modeBroker))
+	}
 	c := x.d.Check
 	h := sha256.New()
 	w := lengthWriter{}
@@ -258,6 +287,20 @@ func (x *transactionReader) end() (spool.TransactionDraft, error) {
 	}
 	copy(x.d.Fingerprint[:], h.Sum(nil))
 	return x.d, nil
+}
+
+// fitsBroker refuses what RocketMQ does not do with a half message.
+func fitsBroker(drafts []spool.Draft) error {
+	d := &drafts[0]
+	switch {
+	case len(drafts) > 1:
+		return invalidOption("mode broker has one message in a transaction, this one has %d: send mode local", len(drafts))
+	case d.Delay > 0 || !d.DeliverAt.IsZero() || d.TTL > 0:
+		return invalidOption("mode broker has no delay, deliver_at or ttl: send mode local")
+	case d.OrderingKey != "":
+		return invalidOption("mode broker has no ordering_key: the queue would be that of the prepare, and the order that of the commit; send mode local")
+	}
+	return nil
 }
 
 // commit answers POST /v1/transactions/{id}/commit.

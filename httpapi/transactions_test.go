@@ -143,7 +143,10 @@ func TestBadTransactions(t *testing.T) {
 		"an interval":          {`{"messages":[` + message + `],"check":{"url":"http://127.0.0.1:8080/tx","interval":"1ms"}}`, 400, "invalid-option"},
 		"no attempts":          {`{"messages":[` + message + `],"check":{"url":"http://127.0.0.1:8080/tx","max_attempts":0}}`, 400, "invalid-option"},
 		"another end":          {`{"messages":[` + message + `],"check":{"url":"http://127.0.0.1:8080/tx","on_exhausted":"guess"}}`, 400, "invalid-option"},
-		"the mode of a broker": {prepared(`,"mode":"broker"`), 400, "invalid-option"},
+		"another mode":         {prepared(`,"mode":"both"`), 400, "invalid-option"},
+		"a broker's, of two":   {prepared(`,"mode":"broker"`), 400, "invalid-option"},
+		"a broker's, in order": {`{"mode":"broker","messages":[{"topic":"orders","body":"1","ordering_key":"k"}],` + check + `}`, 400, "invalid-option"},
+		"a broker's, delayed":  {`{"mode":"broker","messages":[{"topic":"orders","body":"1","delay":"1m"}],` + check + `}`, 400, "invalid-option"},
 		"an ID for a path":     {prepared(`,"id":"a/b"`), 400, "invalid-option"},
 		"an empty ID":          {prepared(`,"id":""`), 400, "invalid-option"},
 	} {

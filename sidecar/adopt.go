@@ -104,7 +104,7 @@ func (s *Sidecar) forwardAdopted(ctx context.Context, a Adoption) (err error) {
 			}
 			ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
 			defer cancel()
-			return errors.Join(err, s.stopChecks(ending), s.stopForwarding(ending))
+			return errors.Join(err, s.stopChecks(ending), s.stopForwarding(ending), s.stopHalves(ending))
 		case err := <-s.parts.broken:
 			stop()
 			return errors.Join(err, <-drained)
@@ -130,7 +130,8 @@ func (s *Sidecar) drainAdopted(ctx context.Context, delayed bool) error {
 	defer tick.Stop()
 	for {
 		c := s.parts.spool.Ledger().Total // first: what falls due meanwhile is drained then
-		open := s.parts.spool.TransactionCounts().Half
+		n := s.parts.spool.TransactionCounts()
+		open := n.Half + n.Ending
 		if err := s.parts.spool.Drained(ctx); err != nil || open == 0 && (!delayed || c.InSpool.Delayed == c.DelayedOnHold) {
 			return err
 		}

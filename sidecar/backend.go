@@ -19,6 +19,8 @@ type backend interface {
 	Producer() (broker.Producer, error)
 	Consumer(sub broker.Subscription) (broker.Consumer, error)
 	DeadLetters(group string) (broker.DeadLetters, error)
+	// Halves keep half messages; nil: the broker has none.
+	Halves() (broker.Halves, error)
 	// Failed is closed when the backend's own storage has failed; nil: it has none.
 	Failed() <-chan struct{}
 	Close() error
@@ -45,6 +47,7 @@ type inProcess struct{ b *embedded.Broker }
 func (p inProcess) Producer() (broker.Producer, error) { return p.b.Producer(), nil }
 func (p inProcess) Failed() <-chan struct{}            { return p.b.Failed() }
 func (p inProcess) Close() error                       { return p.b.Close() }
+func (p inProcess) Halves() (broker.Halves, error)     { return nil, nil } //nolint:nilnil // it has none
 
 func (p inProcess) Consumer(sub broker.Subscription) (broker.Consumer, error) {
 	return p.b.Consumer(sub)
@@ -71,17 +74,34 @@ func (s *Sidecar) rocketmq() remote {
 }
 
 func (r remote) Producer() (broker.Producer, error) {
-	c := r.s.cfg.Broker.RocketMQ
-	group := c.ProducerGroup
-	if group == "" {
-		group = "remora"
+	return rocketmq.NewProducer(r.options(r.group()), r.s.log)
+}
+
+func (r remote) group() string {
+	if group := r.s.cfg.Broker.RocketMQ.ProducerGroup; group != "" {
+		return group
 	}
-	return rocketmq.NewProducer(rocketmq.ProducerOptions{
-		NameServers: c.NameServers, Group: group, Instance: r.instance,
+	return "remora"
+}
+
+func (r remote) options(group string) rocketmq.ProducerOptions {
+	return rocketmq.ProducerOptions{
+		NameServers: r.s.cfg.Broker.RocketMQ.NameServers, Group: group, Instance: r.instance,
 		AccessKey: r.s.secrets.accessKey, SecretKey: r.s.secrets.secretKey,
 		AttemptTimeout: r.s.cfg.Forwarder.AttemptTimeout.Std(),
-	}, r.s.log)
+	}
 }
+
+// Halves have a group for each spool: a broker asks anybody of the group, and no other
+// sidecar knows what is decided here.
+func (r remote) Halves() (broker.Halves, error) {
+	spool := "-tx-" + r.s.parts.spool.ID().String()
+	group := r.group()
+	return rocketmq.NewHalves(r.options(group[:min(len(group), maxGroup-len(spool))]+spool), r.s.log.With("component", "halves"))
+}
+
+// maxGroup is the longest name that clients can read.
+const maxGroup = 100
 
 func (r remote) Consumer(sub broker.Subscription) (broker.Consumer, error) {
 	return rocketmq.NewConsumer(rocketmq.ConsumerOptions{

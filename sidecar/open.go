@@ -150,7 +150,10 @@ func (s *Sidecar) openBroker(ctx context.Context) (err error) {
 	if failed := p.backend.Failed(); failed != nil {
 		p.storage.watch(failed)
 	}
-	p.producer, err = p.backend.Producer()
+	if p.producer, err = p.backend.Producer(); err != nil {
+		return err
+	}
+	p.halves, err = p.backend.Halves()
 	return err
 }
 

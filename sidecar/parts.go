@@ -16,6 +16,7 @@ import (
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/seen"
 	"github.com/remora-mq/remora/spool"
+	"github.com/remora-mq/remora/transaction"
 )
 
 // parts are what is open. open sets them one after the other, so a nil one was
@@ -34,12 +35,15 @@ type parts struct {
 	data     *httpapi.Server
 	door     *door // to the spool, for data
 	forward  *forwarder.Forwarder
+	halves   broker.Halves       // nil: the broker has none
+	keeper   *transaction.Keeper // of half messages at the broker
 
 	forwarding    *task
 	noticing      *task // keepConditions
 	roomKeeping   *task
 	counting      *task // the dead letters of groups; nil: there are no subscriptions
 	checking      *task // applications, for the decisions of transactions
+	keeping       *task // half messages at brokers
 	inspecting    *task // the shared dedupe stores; nil: there are none
 	retaining     *task // decides what spool.retain: auto means; nil: the configuration has
 	subscriptions []*task

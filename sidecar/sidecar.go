@@ -18,6 +18,7 @@ import (
 	"github.com/remora-mq/remora/internal/telemetry"
 	"github.com/remora-mq/remora/seen"
 	"github.com/remora-mq/remora/spool"
+	"github.com/remora-mq/remora/transaction"
 )
 
 // Sidecar is one running configuration.
@@ -37,7 +38,8 @@ type Sidecar struct {
 	spool      atomic.Pointer[spool.Spool] // for listeners that are up before it is
 	seen       atomic.Pointer[seen.Store]  // the same
 	groups     atomic.Pointer[groups]      // likewise
-	retention  atomic.Pointer[retention]   // nil: there is nothing to decide, or not yet
+	keeper     atomic.Pointer[transaction.Keeper]
+	retention  atomic.Pointer[retention] // nil: there is nothing to decide, or not yet
 
 	mu        sync.Mutex
 	addresses Addresses

@@ -232,7 +232,7 @@ func TestShutdownGoesByTheList(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"stop fetching", "stop check-backs", "end operations", "stop accepting", "forward what is left", "end requests", "stop forwarding",
+		"stop fetching", "stop check-backs", "end operations", "stop accepting", "forward what is left", "end requests", "stop forwarding", "stop half messages",
 		"close broker", "close spool", "close database", "stop answering",
 	}
 	if got := r.log.steps(); !slices.Equal(got, want) {

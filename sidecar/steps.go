@@ -36,6 +36,7 @@ func (s *Sidecar) steps() lifecycle.Steps {
 		}},
 		{Name: "end requests", Do: func(ctx context.Context) error { return s.endRequests(ctx, deadline) }},
 		last("stop forwarding", s.stopForwarding),
+		last("stop half messages", s.stopHalves),
 		last("close broker", func(context.Context) error { return s.closeBroker() }),
 		last("close spool", func(context.Context) error { return s.closeSpool() }),       //nolint:contextcheck // ends by itself: it waits for one commit
 		last("close database", func(context.Context) error { return s.closeDatabase() }), //nolint:contextcheck // bounded by kv
@@ -143,6 +144,9 @@ func (s *Sidecar) stopForwarding(ctx context.Context) error {
 
 func (s *Sidecar) closeBroker() error {
 	var failed []error
+	if s.parts.halves != nil {
+		failed = append(failed, s.parts.halves.Close())
+	}
 	if s.parts.producer != nil {
 		failed = append(failed, s.parts.producer.Close())
 	}

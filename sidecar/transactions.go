@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -18,21 +19,29 @@ func (s *Sidecar) startChecks(ctx context.Context) error {
 	checker := transaction.New(p.spool, transaction.Options{
 		Allowed: s.cfg.Transactions.CheckURLs, UserAgent: "remora/" + s.version, Logger: s.log.With("component", "transaction"),
 	})
-	for _, c := range append(checker.Collectors(), transactionCollector{p.spool}) {
+	p.keeper = transaction.NewKeeper(p.spool, p.halves, checker.Ask, s.log.With("component", "transaction"))
+	for _, c := range slices.Concat(checker.Collectors(), p.keeper.Collectors(), []prometheus.Collector{transactionCollector{p.spool}}) {
 		if err := s.registry.Register(c); err != nil {
 			return err
 		}
 	}
 	p.checking = p.start(ctx, "check-backs", checker.Run)
+	s.keeper.Store(p.keeper)
+	p.keeping = p.start(ctx, "half messages", p.keeper.Run)
 	return nil
 }
 
 // stopChecks ends them. What was asked is asked again by the next start.
-func (s *Sidecar) stopChecks(ctx context.Context) error {
-	if s.parts.checking == nil {
+func (s *Sidecar) stopChecks(ctx context.Context) error { return stopped(ctx, s.parts.checking) }
+
+// stopHalves ends what brokers are told and asked. The next start goes on with it.
+func (s *Sidecar) stopHalves(ctx context.Context) error { return stopped(ctx, s.parts.keeping) }
+
+func stopped(ctx context.Context, t *task) error {
+	if t == nil {
 		return nil
 	}
-	err := mustEnd(ctx, s.parts.checking)
+	err := mustEnd(ctx, t)
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		return nil
 	}
@@ -41,7 +50,7 @@ func (s *Sidecar) stopChecks(ctx context.Context) error {
 
 type transactionCollector struct{ spool *spool.Spool }
 
-var transactionsDesc = prometheus.NewDesc("remora_transactions", "Transactions that are not decided, by state. The alarm is undecided: they wait for an operator.", []string{"state"}, nil)
+var transactionsDesc = prometheus.NewDesc("remora_transactions", "Transactions that are not over, by state. The alarm is undecided: they wait for an operator; those that are ending are decided, and their broker has not confirmed it.", []string{"state"}, nil)
 
 // Describe implements prometheus.Collector.
 func (transactionCollector) Describe(ch chan<- *prometheus.Desc) { ch <- transactionsDesc }
@@ -51,16 +60,24 @@ func (c transactionCollector) Collect(ch chan<- prometheus.Metric) {
 	n := c.spool.TransactionCounts()
 	ch <- prometheus.MustNewConstMetric(transactionsDesc, prometheus.GaugeValue, float64(n.Half), spool.TransactionHalf.String())
 	ch <- prometheus.MustNewConstMetric(transactionsDesc, prometheus.GaugeValue, float64(n.Undecided), spool.TransactionUndecided.String())
+	ch <- prometheus.MustNewConstMetric(transactionsDesc, prometheus.GaugeValue, float64(n.Ending), "ending")
 }
 
-// noticeUndecided is the condition of the same.
+// noticeUndecided is the condition of the same, and of brokers that ask for what is not
+// known.
 func (s *Sidecar) noticeUndecided() {
+	if k := s.keeper.Load(); k != nil {
+		s.conditions.Set(admin.StrangeHalf, k.Strange())
+	}
 	s.conditions.Set(admin.Undecided, s.parts.spool.TransactionCounts().Undecided > 0)
 }
 
 // Prepare implements httpapi.Transactions.
 func (d *door) Prepare(ctx context.Context, t spool.TransactionDraft) (spool.Transaction, []message.Receipt, error) {
-	if s := d.spool.Load(); s != nil {
+	if k := d.keeper.Load(); k != nil && t.AtBroker {
+		return k.Prepare(ctx, t)
+	}
+	if s := d.spool.Load(); s != nil && !t.AtBroker {
 		return s.Prepare(ctx, t)
 	}
 	return spool.Transaction{}, nil, notOpen()
@@ -96,4 +113,11 @@ func (d *door) Transactions(ctx context.Context, states []spool.TransactionState
 		return s.Transactions(ctx, states, cursor, limit)
 	}
 	return spool.TransactionPage{}, unknown()
+}
+
+// halvesUnreached reports whether a broker cannot ask for the decision of half messages
+// that it has.
+func (s *Sidecar) halvesUnreached() bool {
+	k := s.keeper.Load()
+	return k != nil && len(k.Unreached()) > 0
 }

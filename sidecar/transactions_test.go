@@ -57,6 +57,10 @@ func TestTransactions(t *testing.T) {
 		}
 		r.ask("/v1/deliveries/"+got.ID+"/ack", "", nil)
 	}
+	atBroker := fmt.Sprintf(`{"mode":"broker","messages":[{"topic":"orders","body":"1"}],"check":{"url":%q}}`, url)
+	if status := r.ask("/v1/transactions", atBroker, nil); status != 400 { // the embedded broker has no half messages
+		t.Errorf("mode broker: %d", status)
+	}
 	prepare("never", 1000)
 	prepare("committed", 1000)
 	for _, c := range []struct { // in this order

@@ -12,6 +12,7 @@ import (
 	"github.com/remora-mq/remora/internal/volume"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
+	"github.com/remora-mq/remora/transaction"
 )
 
 const ballastName = "ballast"
@@ -93,9 +94,10 @@ func (s *Sidecar) roomToOpen() bool {
 // door is the spool as the data listeners know it: they may be there before it
 // is open.
 type door struct {
-	spool atomic.Pointer[spool.Spool]
-	keep  time.Duration // of receipts
-	most  int
+	spool  atomic.Pointer[spool.Spool]
+	keeper atomic.Pointer[transaction.Keeper]
+	keep   time.Duration // of receipts
+	most   int
 }
 
 // notOpen refuses what would be stored; unknown answers questions about what may
