@@ -150,23 +150,23 @@ func (h *dealHistory) end() {
 }
 
 // playDeals has clients play while a sidecar is killed so often, and returns what was
-// done and what was delivered.
-func playDeals(t *testing.T, p program, kills int) (*dealHistory, *application) {
+// done and what was delivered. With points it kills itself, at each of them in turn.
+func playDeals(t *testing.T, p program, kills int, points ...string) (*dealHistory, *application) {
 	t.Helper()
 	app := newApplication(t, littleSizes)
 	how := setup{program: p, dir: filepath.Join(t.TempDir(), "data"), subscriptions: subscribe(app)}
 	h := &dealHistory{began: time.Now(), line: &succession{next: make(chan struct{})}}
 	rng := rand.New(rand.NewPCG(3, uint64(kills)))
-	side := run(t, how, spawn(t))
+	killer := &dealKiller{t: t, how: how, rng: rng, points: points}
+	side := killer.start(0, kills)
 	h.line.follow(side.client)
 	var clients sync.WaitGroup
 	for i := range 8 {
 		clients.Go(func() { h.play(rand.New(rand.NewPCG(uint64(i), 11))) })
 	}
-	for range kills {
-		time.Sleep(time.Duration(100+rng.IntN(500)) * time.Millisecond)
-		side.kill()
-		side = run(t, how, spawn(t))
+	for n := range kills {
+		killer.kill(side)
+		side = killer.start(n+1, kills)
 		h.line.follow(side.client)
 	}
 	h.end()

@@ -24,6 +24,7 @@ type setup struct {
 	unreachable   bool   // the broker is one that nobody can reach, else embedded
 	subscriptions []string
 	set           []string // more of --set
+	env           []string // more of the environment
 }
 
 // subscription is a configuration that hands a topic to an application.
@@ -59,6 +60,7 @@ func (s setup) command(t *testing.T) *exec.Cmd {
 		args = append(args, "--set", one)
 	}
 	cmd := exec.Command(s.program.path(t), args...)
+	cmd.Env = append(os.Environ(), s.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that panics leaves nothing behind
 	return cmd
 }

@@ -51,11 +51,12 @@ func (p program) path(t *testing.T) string {
 
 // change is how a build differs from what ships.
 type change struct {
-	file, was, is string // text that the file has once
+	file, was, is string // text that the file has once; was "": the file is new
 	tag           string
 }
 
 func replaced(file, was, is string) change { return change{file: file, was: was, is: is} }
+func added(file, text string) change       { return change{file: file, is: text} }
 func tagged(tag string) change             { return change{tag: tag} }
 
 // built is the program with changes, built when it is first needed.
@@ -105,6 +106,9 @@ func build(name string, changes []change) (path string, err error) {
 
 // write makes the changed copy of a file.
 func (c change) write(root, path string) error {
+	if c.was == "" {
+		return os.WriteFile(path, []byte(c.is), 0o600)
+	}
 	source, err := os.ReadFile(filepath.Join(root, c.file))
 	if err != nil {
 		return err
