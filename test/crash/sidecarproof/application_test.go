@@ -21,6 +21,11 @@ type call struct {
 	at          time.Time
 }
 
+// repeats reports whether c is of the message of the other, under the same key.
+func (c call) repeats(other call) bool {
+	return c.id == other.id && c.idempotency == other.idempotency
+}
+
 // application is a handler that compares each message with what was sent.
 type application struct {
 	sizes  sizes

@@ -99,7 +99,7 @@ func (s *scene) sentAgain(states []state) {
 		s.examine(one)
 		calls, _ := all.seen()
 		copies := calls[s.number]
-		if len(copies) != 2 || copies[0] != copies[1] {
+		if len(copies) != 2 || !copies[1].repeats(copies[0]) {
 			s.t.Errorf("%s: the broker has %v, want two copies of one identity", one.what, copies)
 		}
 	}
@@ -142,7 +142,7 @@ func TestHandlerAnswered200NotRecorded(t *testing.T) {
 		calls, _ := app.seen()
 		return len(calls[s.number]) >= 2
 	}
-	if calls := s.examine(one).calls[s.number]; len(calls) != 2 || calls[0] != calls[1] {
+	if calls := s.examine(one).calls[s.number]; len(calls) != 2 || !calls[1].repeats(calls[0]) {
 		t.Errorf("the handler was called with %v, want it twice with the same Idempotency-Key", calls)
 	}
 }
