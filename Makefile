@@ -59,9 +59,8 @@ test-stores: ## dedupe stores that sidecars share, on the real servers, under th
 	CGO_ENABLED=1 go test -count=1 -race -p 1 -timeout 10m ./dedupe/redis ./dedupe/sql ./test/stores
 
 .PHONY: test-system
-test-system: ## test/...: real RocketMQ, the built binary, kills, power loss (short)
+test-system: ## test/... but the end-to-end run: the built binary, kills, power loss, a real RocketMQ (short)
 	go test -count=1 -p 1 -timeout 20m $$(go list ./test/... | grep -Ev '/test/(e2e|stores)')
-	$(MAKE) --no-print-directory test-e2e
 
 .PHONY: test-e2e
 test-e2e: ## only the end-to-end run, printing its counts
