@@ -12,7 +12,7 @@ func (a *auditor) transaction(k, v []byte) error {
 		return err
 	}
 	a.open[t.number] = t.ID
-	if t.State.Decided() && !t.commits() {
+	if t.released() {
 		delete(a.open, t.number)
 	}
 	a.transactions++

@@ -37,7 +37,7 @@ func (b *books) halfMessage(a *account, d *delayed) {
 		b.notef("transaction %q: all that is known of it are its messages", t.ID)
 		t.State, t.DecidedBy = TransactionUndecided, "it was damaged"
 		t.EndedAt, t.at = b.now(), b.clock.now()
-	} else if t.State.Decided() && !t.commits() {
+	} else if t.released() {
 		b.notef("transaction %q: it is not known any more whether it is %s", t.ID, t.State)
 		if t.State == TransactionRolledBack {
 			t.Key = "" // it may be another's

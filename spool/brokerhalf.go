@@ -114,6 +114,9 @@ func (t *Transaction) ends() bool { return t.State.Decided() && t.Half != nil &&
 // commits reports whether its message may be half, although it is committed.
 func (t *Transaction) commits() bool { return t.ends() && t.State == TransactionCommitted }
 
+// released reports whether its messages are half no more.
+func (t *Transaction) released() bool { return t.State.Decided() && !t.commits() }
+
 // PlaceHalf notes where a half message of a transaction is, or is now: on stable
 // storage when it returns nil. Of one that is replaced, or of a transaction for which
 // all is done, it notes nothing, and returns what stands.

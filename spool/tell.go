@@ -37,11 +37,11 @@ func (s *Spool) toldOf(ctx context.Context, id string) (Transaction, error) {
 }
 
 // agrees reports whether the receipts are of the same moment as the state: messages
-// are half as long as nothing is decided, but for those that were cancelled.
+// are half until it releases them, but for those that were cancelled.
 func (t *Transaction) agrees() bool {
 	for _, r := range t.Receipts {
 		half := r.State == message.StateHalf
-		if r.State != message.StateCancelled && half == t.State.Decided() || t.State == TransactionCommitted && r.State == message.StateRolledBack {
+		if r.State != message.StateCancelled && half == t.released() || t.State == TransactionCommitted && r.State == message.StateRolledBack {
 			return false
 		}
 	}
