@@ -14,7 +14,7 @@ func (s *Sidecar) openDoor(ctx context.Context) error {
 	if err := s.openData(ctx); err != nil {
 		return err
 	}
-	s.parts.door.keeper.Store(s.parts.keeper)
+	s.parts.door.keeper.Store(s.keeper.Load())
 	s.parts.door.spool.Store(s.parts.spool)
 	return nil
 }

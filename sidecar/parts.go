@@ -16,7 +16,6 @@ import (
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/seen"
 	"github.com/remora-mq/remora/spool"
-	"github.com/remora-mq/remora/transaction"
 )
 
 // parts are what is open. open sets them one after the other, so a nil one was
@@ -35,8 +34,7 @@ type parts struct {
 	data     *httpapi.Server
 	door     *door // to the spool, for data
 	forward  *forwarder.Forwarder
-	halves   broker.Halves       // nil: the broker has none
-	keeper   *transaction.Keeper // of half messages at the broker
+	halves   broker.Halves // nil: the broker has none
 
 	forwarding    *task
 	noticing      *task // keepConditions

@@ -35,11 +35,11 @@ type Sidecar struct {
 
 	conditions *admin.Conditions
 	drain      drainMeter
-	spool      atomic.Pointer[spool.Spool] // for listeners that are up before it is
-	seen       atomic.Pointer[seen.Store]  // the same
-	groups     atomic.Pointer[groups]      // likewise
-	keeper     atomic.Pointer[transaction.Keeper]
-	retention  atomic.Pointer[retention] // nil: there is nothing to decide, or not yet
+	spool      atomic.Pointer[spool.Spool]        // for listeners that are up before it is
+	seen       atomic.Pointer[seen.Store]         // the same
+	groups     atomic.Pointer[groups]             // likewise
+	keeper     atomic.Pointer[transaction.Keeper] // of half messages at brokers; nil: not yet
+	retention  atomic.Pointer[retention]          // nil: there is nothing to decide, or not yet
 
 	mu        sync.Mutex
 	addresses Addresses

@@ -19,15 +19,15 @@ func (s *Sidecar) startChecks(ctx context.Context) error {
 	checker := transaction.New(p.spool, transaction.Options{
 		Allowed: s.cfg.Transactions.CheckURLs, UserAgent: "remora/" + s.version, Logger: s.log.With("component", "transaction"),
 	})
-	p.keeper = transaction.NewKeeper(p.spool, p.halves, checker.Ask, s.log.With("component", "transaction"))
-	for _, c := range slices.Concat(checker.Collectors(), p.keeper.Collectors(), []prometheus.Collector{transactionCollector{p.spool}}) {
+	keeper := transaction.NewKeeper(p.spool, p.halves, checker.Ask, s.log.With("component", "transaction"))
+	for _, c := range slices.Concat(checker.Collectors(), keeper.Collectors(), []prometheus.Collector{transactionCollector{p.spool}}) {
 		if err := s.registry.Register(c); err != nil {
 			return err
 		}
 	}
 	p.checking = p.start(ctx, "check-backs", checker.Run)
-	s.keeper.Store(p.keeper)
-	p.keeping = p.start(ctx, "half messages", p.keeper.Run)
+	s.keeper.Store(keeper)
+	p.keeping = p.start(ctx, "half messages", keeper.Run)
 	return nil
 }
 
