@@ -1,15 +1,10 @@
 package local
 
 import (
-	"encoding/binary"
 	"fmt"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
-	"time"
 
-	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/dedupe/dedupetest"
 	"github.com/remora-mq/remora/internal/kv"
 )
 
@@ -26,13 +21,13 @@ func BenchmarkMessage(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			deliver(b, s, 0, known)
+			dedupetest.Deliver(b, s, 0, known)
 			b.ReportAllocs()
 			b.ResetTimer()
-			before := processorTime(b)
-			deliver(b, s, known, known+uint64(b.N))
+			before := dedupetest.ProcessorTime(b)
+			dedupetest.Deliver(b, s, known, known+uint64(b.N))
 			b.StopTimer()
-			b.ReportMetric(float64((processorTime(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
+			b.ReportMetric(float64((dedupetest.ProcessorTime(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
 			if err := s.Close(); err != nil {
 				b.Error(err)
 			}
@@ -41,36 +36,4 @@ func BenchmarkMessage(b *testing.B) {
 			}
 		})
 	}
-}
-
-func deliver(b *testing.B, s dedupe.Store, from, to uint64) {
-	next := atomic.Uint64{}
-	next.Store(from)
-	var all sync.WaitGroup
-	for range 64 {
-		all.Go(func() {
-			for n := next.Add(1); n <= to; n = next.Add(1) {
-				k := dedupe.Key{Scope: "cluster/orders/billing", Key: fmt.Sprintf("id:%d", n)}
-				var f dedupe.Fingerprint
-				binary.BigEndian.PutUint64(f[:], n)
-				m, err := s.Begin(b.Context(), k, f, time.Minute)
-				if err == nil {
-					err = s.Done(b.Context(), k, m)
-				}
-				if err != nil {
-					b.Error(err)
-					return
-				}
-			}
-		})
-	}
-	all.Wait()
-}
-
-func processorTime(b *testing.B) time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

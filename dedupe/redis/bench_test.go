@@ -1,19 +1,14 @@
 package redis
 
 import (
-	"encoding/binary"
-	"fmt"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/dedupe/dedupetest"
 	"github.com/remora-mq/remora/test/server"
 )
 
@@ -30,49 +25,18 @@ func BenchmarkMessage(b *testing.B) {
 			defer s.Close()
 			client := goredis.NewClient(&goredis.Options{Addr: redis.Addr()})
 			defer client.Close()
-			deliver(b, s, uint64(b.N), 1)
+			n := uint64(b.N)
+			dedupetest.Deliver(b, s, 0, n)
 			b.ReportAllocs()
 			b.ResetTimer()
-			ours, theirs := processorTime(b), serverTime(b, client)
-			deliver(b, s, uint64(b.N), 2)
+			ours, theirs := dedupetest.ProcessorTime(b), serverTime(b, client)
+			dedupetest.Deliver(b, s, n, 2*n)
 			b.StopTimer()
 			perMessage := func(t time.Duration) float64 { return float64(t.Nanoseconds()) / float64(b.N) }
-			b.ReportMetric(perMessage(processorTime(b)-ours), "cpu-ns/op")
+			b.ReportMetric(perMessage(dedupetest.ProcessorTime(b)-ours), "cpu-ns/op")
 			b.ReportMetric(perMessage(serverTime(b, client)-theirs), "server-cpu-ns/op")
 		})
 	}
-}
-
-func deliver(b *testing.B, s dedupe.Store, messages uint64, round int) {
-	var next atomic.Uint64
-	var all sync.WaitGroup
-	for range 64 {
-		all.Go(func() {
-			for n := next.Add(1); n <= messages; n = next.Add(1) {
-				k := dedupe.Key{Scope: "cluster/orders/billing", Key: fmt.Sprintf("id:%d:%d", round, n)}
-				var f dedupe.Fingerprint
-				binary.BigEndian.PutUint64(f[:], n)
-				m, err := s.Begin(b.Context(), k, f, time.Minute)
-				if err == nil {
-					err = s.Done(b.Context(), k, m)
-				}
-				if err != nil {
-					b.Error(err)
-					return
-				}
-			}
-		})
-	}
-	all.Wait()
-}
-
-func processorTime(b *testing.B) time.Duration {
-	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func serverTime(b *testing.B, c *goredis.Client) (used time.Duration) {
