@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/bench/program"
-	"github.com/remora-mq/remora/bench/report"
 	"github.com/remora-mq/remora/bench/serve"
 )
 
@@ -45,10 +44,7 @@ func run(ctx context.Context, args []string) (code int, err error) {
 			return err
 		}
 		r.run.Title, r.run.Machine = r.title(), aboutDisk
-		missed, err := report.Write(os.Stdout, &r.run, r.targets())
-		if o.strict && len(missed) > 0 {
-			code = 1
-		}
+		code, err = program.Report(&r.run, r.targets(), o.strict)
 		return err
 	})
 	return code, err

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/remora-mq/remora/bench/report"
 )
 
 // Main runs a program until it ends or is interrupted, and exits with the code
@@ -21,6 +23,16 @@ func Main(name string, run func(ctx context.Context, args []string) (code int, e
 		code = 2
 	}
 	os.Exit(code)
+}
+
+// Report prints the page of a run. Its code is 1 when that is strict and a target was
+// missed.
+func Report(run *report.Run, targets []report.Target, strict bool) (code int, err error) {
+	missed, err := report.Write(os.Stdout, run, targets)
+	if strict && len(missed) > 0 {
+		code = 1
+	}
+	return code, err
 }
 
 // InFolder calls do with a new folder within parent, which is made when it is

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/bench/program"
-	"github.com/remora-mq/remora/bench/report"
 	"github.com/remora-mq/remora/bench/serve"
 )
 
@@ -43,10 +42,7 @@ func run(ctx context.Context, args []string) (code int, err error) {
 		if err := t.play(ctx); err != nil {
 			return err
 		}
-		missed, err := report.Write(os.Stdout, &t.run, t.targets())
-		if o.strict && len(missed) > 0 {
-			code = 1
-		}
+		code, err = program.Report(&t.run, t.targets(), o.strict)
 		return err
 	})
 	return code, err
