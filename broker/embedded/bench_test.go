@@ -5,23 +5,31 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/message"
 )
+
+// benchConsumer opens a broker, and a consumer of it with 16 workers.
+func benchConsumer(b *testing.B) (*Broker, broker.Consumer) {
+	b.Helper()
+	e, err := Open(b.Context(), Options{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := sub()
+	s.Concurrency = 16
+	c, err := e.Consumer(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return e, c
+}
 
 // BenchmarkSend: 1 KiB messages one by one from 64 goroutines, consumed at the
 // same time.
 func BenchmarkSend(b *testing.B) {
-	broker, err := Open(b.Context(), Options{Dir: b.TempDir()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer broker.Close()
-	s := sub()
-	s.Concurrency = 16
-	c, err := broker.Consumer(s)
-	if err != nil {
-		b.Fatal(err)
-	}
+	e, c := benchConsumer(b)
+	defer e.Close()
 	ctx, cancel := context.WithCancel(b.Context())
 	handled := make(chan struct{}, 1<<20)
 	ended := make(chan error, 1)
@@ -31,7 +39,7 @@ func BenchmarkSend(b *testing.B) {
 			return nil
 		})
 	}()
-	p := broker.Producer()
+	p := e.Producer()
 	var n atomic.Int64
 	b.SetParallelism(32)
 	b.ResetTimer()
@@ -57,18 +65,9 @@ func BenchmarkSend(b *testing.B) {
 // BenchmarkConsume: 1 KiB messages that are all there, by 16 workers that do nothing
 // with them.
 func BenchmarkConsume(b *testing.B) {
-	broker, err := Open(b.Context(), Options{Dir: b.TempDir()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer broker.Close()
-	s := sub()
-	s.Concurrency = 16
-	c, err := broker.Consumer(s)
-	if err != nil {
-		b.Fatal(err)
-	}
-	p := broker.Producer()
+	e, c := benchConsumer(b)
+	defer e.Close()
+	p := e.Producer()
 	batch := make([]*message.Message, 0, 64)
 	for i := range b.N {
 		m := msg(i)
@@ -85,7 +84,7 @@ func BenchmarkConsume(b *testing.B) {
 	var n atomic.Int64
 	b.ReportAllocs()
 	b.ResetTimer()
-	err = c.Consume(ctx, func(context.Context, *message.Delivery) error {
+	err := c.Consume(ctx, func(context.Context, *message.Delivery) error {
 		if n.Add(1) == int64(b.N) {
 			cancel()
 		}
