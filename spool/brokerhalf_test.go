@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -305,4 +306,40 @@ func TestHalfMessageAtABrokerElsewhere(t *testing.T) {
 	}
 	r.dueEnd(true)
 	r.balanced()
+}
+
+// TestDueEndsAreToldOnce: while others are decided, none is told twice that is not over:
+// its broker would deliver it twice.
+func TestDueEndsAreToldOnce(t *testing.T) {
+	const clients, each = 8, 50
+	r := newRig(t, spool.Options{})
+	var deciding sync.WaitGroup
+	for c := range clients {
+		var ids []string
+		for n := range each {
+			id := fmt.Sprintf("%d-%d", c, n)
+			r.prepareAtBroker(id, draft("t", id))
+			ids = append(ids, id)
+		}
+		deciding.Go(func() {
+			for _, id := range ids {
+				if _, err := r.CommitTransaction(t.Context(), id, "test"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	told := map[string]int{}
+	for len(told) < clients*each {
+		all, err := r.DueEnds(t.Context(), 16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range all {
+			if told[e.ID]++; told[e.ID] > 1 {
+				t.Fatalf("%s is told for the %d. time, after %d others", e.ID, told[e.ID], len(told)-1)
+			}
+		}
+	}
+	deciding.Wait()
 }

@@ -39,8 +39,35 @@ func (s *Spool) DueChecks(ctx context.Context, most int) (all []Transaction, err
 	}
 }
 
-// dueCheck reads a transaction that is to be checked; nil: it is not any more.
+// dueCheck reads a transaction that is to be checked; nil: it is not any more, or that
+// is under way. The index has it until then, and is read from there again when another
+// one is added while it is read, or with an earlier time.
 func (s *Spool) dueCheck(d due) *Transaction {
+	if !s.giveOut(d) {
+		return nil
+	}
+	t := s.stillDue(d)
+	if t == nil {
+		s.mu.Lock()
+		delete(s.transactions.given, d.seq)
+		s.mu.Unlock()
+	}
+	return t
+}
+
+// giveOut notes that a transaction is given out, and reports whether it was not. It is
+// noted before the transaction is read: who had it may be done in between.
+func (s *Spool) giveOut(d due) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.transactions.given[d.seq] == d {
+		return false
+	}
+	s.transactions.given[d.seq] = d
+	return true
+}
+
+func (s *Spool) stillDue(d due) *Transaction {
 	t, err := s.numbered(d.seq)
 	if errors.Is(err, ErrNoTransaction) || err == nil && t.due() != d {
 		s.post(&deletion{[][]byte{d.key()}}) // one that a damage brought back
@@ -101,11 +128,14 @@ type checkAgain struct {
 func (op *checkAgain) size() int { return op.room() }
 
 func (op *checkAgain) apply(c *commit) {
-	op.at = c.elapsed + uint64(op.in.Milliseconds())
+	op.at = op.was.moved(op.clock(), c.elapsed+uint64(op.in.Milliseconds()))
 	op.write(c, op.was)
 }
 
-func (op *checkAgain) synced(s *Spool) { s.schedule(op.due()) }
+func (op *checkAgain) synced(s *Spool) {
+	s.transactions.back(op.due())
+	s.schedule(op.due())
+}
 
 // Undecide leaves an open transaction undecided: it is kept, and decided by an
 // operator. When it returns nil that is on stable storage. Of one that is not half
@@ -138,7 +168,7 @@ func (op *undecide) apply(c *commit) {
 	op.write(c, op.was)
 }
 
-func (*undecide) synced(*Spool) {}
+func (op *undecide) synced(s *Spool) { s.transactions.back(op.due()) }
 
 // AdoptTransactions is for who takes over the spool of a sidecar that is gone, with
 // its application: open transactions are asked for at url from now on, as if they

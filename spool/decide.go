@@ -229,7 +229,7 @@ func (op *decision) apply(c *commit) {
 
 // settle does what becomes of the messages.
 func (op *decision) settle(c *commit) {
-	op.at = c.elapsed
+	op.at = op.was.moved(op.clock(), c.elapsed)
 	for _, n := range op.moved {
 		c.move(n, millis(c.now))
 	}
@@ -242,6 +242,7 @@ func (op *decision) settle(c *commit) {
 
 // synced lets the forwarder see all of it at once.
 func (op *decision) synced(s *Spool) {
+	s.transactions.back(op.due())
 	if op.ends() {
 		s.schedule(op.due())
 	}

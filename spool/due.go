@@ -52,6 +52,15 @@ func dueOf(key []byte) due {
 
 func (d due) before(e due) bool { return d.at < e.at || d.at == e.at && d.seq < e.seq }
 
+// moved is at, or a moment before it if d is there: to be in a place of the index anew
+// is to be in another one.
+func (d due) moved(clock dueClock, at uint64) uint64 {
+	if d.clock == clock && d.at == at {
+		at--
+	}
+	return at
+}
+
 // never is behind all due times.
 const never = 1<<64 - 1
 

@@ -14,9 +14,19 @@ import (
 type transactions struct {
 	busy   map[nameHash]chan struct{} // names that one call is at work with; closed when it is done
 	last   uint64                     // number that was given
+	given  map[uint64]due             // to who checks or ends them, and not back yet, by number
 	counts TransactionCounts
 	sooner signal // one is to be checked before DueChecks wakes
 	ending signal // one is to be ended before DueEnds wakes
+}
+
+// back notes that a transaction is in another place of the index than where it was
+// given out. It may be given out from there already: what is written is read before it
+// is said to be synced.
+func (x *transactions) back(now due) {
+	if x.given[now.seq] != now {
+		delete(x.given, now.seq)
+	}
 }
 
 // TransactionCounts are how many transactions are in which state. Those that are
@@ -47,7 +57,7 @@ func (s *Spool) TransactionCounts() TransactionCounts {
 }
 
 func newTransactions() transactions {
-	return transactions{busy: map[nameHash]chan struct{}{}, sooner: newSignal(), ending: newSignal()}
+	return transactions{busy: map[nameHash]chan struct{}{}, given: map[uint64]due{}, sooner: newSignal(), ending: newSignal()}
 }
 
 // loadTransactions counts them. A number is of an opening, so none is given twice.
