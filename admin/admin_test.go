@@ -141,7 +141,7 @@ func TestProbeNamesTheReason(t *testing.T) {
 			}
 		}
 	}
-	if got := fmt.Sprint(are); got != "[startingtrue brokerfalse dedupe-storefalse]" || len(v.Conditions) != 19 {
+	if got := fmt.Sprint(are); got != "[startingtrue brokerfalse dedupe-storefalse]" || len(v.Conditions) != 20 {
 		t.Errorf("conditions: %s", res.body)
 	}
 	if got := fmt.Sprint(c.Degraded()); got != "[broker dedupe-store]" {

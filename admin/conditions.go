@@ -44,6 +44,8 @@ const (
 	Undecided Condition = "transaction-undecided"
 	// StrangeHalf: a broker asks for the decision of a half message that nobody knows.
 	StrangeHalf Condition = "half-message-unknown"
+	// DroppedHalf: a broker had dropped the half message of an open transaction.
+	DroppedHalf Condition = "half-message-dropped"
 )
 
 // settleTime is how long a condition must have lasted before it counts, so that
@@ -54,7 +56,7 @@ const settleTime = 10 * time.Second
 var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, SyncStalled: 0, ReadOnly: settleTime}
 
 // known are listed by ?verbose also while they are not the case.
-var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, DeliveryBlocked, Handler, HandlerFailing, AppNotReady, SubscriptionPaused, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep, Undecided, StrangeHalf}
+var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, DeliveryBlocked, Handler, HandlerFailing, AppNotReady, SubscriptionPaused, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep, Undecided, StrangeHalf, DroppedHalf}
 
 // Conditions is what is the case now, and since when.
 type Conditions struct {

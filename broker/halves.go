@@ -21,11 +21,10 @@ type Halves interface {
 	// End commits a half message, or rolls it back; nil: the broker said that it did.
 	// ErrNoHalf: it has none there. After another error it may have done it.
 	End(ctx context.Context, p message.HalfPlace, commit bool) error
-	// Committed reports whether consumers of the topic get the message, as far as the
-	// broker's index of messages has come. since is before it was prepared.
-	Committed(ctx context.Context, p message.HalfPlace, since time.Time) (bool, error)
+	HalfFinder
 	// Expect has the broker of a half message, which maybe a former process prepared,
-	// ask here for its decision.
+	// ask here for its decision. Where only the topic is known, each broker that has it
+	// is one that may ask.
 	Expect(p message.HalfPlace)
 	// Serve has check called for all that brokers ask, one call at a time of each, and
 	// returns when ctx is done and no call runs any more. It is called once.
@@ -34,6 +33,18 @@ type Halves interface {
 	Unreached() []string
 	// Close waits for running calls and closes all connections.
 	Close() error
+}
+
+// HalfFinder looks in a broker's index of messages for what came of a half message.
+type HalfFinder interface {
+	// Committed reports whether it is known that consumers of the topic get the message,
+	// as far as the broker's index of messages has come. since is before it was prepared.
+	// Where it is not permitted to look, nothing is known.
+	Committed(ctx context.Context, p message.HalfPlace, since time.Time) (bool, error)
+	// Dropped reports whether the broker will not ask for a half message any more: it
+	// has asked too often, or waited too long. That is as far as its index of messages
+	// has come. since is before it was prepared. ErrMayNotLook: it is not permitted.
+	Dropped(ctx context.Context, p message.HalfPlace, h Half, since time.Time) (bool, error)
 }
 
 // Half names a half message.
@@ -54,3 +65,6 @@ type HalfCheck struct {
 // ErrNoHalf reports that a broker has no half message where it should be: it is over,
 // and so long that the log is gone, or the broker lost it.
 var ErrNoHalf = errors.New("the broker has no such half message")
+
+// ErrMayNotLook reports that a broker does not permit to read what it is asked for.
+var ErrMayNotLook = errors.New("it is not permitted to look at the broker")

@@ -63,11 +63,12 @@ func (c transactionCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(transactionsDesc, prometheus.GaugeValue, float64(n.Ending), "ending")
 }
 
-// noticeUndecided is the condition of the same, and of brokers that ask for what is not
-// known.
+// noticeUndecided is the condition of the same, of brokers that ask for what is not
+// known, and of those that have dropped what is open.
 func (s *Sidecar) noticeUndecided() {
 	if k := s.keeper.Load(); k != nil {
 		s.conditions.Set(admin.StrangeHalf, k.Strange())
+		s.conditions.Set(admin.DroppedHalf, k.Dropped())
 	}
 	s.conditions.Set(admin.Undecided, s.parts.spool.TransactionCounts().Undecided > 0)
 }

@@ -59,6 +59,9 @@ func (k *Keeper) endOne(ctx context.Context, e *spool.HalfEnd) {
 			k.log.Warn("a half message is gone from its broker: its message is sent", "transaction", e.ID, "broker", e.Half.Place.Broker)
 		}
 	}
+	if err == nil {
+		k.silence.forget(e.ID)
+	}
 	if err == nil || over(ctx, err) {
 		return
 	}
@@ -78,7 +81,7 @@ func (k *Keeper) tell(ctx context.Context, e *spool.HalfEnd) (told spool.Told, e
 		return told, nil
 	}
 	done := false
-	if e.Commit && e.Half.Tries > 0 { // the answer may have been lost, and a second commit is a second message
+	if e.Commit && (e.Half.Tries > 0 || e.EndedAt.Before(k.began)) { // the answer may have been lost, here or with a former process; a second commit is a second message
 		if done, err = k.halves.Committed(ctx, e.Half.Place, e.PreparedAt); err != nil {
 			return told, err
 		}

@@ -60,7 +60,9 @@ type Keeper struct {
 	ask     func(ctx context.Context, t *spool.Transaction)
 	log     *slog.Logger
 	metrics *keeperMetrics
+	began   time.Time
 	asking  chan struct{} // one for each application that is asked
+	silence silence
 
 	mu      sync.Mutex
 	asked   map[string]bool // transactions whose application is being asked
@@ -72,8 +74,9 @@ type Keeper struct {
 // has is taken for gone.
 func NewKeeper(s HalfSpool, halves broker.Halves, ask func(context.Context, *spool.Transaction), log *slog.Logger) *Keeper {
 	return &Keeper{
-		spool: s, halves: halves, ask: ask, log: log, metrics: newKeeperMetrics(),
-		asking: make(chan struct{}, 16), asked: map[string]bool{},
+		spool: s, halves: halves, ask: ask, log: log, metrics: newKeeperMetrics(), began: time.Now(),
+		silence: silence{heard: map[string]time.Time{}},
+		asking:  make(chan struct{}, 16), asked: map[string]bool{},
 	}
 }
 
@@ -116,6 +119,9 @@ func (k *Keeper) send(ctx context.Context, t *spool.Transaction) (spool.Transact
 	}
 	if stands.State.Decided() && stands.Half.Ended {
 		k.end(ctx, place, false)
+	}
+	if !stands.State.Decided() {
+		k.silence.hear(t.ID, time.Now())
 	}
 	if stands.State == spool.TransactionRolledBack {
 		return stands, &spool.DecidedError{Stands: stands.State}
@@ -170,30 +176,12 @@ func (k *Keeper) Run(ctx context.Context) error {
 			defer asking.Wait()
 			_ = k.halves.Serve(ctx, func(ctx context.Context, c broker.HalfCheck) { k.check(ctx, c, &asking) }) // it ends with ctx
 		})
-		running.Go(func() { k.expect(ctx) })
+		running.Go(func() {
+			k.expect(ctx)
+			k.watch(ctx)
+		})
 	}
 	return k.endAll(ctx)
-}
-
-// expect has brokers ask here for the half messages that a former process prepared.
-func (k *Keeper) expect(ctx context.Context) {
-	for cursor := ""; ; {
-		page, err := k.spool.Transactions(ctx, nil, cursor, 1000)
-		if err != nil {
-			if !over(ctx, err) {
-				k.log.Error("not all transactions were read: brokers may not be able to ask for those of before", "error", err)
-			}
-			return
-		}
-		for _, t := range page.Items {
-			if t.Half != nil && t.Half.Place.Known() && !t.Half.Ended {
-				k.halves.Expect(t.Half.Place)
-			}
-		}
-		if cursor = page.Next; cursor == "" {
-			return
-		}
-	}
 }
 
 // Unreached names the brokers that cannot ask here, and should.

@@ -25,6 +25,9 @@ type halfBroker struct {
 	prepare   error                 // of the next calls
 	end       error                 // of the next calls, which do nothing
 	lostReply bool                  // the next end is done, and fails
+	dropped   []uint64              // numbers
+	look      func(broker.Half) (bool, error)
+	expected  []message.HalfPlace
 	checks    chan broker.HalfCheck
 }
 
@@ -92,9 +95,20 @@ func (b *halfBroker) Serve(ctx context.Context, check func(context.Context, brok
 	}
 }
 
-func (b *halfBroker) Expect(message.HalfPlace) {}
-func (b *halfBroker) Unreached() []string      { return nil }
-func (b *halfBroker) Close() error             { return nil }
+func (b *halfBroker) Dropped(_ context.Context, _ message.HalfPlace, h broker.Half, _ time.Time) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.look != nil {
+		return b.look(h)
+	}
+	return slices.Contains(b.dropped, h.Number), nil
+}
+
+func (b *halfBroker) Expect(p message.HalfPlace) {
+	b.set(func() { b.expected = append(b.expected, p) })
+}
+func (b *halfBroker) Unreached() []string { return nil }
+func (b *halfBroker) Close() error        { return nil }
 
 // asks has the broker ask, as often as it was said to have.
 func (b *halfBroker) asks(t spool.Transaction, number uint64, times int) {

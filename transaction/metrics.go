@@ -28,8 +28,8 @@ const (
 )
 
 type keeperMetrics struct {
-	questions            *prometheus.CounterVec
-	renewed, sentInstead prometheus.Counter
+	questions                     *prometheus.CounterVec
+	renewed, dropped, sentInstead prometheus.Counter
 }
 
 func newKeeperMetrics() *keeperMetrics {
@@ -41,6 +41,10 @@ func newKeeperMetrics() *keeperMetrics {
 		renewed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "remora_half_messages_renewed_total",
 			Help: "Half messages that were replaced, because their broker would have dropped them: they wait too long for a decision.",
+		}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "remora_half_messages_dropped_total",
+			Help: "Half messages that were replaced, because their broker had dropped them: it had asked for them as often as it does, and nobody was there.",
 		}),
 		sentInstead: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "remora_half_messages_gone_total",
@@ -55,7 +59,7 @@ func newKeeperMetrics() *keeperMetrics {
 
 // Collectors are the keeper's metrics.
 func (k *Keeper) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{k.metrics.questions, k.metrics.renewed, k.metrics.sentInstead}
+	return []prometheus.Collector{k.metrics.questions, k.metrics.renewed, k.metrics.dropped, k.metrics.sentInstead}
 }
 
 // Collectors are the checker's metrics.

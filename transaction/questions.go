@@ -3,6 +3,7 @@ package transaction
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -75,6 +76,9 @@ func (k *Keeper) rollBack(ctx context.Context, c broker.HalfCheck, why string) {
 // that is decided is ended there (ends.go).
 func (k *Keeper) answerOpen(ctx context.Context, c broker.HalfCheck, t *spool.Transaction, running *sync.WaitGroup) {
 	k.metrics.questions.WithLabelValues(openHalf).Inc()
+	if !t.State.Decided() {
+		k.silence.hear(t.ID, time.Now())
+	}
 	stands, err := k.spool.PlaceHalf(ctx, t.ID, c.Number, c.Place)
 	switch {
 	case err != nil:
@@ -83,7 +87,9 @@ func (k *Keeper) answerOpen(ctx context.Context, c broker.HalfCheck, t *spool.Tr
 		}
 	case stands.State.Decided():
 	case c.Times >= renewAfter:
-		k.aside(&stands, running, func() { k.renew(ctx, &stands, c) })
+		k.aside(&stands, running, func() {
+			k.renew(ctx, &stands, c.Place, fmt.Sprintf("its broker has asked for it %d times, and would drop it", c.Times))
+		})
 	case stands.State == spool.TransactionHalf:
 		k.aside(&stands, running, func() { k.ask(ctx, &stands) })
 	}
@@ -112,12 +118,12 @@ func (k *Keeper) aside(t *spool.Transaction, running *sync.WaitGroup, do func())
 	})
 }
 
-// renew has a new half message take the place of one that its broker will not ask for
-// much longer.
-func (k *Keeper) renew(ctx context.Context, t *spool.Transaction, c broker.HalfCheck) {
+// renew has a new half message take the place of the one at was, for which its broker
+// will not ask much longer, or does not any more. It reports whether it did.
+func (k *Keeper) renew(ctx context.Context, t *spool.Transaction, was message.HalfPlace, because string) bool {
 	issued, err := k.spool.IssueHalf(ctx, t.ID)
 	if err != nil || issued.State.Decided() {
-		return // the broker asks again
+		return false // it is found again
 	}
 	number := issued.Half.Issued
 	place, err := k.store(ctx, &issued, number)
@@ -126,14 +132,16 @@ func (k *Keeper) renew(ctx context.Context, t *spool.Transaction, c broker.HalfC
 	}
 	if err != nil {
 		if !over(ctx, err) {
-			k.log.Error("a half message that its broker will drop could not be replaced; it is tried again when the broker asks", "transaction", t.ID, "questions", c.Times, "error", err)
+			k.log.Error("a half message that its broker will drop, or has, could not be replaced; it is tried again", "transaction", t.ID, "because", because, "error", err)
 		}
-		return
+		return false
 	}
+	k.silence.hear(t.ID, time.Now())
 	k.metrics.renewed.Inc()
-	k.log.Warn("a half message has waited so long for its decision that its broker would drop it: it was replaced by a new one",
-		"transaction", t.ID, "broker", c.Place.Broker, "questions", c.Times, "number", number)
-	k.end(ctx, c.Place, false)
+	k.log.Warn("a half message has waited so long for its decision that it was replaced by a new one",
+		"transaction", t.ID, "broker", was.Broker, "because", because, "number", number)
+	k.end(ctx, was, false)
+	return true
 }
 
 // answerEnded is for a half message whose end was confirmed, or that was not known of

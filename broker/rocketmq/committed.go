@@ -2,7 +2,9 @@ package rocketmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,35 +15,54 @@ import (
 	"github.com/remora-mq/remora/message"
 )
 
-// Committed implements [broker.Halves]: it looks for the message in the broker's
-// index, by its unique key, under the topic that consumers read. Half messages lie in
-// another one.
+// Committed implements [broker.Halves]: it looks for the message under the topic that
+// consumers read. Half messages lie in another one.
 func (h *Halves) Committed(ctx context.Context, p message.HalfPlace, since time.Time) (bool, error) {
+	all, err := h.find(ctx, p, p.Topic, since)
+	if errors.Is(err, broker.ErrMayNotLook) { // who may only publish
+		return false, nil
+	}
+	return len(all) > 0, err
+}
+
+// droppedTopic is where a broker puts the half messages for which it asks no more:
+// those it has asked for transactionCheckMax times, and those that are older than its
+// log may be (TransactionalMessageServiceImpl.check, needDiscard and needSkip).
+const droppedTopic = "TRANS_CHECK_MAX_TIME_TOPIC"
+
+// Dropped implements [broker.Halves].
+func (h *Halves) Dropped(ctx context.Context, p message.HalfPlace, half broker.Half, since time.Time) (bool, error) {
+	all, err := h.find(ctx, p, droppedTopic, since)
+	return slices.ContainsFunc(all, func(m *primitive.MessageExt) bool { return m.GetProperty(message.PropHalf) == numbered(half) }), err
+}
+
+// find looks in the index of a broker for a message, by its unique key.
+func (h *Halves) find(ctx context.Context, p message.HalfPlace, topic string, since time.Time) ([]*primitive.MessageExt, error) {
 	if !h.calls.enter() {
-		return false, broker.ErrClosed
+		return nil, broker.ErrClosed
 	}
 	defer h.calls.leave()
 	addr, err := h.master(ctx, p.Broker, p.Topic, p.Address)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	answer, err := h.remoting.call(ctx, addr, newCommand(reqQueryMessage, map[string]string{
-		"topic": p.Topic, "key": p.MessageID, "_UNIQUE_KEY_QUERY": "true", "maxNum": "32",
+		"topic": topic, "key": p.MessageID, "_UNIQUE_KEY_QUERY": "true", "maxNum": "32",
 		"beginTimestamp": strconv.FormatInt(since.Add(-clockApart).UnixMilli(), 10),
 		"endTimestamp":   strconv.FormatInt(time.Now().Add(clockApart).UnixMilli(), 10), "bname": p.Broker,
 	}, nil))
-	if code, ok := codeOf(err); ok && code == codeQueryNotFound {
-		return false, nil
+	switch code, _ := codeOf(err); code {
+	case codeQueryNotFound:
+		return nil, nil
+	case codeNoPermission:
+		err = fmt.Errorf("%w: %w", broker.ErrMayNotLook, err)
 	}
 	if err != nil {
-		return false, fmt.Errorf("look for message %s at %s: %w", p.MessageID, p.Broker, err)
+		return nil, fmt.Errorf("look for message %s in %s at %s: %w", p.MessageID, topic, p.Broker, err)
 	}
-	for _, m := range primitive.DecodeMessage(answer.body) { // the index is by hashes
-		if m.Topic == p.Topic && m.GetProperty(primitive.PropertyUniqueClientMessageIdKeyIndex) == p.MessageID {
-			return true, nil
-		}
-	}
-	return false, nil
+	return slices.DeleteFunc(primitive.DecodeMessage(answer.body), func(m *primitive.MessageExt) bool { // the index is by hashes
+		return m.Topic != topic || m.GetProperty(primitive.PropertyUniqueClientMessageIdKeyIndex) != p.MessageID
+	}), nil
 }
 
 // clockApart is more than the clocks of a broker and of this machine differ.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -39,8 +38,9 @@ type Halves struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 
-	mu    sync.Mutex
-	links map[string]*link // by the broker's name
+	mu     sync.Mutex
+	links  map[string]*link // by the broker's name
+	sought map[string]bool  // topics whose brokers are to be linked; true: they are not known
 }
 
 var _ broker.Halves = (*Halves)(nil)
@@ -56,7 +56,7 @@ func NewHalves(o ProducerOptions, logger *slog.Logger) (*Halves, error) {
 	r := newRemoting(credentials{o.AccessKey, o.SecretKey})
 	h := &Halves{
 		options: o, clientID: newInstance(o.Instance, "halves"), remoting: r, names: nameServers{o.NameServers, r}, log: logger,
-		links: map[string]*link{}, checks: make(chan *link),
+		links: map[string]*link{}, sought: map[string]bool{}, checks: make(chan *link),
 	}
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	return h, nil
@@ -102,11 +102,14 @@ const flagPrepared = 0x1 << 2
 func (h *Halves) properties(m *message.Message, half broker.Half) string {
 	all := map[string]string{
 		"TRAN_MSG": "true", "PGROUP": h.options.Group,
-		message.PropHalf: strconv.FormatUint(half.Number, 10) + " " + half.Transaction,
+		message.PropHalf: numbered(half),
 	}
 	properties(m, func(name, value string) { all[name] = value })
 	return encodeProperties(all)
 }
+
+// numbered is what a half message says of itself.
+func numbered(h broker.Half) string { return strconv.FormatUint(h.Number, 10) + " " + h.Transaction }
 
 // readPlace reads what a broker tells of where a half message is.
 func readPlace(p *message.HalfPlace, offsetID, transactionID, queueOffset string) (err error) {
@@ -274,26 +277,6 @@ func (h *Halves) Serve(ctx context.Context, check func(context.Context, broker.H
 			return ctx.Err()
 		}
 	}
-}
-
-// Expect implements [broker.Halves].
-func (h *Halves) Expect(p message.HalfPlace) {
-	if h.calls.enter() {
-		defer h.calls.leave()
-		h.link(p.Broker, p.Topic, p.Group).know(p.Address)
-	}
-}
-
-// Unreached implements [broker.Halves].
-func (h *Halves) Unreached() (names []string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, name := range slices.Sorted(maps.Keys(h.links)) {
-		if !h.links[name].registered() {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 // link returns that to a broker, which registers the group there. The caller is

@@ -25,7 +25,7 @@ func serveHalves(t *testing.T) *halfServer {
 	s.fakeServer = serve(t, func(c command) *command {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if c.Code == reqRoute {
+		if _, other := s.answers[c.Code]; c.Code == reqRoute && !other {
 			body, _ := json.Marshal(map[string]any{
 				"brokerDatas": []any{map[string]any{"brokerName": "b", "brokerAddrs": map[string]string{"0": s.addr}}},
 				"queueDatas":  []any{map[string]any{"brokerName": "b", "readQueueNums": 1, "writeQueueNums": 1, "perm": 6}},
@@ -220,5 +220,47 @@ func TestFormerGroupIsRegistered(t *testing.T) {
 	all := s.requests(reqHeartBeat)
 	if last := string(all[len(all)-1].body); !strings.Contains(last, `[{"groupName":"former"},{"groupName":"g"}]`) {
 		t.Errorf("registered %s", last)
+	}
+}
+
+// Who may publish and not look is not told of a message whether it is there, which is
+// no reason not to commit it.
+func TestWhoMayOnlyPublishIsToldNothing(t *testing.T) {
+	s := serveHalves(t)
+	s.answer(reqQueryMessage, command{Code: codeNoPermission, Remark: "no rights"})
+	h, p := s.client(t), message.HalfPlace{Topic: "orders", Broker: "b", MessageID: "M"}
+	if done, err := h.Committed(t.Context(), p, time.Now()); done || err != nil {
+		t.Errorf("committed %t, %v", done, err)
+	}
+	if gone, err := h.Dropped(t.Context(), p, broker.Half{Transaction: "x", Number: 1}, time.Now()); gone || !errors.Is(err, broker.ErrMayNotLook) {
+		t.Errorf("dropped %t, %v", gone, err)
+	}
+	s.answer(reqQueryMessage, command{Code: codeSystemError})
+	if done, err := h.Committed(t.Context(), p, time.Now()); done || err == nil {
+		t.Errorf("committed %t, %v", done, err)
+	}
+}
+
+// Where only the topic is known, each of its brokers is one that may ask; until name
+// servers tell which they are, that is told.
+func TestBrokersOfATopicAreExpectedToAsk(t *testing.T) {
+	s := serveHalves(t)
+	s.answer(reqRoute, command{Code: codeSystemError})
+	h := s.client(t)
+	h.Expect(message.HalfPlace{Topic: "orders"})
+	if names := h.Unreached(); len(names) != 1 || !strings.Contains(names[0], "orders") {
+		t.Errorf("unreached are %q", names)
+	}
+	s.mu.Lock()
+	delete(s.answers, reqRoute)
+	s.mu.Unlock()
+	for deadline := time.Now().Add(20 * time.Second); len(h.Unreached()) > 0 || len(s.requests(reqHeartBeat)) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("unreached are %q", h.Unreached())
+		}
+	}
+	h.Expect(message.HalfPlace{Topic: "orders"}) // again
+	if names := h.Unreached(); len(names) > 0 {
+		t.Errorf("unreached are %q", names)
 	}
 }

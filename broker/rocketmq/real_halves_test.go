@@ -202,6 +202,24 @@ func TestBrokerAsksAfterARestart(t *testing.T) {
 	p.awaitDelivered(1)
 }
 
+// Of a half message whose reply was lost only the topic is known.
+func TestBrokerAsksForWhatItWasNotKnownToHave(t *testing.T) {
+	p := newPreparing(t)
+	m := p.message()
+	p.prepare(m, 1)
+	p.restart()
+	p.halves.Expect(message.HalfPlace{Topic: p.topic})
+	c := p.asked()
+	if c.MessageID != m.ID {
+		t.Errorf("asked %+v", c)
+	}
+	if gone, err := p.halves.Dropped(t.Context(), c.Place, c.Half, time.Now()); gone || err != nil {
+		t.Errorf("it is dropped: %t, %v", gone, err)
+	}
+	must(t, p.halves.End(t.Context(), c.Place, false))
+	p.awaitDelivered(0)
+}
+
 // A broker that restarts asks over a new connection, and still has the half message.
 func TestBrokerRestartsBetweenPrepareAndCommit(t *testing.T) {
 	p := newPreparing(t)
