@@ -17,10 +17,9 @@ var dealPoints = []string{
 	"commit: written and synced", "commit: noted in memory", "commit: told to who waits", // of the database
 }
 
-// killsItself is a sidecar that ends with kill -9 when it comes to a point, which the
-// environment names, for the nth time.
-var killsItself = built("kills-itself",
-	added("internal/kv/dieat.go", `package kv
+// dieAt ends the process with kill -9 when it comes to a point, which the environment
+// names, for the nth time.
+var dieAt = added("internal/kv/dieat.go", `package kv
 
 import (
 	"os"
@@ -42,7 +41,11 @@ func DieAt(point string) {
 		select {}
 	}
 }
-`),
+`)
+
+// killsItself is a sidecar that ends at such a point.
+var killsItself = built("kills-itself",
+	dieAt,
 	added("spool/dieat.go", "package spool\n\nimport \"github.com/remora-mq/remora/internal/kv\"\n\nfunc dieAt(point string) { kv.DieAt(point) }\n"),
 	replaced("internal/kv/commit.go", `	if err := db.sync(txn, tx.bytes > 0); err != nil {
 		return

@@ -16,6 +16,8 @@
 // Clients that decide the same transactions at once have no such journal: their calls
 // are a history, which has to agree with one transaction whose calls follow each other
 // (dealhistory_test.go, porcupine).
+// Half messages at a real broker are compared with what each client was told, and with
+// what consumers of the topic can read (halfpoints_test.go).
 //
 // Both sides of the crash table have a test a row, in crashtable_test.go.
 //

@@ -22,6 +22,7 @@ type setup struct {
 	program       program
 	dir           string // spool.dir
 	unreachable   bool   // the broker is one that nobody can reach, else embedded
+	nameServer    string // of a real broker
 	subscriptions []string
 	set           []string // more of --set
 	env           []string // more of the environment
@@ -49,10 +50,13 @@ func (s setup) command(t *testing.T) *exec.Cmd {
 		"listen.data=127.0.0.1:0", "listen.admin=127.0.0.1:0", "listen.health=127.0.0.1:0",
 		"subscriptions=[" + strings.Join(s.subscriptions, ", ") + "]",
 	}
-	if s.unreachable {
+	switch {
+	case s.nameServer != "":
+		set = append(set, "broker.type=rocketmq", fmt.Sprintf("broker.rocketmq.name_servers=[%q]", s.nameServer))
+	case s.unreachable:
 		// The long backoff leaves messages where they can be cancelled.
 		set = append(set, "broker.type=rocketmq", `broker.rocketmq.name_servers=["127.0.0.1:1"]`, "forwarder.retry.initial=20s")
-	} else {
+	default:
 		set = append(set, "broker.type=embedded")
 	}
 	args := []string{"run"}

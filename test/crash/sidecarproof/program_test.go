@@ -84,10 +84,15 @@ func build(name string, changes []change) (path string, err error) {
 			continue
 		}
 		with := filepath.Join(folder, fmt.Sprintf("%s-%d.go", name, n))
-		if err := c.write(root, with); err != nil {
+		file := filepath.Join(root, c.file)
+		from := file
+		if earlier, ok := overlay[file]; ok {
+			from = earlier
+		}
+		if err := c.write(from, with); err != nil {
 			return "", err
 		}
-		overlay[filepath.Join(root, c.file)] = with
+		overlay[file] = with
 	}
 	text, err := json.Marshal(map[string]any{"Replace": overlay})
 	if err != nil {
@@ -105,11 +110,11 @@ func build(name string, changes []change) (path string, err error) {
 }
 
 // write makes the changed copy of a file.
-func (c change) write(root, path string) error {
+func (c change) write(from, path string) error {
 	if c.was == "" {
 		return os.WriteFile(path, []byte(c.is), 0o600)
 	}
-	source, err := os.ReadFile(filepath.Join(root, c.file))
+	source, err := os.ReadFile(from)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,313 @@
+package sidecarproof
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/internal/testscale"
+	"github.com/remora-mq/remora/test/rocketmq"
+)
+
+// halfPoints are the steps by which a half message gets to a broker and ends there,
+// each the moment before what it names.
+var halfPoints = []string{
+	"half: sent", "half: noted", "half: answered",
+	"end: told", "end: noted", "end: over",
+	"renewal: sent", "renewal: noted", "renewal: the former ended",
+}
+
+// killsItselfAtHalves is a sidecar that ends at such a point, and renews half messages
+// soon.
+var killsItselfAtHalves = built("kills-itself-at-halves",
+	dieAt,
+	added("transaction/dieat.go", "package transaction\n\nimport \"github.com/remora-mq/remora/internal/kv\"\n\nfunc dieAt(point string) { kv.DieAt(point) }\n"),
+	replaced("transaction/keeper.go",
+		"	place, err := k.store(ctx, t, number)\n",
+		"	dieAt(\"half: sent\")\n	place, err := k.store(ctx, t, number)\n"),
+	replaced("transaction/keeper.go",
+		"	stands, err := k.spool.PlaceHalf(ctx, t.ID, number, place)\n",
+		"	dieAt(\"half: noted\")\n	stands, err := k.spool.PlaceHalf(ctx, t.ID, number, place)\n	dieAt(\"half: answered\")\n"),
+	replaced("transaction/ends.go",
+		"	told, err := k.tell(ctx, e)\n",
+		"	dieAt(\"end: told\")\n	told, err := k.tell(ctx, e)\n	dieAt(\"end: noted\")\n"),
+	replaced("transaction/ends.go",
+		"		_, failed := k.spool.EndedHalf(ctx, e.ID, told)\n",
+		"		_, failed := k.spool.EndedHalf(ctx, e.ID, told)\n		dieAt(\"end: over\")\n"),
+	replaced("transaction/questions.go", "const renewAfter = 10\n", "const renewAfter = 2\n"),
+	replaced("transaction/questions.go",
+		"	place, err := k.store(ctx, &issued, number)\n",
+		"	dieAt(\"renewal: sent\")\n	place, err := k.store(ctx, &issued, number)\n	dieAt(\"renewal: noted\")\n"),
+	replaced("transaction/questions.go",
+		"	k.end(ctx, was, false)\n",
+		"	dieAt(\"renewal: the former ended\")\n	k.end(ctx, was, false)\n"),
+)
+
+const halfTopic = "half-messages"
+
+// halfTraffic is what clients did with transactions of mode broker, and what the
+// application knows of them.
+type halfTraffic struct {
+	line *succession
+
+	mu    sync.Mutex
+	fates map[string]decision // of those that were prepared, and of those that could not be
+	last  map[string]decision // what the application answers, in the end, for those that wait
+	told  bool                // that is now
+	over  bool
+	wrong []string
+}
+
+func (h *halfTraffic) complain(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.wrong = append(h.wrong, fmt.Sprintf(format, args...))
+}
+
+func (h *halfTraffic) set(id string, is decision) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fates[id] = is
+}
+
+// wait leaves a transaction to the application, which does not know it before the end.
+func (h *halfTraffic) wait(id string, in decision) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.last[id] = in
+}
+
+// answer is the application's.
+func (h *halfTraffic) answer(id string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	is := h.fates[id]
+	if h.told && is == open {
+		is = h.last[id]
+	}
+	switch is {
+	case maybeCommitted, isCommitted:
+		return "COMMIT"
+	case maybeRolledBack, isRolledBack:
+		return "ROLLBACK"
+	default:
+		return "UNKNOWN"
+	}
+}
+
+// play prepares transactions, and decides them, has the application decide them when
+// it is asked, or leaves them open until the end.
+func (h *halfTraffic) play(rng *rand.Rand, name, checkURL string) {
+	for n := 0; ; n++ {
+		h.mu.Lock()
+		over := h.over
+		h.mu.Unlock()
+		if over {
+			return
+		}
+		id := fmt.Sprintf("%s-%d", name, n)
+		if !h.prepare(id, checkURL) {
+			continue
+		}
+		switch kind := rng.IntN(10); {
+		case n%200 == 0: // few: they are renewed again and again
+			h.wait(id, [...]decision{isCommitted, isRolledBack}[n/200%2])
+		case kind == 0:
+			h.set(id, [...]decision{maybeCommitted, maybeRolledBack}[rng.IntN(2)])
+		case kind < 4:
+			h.decide(id, "/rollback", maybeRolledBack, isRolledBack)
+		default:
+			h.decide(id, "/commit", maybeCommitted, isCommitted)
+		}
+	}
+}
+
+// call does one thing until it is answered, through any number of kills.
+func (h *halfTraffic) call(do func(c *client) (dealAnswer, error)) dealAnswer {
+	for {
+		c := h.line.client()
+		a, err := do(c)
+		if err == nil {
+			return a
+		}
+		h.line.awaitAfter(c)
+	}
+}
+
+// prepare reports whether it was answered with 201. What the broker did not take is
+// rolled back.
+func (h *halfTraffic) prepare(id, checkURL string) bool {
+	h.set(id, open)
+	a := h.call(func(c *client) (dealAnswer, error) { return c.prepareAtBroker(id, checkURL) })
+	switch {
+	case a.Status == http.StatusCreated:
+		return true
+	case a.Status == http.StatusServiceUnavailable && a.Code == "broker-unavailable", a.Status == http.StatusConflict:
+		h.set(id, isRolledBack)
+	default:
+		h.complain("prepare %s: %+v", id, a)
+	}
+	return false
+}
+
+func (h *halfTraffic) decide(id, what string, maybe, is decision) {
+	h.set(id, maybe)
+	a := h.call(func(c *client) (dealAnswer, error) { return c.deal(id, what) })
+	if a.Status != http.StatusOK || a.State != stateAfter[is] {
+		h.complain("%s of %s: %+v", what, id, a)
+	}
+	h.set(id, is)
+}
+
+var stateAfter = map[decision]string{
+	maybeCommitted: "committed", isCommitted: "committed", maybeRolledBack: "rolled_back", isRolledBack: "rolled_back",
+}
+
+// prepareAtBroker posts a transaction of mode broker, whose message is its ID.
+func (c *client) prepareAtBroker(id, checkURL string) (a dealAnswer, err error) {
+	text, err := json.Marshal(map[string]any{
+		"id": id, "mode": "broker", "messages": []any{map[string]any{"topic": halfTopic, "body": id}},
+		"check": map[string]any{"url": checkURL, "after": "2h", "interval": "2h"},
+	})
+	if err != nil {
+		return a, err
+	}
+	req, err := http.NewRequest(http.MethodPost, c.data+"/v1/transactions", bytes.NewReader(text))
+	if err != nil {
+		return a, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	a.Status, err = c.do(req, &a)
+	return a, err
+}
+
+// TestKillsAtEachStepOfAHalfMessage: wherever the sidecar ends between a broker's half
+// message and what is noted of it, every transaction is in the end what its client was
+// told, each committed message arrives, and no other does.
+func TestKillsAtEachStepOfAHalfMessage(t *testing.T) {
+	kills := testscale.Between(len(halfPoints)*3, 5000)
+	cluster := rocketmq.Start(t, rocketmq.Options{Brokers: []rocketmq.BrokerOptions{{Extra: map[string]string{
+		"transactionCheckInterval": "300", "transactionTimeOut": "300", "transactionCheckMax": "1000",
+	}}}})
+	cluster.CreateTopic(t, halfTopic, 1)
+	h := &halfTraffic{line: &succession{next: make(chan struct{})}, fates: map[string]decision{}, last: map[string]decision{}}
+	app := newApplication(t, littleSizes)
+	app.tells = h.answer
+	how := setup{program: killsItselfAtHalves, dir: filepath.Join(t.TempDir(), "data"), nameServer: cluster.NameServerAddrs()[0]}
+	rng := rand.New(rand.NewPCG(7, testscale.PrintedSeed(t)))
+
+	var clients sync.WaitGroup
+	at := map[string]int{} // kills before the sidecar was ready
+	for n := range kills {
+		point := halfPoints[n%len(halfPoints)]
+		how.env = []string{"REMORA_TEST_DIE_AT=" + point, fmt.Sprint("REMORA_TEST_DIE_NTH=", 1+rng.IntN(nthOf(point)))}
+		side := launch(t, how, spawn(t))
+		if side.await() != nil {
+			at[point]++
+			continue
+		}
+		if h.line.follow(side.client); n == 0 {
+			for i := range 4 {
+				clients.Go(func() { h.play(rand.New(rand.NewPCG(uint64(i), 13)), fmt.Sprint("client-", i), app.server.URL+"/tx") })
+			}
+		}
+		select {
+		case <-side.ended:
+		case <-time.After(patience):
+			t.Errorf("nothing came to %q", point)
+		}
+		side.kill()
+	}
+	how.env = nil
+	side := run(t, how, spawn(t))
+	h.mu.Lock()
+	h.over, h.told = true, true
+	h.mu.Unlock()
+	h.line.follow(side.client)
+	clients.Wait()
+	h.settle(t, side)
+	h.judge(t, side, cluster)
+	t.Logf("%d kills at %d points, some before the sidecar was ready: %v", kills, len(halfPoints), at)
+}
+
+// nthOf is how often clients come to a point before it is the last one, at most.
+func nthOf(point string) int {
+	if strings.HasPrefix(point, "renewal") {
+		return 2
+	}
+	return 40
+}
+
+// settle waits until nothing is open, and the broker has confirmed all.
+func (h *halfTraffic) settle(t *testing.T, side *process) {
+	t.Helper()
+	deadline := time.Now().Add(2 * patience)
+	for {
+		text, err := side.metrics()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(text, "\nremora_transactions{state=\"half\"} 0\n") && strings.Contains(text, "\nremora_transactions{state=\"ending\"} 0\n") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not all came to an end:\n%s", side.log.tail())
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// judge compares what the sidecar tells, and what consumers can read, with what clients
+// were told.
+func (h *halfTraffic) judge(t *testing.T, side *process, cluster *rocketmq.Cluster) {
+	t.Helper()
+	for _, one := range h.wrong {
+		t.Error(one)
+	}
+	delivered := map[string]int{}
+	for from := int64(0); ; {
+		some, err := cluster.Brokers[0].Pull(halfTopic, 0, from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(some) == 0 {
+			break
+		}
+		for _, m := range some {
+			delivered[string(m.Body)]++
+			from = m.Offset + 1
+		}
+	}
+	maps.Copy(h.fates, h.last)
+	count := map[string]int{}
+	twice := 0
+	for _, id := range slices.Sorted(maps.Keys(h.fates)) {
+		want := stateAfter[h.fates[id]]
+		a, err := side.deal(id, "")
+		if err != nil || a.State != want {
+			t.Errorf("%s is %q, want %q (%+v, %v)", id, a.State, want, a, err)
+		}
+		if n := delivered[id]; (n > 0) != (want == "committed") {
+			t.Errorf("%s is %s, and was delivered %d times", id, want, n)
+		}
+		count[want]++
+		twice += max(0, delivered[id]-1)
+		delete(delivered, id)
+	}
+	if len(delivered) > 0 {
+		t.Errorf("delivered, and prepared by nobody: %v", delivered)
+	}
+	if l, err := side.ledger(); err != nil || !l.Balanced {
+		t.Errorf("the ledger does not balance: %+v, %v", l, err)
+	}
+	t.Logf("%v transactions; %d messages were delivered once more", count, twice)
+}
