@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/internal/testscale"
+	"github.com/remora-mq/remora/test/binary"
 	rmq "github.com/remora-mq/remora/test/rocketmq"
 )
 
@@ -25,25 +27,32 @@ type txRig struct {
 	t       *testing.T
 	cluster *rmq.Cluster
 	side    *sidecar
+	app     string // where the application is asked
 
 	mu      sync.Mutex
 	commits map[string]bool // by transaction; missing: it is not known yet
 }
 
-func newTxRig(t *testing.T) *txRig {
+// newTxRig starts the broker, with more of its configuration, and not the sidecar,
+// whose configuration has more, too.
+func newTxRig(t *testing.T, b rmq.BrokerOptions, keys, more string) *txRig {
 	t.Helper()
 	r := &txRig{t: t, commits: map[string]bool{}}
-	r.cluster = rmq.Start(t, rmq.Options{Brokers: []rmq.BrokerOptions{{Extra: map[string]string{
-		"transactionCheckInterval": "1000", "transactionTimeOut": "1000",
-	}}}})
+	extra := map[string]string{"transactionCheckInterval": "1000", "transactionTimeOut": "1000"}
+	maps.Copy(extra, b.Extra)
+	b.Extra = extra
+	r.cluster = rmq.Start(t, rmq.Options{Brokers: []rmq.BrokerOptions{b}})
 	r.cluster.CreateTopic(t, txTopic, 1)
-	r.side = newSidecar(t, "sidecar", r.cluster.NameServerAddrs()[0], "")
-	must(t, r.side.Start())
+	server := httptest.NewServer(http.HandlerFunc(r.answer))
+	t.Cleanup(server.Close)
+	r.app = server.URL
+	r.side = &sidecar{binary.New(t, "sidecar", fmt.Sprintf("broker: {type: rocketmq, rocketmq: {name_servers: [%q]%s}}\nforwarder: {retry: {initial: 100ms, max: 2s}}\n%s",
+		r.cluster.NameServerAddrs()[0], keys, more))}
 	return r
 }
 
-// app is asked for what has not been decided.
-func (r *txRig) app(w http.ResponseWriter, req *http.Request) {
+// answer is the application's, that is asked for what has not been decided.
+func (r *txRig) answer(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	word := "UNKNOWN"
@@ -83,17 +92,17 @@ func (r *txRig) post(ctx context.Context, path string, v any) (status int, answe
 	return res.StatusCode, answer
 }
 
-func (r *txRig) prepare(ctx context.Context, id, app string) (status int, answer map[string]any) {
+func (r *txRig) prepare(ctx context.Context, id string) (status int, answer map[string]any) {
 	r.t.Helper()
 	return r.post(ctx, "/v1/transactions", map[string]any{
 		"id": id, "mode": "broker", "messages": []any{map[string]any{"topic": txTopic, "body": id}},
-		"check": map[string]any{"url": app, "after": "1h", "interval": "1h"},
+		"check": map[string]any{"url": r.app, "after": "1h", "interval": "1h"},
 	})
 }
 
-func (r *txRig) prepared(ctx context.Context, id, app string) {
+func (r *txRig) prepared(ctx context.Context, id string) {
 	r.t.Helper()
-	if status, answer := r.prepare(ctx, id, app); status != http.StatusCreated {
+	if status, answer := r.prepare(ctx, id); status != http.StatusCreated {
 		r.t.Fatalf("prepare %s: %d %v", id, status, answer)
 	}
 }
@@ -158,14 +167,12 @@ func (r *txRig) restartSidecar() {
 // rolled back never, and the books balance.
 func TestTransactionsAtABroker(t *testing.T) {
 	ctx := within(t, 4*time.Minute)
-	r := newTxRig(t)
-	server := httptest.NewServer(http.HandlerFunc(r.app))
-	t.Cleanup(server.Close)
-	app := server.URL
+	r := newTxRig(t, rmq.BrokerOptions{}, "", "")
+	must(t, r.side.Start())
 
-	r.prepared(ctx, "committed", app)
-	r.prepared(ctx, "rolled-back", app)
-	r.prepared(ctx, "asked", app)
+	r.prepared(ctx, "committed")
+	r.prepared(ctx, "rolled-back")
+	r.prepared(ctx, "asked")
 	if n := r.delivered(); len(n) > 0 {
 		t.Fatalf("delivered before any commit: %v", n)
 	}
@@ -181,17 +188,17 @@ func TestTransactionsAtABroker(t *testing.T) {
 	r.awaitDelivered(ctx, "asked")
 
 	// The broker is gone from prepare to commit, and the sidecar after it.
-	r.prepared(ctx, "through-an-outage", app)
+	r.prepared(ctx, "through-an-outage")
 	must(t, r.cluster.Brokers[0].Kill())
 	r.decide(ctx, "through-an-outage", "commit")
-	if status, answer := r.prepare(ctx, "refused", app); status != http.StatusServiceUnavailable || !strings.HasSuffix(fmt.Sprint(answer["type"]), "broker-unavailable") {
+	if status, answer := r.prepare(ctx, "refused"); status != http.StatusServiceUnavailable || !strings.HasSuffix(fmt.Sprint(answer["type"]), "broker-unavailable") {
 		t.Errorf("prepared without a broker: %d %v", status, answer)
 	}
 	r.restartSidecar()
 	must(t, r.cluster.Brokers[0].Start())
 	r.awaitDelivered(ctx, "through-an-outage")
 
-	committed, undone := r.killed(ctx, app)
+	committed, undone := r.killed(ctx)
 	r.awaitDelivered(ctx, committed...)
 	r.settled(ctx)
 	n := r.delivered()
@@ -209,7 +216,7 @@ func TestTransactionsAtABroker(t *testing.T) {
 
 // killed runs transactions with a kill of the sidecar at some time of each, and
 // returns those that are committed, and those that are not.
-func (r *txRig) killed(ctx context.Context, app string) (committed, undone []string) {
+func (r *txRig) killed(ctx context.Context) (committed, undone []string) {
 	r.t.Helper()
 	random := rand.New(rand.NewPCG(testscale.PrintedSeed(r.t), 0))
 	for i := range testscale.Between(20, 500) {
@@ -220,7 +227,7 @@ func (r *txRig) killed(ctx context.Context, app string) (committed, undone []str
 			_ = pause(ctx, wait)
 			r.restartSidecar()
 		})
-		status, _ := r.prepare(ctx, id, app)
+		status, _ := r.prepare(ctx, id)
 		what := map[bool]string{true: "commit", false: "rollback"}[commits]
 		if status == http.StatusCreated {
 			r.post(ctx, "/v1/transactions/"+id+"/"+what, nil)
@@ -245,18 +252,32 @@ func (r *txRig) killed(ctx context.Context, app string) (committed, undone []str
 // books.
 func (r *txRig) settled(ctx context.Context) {
 	r.t.Helper()
-	for {
-		page, err := r.side.Get(ctx, r.side.Addresses().Health, "/metrics")
-		must(r.t, err)
-		if strings.Contains(string(page), "remora_transactions{state=\"ending\"} 0") {
-			break
-		}
-		if pause(ctx, 100*time.Millisecond) != nil {
-			r.t.Fatal("transactions are still ending")
-		}
-	}
+	r.awaitMetric(ctx, `remora_transactions{state="ending"}`, "0")
 	l, err := readLedger(ctx, r.side)
 	if err != nil || !l.Balanced {
 		r.t.Errorf("ledger %+v, %v", l, err)
 	}
+}
+
+// awaitMetric waits until the sidecar tells so.
+func (r *txRig) awaitMetric(ctx context.Context, name, value string) {
+	r.t.Helper()
+	for {
+		page, err := r.side.Get(ctx, r.side.Addresses().Health, "/metrics")
+		must(r.t, err)
+		if strings.Contains(string(page), "\n"+name+" "+value+"\n") {
+			return
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			r.t.Fatalf("%s is not %s: %v", name, value, err)
+		}
+	}
+}
+
+// degraded reports whether a condition is the case.
+func (r *txRig) degraded(ctx context.Context, condition string) bool {
+	r.t.Helper()
+	page, err := r.side.Get(ctx, r.side.Addresses().Health, "/readyz?verbose")
+	must(r.t, err)
+	return strings.Contains(string(page), fmt.Sprintf(`{"name":%q,"is":true`, condition))
 }
