@@ -44,6 +44,7 @@ type scene struct {
 	boom     int           // how many handler calls panic first
 	noStore  bool
 	pulls    bool          // there is no handler
+	ahead    int           // how many are delivered at a time beside those that may be called for
 	doneFail int           // how many calls of Done fail first
 	doneAway time.Duration // how long calls of Done fail, from the first one on
 	doneFrom time.Time     // of that
@@ -177,7 +178,7 @@ type fakeConsumer scene
 
 func (c *fakeConsumer) Consume(ctx context.Context, receive broker.Receiver) error {
 	var wg sync.WaitGroup
-	places := make(chan struct{}, c.gate.o.Concurrency)
+	places := make(chan struct{}, c.gate.o.Concurrency+c.ahead)
 	for _, d := range c.deliver {
 		leave, ok := enter(ctx, places, d)
 		if !ok {

@@ -38,7 +38,7 @@ type Gate struct {
 	places chan *puller  // of who pulls; nil: there is a handler
 	ended  chan struct{} // closed: nothing is handed over any more
 
-	slots  chan struct{}         // handler calls
+	slots  *slots                // handler calls
 	late   *listeners            // for answers after their time; of a run
 	hands  *hands                // of the application: what it has of each queue
 	free   *freeReturns          // send-backs that cost no attempt
@@ -76,7 +76,7 @@ func New(o Options, c broker.Consumer, store dedupe.Store, h Handler, leases *Le
 	g := &Gate{
 		o: o, consumer: c, store: store, handler: h, leases: leases, metrics: m, counted: m.ofEach(o.Subscription, o.Store),
 		log: log.With("subscription", o.Subscription), notices: newNotices(),
-		slots: make(chan struct{}, o.Concurrency), hands: newHands(o.MaxHeld), free: newFreeReturns(), app: newDoor(o.Probe), brake: o.Brake, pace: newPace(o.Probe, o.Concurrency),
+		slots: newSlots(o.Concurrency), hands: newHands(o.MaxHeld), free: newFreeReturns(), app: newDoor(o.Probe), brake: o.Brake, pace: newPace(o.Probe, o.Concurrency),
 		run: strings.ToLower(rand.Text()[:10]), brokers: map[string]*door{}, ended: make(chan struct{}),
 		graces: graces{of: map[context.Context]*grace{}}, blocks: blocks{all: map[*held]Blocked{}},
 	}

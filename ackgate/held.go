@@ -107,19 +107,18 @@ func (h *held) attempt(ctx context.Context) (answer *push.Answer, why reason, wa
 	}
 	seen := unseen
 	defer func() { h.g.sayDoor(v.leave(seen), seen, answer) }()
-	select {
-	case h.g.slots <- struct{}{}:
-		defer func() { <-h.g.slots }()
-	case <-ctx.Done():
+	p, err := h.g.slots.enter(ctx)
+	if err != nil {
 		return nil, notYet, 0
 	}
+	defer p.leave()
 	step, err := h.g.pace.enter(ctx)
 	if err != nil {
 		return nil, notYet, 0
 	}
 	how, code := unseen, ""
 	defer func() { h.g.sayPace(step.leave(h.d.Identity, h.tries, how, code)) }()
-	why, wait, taken := h.take(ctx, h.g.o.Timeout+leaseMargin)
+	why, wait, taken := h.take(ctx, h.g.o.Timeout+leaseMargin, p)
 	if !taken {
 		return nil, why, wait
 	}
@@ -133,15 +132,16 @@ func (h *held) attempt(ctx context.Context) (answer *push.Answer, why reason, wa
 }
 
 // take makes the message ready to be handed over: it has a seat, its key, a delivery
-// of its own, and the brake, which the caller ends; or there is why not.
-func (h *held) take(ctx context.Context, lease time.Duration) (why reason, wait time.Duration, taken bool) {
+// of its own, and the brake, which the caller ends; or there is why not. It then has a
+// slot, where it is called for; p is nil where it is pulled.
+func (h *held) take(ctx context.Context, lease time.Duration, p *place) (why reason, wait time.Duration, taken bool) {
 	if h.seat = h.g.hands.take(h.d.Queue); h.seat == nil {
 		return notYet, 0, false // somebody was faster
 	}
 	if why, wait, begun := h.begin(ctx, lease); !begun {
 		return why, wait, false
 	}
-	if !h.g.brake.begin() {
+	if p != nil && !p.slot(ctx) || !h.g.brake.begin() {
 		h.release(ctx, false)
 		return notYet, 0, false
 	}
@@ -211,10 +211,12 @@ func (h *held) call(ctx context.Context) push.Answer {
 	defer leave()
 	mayBeLate := g.late.reserve()
 	var a push.Answer
+	began := time.Now()
 	defer func() { // also when the handler's client panics
 		if mayBeLate && a.Late == nil {
 			g.late.leave()
 		}
+		g.slots.note(time.Since(began))
 	}()
 	a = g.handler.Deliver(graceful, &push.Call{
 		Delivery: h.d, ID: h.lease.id, Timeout: g.o.Timeout,

@@ -191,7 +191,7 @@ func (h *held) handOver(ctx context.Context, pl *puller) (given *Pulled, why rea
 		return nil, notYet, 0
 	}
 	lease := min(pl.lease, h.g.o.MaxHold)
-	why, wait, taken := h.take(ctx, lease+markMargin)
+	why, wait, taken := h.take(ctx, lease+markMargin, nil)
 	if !taken {
 		return nil, why, wait
 	}

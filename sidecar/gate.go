@@ -43,13 +43,13 @@ func (s *Sidecar) renew(ctx context.Context, one *subscription) error {
 }
 
 // deliveries is how many messages are taken from the broker at a time: as many as
-// there may be calls, and as many again where a done mark is written after each, so
-// that there is one to take the place among the calls that its writer has left.
+// there may be calls; and as many again for each of the marks that are written before
+// and after one, so that there is always one to be called for.
 func deliveries(c config.Subscription) int {
 	if c.Dedupe.Store == config.DedupeOff {
 		return c.Concurrency
 	}
-	return 2 * c.Concurrency
+	return 3 * c.Concurrency
 }
 
 // handler is nil where messages are pulled.

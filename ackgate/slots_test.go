@@ -1,0 +1,99 @@
+package ackgate
+
+import (
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/push"
+)
+
+// inProgress counts the marks that are begun and not ended.
+func (s *scene) inProgress() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.marks {
+		if m.held {
+			n++
+		}
+	}
+	return n
+}
+
+// watchMarks notes how many marks are in progress during each call, with its own.
+func (s *scene) watchMarks() *[]int {
+	var seen []int
+	s.during = func(*push.Call) {
+		time.Sleep(time.Microsecond) // the others do what they can
+		seen = append(seen, s.inProgress())
+	}
+	return &seen
+}
+
+// TestMarksOfAQuickHandlerAreBegunAhead: when its calls are known to be quick, the next
+// one need not wait for its mark. Its calls stay one at a time.
+func TestMarksOfAQuickHandlerAreBegunAhead(t *testing.T) {
+	bubble(t, func(s *scene) {
+		o := options()
+		o.Concurrency = 1
+		s.ahead, s.takes = 3, time.Millisecond
+		seen := s.watchMarks()
+		s.start(o).run(time.Minute, deliveries(100)...)
+		if first, last := (*seen)[0], (*seen)[90]; first != 1 || last != 2 {
+			t.Errorf("marks in progress: %d during the first call, %d when it is known to be quick, want 1 and 2", first, last)
+		}
+		if s.most != 1 {
+			t.Errorf("%d calls at a time, want 1", s.most)
+		}
+		s.wantAcks(handled, 100)
+	})
+}
+
+// TestMarksOfASlowHandlerWaitForTheirCall: what waits long is not in progress, so that
+// a crash costs it no attempt, and others may have it.
+func TestMarksOfASlowHandlerWaitForTheirCall(t *testing.T) {
+	bubble(t, func(s *scene) {
+		o := options()
+		o.Concurrency = 1
+		s.ahead, s.takes = 3, quickCall+time.Millisecond
+		seen := s.watchMarks()
+		s.start(o).run(time.Minute, deliveries(100)...)
+		for i, n := range *seen {
+			if n != 1 {
+				t.Fatalf("%d marks are in progress during call %d, want its own", n, i)
+			}
+		}
+	})
+}
+
+// TestMarkAheadOfAHandlerThatHangsIsGivenUp: after a second, and at the cost of no
+// attempt.
+func TestMarkAheadOfAHandlerThatHangsIsGivenUp(t *testing.T) {
+	bubble(t, func(s *scene) {
+		o := options()
+		o.Concurrency, o.Timeout = 1, time.Minute
+		s.ahead = 3
+		held := -1
+		s.during = func(*push.Call) {
+			if len(s.calls) != 100 {
+				time.Sleep(time.Millisecond)
+				return
+			}
+			time.Sleep(aheadMost + time.Millisecond)
+			held = s.inProgress()
+			time.Sleep(10 * time.Second)
+		}
+		s.start(o).run(time.Hour, deliveries(110)...)
+		if held != 1 {
+			t.Errorf("%d marks are in progress a second into a call that hangs, want its own", held)
+		}
+		for _, c := range s.calls {
+			if c.Attempt != 1 {
+				t.Errorf("%s: attempt %d, want 1", c.Delivery.Identity, c.Attempt)
+			}
+		}
+		s.wantAcks(handled, 110)
+		if n := len(s.gate.slots.calls) + len(s.gate.slots.ahead); n != 0 {
+			t.Errorf("%d places are taken at the end", n)
+		}
+	})
+}
