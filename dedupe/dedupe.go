@@ -17,7 +17,10 @@ type Key struct {
 
 // Path is scope and key in one, so that no two pairs have the same.
 func (k Key) Path() []byte {
-	b := make([]byte, 0, binary.MaxVarintLen64+len(k.Scope)+len(k.Key))
+	return k.appendPath(make([]byte, 0, binary.MaxVarintLen64+len(k.Scope)+len(k.Key)))
+}
+
+func (k Key) appendPath(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(k.Scope)))
 	return append(append(b, k.Scope...), k.Key...)
 }
@@ -25,7 +28,7 @@ func (k Key) Path() []byte {
 // Hash stands for the key where others may read: 16 bytes of the SHA-256 of its
 // path. It is stored, so it must not change.
 func (k Key) Hash() [16]byte {
-	sum := sha256.Sum256(k.Path())
+	sum := sha256.Sum256(k.appendPath(make([]byte, 0, 256))) // on the stack, of nearly all keys
 	return [16]byte(sum[:16])
 }
 

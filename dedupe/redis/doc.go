@@ -2,8 +2,9 @@
 // members of a group then call a handler once for a key, whichever of them a
 // message is delivered to.
 //
-// Each operation is one script, which Redis runs alone, or one command. So two
-// callers can never both begin, and an operation is done whole or not at all. Calls
+// Each operation is one script, which Redis runs alone, or one command; the done marks
+// of a pipeline are one run of a script together. So two callers can never both begin,
+// and an operation is done whole or not at all. Calls
 // that got no answer are sent again by the library; the server knows them
 // (dedupe.Claim), so that a lost answer costs neither an attempt nor the wait for a
 // lease.
@@ -36,7 +37,7 @@
 //
 // The token is drawn at random for each call that begins. The keys of Redis that an
 // operation uses are in one slot, so a cluster of Redis will do that is reached
-// through one address.
+// through one address; it refuses done marks together, and then gets them one by one.
 //
 // # Time
 //

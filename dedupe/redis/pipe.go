@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -29,16 +30,24 @@ type pipe struct {
 	client  *goredis.Client
 	timeout time.Duration
 	calls   *dedupe.Calls // trips end before the store does
+	apart   atomic.Bool   // the server does not take marks of several keys together
 
 	mu      sync.Mutex
 	waiting []*question
 	trips   int // under way
 }
 
-// question is one command, from its call to its answer.
+// question is one command, or a done mark, from its call to its answer.
 type question struct {
 	command []any
 	script  *script // that it runs; nil: none
+
+	set    [6]any // the command that begins a key without a mark, and what it says
+	value  string
+	window int64
+
+	mark     string // that is asked about
+	finishes string // token and window, as done.lua wants them; "": it is no done mark
 
 	given  bool          // nobody waits any more; pipe.mu
 	done   chan struct{} // closed: the rest is set
@@ -111,42 +120,39 @@ func (p *pipe) board() (aboard []*question) {
 	return aboard
 }
 
-// trip sends the commands; scripts that the server has forgotten are sent whole.
+// trip sends the commands. Scripts that the server has forgotten are sent whole, and
+// what it does not take together, as marks of other slots in a cluster, one by one.
 func (p *pipe) trip(aboard []*question) {
 	ctx, cancel := context.WithTimeout(context.Background(), p.timeout)
 	defer cancel()
-	p.exec(ctx, aboard)
-	var unknown []*question
-	for _, q := range aboard {
-		if q.err != nil && goredis.HasErrorPrefix(q.err, "NOSCRIPT") {
-			q.whole()
-			unknown = append(unknown, q)
+	all := errandsOf(aboard, !p.apart.Load())
+	p.send(ctx, all)
+	var apart []*errand
+	for _, e := range all {
+		if len(e.of) > 1 && e.refused() {
+			p.apart.Store(p.apart.Load() || goredis.HasErrorPrefix(e.err, "CROSSSLOT"))
+			apart = append(apart, e.apart()...)
+			continue
 		}
+		e.tell()
 	}
-	if len(unknown) > 0 {
-		p.exec(ctx, unknown)
+	p.send(ctx, apart)
+	for _, e := range apart {
+		e.tell()
 	}
 	for _, q := range aboard {
 		close(q.done)
 	}
 }
 
-// exec sends the commands, and notes their answers.
-func (p *pipe) exec(ctx context.Context, all []*question) {
-	to := p.client.Pipeline()
-	cmds := make([]*goredis.Cmd, len(all))
-	for i, q := range all {
-		cmds[i] = to.Do(ctx, q.command...)
-	}
-	_, err := to.Exec(ctx)
-	for i, q := range all {
-		switch q.answer, q.err = cmds[i].Result(); {
-		case errors.Is(q.err, goredis.Nil):
-			q.answer, q.err = nil, nil
-		case q.answer == nil && q.err == nil:
-			// Nothing was sent: the library notes that for the pipeline alone, where
-			// it could not connect.
-			q.err = errors.Join(errNoAnswer, err)
+func (p *pipe) send(ctx context.Context, all []*errand) {
+	p.exec(ctx, all)
+	var unknown []*errand
+	for _, e := range all {
+		if e.err != nil && goredis.HasErrorPrefix(e.err, "NOSCRIPT") {
+			e.whole()
+			unknown = append(unknown, e)
 		}
 	}
+	p.exec(ctx, unknown)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -72,7 +73,7 @@ func (s *Store) Close() error {
 // command that costs the server a quarter of a script.
 func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, lease time.Duration) (dedupe.Mark, error) {
 	claim := s.claims.Take(k, f)
-	m, err := s.begin(ctx, k, f, bytesOf(uint64(claim)), min(lease, s.window))
+	m, err := s.begin(ctx, k, f, claim, min(lease, s.window))
 	if err != nil {
 		s.claims.Lost(k, f, claim)
 		return dedupe.Mark{}, fmt.Errorf("begin dedupe mark: %w", err)
@@ -83,31 +84,43 @@ func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, l
 	return m, nil
 }
 
-func (s *Store) begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, token []byte, lease time.Duration) (dedupe.Mark, error) {
-	mark, spans, window := nameOf(k), s.spans(lease), milliseconds(s.window)
-	answer, err := s.ask(ctx, &question{command: []any{"set", mark, firstMark(token, f, spans), "nx", "px", window}})
+func (s *Store) begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, claim dedupe.Claim, lease time.Duration) (dedupe.Mark, error) {
+	q := s.first(k, f, claim, lease)
+	answer, err := s.ask(ctx, q)
 	if err != nil {
 		return dedupe.Mark{}, err
 	}
 	if answer != nil {
 		return dedupe.Mark{Verdict: dedupe.Begun, Attempt: 1, Until: time.Now().Add(lease)}, nil
 	}
-	if answer, err = s.run(ctx, beginScript, mark, token, f[:], spans, window, maxDone); err != nil {
+	answer, err = s.run(ctx, q.mark, func() *question {
+		return beginScript.on(q.mark, bytesOf(uint64(claim)), f[:], s.spans(nil, lease), q.window, maxDone)
+	})
+	if err != nil {
 		return dedupe.Mark{}, err
 	}
 	return markOf(answer)
 }
 
-// firstMark is that of a key which is begun for the first time.
-func firstMark(token []byte, f dedupe.Fingerprint, spans []byte) []byte {
-	b := append(make([]byte, 0, 46), "11"...)
-	b = append(append(append(b, token...), f[:]...), spans...)
-	return append(b, 0, 0, 0, 1)
+// first begins a key that has no mark. What it says is one allocation.
+func (s *Store) first(k dedupe.Key, f dedupe.Fingerprint, claim dedupe.Claim, lease time.Duration) *question {
+	b := appendName(make([]byte, 0, 96), k)
+	n := len(b)
+	b = append(b, "11"...)
+	b = binary.BigEndian.AppendUint64(b, uint64(claim))
+	b = s.spans(append(b, f[:]...), lease)
+	b = append(b, 0, 0, 0, 1)
+	q := &question{window: milliseconds(s.window)}
+	q.mark, q.value = string(b[:n]), string(b[n:])
+	q.set = [...]any{"set", &q.mark, &q.value, "nx", "px", &q.window}
+	q.command = q.set[:]
+	return q
 }
 
-// spans are lease and window as a mark has them.
-func (s *Store) spans(lease time.Duration) []byte {
-	return binary.BigEndian.AppendUint64(bytesOf(uint64(milliseconds(lease))), uint64(milliseconds(s.window)))
+// spans appends lease and window as a mark has them.
+func (s *Store) spans(b []byte, lease time.Duration) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(milliseconds(lease)))
+	return binary.BigEndian.AppendUint64(b, uint64(milliseconds(s.window)))
 }
 
 // markOf reads what begin.lua returns: verdict and conflict, 1 byte each, attempts,
@@ -127,12 +140,17 @@ func markOf(answer any) (dedupe.Mark, error) {
 
 // Extend implements dedupe.Store.
 func (s *Store) Extend(ctx context.Context, k dedupe.Key, m dedupe.Mark, lease time.Duration) error {
-	return s.settle(ctx, "extend", extendScript, k, m, s.spans(min(lease, s.window)))
+	return s.settle(ctx, "extend", extendScript, k, m, s.spans(nil, min(lease, s.window)))
 }
 
-// Done implements dedupe.Store.
+// Done implements dedupe.Store. It shares its command with others that are done.
 func (s *Store) Done(ctx context.Context, k dedupe.Key, m dedupe.Mark) error {
-	return s.settle(ctx, "finish", doneScript, k, m, maxDone)
+	b := appendName(make([]byte, 0, 80), k)
+	n := len(b)
+	b = binary.BigEndian.AppendUint64(b, m.Token)
+	b = strconv.AppendInt(b, milliseconds(s.window), 10)
+	mark, finishes := string(b[:n]), string(b[n:])
+	return s.settled(ctx, "finish", mark, func() *question { return &question{mark: mark, finishes: finishes} })
 }
 
 // Release implements dedupe.Store.
@@ -147,7 +165,13 @@ func (s *Store) Forget(ctx context.Context, k dedupe.Key, m dedupe.Mark) error {
 
 // settle changes the mark if m's holder was the last one to begin it.
 func (s *Store) settle(ctx context.Context, verb string, script *script, k dedupe.Key, m dedupe.Mark, args ...any) error {
-	answer, err := s.run(ctx, script, nameOf(k), append([]any{bytesOf(m.Token), milliseconds(s.window)}, args...)...)
+	mark := nameOf(k)
+	args = append([]any{bytesOf(m.Token), milliseconds(s.window)}, args...)
+	return s.settled(ctx, verb, mark, func() *question { return script.on(mark, args...) })
+}
+
+func (s *Store) settled(ctx context.Context, verb, mark string, question func() *question) error {
+	answer, err := s.run(ctx, mark, question)
 	if err == nil && answer != int64(1) {
 		err = dedupe.ErrFenced
 	}
@@ -157,16 +181,16 @@ func (s *Store) settle(ctx context.Context, verb string, script *script, k dedup
 	return nil
 }
 
-// run runs a script on a mark, also on one of an earlier version.
-func (s *Store) run(ctx context.Context, script *script, mark string, args ...any) (answer any, err error) {
-	answer, err = s.ask(ctx, script.on(mark, args...))
+// run asks what runs a script on a mark, also on one of an earlier version.
+func (s *Store) run(ctx context.Context, mark string, question func() *question) (answer any, err error) {
+	answer, err = s.ask(ctx, question())
 	if err == nil || !isOfEarlierVersion(err) {
 		return answer, err
 	}
 	if _, err := s.ask(ctx, convertScript.on(mark)); err != nil {
 		return nil, err
 	}
-	return s.ask(ctx, script.on(mark, args...))
+	return s.ask(ctx, question())
 }
 
 // ask returns the server's answer; nil: it is null. An error is ErrClosed, the
@@ -183,9 +207,11 @@ func (s *Store) ask(ctx context.Context, q *question) (answer any, err error) {
 func (s *Store) Failing() bool { return s.calls.Failing() }
 
 // nameOf is the key of Redis under which the mark of k is.
-func nameOf(k dedupe.Key) string {
+func nameOf(k dedupe.Key) string { return string(appendName(nil, k)) }
+
+func appendName(b []byte, k dedupe.Key) []byte {
 	hash := k.Hash()
-	return prefix + hex.EncodeToString(hash[:])
+	return hex.AppendEncode(append(b, prefix...), hash[:])
 }
 
 func bytesOf(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

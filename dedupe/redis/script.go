@@ -42,11 +42,6 @@ func (s *script) on(mark string, args ...any) *question {
 	return &question{script: s, command: append([]any{"evalsha", s.hash, 1, mark}, args...)}
 }
 
-// whole is the same where the server has forgotten the script.
-func (q *question) whole() {
-	q.command[0], q.command[1] = "eval", q.script.source
-}
-
 // isOfEarlierVersion tells a mark that is a hash of Redis by what a script says that
 // finds one.
 func isOfEarlierVersion(err error) bool { return strings.Contains(err.Error(), "WRONGTYPE") }
