@@ -39,7 +39,7 @@ const (
 // deliver measures a sidecar in dir: all messages at once, then one at a time.
 func (t *trial) deliver(ctx context.Context, round report.Round, name, dir, store string, settings ...string) (err error) {
 	s, err := built.Start(ctx, t.sidecar, dir, append(settings,
-		"broker.type=embedded", "dedupe.limit=4GiB", // of which the window holds all keys
+		"broker.type=embedded", "dedupe.limit=4GiB", "spool.limit=32GiB", // of which the window holds all keys
 		fmt.Sprintf("subscriptions=[{name: %s, topic: %s, group: %s, handler: '%s/call', concurrency: %d, dedupe: {store: %s}}]",
 			subscription, topic, group, t.handler.url, t.calls, store))...)
 	if err != nil {

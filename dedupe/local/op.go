@@ -12,8 +12,8 @@ import (
 // hash names a key on disk.
 type hash [16]byte
 
-// op is one operation on its way through a commit. Exactly one of change, drop and
-// evict is set. The fields below are its result, for whoever queued it to read
+// op is one operation on its way through a commit. Exactly one of change, drop, evict
+// and fill is set. The fields below are its result, for whoever queued it to read
 // after the commit succeeded.
 type op struct {
 	key    hash
@@ -24,6 +24,7 @@ type op struct {
 	change func(r *record, now time.Duration, op *op) (write bool)
 	drop   [][]byte // keys to delete
 	evict  *eviction
+	fill   []known
 
 	apart []dedupe.Fingerprint // done, and to have marks of their own
 
@@ -92,6 +93,7 @@ func (s *Store) apply(w *writing, o *op) error {
 	if o.evict != nil {
 		return s.applyEviction(w, o.evict)
 	}
+	s.applyFill(w, o.fill)
 	if o.change == nil {
 		return nil
 	}
