@@ -19,9 +19,10 @@
 // oldest, so the first mark found is the right one and nothing is ever moved. A
 // bucket whose youngest mark is older than the window is no longer looked at,
 // and is then deleted whole. Marks that are held are in memory besides, so that
-// what ends one reads nothing. Of the buckets that this opening began a Bloom filter of
-// 12 bits a mark tells that a key has none, so that what is new reads nothing either;
-// after a restart marks are looked for in the older ones until these are gone.
+// what ends one reads nothing. Of each bucket a Bloom filter of 12 bits a mark tells
+// that a key has none, so that what is new reads nothing either. Those of earlier
+// openings are read for it after a start, aside, by half of a core at most; until then
+// marks are looked for in them.
 //
 // The mark of a key has its last contents that were done. One for which it has no
 // more room gets a mark of its own, in the same commit; it is looked for only where

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"encoding/binary"
 	"maps"
 	"time"
@@ -27,7 +28,7 @@ func newLayer(keys int) *layer {
 	return &layer{make([][8]uint64, keys*filterBits/512), keys}
 }
 
-// add is called once for each key.
+// add is called for each key that it may not have.
 func (f *filter) add(h hash) {
 	n := len(f.layers)
 	if n == 0 {
@@ -80,26 +81,56 @@ func sevenBits(h hash) func(yield func(uint64) bool) {
 	}
 }
 
-// filters are those of the buckets that this opening began: in the others a mark is
-// looked for. They are the committer's alone, and can be ahead of the disk only when
-// a commit has failed, which fences the database.
-type filters map[time.Duration]*filter
+// filters are those of the buckets. What of a bucket of an earlier opening is not read
+// yet is being learned: marks are looked for on the disk meanwhile. They are the
+// committer's alone, and can be ahead of the disk only when a commit has failed, which
+// fences the database.
+type filters struct{ whole, learning map[time.Duration]*filter }
+
+// newFilters are those of buckets of which nothing is known.
+func newFilters(all []bucket) filters {
+	f := filters{map[time.Duration]*filter{}, map[time.Duration]*filter{}}
+	for _, b := range all {
+		f.learning[b.start] = &filter{}
+	}
+	return f
+}
 
 // begin gives a new bucket one. Those of buckets before the oldest go.
 func (all filters) begin(bucket, oldest time.Duration) {
-	maps.DeleteFunc(all, func(b time.Duration, _ *filter) bool { return b < oldest })
-	all[bucket] = &filter{}
+	gone := func(b time.Duration, _ *filter) bool { return b < oldest }
+	maps.DeleteFunc(all.whole, gone)
+	maps.DeleteFunc(all.learning, gone)
+	all.whole[bucket] = &filter{}
 }
 
 // wrote is told of a mark that is new in its bucket.
 func (all filters) wrote(bucket time.Duration, h hash) {
-	if f := all[bucket]; f != nil {
+	if f := cmp.Or(all.whole[bucket], all.learning[bucket]); f != nil {
 		f.add(h)
+	}
+}
+
+// learn takes keys that were found in a bucket. The last of them make its filter whole:
+// what was written since they were read it was told of.
+func (all filters) learn(l *lesson) {
+	f := all.learning[l.bucket]
+	if f == nil {
+		return // the bucket has gone
+	}
+	for _, h := range l.keys {
+		if !f.mayHave(h) { // written since, and counted
+			f.add(h)
+		}
+	}
+	if l.last {
+		delete(all.learning, l.bucket)
+		all.whole[l.bucket] = f
 	}
 }
 
 // rulesOut reports that a bucket has no mark of a key.
 func (all filters) rulesOut(bucket time.Duration, h hash) bool {
-	f := all[bucket]
+	f := all.whole[bucket]
 	return f != nil && !f.mayHave(h)
 }

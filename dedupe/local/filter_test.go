@@ -3,8 +3,11 @@ package local
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"strconv"
 	"testing"
 	"time"
+
+	"github.com/remora-mq/remora/dedupe"
 )
 
 // What was added is never ruled out, what was not mostly is, and that takes the
@@ -47,7 +50,55 @@ func TestFiltersGoWithTheirBuckets(t *testing.T) {
 		finish(t, h.store, time.Duration(h.time.Load()).String())
 		h.sweep()
 	}
-	if n, buckets := len(h.store.filters), len(h.store.buckets.all); n > buckets+1 || n < buckets {
+	if n, buckets := len(h.store.filters.whole), len(h.store.buckets.all); n > buckets+1 || n < buckets {
 		t.Errorf("%d filters of %d buckets", n, buckets)
+	}
+}
+
+// TestBucketsOfEarlierOpeningsAreLearned: a new key is then ruled out in each of them,
+// and none that is there, also under the hash from before there was a secret.
+func TestBucketsOfEarlierOpeningsAreLearned(t *testing.T) {
+	h := newHouse(t, time.Hour)
+	const n = 2*learnChunk + 7
+	fill := func(bucket string) {
+		err := h.store.Fill(t.Context(), func(yield func(dedupe.Key, dedupe.Fingerprint) bool) {
+			for i := range n {
+				if !yield(dedupe.Key{Scope: bucket, Key: strconv.Itoa(i)}, dedupe.Fingerprint{1}) {
+					return
+				}
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill("plain")
+	h.o.Keys = ring(t, "0a")
+	h.reopen()
+	h.pass(10 * time.Minute)
+	fill("secret")
+	h.reopen()
+	<-h.store.learned
+	all := h.store.buckets.all
+	if len(all) != 2 {
+		t.Fatalf("%d buckets, want 2", len(all))
+	}
+	for i := range n {
+		for b, scope := range []string{"plain", "secret"} {
+			if h.store.rulesOut(all[b].start, h.store.opOf(dedupe.Key{Scope: scope, Key: strconv.Itoa(i)})) {
+				t.Fatalf("key %d of bucket %s is ruled out", i, scope)
+			}
+		}
+	}
+	wrong := 0
+	for i := range n {
+		for _, b := range all {
+			if !h.store.rulesOut(b.start, h.store.opOf(dedupe.Key{Scope: "new", Key: strconv.Itoa(i)})) {
+				wrong++
+			}
+		}
+	}
+	if wrong > 2*2*n*3/100 { // one of two hashes in the older bucket
+		t.Errorf("%d of %d new keys are not ruled out", wrong, 2*n)
 	}
 }

@@ -39,7 +39,7 @@ func (a *auditor) compare(w *writing) error {
 		if err != nil {
 			return err
 		}
-		a.store.held, a.store.filters = nil, nil
+		a.store.held, a.store.filters = nil, filters{}
 		read, err := a.store.find(w, o)
 		if err != nil {
 			return err

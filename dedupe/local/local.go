@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -85,6 +86,7 @@ type database struct {
 	damaged atomic.Uint64
 	evicted atomic.Int64  // a time.Duration: up to there marks were deleted for want of bytes
 	over    chan struct{} // they are above their limit
+	learned chan struct{} // closed: no more is learned
 
 	calls dedupe.Calls // and the sweeper
 	stop  context.CancelFunc
@@ -100,15 +102,18 @@ func Open(db *kv.DB, o Options) (*Store, error) {
 		return nil, fmt.Errorf("open dedupe store: a window of %v is below 1s", o.Window)
 	}
 	o = o.withDefaults()
-	s := newStore(&database{o: o, db: db, run: rand.Uint64(), held: heldMarks{}, filters: filters{}, over: make(chan struct{}, 1)})
+	s := newStore(&database{o: o, db: db, run: rand.Uint64(), held: heldMarks{}, over: make(chan struct{}, 1), learned: make(chan struct{})})
 	s.tokens.Store(rand.Uint64())
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("open dedupe store: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
+	known := slices.Clone(s.buckets.all)
+	s.filters = newFilters(known)
 	s.queue = kv.Attach(db, s)
 	s.lookOver()
+	s.calls.Go(func() { s.learn(ctx, known) })
 	s.calls.Go(func() { s.sweepLoop(ctx) })
 	return s, nil
 }

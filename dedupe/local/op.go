@@ -12,8 +12,8 @@ import (
 // hash names a key on disk.
 type hash [16]byte
 
-// op is one operation on its way through a commit. Exactly one of change, drop, evict
-// and fill is set. The fields below are its result, for whoever queued it to read
+// op is one operation on its way through a commit. Exactly one of change, drop, evict,
+// fill and lesson is set. The fields below are its result, for whoever queued it to read
 // after the commit succeeded.
 type op struct {
 	key    hash
@@ -25,6 +25,7 @@ type op struct {
 	drop   [][]byte // keys to delete
 	evict  *eviction
 	fill   []known
+	lesson *lesson
 
 	apart []dedupe.Fingerprint // done, and to have marks of their own
 
@@ -92,6 +93,9 @@ func (s *Store) apply(w *writing, o *op) error {
 	}
 	if o.evict != nil {
 		return s.applyEviction(w, o.evict)
+	}
+	if o.lesson != nil {
+		s.filters.learn(o.lesson)
 	}
 	s.applyFill(w, o.fill)
 	if o.change == nil {
@@ -195,7 +199,7 @@ func (s *Store) find(w *writing, o *op) (m found, err error) {
 		return m.within(w.now, o.window), nil
 	}
 	for _, bucket := range live {
-		if s.filters.rulesOut(bucket, o.key) {
+		if s.rulesOut(bucket, o) {
 			continue
 		}
 		b, size, err := s.read(w.Tx, bucket, o)
@@ -215,6 +219,16 @@ func (s *Store) find(w *writing, o *op) (m found, err error) {
 	return m, nil
 }
 
+// rulesOut reports that a bucket has no mark of the key, so that none is read.
+func (s *Store) rulesOut(bucket time.Duration, o *op) bool {
+	return s.filters.rulesOut(bucket, o.key) && (!s.mayBePlain(bucket) || s.filters.rulesOut(bucket, o.plain))
+}
+
+// mayBePlain reports whether a bucket has marks under the hashes from before the secret.
+func (s *Store) mayBePlain(bucket time.Duration) bool {
+	return s.secret != nil && bucket <= s.secret.began
+}
+
 // within is the mark, or an empty one where its window has passed.
 func (m found) within(now, window time.Duration) found {
 	if m.over(now, window) {
@@ -227,7 +241,7 @@ func (m found) within(now, window time.Duration) found {
 func (s *Store) read(tx *kv.Tx, bucket time.Duration, o *op) (mark []byte, size int, err error) {
 	key := markKey(bucket, o.key)
 	b, err := tx.Get(key)
-	if errors.Is(err, kv.ErrNotFound) && s.secret != nil && bucket <= s.secret.began {
+	if errors.Is(err, kv.ErrNotFound) && s.mayBePlain(bucket) {
 		b, err = tx.Get(markKey(bucket, o.plain))
 		return b, 0, err
 	}

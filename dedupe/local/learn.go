@@ -1,0 +1,83 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/remora-mq/remora/internal/kv"
+)
+
+// learnChunk is how many keys are read at a time, in some milliseconds.
+const learnChunk = 4096
+
+// lesson are keys of a bucket of an earlier opening.
+type lesson struct {
+	bucket time.Duration
+	keys   []hash
+	last   bool
+}
+
+// learn reads the keys of the buckets that are there when the store is opened, the
+// newest first, and gives each bucket its filter. It takes a few seconds for ten
+// million keys, half of the time at rest. Until then, and where it fails, a mark is
+// looked for on the disk.
+func (s *Store) learn(ctx context.Context, all []bucket) {
+	defer close(s.learned)
+	for _, one := range slices.Backward(all) {
+		if s.learnBucket(ctx, one.start) != nil {
+			return
+		}
+	}
+}
+
+func (s *Store) learnBucket(ctx context.Context, start time.Duration) error {
+	prefix := bucketKey(start)
+	from := prefix
+	for {
+		began := time.Now()
+		l := &lesson{bucket: start}
+		next, err := s.readLesson(l, prefix, from)
+		if err != nil {
+			return err
+		}
+		if err := s.queue.Commit(ctx, &op{lesson: l}, 0); err != nil { // it writes nothing
+			return err
+		}
+		if l.last {
+			return nil
+		}
+		from = next
+		if err := rest(ctx, time.Since(began)); err != nil {
+			return err
+		}
+	}
+}
+
+// readLesson reads keys, and returns where the next ones begin.
+func (s *Store) readLesson(l *lesson, prefix, from []byte) (next []byte, err error) {
+	l.last = true
+	err = s.db.Scan(kv.Scan{Prefix: prefix, From: from, KeysOnly: true}, func(key, _ []byte) (bool, error) {
+		if len(l.keys) == learnChunk {
+			next, l.last = bytes.Clone(key), false
+			return false, nil
+		}
+		if _, h, ok := parseMarkKey(key); ok {
+			l.keys = append(l.keys, h)
+		}
+		return true, nil
+	})
+	return next, err
+}
+
+func rest(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
