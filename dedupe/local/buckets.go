@@ -42,10 +42,13 @@ type buckets struct {
 }
 
 func markKey(bucket time.Duration, h hash) []byte {
-	k := make([]byte, 0, bucketKeyLen+len(h))
-	k = append(k, bucketPrefix...)
-	k = binary.BigEndian.AppendUint64(k, uint64(bucket.Milliseconds()))
-	return append(k, h[:]...)
+	return appendMarkKey(make([]byte, 0, bucketKeyLen+len(h)), bucket, h)
+}
+
+func appendMarkKey(b []byte, bucket time.Duration, h hash) []byte {
+	b = append(b, bucketPrefix...)
+	b = binary.BigEndian.AppendUint64(b, uint64(bucket.Milliseconds()))
+	return append(b, h[:]...)
 }
 
 func bucketKey(bucket time.Duration) []byte { return markKey(bucket, hash{})[:bucketKeyLen] }
@@ -149,11 +152,11 @@ func (b *buckets) add(marks, bytes int64) bucket {
 }
 
 // live are the buckets that may hold a mark younger than the window, newest
-// first: a bucket's marks are as old as the start of the next one, or older.
-func (b *buckets) live(now, window time.Duration) []time.Duration {
+// first: a bucket's marks are as old as the start of the next one, or older. They are
+// put into live, which is empty.
+func (b *buckets) live(live []time.Duration, now, window time.Duration) []time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var live []time.Duration
 	for i, one := range slices.Backward(b.all) {
 		if i+1 < len(b.all) && b.all[i+1].start+window <= now {
 			break

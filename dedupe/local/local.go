@@ -75,6 +75,7 @@ type database struct {
 	buckets buckets
 	held    heldMarks
 	filters filters
+	live    []time.Duration // the committer's, to have it at hand
 
 	secret        *secret // nil: there is no ring
 	secretChanged bool    // not written yet: the committer's

@@ -41,6 +41,9 @@ const apartSize = bucketKeyLen + len(hash{}) + maxMark + 48 // kv wants room for
 // count of a bucket included.
 const opSize = bucketKeyLen + len(hash{}) + maxMark + 2*16 + maxSecret + countSize
 
+// markSize is what most plain marks take, with their key.
+const markSize = bucketKeyLen + len(hash{}) + recordHead + 16 + 4
+
 // writing is what a commit does to the newest bucket.
 type writing struct {
 	*kv.Tx
@@ -159,8 +162,10 @@ func (s *Store) putApart(w *writing, o *op) error {
 func (s *Store) put(w *writing, h hash, m found) {
 	s.choose(w)
 	w.wrote = true
-	key := markKey(w.bucket, h)
-	value := s.encrypt(key, m.encode())
+	key := appendMarkKey(make([]byte, 0, markSize), w.bucket, h)
+	n := len(key)
+	value := s.encrypt(key, m.append(key)[n:]) // one allocation, where it is plain
+	key = key[:n:n]
 	w.bytes += int64(len(value) - m.size)
 	if m.size == 0 || m.bucket != w.bucket {
 		w.marks++
@@ -194,7 +199,8 @@ type found struct {
 
 // find returns the youngest mark of the key within the window, or an empty one.
 func (s *Store) find(w *writing, o *op) (m found, err error) {
-	live := s.buckets.live(w.now, o.window)
+	live := s.buckets.live(s.live[:0], w.now, o.window)
+	s.live = live
 	if m, held := s.held[o.key]; held && len(live) > 0 && m.bucket >= live[len(live)-1] {
 		return m.within(w.now, o.window), nil
 	}

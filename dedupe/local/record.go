@@ -44,8 +44,10 @@ var (
 // encode: version, held, run, token, until in ms, attempts, effect, count of
 // done, done…, at in ms where it is dated, CRC32C of all before; numbers are big
 // endian.
-func (r *record) encode() []byte {
-	b := make([]byte, 0, maxRecord)
+func (r *record) encode() []byte { return r.append(make([]byte, 0, maxRecord)) }
+
+func (r *record) append(b []byte) []byte {
+	n := len(b)
 	b = append(b, recordVersion+bit(r.dated), bit(r.held))
 	b = binary.BigEndian.AppendUint64(b, r.run)
 	b = binary.BigEndian.AppendUint64(b, r.token)
@@ -59,7 +61,7 @@ func (r *record) encode() []byte {
 	if r.dated {
 		b = binary.BigEndian.AppendUint64(b, uint64(r.at.Milliseconds()))
 	}
-	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[n:], castagnoli))
 }
 
 func decode(b []byte) (record, error) {
