@@ -36,11 +36,11 @@ func TestEachFigureIsJudged(t *testing.T) {
 	round := func(less float64, late time.Duration) report.Round {
 		return report.Round{
 			at(bare, 64):          {Rate: 1000, Cost: &report.Cost{CPU: 1}},
-			at(plain, 64):         {Rate: 500 - less, Cost: &report.Cost{CPU: 2}},
+			at(plain, 64):         {Rate: 500 - less, Cost: &report.Cost{CPU: 2, Anonymous: 100}},
 			at(inLocal, 64):       {Rate: 400 - 2*less, Cost: &report.Cost{CPU: 3}},
 			at(redisAlways, 64):   {Rate: 300 - 2*less, Cost: &report.Cost{CPU: 4}},
 			at(redisSecond, 64):   {Rate: 300 - 2*less},
-			at(o.manyKnown(), 64): {Rate: 320 - 4*less, Cost: &report.Cost{Anonymous: 128 + less}},
+			at(o.manyKnown(), 64): {Rate: 320 - 4*less, Cost: &report.Cost{Anonymous: 228 + less}},
 			at(bare, 1):           {P50: time.Millisecond},
 			at(plain, 1):          {P50: 2*time.Millisecond + late},
 			at(inLocal, 1):        {P50: 3 * time.Millisecond},

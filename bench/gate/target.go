@@ -26,10 +26,22 @@ func (o *options) targets() []report.Target {
 		many := at(o.manyKnown())
 		all = append(all,
 			report.Target{Name: "many keys / few keys, msg/s", Value: report.RateRatio(many, at(inLocal)), Bound: 0.8, Least: true},
-			report.Target{Name: "many keys, anonymous memory, MiB", Value: report.CostOf(many, func(c report.Cost) float64 { return c.Anonymous }), Bound: 128},
+			report.Target{Name: "many keys, anonymous memory, MiB", Value: report.CostOf(many, anonymous)},
+			report.Target{Name: "of that the store's: above no dedupe, MiB", Value: above(many, at(plain)), Bound: 128},
 		)
 	}
 	return all
+}
+
+func anonymous(c report.Cost) float64 { return c.Anonymous }
+
+// above is how much more memory one took than another.
+func above(of, than report.Key) func(report.Round) (float64, bool) {
+	return func(r report.Round) (float64, bool) {
+		a, isA := report.CostOf(of, anonymous)(r)
+		b, isB := report.CostOf(than, anonymous)(r)
+		return a - b, isA && isB
+	}
 }
 
 // later is how much the median of one is above that of another, in milliseconds.
