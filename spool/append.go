@@ -213,7 +213,9 @@ func (op *appendMessages) apply(c *commit) {
 	for _, n := range op.added {
 		n.find(c.s)
 	}
-	op.err = op.check(c)
+	if op.err = op.half.refusal(); op.err == nil {
+		op.err = op.check(c)
+	}
 	for _, n := range op.added {
 		if op.err != nil || !n.claim(c) {
 			c.dropChunks(n.payload)
@@ -333,7 +335,7 @@ func (s *Spool) laneFor(topic string) *lane {
 // synced lets the forwarder see the messages.
 func (op *appendMessages) synced(s *Spool) {
 	if op.half != nil {
-		op.half.synced(s, op.err == nil)
+		op.half.synced(s, op)
 	}
 	if op.err != nil {
 		return

@@ -51,12 +51,13 @@ func (s *Spool) changeTransaction(ctx context.Context, id string, change func(*T
 	if err != nil {
 		return Transaction{}, fmt.Errorf("transaction %.40q: %w", id, err)
 	}
-	t, err := s.named(nameOfID(id))
+	t, err := s.known(id)
 	if err != nil {
 		s.unlessUnknown(o, nil)
 		return Transaction{}, err
 	}
 	op, err := change(t)
+	t.fresh = nil // who is answered keeps no messages
 	if op == nil && err == nil {
 		err = s.tellReceipts(ctx, t)
 	}
@@ -64,14 +65,28 @@ func (s *Spool) changeTransaction(ctx context.Context, id string, change func(*T
 		s.unlessUnknown(o, nil)
 		return *t, err
 	}
-	if err := s.commit(ctx, &ownedOperation{op, o}); err != nil {
+	if err := s.offerChange(ctx, &ownedOperation{op, o}); err != nil {
 		s.unlessUnknown(o, err)
+		if ctx.Err() != nil && !errors.Is(err, ErrUnknown) { // it was withdrawn; who does not wait is told what he would be a moment later
+			err = fmt.Errorf("%w: %w", ErrUnknown, err)
+		}
 		return *t, fmt.Errorf("transaction %s: %w", id, err)
 	}
 	if t.Receipts = receiptsOfDecision(op, t); t.Receipts == nil {
 		err = s.tellReceipts(ctx, t)
 	}
 	return *t, err
+}
+
+// offerChange is commit for who decides. Commits that offers share with what has no
+// hurry are fewer (kv.Queue.Offer). But where an accept is refused at once, because the
+// disk is behind, a decision waits.
+func (s *Spool) offerChange(ctx context.Context, op operation) error {
+	err := errorOf(s.queue.Offer(ctx, op, op.size()))
+	if errors.Is(err, ErrBusy) && !errors.Is(err, ErrUnknown) {
+		return s.commit(ctx, op)
+	}
+	return err
 }
 
 // ownedOperation gives up the names of its transaction when it is synced: also when
@@ -106,14 +121,14 @@ func (s *Spool) decision(ctx context.Context, t *Transaction, to TransactionStat
 		}
 	}
 	op := &decision{Transaction: t, was: t.due()}
-	for _, id := range t.Messages {
+	for i, id := range t.Messages {
 		if t.Half.decide(to) {
 			break // the message stays until the broker has confirmed
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		n, err := s.halfOf(t, id)
+		n, err := s.messageAt(t, i)
 		switch {
 		case err == nil:
 			op.add(s, n, to)
@@ -125,6 +140,14 @@ func (s *Spool) decision(ctx context.Context, t *Transaction, to TransactionStat
 	}
 	t.State, t.DecidedBy, t.NextCheckAt = to, clip(by), time.Time{}
 	return op, nil
+}
+
+// messageAt finds one of the messages of t, or reads it as halfOf does.
+func (s *Spool) messageAt(t *Transaction, i int) (*movedMessage, error) {
+	if len(t.fresh) > 0 {
+		return t.fresh[i].prepared(), nil
+	}
+	return s.halfOf(t, t.Messages[i])
 }
 
 // halfOf reads a half message of t. kv.ErrNotFound: it is none any more.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"hash/crc32"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/remora-mq/remora/message"
@@ -41,6 +43,25 @@ func (s *Spool) Expire() error { return s.expire() }
 func (s *Spool) ExpiredReceipts() (drop func() error) {
 	op := &dropReceipts{s.expiredReceipts()}
 	return func() error { return s.commit(s.life, op) }
+}
+
+// FreshBytes bounds what transactions take in memory.
+const FreshBytes = freshBytes
+
+// Fresh are the IDs of those.
+func (s *Spool) Fresh() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := &s.transactions.fresh
+	sum := int64(0)
+	for _, e := range f.byID {
+		x, _ := e.Value.(*freshTransaction)
+		sum += x.bytes
+	}
+	if sum != f.bytes || sum > freshBytes || f.oldest.Len() != len(f.byID) {
+		panic(fmt.Sprintf("fresh transactions hold %d bytes, %d are counted, of at most %d; %d in order, %d by ID", sum, f.bytes, freshBytes, f.oldest.Len(), len(f.byID)))
+	}
+	return slices.Collect(maps.Keys(f.byID))
 }
 
 // Windows is how many bytes of messages are counted as being in memory.

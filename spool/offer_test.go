@@ -65,7 +65,7 @@ func (o *offered) givenUp() error {
 }
 
 // queued waits until so many operations wait.
-func (r *slowRig) queued(n int) {
+func (r *rig) queued(n int) {
 	r.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); r.db.Stats().Queued != n; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/remora-mq/remora/internal/kv"
@@ -22,6 +23,8 @@ type writer struct {
 	s *Spool
 	c *commit // from Write until Synced
 
+	unsure []*preparation // of the commit, whose names may be taken
+
 	// wrote is a seam for tests, nil else: it compares what was declared and written.
 	wrote func(ops []operation, c *commit)
 }
@@ -35,6 +38,7 @@ func (w *writer) Write(tx *kv.Tx, ops []operation) error {
 	if slices.ContainsFunc(ops, accepts) {
 		w.s.opts.Space.Look()
 	}
+	w.look(ops)
 	w.s.mu.Lock()
 	for _, op := range ops {
 		op.apply(c)
@@ -47,6 +51,29 @@ func (w *writer) Write(tx *kv.Tx, ops []operation) error {
 		w.wrote(ops, c)
 	}
 	return nil
+}
+
+// look has the names looked for of all transactions that are prepared.
+func (w *writer) look(ops []operation) {
+	w.unsure = w.unsure[:0]
+	for _, op := range ops {
+		if a, ok := op.(*appendMessages); ok && a.half != nil && len(a.half.chosen) > 0 {
+			w.unsure = append(w.unsure, a.half)
+		}
+	}
+	if len(w.unsure) == 0 {
+		return
+	}
+	err := w.s.db.Snapshot(func(r kv.Reader) error {
+		for _, p := range w.unsure {
+			p.look(r)
+		}
+		return nil
+	})
+	for _, p := range w.unsure {
+		p.taken = cmp.Or(p.taken, err)
+	}
+	clear(w.unsure)
 }
 
 // accepts reports whether op stores messages, or parts of them.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -30,8 +31,13 @@ type preparation struct {
 	*Transaction
 
 	owned    *owned
-	imported bool // prepared before, and elsewhere
+	imported bool       // prepared before, and elsewhere
+	chosen   []nameHash // names that may be another transaction's
+	taken    error      // one of them is, or could not be looked for
 }
+
+// errNameTaken: a transaction of that ID or idempotency key is known.
+var errNameTaken = errors.New("the name is that of a known transaction")
 
 // Prepare makes the messages of a transaction durable as half messages, all or none
 // of them, with the transaction itself, and returns their receipts in order. When it
@@ -45,6 +51,28 @@ type preparation struct {
 // content; ErrTransactionExists; a *DecidedError when the ID belongs to a transaction
 // that was rolled back: its key is free, its ID is not.
 func (s *Spool) Prepare(ctx context.Context, d TransactionDraft) (Transaction, []message.Receipt, error) {
+	for {
+		t, receipts, err := s.prepareOnce(ctx, d)
+		if err == nil || errors.Is(err, ErrUnknown) || d.ID == "" && d.Key == "" {
+			return t, receipts, err
+		}
+		if errors.Is(err, ErrBusy) || ctx.Err() != nil { // a former call may have prepared it; the disk that would know does not answer
+			return Transaction{}, nil, fmt.Errorf("%w: %w", ErrUnknown, err)
+		}
+		known, failed := s.preparedBefore(ctx, d) // it is told of, whatever keeps others from being prepared
+		switch {
+		case failed != nil:
+			return Transaction{}, nil, fmt.Errorf("prepare: %w", failed)
+		case known != nil:
+			return *known, known.Receipts, nil
+		case !errors.Is(err, errNameTaken): // else it was forgotten just now
+			return Transaction{}, nil, err
+		}
+	}
+}
+
+// prepareOnce takes the draft for a new one. errNameTaken: it is not, or was not.
+func (s *Spool) prepareOnce(ctx context.Context, d TransactionDraft) (Transaction, []message.Receipt, error) {
 	t := &Transaction{ID: d.ID, Key: d.Key, Check: d.Check, fingerprint: d.Fingerprint}
 	if d.AtBroker {
 		t.Half = &BrokerHalf{Issued: 1}
@@ -56,24 +84,23 @@ func (s *Spool) Prepare(ctx context.Context, d TransactionDraft) (Transaction, [
 	if err != nil {
 		return Transaction{}, nil, fmt.Errorf("prepare: %w", err)
 	}
-	known, err := s.preparedBefore(d)
-	if known != nil || err != nil {
-		s.unlessUnknown(o, nil)
-		if err != nil {
-			return Transaction{}, nil, fmt.Errorf("prepare: %w", err)
-		}
-		err := s.tellReceipts(ctx, known)
-		known.Duplicate = true
-		return *known, known.Receipts, err
-	}
 	op := newAppend(d.Messages)
-	op.half = &preparation{Transaction: t, owned: o}
+	op.half = &preparation{Transaction: t, owned: o, chosen: d.chosen(t)}
 	receipts, err := s.prepareNew(ctx, op)
 	if err != nil {
 		s.unlessUnknown(o, err)
 		return Transaction{}, nil, err
 	}
 	return *t, receipts, nil
+}
+
+// chosen are the names of t but an ID that was drawn.
+func (d *TransactionDraft) chosen(t *Transaction) []nameHash {
+	all := t.names()
+	if d.ID == "" {
+		return all[1:]
+	}
+	return all
 }
 
 func (s *Spool) prepareNew(ctx context.Context, op *appendMessages) ([]message.Receipt, error) {
@@ -113,9 +140,34 @@ func (s *Spool) nextTransaction() uint64 {
 	return s.transactions.last
 }
 
-// preparedBefore finds the transaction that a draft repeats; nil: it is new. Its
-// names are the caller's.
-func (s *Spool) preparedBefore(d TransactionDraft) (*Transaction, error) {
+// preparedBefore returns the transaction that a draft repeats, as it stands; nil: it is
+// new.
+func (s *Spool) preparedBefore(ctx context.Context, d TransactionDraft) (*Transaction, error) {
+	var names []nameHash
+	for _, n := range [...]struct {
+		text string
+		hash func(string) nameHash
+	}{{d.ID, nameOfID}, {d.Key, nameOfKey}} {
+		if n.text != "" {
+			names = append(names, n.hash(n.text))
+		}
+	}
+	o, err := s.own(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	defer s.unlessUnknown(o, nil)
+	t, err := s.repeated(d)
+	if t == nil || err != nil {
+		return nil, err
+	}
+	t.Duplicate = true
+	return t, s.tellReceipts(ctx, t)
+}
+
+// repeated reads the transaction that a draft repeats; nil: it is new. Its names are
+// the caller's.
+func (s *Spool) repeated(d TransactionDraft) (*Transaction, error) {
 	if d.Key != "" {
 		t, err := s.named(nameOfKey(d.Key))
 		switch {
@@ -162,12 +214,38 @@ func (p *preparation) write(c *commit, added []*newMessage) {
 	p.Transaction.write(c, due{})
 }
 
+// look finds out whether a name that was chosen is taken. The committer does: nothing
+// else is written meanwhile, and a reader would wait for the commit that is under way
+// before it could be queued for the next one.
+func (p *preparation) look(r kv.Reader) {
+	for _, n := range p.chosen {
+		_, err := r.Get(nameKey(n))
+		if err == nil {
+			err = errNameTaken
+		}
+		if !errors.Is(err, kv.ErrNotFound) {
+			p.taken = err
+			return
+		}
+	}
+}
+
+// refusal is why it cannot be prepared; of what is no transaction there is none.
+func (p *preparation) refusal() error {
+	if p == nil {
+		return nil
+	}
+	return p.taken
+}
+
 // synced has it checked in time, and lets others find it. s.mu is held.
-func (p *preparation) synced(s *Spool, stored bool) {
+func (p *preparation) synced(s *Spool, op *appendMessages) {
+	stored := op.err == nil
 	s.hasImported = s.hasImported || stored && p.imported
 	if stored && !p.imported {
 		s.schedule(p.due())
 		s.tellCheck(p.Transaction)
+		s.transactions.fresh.add(p.Transaction, op.added)
 	}
 	s.disown(p.owned)
 }

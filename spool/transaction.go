@@ -89,7 +89,8 @@ type Transaction struct {
 
 	number      uint64
 	fingerprint [16]byte
-	at          uint64 // of its entry in the index, by its clock
+	at          uint64        // of its entry in the index, by its clock
+	fresh       []*newMessage // its messages, of one that was not read (fresh.go)
 }
 
 // clock is that of its entry in the index.
@@ -242,6 +243,7 @@ func (t *Transaction) write(c *commit, was due) {
 	if t.Half != nil {
 		c.needs(formatBrokerHalf)
 	}
+	c.s.transactions.fresh.drop(t.ID)
 	if was.seq > 0 {
 		c.s.transactions.count(was.clock, -1)
 		if was != t.due() {

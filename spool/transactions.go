@@ -16,6 +16,7 @@ type transactions struct {
 	last   uint64                     // number that was given
 	given  map[uint64]due             // to who checks or ends them, and not back yet, by number
 	counts TransactionCounts
+	fresh  fresh
 	sooner signal // one is to be checked before DueChecks wakes
 	ending signal // one is to be ended before DueEnds wakes
 }
@@ -57,7 +58,9 @@ func (s *Spool) TransactionCounts() TransactionCounts {
 }
 
 func newTransactions() transactions {
-	return transactions{busy: map[nameHash]chan struct{}{}, given: map[uint64]due{}, sooner: newSignal(), ending: newSignal()}
+	return transactions{
+		busy: map[nameHash]chan struct{}{}, given: map[uint64]due{}, fresh: newFresh(), sooner: newSignal(), ending: newSignal(),
+	}
 }
 
 // loadTransactions counts them. A number is of an opening, so none is given twice.
@@ -137,6 +140,19 @@ func (s *Spool) unlessUnknown(o *owned, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.disown(o)
+}
+
+// known finds a transaction by its ID, which is the caller's. What it returns may be
+// changed, and has to be written or forgotten then.
+func (s *Spool) known(id string) (*Transaction, error) {
+	s.mu.Lock()
+	t := s.transactions.fresh.take(id)
+	s.mu.Unlock()
+	if t == nil {
+		return s.named(nameOfID(id))
+	}
+	s.tellCheck(t)
+	return t, nil
 }
 
 // named finds a transaction by one of its names.

@@ -1,0 +1,203 @@
+package spool_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// What was prepared just now is decided without being read, so a decision waits for no
+// commit but its own. Nothing that changes a transaction leaves what it was in memory,
+// and neither do many that are open.
+func TestFreshTransactionsAreDecidedUnread(t *testing.T) {
+	r, _ := timed(t, spool.Options{})
+	entries := func() (keys []string) {
+		t.Helper()
+		for _, prefix := range []string{"sp", "sy"} {
+			err := r.db.Scan(kv.Scan{Prefix: []byte(prefix), KeysOnly: true}, func(k, _ []byte) (bool, error) {
+				keys = append(keys, string(k))
+				return true, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return keys
+	}
+	unreadable := func(id string) { // on the disk
+		t.Helper()
+		before := entries()
+		r.prepare(prepared(id, keyed("a", id, "k"), draft("b", id)))
+		added := slices.DeleteFunc(entries(), func(key string) bool { return slices.Contains(before, key) })
+		r.behind(func(tx *kv.Tx) {
+			for _, key := range added {
+				tx.Set([]byte(key), []byte{0})
+			}
+		})
+	}
+	unreadable("committed")
+	if got := r.decided("committed", spool.TransactionCommitted); len(got.Receipts) != 2 || got.Receipts[0].State != message.StatePending {
+		t.Errorf("committed %+v", got)
+	}
+	unreadable("rolled back")
+	r.decided("rolled back", spool.TransactionRolledBack)
+	if got := append(bodies(r.lease("a", 0)), bodies(r.lease("b", 0))...); !slices.Equal(got, []string{"committed", "committed"}) {
+		t.Errorf("leased %q", got)
+	}
+	r.balanced()
+
+	for name, change := range map[string]func(id string){
+		"undecided": func(id string) {
+			if _, err := r.Undecide(t.Context(), id, "test"); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"checked": func(id string) {
+			if err := r.CheckedInVain(t.Context(), id, spool.InVain{Brought: "nothing", Again: time.Hour, Counts: true}); err != nil {
+				t.Fatal(err)
+			}
+			r.committed()
+		},
+		"adopted": func(string) {
+			if _, err := r.AdoptTransactions(t.Context(), "http://127.0.0.1:2/tx"); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"one of many": func(string) {
+			large := draft("a", string(make([]byte, 48<<10)))
+			for i := range spool.FreshBytes/len(large.Body) + 1 {
+				r.prepare(prepared(fmt.Sprint("many ", i), large))
+			}
+		},
+	} {
+		r.prepare(prepared(name, draft("a", name)))
+		before := r.Fresh()
+		change(name)
+		if slices.Contains(r.Fresh(), name) {
+			t.Errorf("%s: still in memory are %q of %q", name, r.Fresh(), before)
+		}
+	}
+	r.balanced()
+}
+
+// A decision shares the commit of accepts that wait, however long what has no hurry
+// does: else each decision would split a commit in two.
+func TestDecisionsShareTheCommitOfAccepts(t *testing.T) {
+	r := newRigOn(t, spool.Options{}, kv.Options{LazyDelay: time.Hour})
+	r.prepare(prepared("tx", draft("a", "1")))
+	r.accept(draft("b", "2"))
+	leases := r.lease("b", 1)
+	done := make(chan error, 2)
+	goOn := r.occupy()
+	r.confirm(leases)
+	go func() {
+		_, err := r.Append(t.Context(), []spool.Draft{draft("a", "3")})
+		done <- err
+	}()
+	r.queued(2)
+	go func() {
+		_, err := r.CommitTransaction(t.Context(), "tx", "test")
+		done <- err
+	}()
+	r.queued(3)
+	before := r.db.Stats().Commits
+	goOn()
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := r.db.Stats().Commits - before; n != 2 {
+		t.Errorf("%d commits, want that which was under way, and one of the accept and the decision", n)
+	}
+}
+
+// What is refused may repeat what is known: that is told of all the same. Where the
+// disk does not answer it is not known whether it does, unless no name was chosen.
+func TestRefusedPrepareMayRepeatAnother(t *testing.T) {
+	r := newRigOn(t, spool.Options{Limit: 4 << 10}, kv.Options{LazyDelay: time.Hour})
+	known := prepared("known", draft("a", strings.Repeat("x", 3<<10)))
+	first, _ := r.prepare(known)
+	if got, receipts, err := r.Prepare(t.Context(), known); err != nil || !got.Duplicate || got.Messages[0] != first.Messages[0] || len(receipts) != 1 {
+		t.Errorf("again, when the spool is full: %+v, %v", got, err)
+	}
+	if _, _, err := r.Prepare(t.Context(), prepared("new", known.Messages[0])); !errors.Is(err, spool.ErrFull) || errors.Is(err, spool.ErrUnknown) {
+		t.Errorf("another, when the spool is full: %v", err)
+	}
+
+	goOn := r.occupy()
+	for id, unknown := range map[string]bool{"chosen": true, "": false} {
+		ctx, cancel := context.WithCancel(t.Context())
+		answer := make(chan error, 1)
+		go func() {
+			_, _, err := r.Prepare(ctx, prepared(id, draft("a", "small")))
+			answer <- err
+		}()
+		r.queued(1)
+		cancel()
+		if err := <-answer; !errors.Is(err, context.Canceled) || errors.Is(err, spool.ErrUnknown) != unknown {
+			t.Errorf("withdrawn, with the ID %q: %v", id, err)
+		}
+		r.queued(0)
+	}
+	goOn()
+	if _, err := r.Transaction(t.Context(), "chosen"); !errors.Is(err, spool.ErrNoTransaction) {
+		t.Errorf("what was withdrawn is known: %v", err)
+	}
+	r.prepare(prepared("chosen", draft("a", "small")))
+	r.balanced()
+}
+
+// A decision that is withdrawn is not made, and made when it is asked for again.
+func TestDecisionIsWithdrawn(t *testing.T) {
+	r := newRigOn(t, spool.Options{}, kv.Options{LazyDelay: time.Hour})
+	for _, id := range []string{"1", "2"} { // one that is in memory, and one that is read
+		r.prepare(prepared(id, draft("a", id)))
+		if id == "2" {
+			r.reopen()
+		}
+		goOn := r.occupy()
+		ctx, cancel := context.WithCancel(t.Context())
+		answer := make(chan error, 1)
+		go func() {
+			_, err := r.RollBackTransaction(ctx, id, "test")
+			answer <- err
+		}()
+		r.queued(1)
+		cancel()
+		if err := <-answer; !errors.Is(err, context.Canceled) || !errors.Is(err, spool.ErrUnknown) {
+			t.Errorf("withdrawn: %v", err)
+		}
+		goOn()
+		if got, err := r.Transaction(t.Context(), id); err != nil || got.State != spool.TransactionHalf {
+			t.Errorf("after that: %+v, %v", got, err)
+		}
+		r.decided(id, spool.TransactionCommitted)
+	}
+	r.balanced()
+}
+
+// occupy holds the committer until goOn is called.
+func (r *rig) occupy() (goOn func()) {
+	r.t.Helper()
+	held, release, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- r.attach().Commit(context.Background(), func(*kv.Tx) { close(held); <-release }, 1<<10)
+	}()
+	<-held
+	return func() {
+		r.t.Helper()
+		close(release)
+		if err := <-done; err != nil {
+			r.t.Error(err)
+		}
+	}
+}
