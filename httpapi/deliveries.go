@@ -161,6 +161,10 @@ func readWishes(r *request, into map[string]any) (given map[string]bool, err err
 }
 
 func readWish(m member, to any) error {
+	if s, isText := to.(*string); isText && plainString(m.value) {
+		*s, _ = stringOf(m.value)
+		return nil
+	}
 	d, isDuration := to.(*time.Duration)
 	if !isDuration {
 		if json.Unmarshal(m.value, to) != nil {
@@ -168,8 +172,8 @@ func readWish(m member, to any) error {
 		}
 		return nil
 	}
-	var text string
-	if json.Unmarshal(m.value, &text) != nil {
+	text, err := stringOf(m.value)
+	if err != nil {
 		return invalidOption(`%s is a duration with its unit in quotes, as "30s"`, m.name)
 	}
 	parsed, err := parseDuration(text)

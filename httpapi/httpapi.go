@@ -52,6 +52,8 @@ type Server struct {
 	patience patience     // of requests, with the disk
 	asking   atomic.Int64 // questions of the spool, also those that nobody waits for any more
 
+	allowed atomic.Pointer[string] // the check URL that was found to be allowed last: most applications have one
+
 	mu        sync.Mutex
 	stopping  bool
 	listeners map[net.Listener]struct{}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 
@@ -69,11 +70,16 @@ func (it *item) set(m member) error {
 }
 
 func (it *item) setBody(m member) error {
+	it.hasBody = true
+	if plainString(m.value) {
+		it.message.Body = bytes.Clone(m.value[1 : len(m.value)-1])
+		return nil
+	}
 	var text string
 	if err := m.text(&text); err != nil {
 		return err
 	}
-	it.message.Body, it.hasBody = []byte(text), true
+	it.message.Body = []byte(text)
 	return nil
 }
 

@@ -56,7 +56,7 @@ func (s *Server) prepare(r *request, _ string) (response, error) {
 		return response{}, preparedNot(err)
 	}
 	s.metrics.accepted(r.began)
-	res := s.jsonResponse(201, s.transactionOf(t, receipts))
+	res := s.answerTransaction(201, t, receipts)
 	res.set("Location", "/v1/transactions/"+url.PathEscape(t.ID))
 	if t.Duplicate {
 		res.set("Idempotency-Replayed", "true")
@@ -85,12 +85,13 @@ func preparedNot(err error) error {
 	return err
 }
 
-func (s *Server) transactionOf(t spool.Transaction, receipts []message.Receipt) transactionJSON {
+func (s *Server) answerTransaction(status int, t spool.Transaction, receipts []message.Receipt) response {
 	out := transactionJSON{View: transaction.ViewOf(t), Duplicate: t.Duplicate, Messages: make([]receiptJSON, len(receipts))}
 	for i, r := range receipts {
 		out.Messages[i] = s.receiptOf(r)
 	}
-	return out
+	body := out.appendJSON(make([]byte, 0, 640+320*len(receipts)))
+	return response{status: status, contentType: typeJSON, body: append(body, '\n')}
 }
 
 // transactionDraft reads a request.
@@ -200,17 +201,12 @@ var exhaustedStates = map[string]spool.TransactionState{
 func (x *transactionReader) setCheck(m member) error {
 	c := spool.Check{After: checkAfter, Interval: checkInterval, Most: checkMost, Exhausted: spool.TransactionUndecided}
 	exhausted := ""
-	options := map[string]any{"url": &c.URL, "after": &c.After, "interval": &c.Interval, "max_attempts": &c.Most, "on_exhausted": &exhausted}
 	members, err := membersOf(m.value)
 	if err != nil {
 		return invalidOption("check is not an object: %s", detailOf(err))
 	}
 	for _, o := range members {
-		to, known := options[o.name]
-		if !known {
-			return invalidOption("there is no option %.100q of check", o.name)
-		}
-		if err := readWish(o, to); err != nil {
+		if err := setCheckOption(&c, &exhausted, o); err != nil {
 			return err
 		}
 	}
@@ -225,6 +221,22 @@ func (x *transactionReader) setCheck(m member) error {
 	return x.s.checkCheck(c)
 }
 
+func setCheckOption(c *spool.Check, exhausted *string, o member) error {
+	switch o.name {
+	case "url":
+		return readWish(o, &c.URL)
+	case "after":
+		return readWish(o, &c.After)
+	case "interval":
+		return readWish(o, &c.Interval)
+	case "max_attempts":
+		return readWish(o, &c.Most)
+	case "on_exhausted":
+		return readWish(o, exhausted)
+	}
+	return invalidOption("there is no option %.100q of check", o.name)
+}
+
 func (s *Server) checkCheck(c spool.Check) error {
 	switch {
 	case len(c.URL) > spool.MaxCheckURL:
@@ -236,9 +248,13 @@ func (s *Server) checkCheck(c spool.Check) error {
 	case c.Most < 1 || c.Most > mostChecks:
 		return invalidOption("check.max_attempts %d is not between 1 and %d", c.Most, mostChecks)
 	}
+	if last := s.allowed.Load(); last != nil && *last == c.URL {
+		return nil
+	}
 	if err := s.opts.CheckURLs.Check(c.URL); err != nil {
 		return problem.New(problem.CheckNotAllowed, "check.url: %v", err)
 	}
+	s.allowed.Store(&c.URL)
 	return nil
 }
 
@@ -321,7 +337,7 @@ func (s *Server) decide(r *request, id string, do func(ctx context.Context, id, 
 	if err != nil {
 		return response{}, decidedNot(err, t)
 	}
-	return s.jsonResponse(200, s.transactionOf(t, t.Receipts)), nil
+	return s.answerTransaction(200, t, t.Receipts), nil
 }
 
 // decidedNot words why a decision was not made. What is half is stored, whatever
@@ -346,7 +362,7 @@ func (s *Server) showTransaction(_ *request, id string) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	return s.jsonResponse(200, s.transactionOf(t, t.Receipts)), nil
+	return s.answerTransaction(200, t, t.Receipts), nil
 }
 
 // listTransactions answers GET /v1/transactions.
