@@ -19,7 +19,8 @@ import (
 type Transactions interface {
 	// Prepare stores all messages as half, or none, with their transaction.
 	Prepare(ctx context.Context, d spool.TransactionDraft) (spool.Transaction, []message.Receipt, error)
-	// CommitTransaction and RollBackTransaction decide, for good. nil means durable.
+	// CommitTransaction and RollBackTransaction decide, for good. nil means durable. They
+	// wait no longer than until ctx ends, whatever the disk does.
 	CommitTransaction(ctx context.Context, id, by string) (spool.Transaction, error)
 	RollBackTransaction(ctx context.Context, id, by string) (spool.Transaction, error)
 	// Transaction tells what is known of one, or spool.ErrNoTransaction.
@@ -333,7 +334,7 @@ func (s *Server) decide(r *request, id string, do func(ctx context.Context, id, 
 	if _, err := readWishes(r, nil); err != nil {
 		return response{}, err
 	}
-	t, err := patiently(s, func(ctx context.Context) (spool.Transaction, error) { return do(ctx, id, "application") })
+	t, err := do(s.patience.context(time.Now()), id, "application")
 	if err != nil {
 		return response{}, decidedNot(err, t)
 	}

@@ -409,7 +409,7 @@ func (s *Spool) receiptsOf(ctx context.Context, op *appendMessages) ([]message.R
 			out = append(out, n.receipt())
 			continue
 		}
-		r, err := s.patiently(ctx, func() (message.Receipt, error) {
+		r, err := patiently(ctx, s, func() (message.Receipt, error) {
 			r, err := s.receiptOf(context.WithoutCancel(ctx), n.earlier.seq)
 			if errors.Is(err, ErrNotFound) && !elsewhere(n.earlier.seq) { // it may have been moved just now
 				r, err = s.Receipt(context.WithoutCancel(ctx), n.earlier.id)

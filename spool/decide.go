@@ -42,20 +42,32 @@ func (s *Spool) decide(ctx context.Context, id string, to TransactionState, by s
 }
 
 // changeTransaction has a transaction to itself while it is changed, by an operation
-// that change makes of it; nil: none is needed.
+// that change makes of it; nil: none is needed. It waits until ctx ends, and no longer
+// where it has to read (patiently).
 func (s *Spool) changeTransaction(ctx context.Context, id string, change func(*Transaction) (operation, error)) (Transaction, error) {
 	if err := s.over(ctx); err != nil {
 		return Transaction{}, err
 	}
-	o, err := s.own(ctx, nameOfID(id))
-	if err != nil {
-		return Transaction{}, fmt.Errorf("transaction %.40q: %w", id, err)
-	}
-	t, err := s.known(id)
-	if err != nil {
-		s.unlessUnknown(o, nil)
+	if t, o, err := s.takeFresh(ctx, id); err != nil {
 		return Transaction{}, err
+	} else if t != nil {
+		return s.changeOwned(ctx, t, o, change)
 	}
+	return patiently(ctx, s, func() (Transaction, error) {
+		o, err := s.ownID(ctx, id)
+		if err != nil {
+			return Transaction{}, err
+		}
+		t, err := s.named(nameOfID(id))
+		if err != nil {
+			s.unlessUnknown(o, nil)
+			return Transaction{}, err
+		}
+		return s.changeOwned(ctx, t, o, change)
+	})
+}
+
+func (s *Spool) changeOwned(ctx context.Context, t *Transaction, o *owned, change func(*Transaction) (operation, error)) (Transaction, error) {
 	op, err := change(t)
 	t.fresh = nil // who is answered keeps no messages
 	if op == nil && err == nil {
@@ -70,12 +82,15 @@ func (s *Spool) changeTransaction(ctx context.Context, id string, change func(*T
 		if ctx.Err() != nil && !errors.Is(err, ErrUnknown) { // it was withdrawn; who does not wait is told what he would be a moment later
 			err = fmt.Errorf("%w: %w", ErrUnknown, err)
 		}
-		return *t, fmt.Errorf("transaction %s: %w", id, err)
+		return *t, fmt.Errorf("transaction %s: %w", t.ID, err)
 	}
-	if t.Receipts = receiptsOfDecision(op, t); t.Receipts == nil {
-		err = s.tellReceipts(ctx, t)
+	if t.Receipts = receiptsOfDecision(op, t); t.Receipts != nil {
+		return *t, nil
 	}
-	return *t, err
+	return patiently(ctx, s, func() (Transaction, error) {
+		err := s.tellReceipts(ctx, t)
+		return *t, err
+	})
 }
 
 // offerChange is commit for who decides. Commits that offers share with what has no

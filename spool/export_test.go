@@ -250,7 +250,17 @@ func Raises(stuck bool) bool {
 
 // Patiently reads for a caller who may give up.
 func (s *Spool) Patiently(ctx context.Context, read func() (message.Receipt, error)) (message.Receipt, error) {
-	return s.patiently(ctx, read)
+	return patiently(ctx, s, read)
+}
+
+// ChangeBy begins to change a transaction, tells so, and goes on when it may.
+func (s *Spool) ChangeBy(ctx context.Context, id string, began chan<- struct{}, goOn <-chan struct{}) error {
+	_, err := s.changeTransaction(ctx, id, func(*Transaction) (operation, error) {
+		began <- struct{}{}
+		<-goOn
+		return nil, nil
+	})
+	return err
 }
 
 // DueBehind reports whether delays are looked for behind those that ended by at.

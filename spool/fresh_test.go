@@ -201,3 +201,22 @@ func (r *rig) occupy() (goOn func()) {
 		}
 	}
 }
+
+// A decision that reads is not waited for longer than its caller does, and what it
+// found is not another call's until it has ended.
+func TestDecisionIsNotWaitedFor(t *testing.T) {
+	r, _ := timed(t, spool.Options{})
+	r.prepare(prepared("tx", draft("a", "1")))
+	r.reopen()
+	ctx, cancel := context.WithCancel(t.Context())
+	began, goOn, answer := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() { answer <- r.ChangeBy(ctx, "tx", began, goOn) }()
+	<-began
+	cancel()
+	if err := <-answer; !errors.Is(err, context.Canceled) || !errors.Is(err, spool.ErrUnknown) {
+		t.Errorf("given up: %v", err)
+	}
+	close(goOn)
+	r.decided("tx", spool.TransactionCommitted)
+	r.balanced()
+}

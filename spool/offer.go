@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/remora-mq/remora/message"
 )
 
 // offer runs op in a synced transaction, unless ctx ends before that begins, or
@@ -71,11 +69,12 @@ func (s *Spool) truly(op *appendMessages, err error) error {
 }
 
 // patiently reads for a caller who does not wait for a commit that has stalled, as
-// the read has to. It is left to end by itself; Close waits for it.
-func (s *Spool) patiently(ctx context.Context, read func() (message.Receipt, error)) (message.Receipt, error) {
+// the read has to. It is left to end by itself; Close waits for it. Of a disk that does
+// not answer no more is asked than readsAtOnce.
+func patiently[T any](ctx context.Context, s *Spool, read func() (T, error)) (told T, err error) {
 	type answer struct {
-		message.Receipt
-		err error
+		told T
+		err  error
 	}
 	done := make(chan answer, 1)
 	s.mu.Lock()
@@ -83,15 +82,26 @@ func (s *Spool) patiently(ctx context.Context, read func() (message.Receipt, err
 		s.mu.Unlock()
 		return read()
 	}
+	if s.reads == readsAtOnce {
+		s.mu.Unlock()
+		return told, fmt.Errorf("%w: %w: %d reads have not ended", ErrUnknown, ErrBusy, readsAtOnce)
+	}
+	s.reads++
 	s.running.Go(func() {
-		r, err := read()
-		done <- answer{r, err}
+		t, err := read()
+		s.mu.Lock()
+		s.reads--
+		s.mu.Unlock()
+		done <- answer{t, err}
 	})
 	s.mu.Unlock()
 	select {
 	case a := <-done:
-		return a.Receipt, a.err
+		return a.told, a.err
 	case <-ctx.Done():
-		return message.Receipt{}, fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
+		return told, fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
 	}
 }
+
+// readsAtOnce is more than there are connections, if their number is not set.
+const readsAtOnce = 4096

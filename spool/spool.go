@@ -57,6 +57,7 @@ type Spool struct {
 	clock     spoolClock
 	wallApart int64 // how far the wall clock is ahead of that, in milliseconds, as it was last found
 	leases    uint64
+	reads     int // that are made patiently
 	watchers  map[uint64][]chan struct{}
 	fresh     []string // topics that NextTopic has not told of yet
 	topics    signal

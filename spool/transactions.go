@@ -142,17 +142,37 @@ func (s *Spool) unlessUnknown(o *owned, err error) {
 	s.disown(o)
 }
 
-// known finds a transaction by its ID, which is the caller's. What it returns may be
-// changed, and has to be written or forgotten then.
-func (s *Spool) known(id string) (*Transaction, error) {
+// ownID is own for a transaction that a caller has named.
+func (s *Spool) ownID(ctx context.Context, id string) (*owned, error) {
+	o, err := s.own(ctx, nameOfID(id))
+	if err != nil {
+		return nil, fmt.Errorf("transaction %.40q: %w", id, err)
+	}
+	return o, nil
+}
+
+// takeFresh owns a transaction that is in memory, and leaves it to its caller; nil: it
+// has to be read.
+func (s *Spool) takeFresh(ctx context.Context, id string) (*Transaction, *owned, error) {
 	s.mu.Lock()
-	t := s.transactions.fresh.take(id)
+	here := s.transactions.fresh.byID[id] != nil
 	s.mu.Unlock()
-	if t == nil {
-		return s.named(nameOfID(id))
+	if !here {
+		return nil, nil, nil
+	}
+	o, err := s.ownID(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.transactions.fresh.take(id)
+	if t == nil { // another call has changed it
+		s.disown(o)
+		return nil, nil, nil
 	}
 	s.tellCheck(t)
-	return t, nil
+	return t, o, nil
 }
 
 // named finds a transaction by one of its names.

@@ -18,7 +18,7 @@ func (s *Spool) Wait(ctx context.Context, id message.ID) (message.Receipt, error
 	defer giveUp()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastLook, giveUp) })()
 	look := func() (message.Receipt, error) {
-		return s.patiently(patience, func() (message.Receipt, error) { return s.Receipt(context.WithoutCancel(ctx), id) })
+		return patiently(patience, s, func() (message.Receipt, error) { return s.Receipt(context.WithoutCancel(ctx), id) })
 	}
 	for {
 		r, again, err := s.waitOnce(ctx, id, look)
