@@ -1,11 +1,15 @@
 package rocketmq
 
 import (
+	"bytes"
+	"context"
 	"encoding/binary"
+	"errors"
 	"maps"
 	"math"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 	"github.com/apache/rocketmq-client-go/v2/producer"
@@ -148,4 +152,30 @@ func BenchmarkLibraryBatch(b *testing.B) {
 		}
 		_ = producer.MarshalMessageBatch(each...)
 	}
+}
+
+// What a call that was given up may still write is not overwritten by later batches.
+func TestBytesOfABatchStayWithItsCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, f := newFakeLane()
+		stuck, given := make(chan struct{}), make(chan []byte, 21)
+		f.answer = func(_ context.Context, msgs []*primitive.Message) (*primitive.SendResult, error) {
+			given <- msgs[0].Body
+			<-stuck
+			return nil, errors.New("late")
+		}
+		if _, e := send(l, testMessage(1, ""), testMessage(2, "")); e == nil || e.Outcome != unknown {
+			t.Fatalf("stuck call: %v", e)
+		}
+		first := <-given
+		before := bytes.Clone(first)
+		for n := range uint64(20) {
+			_, _ = send(l, testMessage(10+2*n, ""), testMessage(11+2*n, ""))
+		}
+		if !bytes.Equal(first, before) {
+			t.Error("they have changed while the call runs")
+		}
+		close(stuck)
+		synctest.Wait()
+	})
 }

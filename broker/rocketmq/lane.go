@@ -146,7 +146,11 @@ func (l *lane) watch(ctx context.Context, a *attempt, order string, wire []*prim
 	go func() {
 		defer close(over)
 		defer l.selector.end(a)
-		answered <- l.call(ctx, wire)
+		got := l.call(ctx, wire)
+		if got.err == nil {
+			a.giveBack()
+		}
+		answered <- got
 	}()
 	select {
 	case got := <-answered:

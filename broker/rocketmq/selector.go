@@ -44,6 +44,7 @@ type attempt struct {
 	orderingKey string
 	queue       string // that its messages are bound to; "": the selector chooses
 	messages    int
+	room        *[]byte // of its batch; nil: it has none
 	choice      choice
 	over        bool // it was given up: nothing may be sent any more
 }
