@@ -39,6 +39,14 @@ type Prober interface {
 	Failing() []string
 }
 
+// Locator is what a Producer is, too, that has to find a topic's brokers before it
+// can send. Methods may be called from many goroutines.
+type Locator interface {
+	// Locate looks for them, for a moment, and sends nothing. What it has not found
+	// Send looks for.
+	Locate(ctx context.Context, topic string)
+}
+
 // Binder is what a Producer is, too, whose topics have queues that the caller may
 // bind ordering keys to. Methods may be called from many goroutines.
 type Binder interface {

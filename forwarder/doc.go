@@ -13,9 +13,11 @@
 // A lane that fails slows down by itself: one attempt at a time, smaller
 // batches, growing waits; the others go on. Where only one of several brokers
 // fails, the lane goes on, with single messages when that one is to be probed.
-// Batches of all lanes wait in one line, for one of the slots; lanes get these by
-// weight. When the broker was away for all, there is one slot at first, and one more
-// with each time that the broker takes to answer, over all lanes that do not fail.
+// Where its topic is, a lane asks before it leases anything: who is kept waiting for
+// that has no slot. Batches of all lanes wait in one line, for one of the slots; lanes
+// get these by weight. When the broker was away for all, there is one slot at first,
+// and one more with each time that the broker takes to answer, over all lanes that do
+// not fail.
 // Order per ordering key is the spool's: it leases no message while an earlier
 // one of its key is leased or waits for its retry.
 package forwarder

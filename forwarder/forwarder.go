@@ -91,8 +91,9 @@ type Forwarder struct {
 	opts     Options
 	spool    Spool
 	producer broker.Producer
-	prober   broker.Prober // the producer; nil if it is none
-	binder   broker.Binder // the producer; nil if it is none
+	prober   broker.Prober  // the producer; nil if it is none
+	binder   broker.Binder  // the producer; nil if it is none
+	locator  broker.Locator // the producer; nil if it is none
 	log      *slog.Logger
 	slots    *slots // one for each running attempt
 	metrics  *metrics
@@ -105,8 +106,9 @@ func New(opts Options, s Spool, producer broker.Producer, log *slog.Logger) *For
 	opts = opts.withDefaults()
 	prober, _ := producer.(broker.Prober)
 	binder, _ := producer.(broker.Binder)
+	locator, _ := producer.(broker.Locator)
 	return &Forwarder{
-		opts: opts, spool: s, producer: producer, prober: prober, binder: binder, log: log,
+		opts: opts, spool: s, producer: producer, prober: prober, binder: binder, locator: locator, log: log,
 		slots: newSlots(opts.Concurrency), metrics: newMetrics(), parked: parked{waiting: s.Waiting},
 	}
 }

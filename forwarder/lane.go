@@ -51,6 +51,9 @@ func limiterOf(perSecond float64) *rate.Limiter {
 // run leases and attempts until ctx is done or the spool ends.
 func (l *lane) run(ctx context.Context) {
 	defer l.attempts.Wait()
+	if l.f.locator != nil {
+		l.f.locator.Locate(ctx, l.topic) // who waits for that has no slot, which others need
+	}
 	for l.ready(ctx) {
 		failing := l.failing()
 		if err := l.rebind(ctx); err != nil && l.gone(ctx, err) {

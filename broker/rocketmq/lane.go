@@ -42,13 +42,18 @@ type lane struct {
 	abandoned atomic.Int32 // calls still in the library after Send gave them up
 	routes    sync.Map     // topic → struct{}: the library has a route
 
+	locating chan struct{} // has room for those who look for a topic before it is sent
+
 	mu   sync.Mutex
 	tail map[string]<-chan struct{} // topic and queue, or key where none is bound → end of its abandoned call
 }
 
 func newLane(o ProducerOptions, names nameServers, b *breakers) (*lane, error) {
 	tcp, applied := tcpOption[producer.Option](producerTimeouts(o.AttemptTimeout))
-	l := &lane{selector: newSelector(b), names: names, timeout: o.AttemptTimeout, tail: map[string]<-chan struct{}{}}
+	l := &lane{
+		selector: newSelector(b), names: names, timeout: o.AttemptTimeout,
+		locating: make(chan struct{}, maxLocating), tail: map[string]<-chan struct{}{},
+	}
 	keys := credentials{o.AccessKey, o.SecretKey}
 	p, err := producer.NewDefaultProducer(
 		producer.WithNameServer(libraryAddrs(o.NameServers)),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,12 +20,18 @@ type fakeSender struct {
 	selector *selector
 	queues   []*primitive.MessageQueue
 	answer   func(ctx context.Context, msgs []*primitive.Message) (*primitive.SendResult, error)
+	before   func() // it looks for the topic's route
+	selects  atomic.Int32
 }
 
 func (f *fakeSender) Start() error    { return nil }
 func (f *fakeSender) Shutdown() error { return nil }
 
 func (f *fakeSender) SendSync(ctx context.Context, msgs ...*primitive.Message) (*primitive.SendResult, error) {
+	if f.before != nil {
+		f.before()
+	}
+	f.selects.Add(1)
 	q := f.selector.Select(&primitive.Message{Topic: msgs[0].Topic, Queue: msgs[0].Queue}, f.queues, "")
 	if q == nil {
 		return nil, errors.New("the topic=t route info not found")
@@ -37,7 +44,7 @@ func (f *fakeSender) SendSync(ctx context.Context, msgs ...*primitive.Message) (
 }
 
 func newFakeLane() (*lane, *fakeSender) {
-	l := &lane{selector: testSelector(), timeout: 5 * time.Second, tail: map[string]<-chan struct{}{}}
+	l := &lane{selector: testSelector(), timeout: 5 * time.Second, locating: make(chan struct{}, maxLocating), tail: map[string]<-chan struct{}{}}
 	f := &fakeSender{selector: l.selector, queues: queues("ab", 1)}
 	l.sender = f
 	l.routes.Store("t", struct{}{})

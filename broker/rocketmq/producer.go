@@ -22,6 +22,7 @@ var _ interface {
 	broker.Producer
 	broker.Prober
 	broker.Binder
+	broker.Locator
 } = (*Producer)(nil)
 
 // NewProducer makes a producer without contacting anybody: name servers and
