@@ -383,16 +383,16 @@ func (s *Spool) enter(n *newMessage) {
 	case s.passes(n.msg): // a read has shown it before, to somebody who acted on it
 		w.loadedTo = n.msg.Seq
 	default:
-		s.addEntry(l, n.msg, n.payload)
+		s.addEntry(l, newEntry(l, n.msg, n.payload))
 	}
 }
 
 // addEntry makes a held message leasable, the next one of its lane, unless others
 // of its ordering key wait aside.
-func (s *Spool) addEntry(l *lane, m *message.Message, p *payload) {
-	l.window.loadedTo = m.Seq
-	if !s.joinsAside(l, m) {
-		s.bringIn(newEntry(l, m, p))
+func (s *Spool) addEntry(l *lane, e *entry) {
+	l.window.loadedTo = e.msg.Seq
+	if !s.joinsAside(l, e.msg) {
+		s.bringIn(e)
 	}
 }
 

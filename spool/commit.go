@@ -33,7 +33,7 @@ type commit struct {
 	blocks     []*block
 	lanes      map[*lane]bool
 	ranges     map[uint64]bool
-	receipts   map[uint64][]*receipt   // by bucket
+	receipts   []*receipt
 	reserved   map[keyHash]*newMessage // dedupe keys of the new messages
 	keys       []keyEntry
 	exceptions map[*lane][]Exception
@@ -50,7 +50,7 @@ type pair struct{ key, value []byte }
 func newCommit(s *Spool) *commit {
 	return &commit{
 		s: s, drafts: map[*lane][]*newMessage{}, lanes: map[*lane]bool{}, ranges: map[uint64]bool{},
-		receipts: map[uint64][]*receipt{}, reserved: map[keyHash]*newMessage{}, exceptions: map[*lane][]Exception{},
+		reserved: map[keyHash]*newMessage{}, exceptions: map[*lane][]Exception{},
 	}
 }
 
@@ -60,13 +60,12 @@ func (c *commit) begin(tx *kv.Tx) {
 	clear(c.drafts)
 	clear(c.lanes)
 	clear(c.ranges)
-	clear(c.receipts)
 	clear(c.reserved)
 	clear(c.exceptions)
 	now, elapsed := c.s.now(), c.s.clock.now()
 	*c = commit{
 		s: c.s, tx: tx, now: now, stamp: message.StampOf(now), elapsed: elapsed, at: time.UnixMilli(int64(elapsed)),
-		drafts: c.drafts, lanes: c.lanes, ranges: c.ranges, receipts: c.receipts, reserved: c.reserved, exceptions: c.exceptions,
+		drafts: c.drafts, lanes: c.lanes, ranges: c.ranges, receipts: emptied(c.receipts), reserved: c.reserved, exceptions: c.exceptions,
 		order: emptied(c.order), blocks: emptied(c.blocks), keys: emptied(c.keys), prepared: emptied(c.prepared), sets: emptied(c.sets), deletes: emptied(c.deletes),
 		room: c.room[:0],
 	}
@@ -222,8 +221,7 @@ func (c *commit) end(e *ending) {
 	*e.lane.counts.of(e.State)++
 	e.lane.counts.bytes -= uint64(e.size)
 	s.held -= int64(e.size)
-	bucket := e.seq >> receiptBucketShift
-	c.receipts[bucket] = append(c.receipts[bucket], &e.receipt)
+	c.receipts = append(c.receipts, &e.receipt)
 	c.except(e)
 	c.retainPayload(e)
 	if (e.State == message.StateCancelled || e.State == message.StateDiscarded) && s.keys.has(e.seq) {

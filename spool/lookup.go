@@ -133,7 +133,11 @@ func (s *Spool) receiptInMemory(seq uint64) (message.Receipt, func(uint64) (mess
 
 // receipt of a held message in memory.
 func (e *entry) receipt() message.Receipt {
-	r := beginReceipt(e.msg, usualEvents)
+	return e.receiptIn(make([]message.Event, 0, usualEvents))
+}
+
+func (e *entry) receiptIn(events []message.Event) message.Receipt {
+	r := beginReceipt(e.msg, events)
 	r.State, r.Attempts, r.LastError, r.MaybeSent = e.state, e.attempts, e.lastError, e.maybeSent
 	if e.state == message.StateRetrying {
 		r.NextAttemptAt = e.due

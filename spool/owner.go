@@ -98,7 +98,7 @@ func provesReceipts(key, v []byte) bool {
 	n, right := 0, true
 	err := receipts(v, func(r receipt) bool {
 		n++
-		right = right && r.seq>>receiptBucketShift == tail64(key, len(receiptPrefix))
+		right = right && r.bucket() == tail64(key, len(receiptPrefix))
 		return true
 	})
 	at := len(receiptPrefix) + 16

@@ -14,6 +14,8 @@ type receipt struct {
 	message.Receipt
 }
 
+func (r *receipt) bucket() uint64 { return r.seq >> receiptBucketShift }
+
 // receipt of a message that was accepted just now.
 func (n *newMessage) receipt() message.Receipt {
 	r := acceptedReceipt(n.msg)
@@ -26,12 +28,14 @@ func (n *newMessage) receipt() message.Receipt {
 	return r
 }
 
-func acceptedReceipt(m *message.Message) message.Receipt { return beginReceipt(m, 1) }
+func acceptedReceipt(m *message.Message) message.Receipt {
+	return beginReceipt(m, make([]message.Event, 0, 1))
+}
 
-// beginReceipt is acceptedReceipt with room for so many events in its history.
-func beginReceipt(m *message.Message, events int) message.Receipt {
+// beginReceipt is acceptedReceipt with the room of its history, which is empty.
+func beginReceipt(m *message.Message, events []message.Event) message.Receipt {
 	r := message.Receipt{ID: m.ID, Topic: m.Topic, TopicSeq: m.TopicSeq, State: message.StatePending, AcceptedAt: m.AcceptedAt}
-	r.History.First = make([]message.Event, 0, events)
+	r.History.First = events
 	r.History.Add(message.Event{At: m.AcceptedAt, Name: "accepted"})
 	return r
 }

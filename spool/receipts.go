@@ -95,32 +95,37 @@ const partRoom = 64 << 10
 // usualReceipt is what most receipts do not exceed, in bytes.
 const usualReceipt = 256
 
-// sealReceipts encodes the receipts of this commit, bucket by bucket.
+// sealReceipts encodes the receipts of this commit, bucket by bucket. Of a thousand
+// topics hardly two of a commit are in the same bucket, so there is nothing kept for
+// each.
 func (c *commit) sealReceipts() {
+	slices.SortStableFunc(c.receipts, func(a, b *receipt) int { return cmp.Compare(a.bucket(), b.bucket()) })
+	for rest := c.receipts; len(rest) > 0; {
+		b := rest[0].bucket()
+		n := 1
+		for n < len(rest) && rest[n].bucket() == b {
+			n++
+		}
+		c.sealBucket(b, rest[:n])
+		rest = rest[n:]
+	}
+}
+
+// sealBucket encodes receipts of one bucket, in one part or more.
+func (c *commit) sealBucket(b uint64, all []*receipt) {
 	x := &c.s.receipts
-	for _, b := range slices.Sorted(maps.Keys(c.receipts)) {
-		var part []byte
+	for len(all) > 0 {
+		part := c.take(min(len(all)*usualReceipt, partRoom) + usualReceipt)
 		count := 0
-		flush := func() {
-			if count == 0 {
-				return
-			}
-			number := max(x.part+1, uint64(c.at.UnixNano()))
-			p := pair{receiptKey(b, number, count), seal(part)}
-			c.sets = append(c.sets, p)
-			x.add(b, number, count, c.s.db.written(p))
-			part, count = nil, 0
+		for count < len(all) && len(part) < partRoom {
+			part = appendReceipt(part, all[count])
+			count++
 		}
-		for at, r := range c.receipts[b] {
-			if part == nil {
-				part = c.take(min((len(c.receipts[b])-at)*usualReceipt, partRoom) + usualReceipt)
-			}
-			part = appendReceipt(part, r)
-			if count++; len(part) >= partRoom {
-				flush()
-			}
-		}
-		flush()
+		number := max(x.part+1, uint64(c.at.UnixNano()))
+		p := pair{receiptKey(b, number, count), seal(part)}
+		c.sets = append(c.sets, p)
+		x.add(b, number, count, c.s.db.written(p))
+		all = all[count:]
 	}
 }
 

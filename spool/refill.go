@@ -17,6 +17,7 @@ type diskBlock struct {
 	damaged  bool // not all of it could be read, nor is known how much that is
 	size     int  // bytes of its entry
 	records  []*message.Record
+	entries  []*entry // of the records, to be brought in; nil: its payload is not known
 	payloads map[uint64]*payload
 }
 
@@ -39,7 +40,20 @@ func (s *Spool) readBehind(l *lane) (r reading) {
 	r.lastSeq = l.lastSeq
 	s.mu.Unlock()
 	r.blocks, r.end, r.err = s.readBlocks(l, from)
+	for i := range r.blocks {
+		r.blocks[i].makeEntries(l)
+	}
 	return r
+}
+
+// makeEntries is done before they are brought in: every lane needs the lock for that.
+func (b *diskBlock) makeEntries(l *lane) {
+	b.entries = make([]*entry, len(b.records))
+	for i, r := range b.records {
+		if p := b.payloads[r.Seq]; r.PayloadSize == 0 || p != nil {
+			b.entries[i] = newEntry(l, &r.Message, p)
+		}
+	}
 }
 
 func (s *Spool) enterBlocks(l *lane, r reading) error {
@@ -72,12 +86,9 @@ func (s *Spool) enterBlock(l *lane, b diskBlock) bool {
 	if live > 0 {
 		s.addBlock(l, b.firstSeq, b.count, live, b.size)
 	}
-	for _, r := range b.records {
-		if s.passes(&r.Message) {
-			continue
-		}
-		if p := b.payloads[r.Seq]; r.PayloadSize == 0 || p != nil {
-			s.addEntry(l, &r.Message, p)
+	for i, r := range b.records {
+		if !s.passes(&r.Message) && b.entries[i] != nil {
+			s.addEntry(l, b.entries[i])
 		}
 	}
 	l.window.loadedTo = b.firstSeq + uint64(b.count) - 1

@@ -29,8 +29,15 @@ type ending struct {
 const usualEvents = 3
 
 func newEnding(e *entry, state message.State, now time.Time) *ending {
-	end := &ending{lane: e.lane, number: e.msg.TopicSeq, size: e.size, payload: e.payload, redriven: e.redriven, expires: e.expires}
-	end.seq, end.Receipt = e.msg.Seq, e.receipt()
+	end := new(ending)
+	beginEnding(end, e, state, now, make([]message.Event, 0, usualEvents))
+	return end
+}
+
+// beginEnding is newEnding with the room for it, and for its history.
+func beginEnding(end *ending, e *entry, state message.State, now time.Time, events []message.Event) {
+	*end = ending{lane: e.lane, number: e.msg.TopicSeq, size: e.size, payload: e.payload, redriven: e.redriven, expires: e.expires}
+	end.seq, end.Receipt = e.msg.Seq, e.receiptIn(events)
 	end.State, end.NextAttemptAt = state, time.Time{}
 	if state.Settled() {
 		end.SettledAt = now
@@ -46,6 +53,23 @@ func newEnding(e *entry, state message.State, now time.Time) *ending {
 		event.Detail = end.LastError
 	}
 	end.History.Add(event)
+}
+
+// endings has room for those of one batch, which are made under the lock that every
+// lane needs, and all end with one commit.
+type endings struct {
+	all    []ending
+	events []message.Event
+}
+
+func roomForEndings(n int) *endings {
+	return &endings{make([]ending, n), make([]message.Event, n*usualEvents)}
+}
+
+func (r *endings) add(e *entry, state message.State, now time.Time) *ending {
+	end, events := &r.all[0], r.events[:0:usualEvents]
+	r.all, r.events = r.all[1:], r.events[usualEvents:]
+	beginEnding(end, e, state, now, events)
 	return end
 }
 
@@ -119,9 +143,10 @@ func (s *Spool) Confirm(leases []*Lease, confirmations []message.Confirmation) {
 	now := s.now()
 	op := &endMessages{all: make([]*ending, 0, len(leases))}
 	var ended []*endCopies
+	room := roomForEndings(len(leases))
 	s.mu.Lock()
 	for i, l := range leases {
-		if end := s.confirm(l.entry, now); end != nil {
+		if end := s.confirm(l.entry, room, now); end != nil {
 			end.Confirmation = &confirmations[i]
 			op.all = append(op.all, end)
 		} else if e := l.entry; s.copies.sent[e.msg.Seq] == e {
@@ -141,19 +166,19 @@ func (s *Spool) Confirm(leases []*Lease, confirmations []message.Confirmation) {
 
 // confirm takes a message that the broker has from its window, or from its hold,
 // when its lease had lapsed before that; nil: it is in neither. s.mu is held.
-func (s *Spool) confirm(e *entry, now time.Time) *ending {
+func (s *Spool) confirm(e *entry, room *endings, now time.Time) *ending {
 	h := s.holds[e.msg.Seq]
 	switch {
 	case s.entries[e.msg.Seq] == e:
 		e.attempts++
 		e.lane.flowing = true
-		end := newEnding(e, message.StateConfirmed, now)
+		end := room.add(e, message.StateConfirmed, now)
 		s.leave(e, end)
 		return end
 	case h != nil:
 		e.attempts, e.history = h.attempts+1, h.history
 		s.dropHold(e.msg.Seq, h)
-		end := newEnding(e, message.StateConfirmed, now)
+		end := room.add(e, message.StateConfirmed, now)
 		end.wasOnHold = true
 		s.announceEnd(end)
 		return end
