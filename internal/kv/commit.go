@@ -3,9 +3,8 @@ package kv
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
-
-	"github.com/dgraph-io/badger/v4"
 )
 
 // errWrite marks failures before anything was handed to Badger's log.
@@ -78,7 +77,7 @@ func (db *DB) wakeCommitter(b *batch) {
 func (db *DB) commit(b *batch) {
 	db.committing.begin()
 	defer db.committing.end()
-	txn := db.badger.NewTransaction(true)
+	txn := db.badger.NewTransactionAt(math.MaxUint64, true)
 	defer txn.Discard()
 	tx := &Tx{txn: txn, inline: db.opts.inlineLimit()}
 	if err := b.write(tx); err != nil {
@@ -90,20 +89,19 @@ func (db *DB) commit(b *batch) {
 		return
 	}
 	started := time.Now()
-	if err := db.sync(txn, tx.bytes > 0); err != nil {
+	if err := db.sync(tx); err != nil {
 		return
 	}
 	stats := CommitStats{Ops: b.ops, Bytes: tx.bytes, Duration: time.Since(started)}
 	b.synced()
 	if tx.bytes > 0 {
-		db.keeper.committed(txn.ReadTs() + 1) // after the participants' notes
+		db.keeper.committed(db.reached) // after the participants' notes
 	}
 	db.record(stats)
 	db.expect(b, stats.Duration)
 	db.answer(b, nil)
 	b.release()
 	db.nextLog.committed()
-	db.compacts.committed()
 	if tx.bytes > 0 {
 		db.live.zeros.committed(db.live.file, tx.logged(), db.opts.logRoom())
 	}
@@ -120,26 +118,22 @@ func (db *DB) expect(b *batch, took time.Duration) {
 	db.linger.answered(b.waiting, waiting, took, time.Now())
 }
 
-// seal adds the commit's seal. The timestamp follows from the read timestamp,
-// because nobody else commits (txn.go, oracle.newCommitTs). A transaction that
-// writes nothing has none, and is not logged.
+// seal adds the commit's seal. A transaction that writes nothing has none, and is
+// not logged.
 func (db *DB) seal(tx *Tx) error {
 	if tx.bytes == 0 {
 		return nil
 	}
-	return tx.txn.Set(sealKey, db.sealed.of(tx.txn.ReadTs()+1))
+	return tx.txn.Set(sealKey, db.sealed.of(db.reached+1))
 }
 
-// sync makes txn durable. The gate keeps new readers out until it is known
+// sync makes tx durable. The gate keeps new readers out until it is known
 // whether it is: Badger shows a commit as soon as it has ended, also one whose
-// sync failed (txn.go, commitAndSend calls doneCommit in any case).
-func (db *DB) sync(txn *badger.Txn, wrote bool) error {
+// sync failed.
+func (db *DB) sync(tx *Tx) error {
 	db.gate.Lock()
 	defer db.gate.Unlock()
-	err := db.commitTxn(txn)
-	if err == nil && wrote && syncWrites {
-		err = db.live.sync()
-	}
+	err := db.write(tx)
 	if err == nil {
 		err = db.dir.syncIfChanged()
 	}
@@ -149,4 +143,25 @@ func (db *DB) sync(txn *badger.Txn, wrote bool) error {
 	// A flush that failed is only logged by Badger (db.go:1162): the logger has
 	// fenced before.
 	return db.Err()
+}
+
+// write has Badger log tx, and syncs the log. A transaction that writes nothing
+// is not logged, and has no number.
+func (db *DB) write(tx *Tx) error {
+	if tx.bytes == 0 {
+		return db.commitTxn(tx.txn, 0)
+	}
+	if err := db.commitTxn(tx.txn, db.versions.next(db.reached+1, tx)); err != nil {
+		return err
+	}
+	db.reached++
+	if !syncWrites {
+		return nil
+	}
+	log := db.live.id
+	err := db.live.sync()
+	if db.live.id != log {
+		db.versions.rotated(tx)
+	}
+	return err
 }

@@ -89,7 +89,7 @@ func TestOrderOfOneCommit(t *testing.T) {
 		}
 	}
 	sync0 := db.commitTxn
-	db.commitTxn = func(txn *badger.Txn) error { err := sync0(txn); say("sync"); return err }
+	db.commitTxn = func(txn *badger.Txn, version uint64) error { err := sync0(txn, version); say("sync"); return err }
 	first, second := Attach(db, watch("a")), Attach(db, watch("b"))
 	h := newHold()
 	var wg sync.WaitGroup
@@ -116,10 +116,10 @@ func TestNothingIsAnsweredBeforeTheSync(t *testing.T) {
 	q := Attach(db, &writer{})
 	syncing, release := make(chan struct{}), make(chan struct{})
 	real := db.commitTxn
-	db.commitTxn = func(txn *badger.Txn) error {
+	db.commitTxn = func(txn *badger.Txn, version uint64) error {
 		close(syncing)
 		<-release
-		return real(txn)
+		return real(txn, version)
 	}
 	answered := make(chan error, 1)
 	go func() { answered <- commit(q, put("k", "v")) }()

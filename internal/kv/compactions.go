@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -46,39 +46,19 @@ type compactions struct {
 	ready chan struct{} // closed by begin
 
 	badger *badger.DB
-	viewed time.Time // when the committer last renewed the view
 
 	mu       sync.Mutex
 	manifest *manifestTail
-	view     *view
-	held     []held      // oldest first
-	running  map[int]int // tables that are begun, by compactor
-	ended    []int       // the same of those that ended, and are not judged
-	written  []changeSet // of compactions in the manifest, not judged
-	judged   int         // compactions
+	held     []*badger.Iterator // of the files in use at some moment, oldest first
+	running  map[int]int        // tables that are begun, by compactor
+	ended    []int              // the same of those that ended, and are not judged
+	written  []changeSet        // of compactions in the manifest, not judged
+	judged   int                // compactions
 	closing  bool
 
 	condemned error // of the first judgement that failed: nothing is let go any more
 	postponed error // why those that ended cannot be judged yet
 }
-
-// view is a transaction that iterators are made of: to begin one waits for
-// commits, which may wait for the compaction that asks.
-type view struct {
-	txn   *badger.Txn
-	uses  int
-	older bool // there is a newer one
-}
-
-// held keeps the files that Badger used at some moment.
-type held struct {
-	files *badger.Iterator
-	view  *view
-}
-
-// viewAge bounds how long compactions keep versions that a view could still
-// read, and nobody else.
-const viewAge = 100 * time.Millisecond
 
 // Lines of Badger's log, as it passes them (levels.go). Only their arguments
 // are read.
@@ -100,10 +80,9 @@ func (c *compactions) begin(b *badger.DB) error {
 	if err != nil {
 		return err
 	}
-	first := &view{txn: b.NewTransaction(false)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.badger, c.manifest, c.view = b, manifest, first
+	c.badger, c.manifest = b, manifest
 	c.keepManifest()
 	close(c.ready)
 	return nil
@@ -180,8 +159,8 @@ func (c *compactions) hold() {
 	if c.closing || c.badger.IsClosed() {
 		return
 	}
-	c.view.uses++
-	c.held = append(c.held, held{c.view.txn.NewIterator(badger.IteratorOptions{}), c.view})
+	txn := c.badger.NewTransactionAt(math.MaxUint64, false) // nothing is read of it
+	c.held = append(c.held, txn.NewIterator(badger.IteratorOptions{}))
 }
 
 // errUnjudged: none runs, and yet there is one in the manifest that did not end,
@@ -191,7 +170,7 @@ var errUnjudged = fmt.Errorf("%w: a compaction failed after it had changed the m
 // judge returns what need not be held any more, all but the newest keep. It has
 // failed for good when it has failed once: what a second look does not see may
 // be lost all the same. c.mu is held.
-func (c *compactions) judge(keep int) (free []held, err error) {
+func (c *compactions) judge(keep int) (free []*badger.Iterator, err error) {
 	if c.condemned == nil {
 		free, c.condemned = c.verdict(keep)
 	}
@@ -200,7 +179,7 @@ func (c *compactions) judge(keep int) (free []held, err error) {
 
 // verdict compares what was begun with what was written, when all compactions in
 // the manifest have ended: which is whose does not matter then. c.mu is held.
-func (c *compactions) verdict(keep int) (free []held, err error) {
+func (c *compactions) verdict(keep int) (free []*badger.Iterator, err error) {
 	sets, err := c.manifest.read()
 	if err != nil {
 		return nil, fmt.Errorf("judge compactions: %w", err)
@@ -280,20 +259,13 @@ func (c *compactions) compare() error {
 
 // after acts on a judgement, outside the lock: closing an iterator removes
 // files.
-func (c *compactions) after(free []held, err error) {
+func (c *compactions) after(free []*badger.Iterator, err error) {
 	if err != nil {
 		c.stop(err)
 		return
 	}
-	for _, h := range free {
-		h.files.Close()
-		c.mu.Lock()
-		h.view.uses--
-		discard := h.view.older && h.view.uses == 0
-		c.mu.Unlock()
-		if discard {
-			h.view.txn.Discard()
-		}
+	for _, files := range free {
+		files.Close()
 	}
 }
 
@@ -303,39 +275,4 @@ func (c *compactions) stop(err error) {
 		err = errors.Join(err, c.dir.distrust())
 	}
 	c.fence(err)
-}
-
-// committed renews the view now and then, unless somebody judges just then, who
-// may wait for the disk: a commit must not. Only the committer calls it.
-func (c *compactions) committed() {
-	now := time.Now()
-	if now.Sub(c.viewed) <= viewAge {
-		return
-	}
-	next := &view{txn: c.badger.NewTransaction(false)}
-	if !c.mu.TryLock() {
-		next.txn.Discard()
-		return
-	}
-	c.viewed = now
-	c.replaceView(next)
-}
-
-// renew lets compactions drop what was replaced up to now. It waits for the
-// commit that is being written.
-func (c *compactions) renew() {
-	next := &view{txn: c.badger.NewTransaction(false)}
-	c.mu.Lock()
-	c.replaceView(next)
-}
-
-// replaceView unlocks c.mu.
-func (c *compactions) replaceView(next *view) {
-	old := c.view
-	c.view, old.older = next, true
-	discard := old.uses == 0
-	c.mu.Unlock()
-	if discard {
-		old.txn.Discard()
-	}
 }

@@ -7,8 +7,11 @@
 // if an entry in it had changed. Operations that wait at the same time share
 // one Badger transaction and one sync (group commit); a commit waits for a moment
 // for callers that the one before has answered (linger.go). A read never shows what
-// is not yet durable: it waits for the commit that is being synced, as Badger's
-// own reads do (txn.go, oracle.readTs).
+// is not yet durable: it waits for the commit that is being synced.
+//
+// Commits are numbered without gaps, by their seals (seal.go). Badger's versions
+// are shared by consecutive commits, so that what is deleted soon is never written
+// to a table (versions.go).
 //
 // # Failure
 //
@@ -56,7 +59,7 @@
 // with ErrDamaged, and has the next Open look at all of them.
 //
 // What is not seen at Open: damage inside a table's blocks, other than its
-// last, after a start that did not die. And the blind spot: what was
+// last and the one with the last seal, after a start that did not die. And the blind spot: what was
 // acknowledged after the last write of HEAD, at most a second before the end
 // under load and 100 ms when idle, if the newest log is cut just there, or its
 // very last commit is hit.

@@ -45,20 +45,20 @@ func bury(t testing.TB, db *DB) {
 }
 
 func TestFence(t *testing.T) {
-	real := (*badger.Txn).Commit
+	real := commitTxn
 	for name, tt := range map[string]struct {
-		commit func(db *DB, txn *badger.Txn) error
+		commit func(db *DB, txn *badger.Txn, version uint64) error
 		op     *write
 		size   int
 		known  bool // it is known that nothing happened
 	}{
 		"write error":  {op: &write{set: map[string]string{"k": "v"}, do: func(*Tx) error { return errInjected }}, known: true},
-		"commit error": {commit: func(*DB, *badger.Txn) error { return errInjected }},
-		"sync error after the write": {commit: func(_ *DB, txn *badger.Txn) error {
-			return errors.Join(real(txn), errInjected)
+		"commit error": {commit: func(*DB, *badger.Txn, uint64) error { return errInjected }},
+		"sync error after the write": {commit: func(_ *DB, txn *badger.Txn, version uint64) error {
+			return errors.Join(real(txn, version), errInjected)
 		}},
-		"failure that badger only logs": {commit: func(db *DB, txn *badger.Txn) error {
-			err := real(txn)
+		"failure that badger only logs": {commit: func(db *DB, txn *badger.Txn, version uint64) error {
+			err := real(txn, version)
 			log := badgerLog{log: db.log, fail: db.fence}
 			log.Errorf("Error while curlf sync: %v\n", errInjected)
 			return err
@@ -87,7 +87,7 @@ func TestFence(t *testing.T) {
 			wg.Go(func() { _ = commit(q, h.op()) })
 			<-h.entered
 			if tt.commit != nil {
-				db.commitTxn = func(txn *badger.Txn) error { return tt.commit(db, txn) }
+				db.commitTxn = func(txn *badger.Txn, version uint64) error { return tt.commit(db, txn, version) }
 				close(h.released) // the held commit fails
 			} else {
 				wg.Go(func() {
@@ -134,7 +134,7 @@ func TestFenceAnswersTheCurrentCommitAndTheQueue(t *testing.T) {
 	db := openDoomed(t, testOptions(t.TempDir()))
 	q := Attach(db, &writer{})
 	syncing, fail := make(chan struct{}), make(chan struct{})
-	db.commitTxn = func(*badger.Txn) error {
+	db.commitTxn = func(*badger.Txn, uint64) error {
 		close(syncing)
 		<-fail
 		return errInjected
@@ -162,7 +162,7 @@ func TestFenceAnswersWhileTheCommitHangs(t *testing.T) {
 	q := Attach(db, &writer{})
 	syncing, end := make(chan struct{}), make(chan struct{})
 	defer close(end)
-	db.commitTxn = func(*badger.Txn) error { close(syncing); <-end; return nil }
+	db.commitTxn = func(*badger.Txn, uint64) error { close(syncing); <-end; return nil }
 	answer := make(chan error, 1)
 	go func() { answer <- commit(q, put("a", "")) }()
 	<-syncing

@@ -49,7 +49,6 @@ func (db *DB) GiveBack(ctx context.Context) error {
 		return ErrClosed
 	}
 	defer db.readers.Done()
-	db.compacts.renew()
 	if err := db.badger.Flatten(1); err != nil {
 		return fmt.Errorf("give space back: %w", errors.Join(err, db.Err()))
 	}

@@ -20,14 +20,21 @@ type inspection struct {
 	head    head
 	sealed  *seals // nil: unknown
 	tables  []tableFile
-	flushed uint64 // the last commit in tables
+	reach   reach  // of the tables
 	last    uint64 // the last commit that can be read
+	version uint64 // which that one has
 	logs    []walFile
 	found   []Finding
-	gone    []CommitRange // commits that no live table and no log has
+	gone    []gap // commits that no live table and no log has
 
 	room uint64   // commits that the logs read so far can hold
 	torn *walFile // one whose end cannot be read, and nothing yet tells why
+}
+
+// gap are commits that are gone, and the version of the last one before them.
+type gap struct {
+	CommitRange
+	after uint64
 }
 
 func (i *inspection) findf(file string, from, to int64, format string, args ...any) {
@@ -140,36 +147,49 @@ func (i *inspection) inspectTables(d *directory, deep bool) error {
 	for n := range i.tables {
 		t := &i.tables[n]
 		before := len(i.found)
-		reach, err := checkTable(filepath.Join(d.path, t.name()))
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			i.findf(t.name(), 0, 0, "it is missing")
-		case isRefusal(err):
+		if err := i.inspectTable(d, t.name(), deep); err != nil {
 			return err
-		case err != nil:
-			i.findf(t.name(), 0, 0, "%v", err)
-			if reach, err = d.reachOf(t.name()); err != nil {
-				return err
-			}
-		case deep:
-			if err := i.inspectBlocks(d, t.name()); err != nil {
-				return err
-			}
 		}
 		t.broken = len(i.found) > before
-		i.flushed = max(i.flushed, reach)
 	}
-	i.last = i.flushed
+	i.last, i.version = i.reach.last(), i.reach.version
 	return nil
 }
 
-// reachOf is the largest version that can be read of a broken table.
-func (d *directory) reachOf(name string) (reach uint64, err error) {
+func (i *inspection) inspectTable(d *directory, name string, deep bool) error {
+	r, err := checkTable(filepath.Join(d.path, name))
+	i.reach.extend(r)
+	var first *firstBlockError
+	switch {
+	case err == nil && !deep:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		i.findf(name, 0, 0, "it is missing")
+		return nil
+	case isRefusal(err):
+		return err
+	case errors.As(err, &first) && !deep:
+		i.findf(name, first.from, first.to, "%v", first.why)
+	case err == nil, errors.As(err, &first):
+		if err := i.inspectBlocks(d, name); err != nil {
+			return err
+		}
+	default:
+		i.findf(name, 0, 0, "%v", err)
+	}
+	if err != nil {
+		r, err = d.reachOf(name)
+		i.reach.extend(r)
+	}
+	return err
+}
+
+// reachOf is what can be read of a broken table's reach.
+func (d *directory) reachOf(name string) (r reach, err error) {
 	err = d.readFile(name, func(data []byte, _ []Finding) error {
-		note := func(e tableEntry) error { reach = max(reach, e.ts); return nil }
-		return tableReader{entry: note, broken: func(int64, int64, error) {}}.read(data)
+		return tableReader{entry: r.note, broken: func(int64, int64, error) {}}.read(data)
 	})
-	return reach, err
+	return r, err
 }
 
 func (i *inspection) inspectBlocks(d *directory, name string) error {
@@ -207,7 +227,7 @@ func (i *inspection) inspectLogs(d *directory) error {
 
 // inTables reports whether all of a log is in tables.
 func (i *inspection) inTables(log walFile) bool {
-	return log.scan.last > 0 && log.scan.last <= i.flushed
+	return log.scan.last > 0 && log.scan.version <= i.reach.version
 }
 
 // tablesWhole reports whether nothing of what was in tables is missing.
@@ -215,18 +235,27 @@ func (i *inspection) tablesWhole() bool {
 	return len(i.gone) == 0 && !slices.ContainsFunc(i.tables, func(t tableFile) bool { return t.broken })
 }
 
+// most is the largest number that a commit can have.
+func (i *inspection) most() uint64 { return max(i.reach.last(), i.head.highWater) + i.room + 1 }
+
 func (i *inspection) judge(log *walFile, data []byte) {
 	i.room += uint64(len(data)) / minTransaction
-	log.scan = scanLog(data, span{i.last, i.flushed + i.room + 1}, i.sealed)
+	log.scan = scanLog(data, span{i.last, i.most()}, i.sealed)
 	s := log.scan
 	if s.key {
 		i.findf(log.name, 0, walHeader, "the header names an encryption key")
+	}
+	if s.first > 0 && i.reach.uncertain() && !i.inTables(*log) {
+		i.reach.settle(s.first - 1)
+		i.last = max(i.last, i.reach.last())
 	}
 	if s.first > i.last+1 {
 		i.missing(log.name, s.first-1)
 		i.torn = nil
 	}
-	i.last = max(i.last, s.last)
+	if s.last > i.last {
+		i.last, i.version = s.last, s.version
+	}
 	if s.proof >= i.last+2 {
 		i.findf(log.name, s.end, s.at, "commit %d cannot be read, and commit %d follows", i.last+1, s.proof)
 		i.last = s.proof
@@ -238,7 +267,11 @@ func (i *inspection) judge(log *walFile, data []byte) {
 
 // judgeEnd compares where the logs end with where the database had come to.
 func (i *inspection) judgeEnd() {
-	if i.head.highWater > i.last {
+	switch {
+	case i.head.highWater <= i.last:
+	case i.reach.uncertain(): // they may be in a table, and are told of as that
+		i.gone = append(i.gone, gap{CommitRange{i.last + 1, i.head.highWater}, i.version})
+	default:
 		i.missing(headName, i.head.highWater)
 	}
 }
@@ -246,7 +279,7 @@ func (i *inspection) judgeEnd() {
 // missing notes that the commits up to last are gone: from the end of a log
 // that cannot be read, if there is one, else before what the named file says.
 func (i *inspection) missing(name string, last uint64) {
-	i.gone = append(i.gone, CommitRange{i.last + 1, last})
+	i.gone = append(i.gone, gap{CommitRange{i.last + 1, last}, i.version})
 	if i.torn != nil {
 		i.findf(i.torn.name, i.torn.scan.end, 0, "commits %d to %d cannot be read", i.last+1, last)
 	} else {

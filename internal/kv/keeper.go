@@ -1,10 +1,9 @@
 package kv
 
 import (
-	"encoding/binary"
+	"bytes"
 	"errors"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -45,8 +44,8 @@ func newKeeper(dir *directory, fence func(error), writing *watch) *keeper {
 }
 
 // committed is called after each durable commit. It does not block.
-func (k *keeper) committed(ts uint64) {
-	k.reached.Store(ts)
+func (k *keeper) committed(number uint64) {
+	k.reached.Store(number)
 	select {
 	case k.wake <- struct{}{}:
 	default:
@@ -159,39 +158,50 @@ func (p *logPlace) follow(d *directory, reached uint64) error {
 // the end of the last one up to reached. It reads a small part of the log.
 func walk(f io.ReaderAt, from int64, reached uint64) (end int64, err error) {
 	buf := make([]byte, pageSize)
-	for at := from; ; {
-		n, err := f.ReadAt(buf, at)
+	w := walker{at: from, end: from}
+	for {
+		n, err := f.ReadAt(buf, w.at)
 		if err != nil && !errors.Is(err, io.EOF) {
-			return from, err
+			return w.end, err
 		}
-		next, ended, past := stride(buf[:n], at, reached)
-		if ended > 0 {
-			from = ended
+		if more := w.stride(buf[:n], reached); !more {
+			return w.end, nil
 		}
-		if past || next == at {
-			return from, nil
-		}
-		at = next
 	}
 }
 
-// stride steps over the entries whose headers are in b, which begins at at.
-func stride(b []byte, at int64, reached uint64) (next, ended int64, past bool) {
-	for i := 0; ; {
-		s, ok := walShape{}, false
-		if i < len(b) {
-			s, ok = readShape(b[i:])
-		}
+// walker is a place in a log, between two entries.
+type walker struct {
+	at     int64
+	end    int64  // of the last transaction
+	number uint64 // by the seal since then; 0: there was none yet
+}
+
+// stride steps over the entries whose headers, and seals, are in b, which begins
+// at w.at, and reports whether there may be more.
+func (w *walker) stride(b []byte, reached uint64) (more bool) {
+	i := 0
+	for i < len(b) {
+		s, ok := readShape(b[i:])
 		if !ok || i+s.header+s.key > len(b) {
-			return at + int64(i), ended, false
+			break
 		}
-		if s.meta == bitFinTxn {
-			ts := math.MaxUint64 - binary.BigEndian.Uint64(b[i+s.header+s.key-tsSize:])
-			if ts > reached {
-				return at + int64(i), ended, true
+		key, version := b[i+s.header:i+s.header+s.key-tsSize], versionOf(b[i:], s)
+		switch {
+		case s.meta == bitFinTxn:
+			w.end, w.number = w.at+int64(i+s.size()), 0
+		case bytes.Equal(key, sealKey):
+			value := i + s.header + s.key
+			if value+s.rest > len(b) {
+				w.at += int64(i)
+				return i > 0
 			}
-			ended = at + int64(i+s.size())
+			if w.number, _, _ = readSeal(b[value:value+s.rest-crcSize], version); w.number > reached {
+				return false
+			}
 		}
 		i += s.size()
 	}
+	w.at += int64(i)
+	return i > 0
 }

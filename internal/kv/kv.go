@@ -25,14 +25,16 @@ type DB struct {
 	noted      string // the note that was found
 	keeper     *keeper
 	compacts   *compactions
+	versions   *versions
+	reached    uint64   // the number of the last commit; the committer's
 	nextLog    *nextLog // the committer's
 	live       *liveLog // the committer's
 	stalls     *stalls
 	committing *watch // the committer's
 	maxEntries int    // of one batch
 
-	// commitTxn is a seam for tests: it commits and syncs one transaction.
-	commitTxn func(*badger.Txn) error
+	// commitTxn is a seam for tests: it commits one transaction under a version.
+	commitTxn func(txn *badger.Txn, version uint64) error
 
 	mu      sync.Mutex
 	queues  []any    // the attached queues
@@ -92,4 +94,4 @@ func newDB(opts Options, dir *directory) *DB {
 
 // commitTxn is the one place where Badger commits: for the committer, and
 // before there is one for a salvage.
-func commitTxn(txn *badger.Txn) error { return txn.Commit() }
+func commitTxn(txn *badger.Txn, version uint64) error { return txn.CommitAt(version, nil) }

@@ -17,7 +17,7 @@ func TestTheSyncedLogHoldsTheCommit(t *testing.T) {
 	for i := range 200 {
 		mustCommit(t, q, put(numbered(i), strings.Repeat("v", 20_000)))
 		logs[db.live.id] = true
-		last := db.badger.MaxVersion()
+		last := db.reached
 		with, err := walk(db.live.file, walHeader, last)
 		must(t, err)
 		without, err := walk(db.live.file, walHeader, last-1)

@@ -43,7 +43,7 @@ func (d *directory) checkManifest(magic uint16) (exists bool, err error) {
 	err = checkManifestHeader(data, magic)
 	if h, _, ok, headErr := d.readHead(); headErr == nil && ok {
 		switch {
-		case h.magic != magic:
+		case !readable(h.magic, magic):
 			err = formatError(h.magic, magic)
 		case errors.Is(err, ErrFormat): // the head knows better
 			err = fmt.Errorf("%w: %s has another format than %s", ErrDamaged, badger.ManifestFilename, headName)
@@ -53,7 +53,7 @@ func (d *directory) checkManifest(magic uint16) (exists bool, err error) {
 }
 
 func manifestHeaderOf(magic uint16) []byte {
-	data := binary.BigEndian.AppendUint16([]byte("Bdgr"), magic)
+	data := binary.BigEndian.AppendUint16([]byte("Bdgr"), formatOf(magic))
 	return binary.BigEndian.AppendUint16(data, badgerVersion)
 }
 
@@ -78,14 +78,15 @@ func checkManifestHeader(data []byte, magic uint16) error {
 	if len(data) < manifestHeader || string(data[:4]) != "Bdgr" || binary.BigEndian.Uint16(data[6:]) != badgerVersion {
 		return fmt.Errorf("%w: %s has no header", ErrDamaged, badger.ManifestFilename)
 	}
-	if found := binary.BigEndian.Uint16(data[4:6]); found != magic {
+	if found := binary.BigEndian.Uint16(data[4:6]); !readable(found, magic) {
 		return formatError(found, magic)
 	}
 	return nil
 }
 
 func formatError(found, magic uint16) error {
-	return fmt.Errorf("%w: it is format %d, this program writes %d; run the version that wrote it, or a newer one", ErrFormat, found, magic)
+	return fmt.Errorf("%w: it is format %d.%d, this program writes %d.%d; run the version that wrote it, or a newer one",
+		ErrFormat, found>>layoutShift, found%(1<<layoutShift), Layout, magic)
 }
 
 func (d *directory) checkNoTables() error {

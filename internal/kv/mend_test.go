@@ -292,16 +292,20 @@ func flipText(t *testing.T, dir, text string) {
 // TestTornEndIsNotMended: the last commit was never acknowledged, whatever could
 // be shown of it.
 func TestTornEndIsNotMended(t *testing.T) {
-	s, log := newSeals(), make([]byte, walHeader)
-	for ts := uint64(1); ts <= 3; ts++ {
-		log = appendEntry(log, bitTxn, []byte("key"), ts, []byte(kept("key", int(ts), 500)))
-		log = appendEnd(appendEntry(log, bitTxn, sealKey, ts, s.of(ts)), ts)
-	}
-	at := bytes.Index(log, []byte("version 3"))
-	clear(log[at : at+100])
-	for limit, want := range map[uint64][]uint64{3: nil, 4: {3}} {
-		if got := mendLog(bytes.Clone(log), keptOwner{}, limit); !slices.Equal(got, want) {
-			t.Errorf("limit %d: commits %v are mended, want %v", limit, got, want)
+	for name, versionOf := range versionings {
+		s, log, last := newSeals(), make([]byte, walHeader), 0
+		for number := uint64(1); number <= 3; number++ {
+			version := versionOf(number)
+			last = len(log)
+			log = appendEntry(log, bitTxn, []byte("key"), version, []byte(kept("key", int(version), 500)))
+			log = appendEnd(appendEntry(log, bitTxn, sealKey, version, s.of(number)), version)
+		}
+		at := last + bytes.Index(log[last:], []byte("version "))
+		clear(log[at : at+100])
+		for limit, want := range map[uint64][]uint64{3: nil, 4: {3}} {
+			if got := mendLog(bytes.Clone(log), keptOwner{}, limit); !slices.Equal(got, want) {
+				t.Errorf("%s: limit %d: commits %v are mended, want %v", name, limit, got, want)
+			}
 		}
 	}
 }
@@ -309,14 +313,23 @@ func TestTornEndIsNotMended(t *testing.T) {
 // TestFlipsOfALogCostWhatTheyHit flips bits of a log's entries: in a header or a
 // key they are put right, in a value they cost the run that is hit.
 func TestFlipsOfALogCostWhatTheyHit(t *testing.T) {
+	for name, versionOf := range versionings {
+		t.Run(name, func(t *testing.T) { wantFlipsPutRight(t, versionOf) })
+	}
+}
+
+func wantFlipsPutRight(t *testing.T, versionOf func(number uint64) uint64) {
+	t.Helper()
 	s, log, want := newSeals(), make([]byte, walHeader), map[versioned]tableEntry{}
-	for ts := uint64(1); ts <= 9; ts++ {
+	for number := uint64(1); number <= 9; number++ {
+		version := versionOf(number)
 		for n := range 3 {
-			e := tableEntry{key: []byte(numbered(n)), ts: ts, value: []byte(kept(numbered(n), int(ts), 200, 100, 300))}
-			want[versioned{string(e.key), ts}] = e
-			log = appendEntry(log, bitTxn, e.key, ts, e.value)
+			key := numbered(int(number)*3 + n)
+			e := tableEntry{key: []byte(key), ts: version, value: []byte(kept(key, int(version), 200, 100, 300))}
+			want[versioned{key, version}] = e
+			log = appendEntry(log, bitTxn, e.key, version, e.value)
 		}
-		log = appendEnd(appendEntry(log, bitTxn, sealKey, ts, s.of(ts)), ts)
+		log = appendEnd(appendEntry(log, bitTxn, sealKey, version, s.of(number)), version)
 	}
 	rng, inValue, right := rand.New(rand.NewPCG(6, 6)), 0, 0
 	for at := walHeader; at < len(log)*8/9; at += 1 + rng.IntN(30) {
@@ -348,7 +361,7 @@ func tableEntriesOf(t *testing.T, log []byte) (all []tableEntry) {
 		}
 		at += e.size
 		if !e.ends() && !hidden(e.key) {
-			all = append(all, tableEntry{key: e.key, ts: e.ts, value: e.value})
+			all = append(all, tableEntry{key: e.key, ts: e.version, value: e.value})
 		}
 	}
 	return all

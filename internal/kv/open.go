@@ -190,11 +190,15 @@ func (db *DB) settle() error {
 func (db *DB) openEpoch() error {
 	next := db.dir.head.head
 	next.epoch++
-	reached := db.badger.MaxVersion()
-	if reached < next.highWater {
-		return fmt.Errorf("%w: it ends at commit %d and had come to %d", ErrDamaged, reached, next.highWater)
+	var err error
+	if db.reached, err = lastCommit(db.badger); err != nil {
+		return err
 	}
-	next.highWater = reached
+	if db.reached < next.highWater {
+		return fmt.Errorf("%w: it ends at commit %d and had come to %d", ErrDamaged, db.reached, next.highWater)
+	}
+	next.highWater = db.reached
+	db.versions = newVersions(db.badger, db.opts.MemTableSize)
 	db.epoch, db.noted = next.epoch, next.note
 	return db.dir.head.write(next)
 }
@@ -260,7 +264,7 @@ func openOnce(opts badger.Options) (db *badger.DB, err error) {
 			db, err = nil, fmt.Errorf("%w: badger panicked: %v", ErrDamaged, p)
 		}
 	}()
-	db, err = badger.Open(opts)
+	db, err = badger.OpenManaged(opts)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errBadger, err)
 	}

@@ -179,7 +179,7 @@ func TestOpenRefusesAnotherFormat(t *testing.T) {
 	filled(t, opts, 10)
 	opts.Magic = 8
 	_, err := Open(t.Context(), opts)
-	if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "format 7") {
+	if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "format 1.7, this program writes 1.8") {
 		t.Fatalf("got %v", err)
 	}
 	opts.Magic = 7
@@ -230,7 +230,7 @@ func TestBadgerOptions(t *testing.T) {
 		o := Options{Dir: "x", MemTableSize: size, Magic: 3}.withDefaults()
 		b := o.badgerOptions(nil)
 		if b.DetectConflicts || b.NumVersionsToKeep != 1 || b.Compression != options.None ||
-			b.ChecksumVerificationMode != options.NoVerification || b.BypassLockGuard || b.ExternalMagicVersion != 3 {
+			b.ChecksumVerificationMode != options.NoVerification || b.BypassLockGuard || b.ExternalMagicVersion != formatOf(3) {
 			t.Errorf("%+v", b)
 		}
 		if b.ValueThreshold != o.inlineLimit() || o.inlineLimit() > o.maxBatchBytes() || int64(o.MaxCommit) >= o.maxBatchBytes() {

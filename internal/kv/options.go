@@ -51,7 +51,7 @@ type Options struct {
 	// one transaction, in bytes; 0: 14 % of MemTableSize, where Badger's own
 	// limit is 15 %. Many small operations are cut earlier, by their number.
 	MaxCommit int
-	// Magic is the format number of the directory's owner.
+	// Magic is the format number of the directory's owner, below 256.
 	Magic uint16
 	// Owner helps a salvage to keep what is not damaged of a block or an entry
 	// that is; nil: all of it is given up.
@@ -135,6 +135,9 @@ func (o Options) validate() error {
 	if o.MemTableSize < minMemTableSize {
 		return fmt.Errorf("memtable size of %d bytes is below %d", o.MemTableSize, minMemTableSize)
 	}
+	if o.Magic >= 1<<layoutShift {
+		return fmt.Errorf("the owner's format number of %d is above %d", o.Magic, 1<<layoutShift-1)
+	}
 	if most := o.MemTableSize * maxCommitPercent / 100; o.MaxCommit < 0 || int64(o.MaxCommit) > most {
 		return fmt.Errorf("largest commit of %d bytes is not within 1 and %d (%d %% of the memtable size)", o.MaxCommit, most, maxCommitPercent)
 	}
@@ -188,6 +191,6 @@ func (o Options) badgerOptions(log badger.Logger) badger.Options {
 	b.BlockCacheSize = 0 // uncompressed blocks are read from the mapping
 	b.IndexCacheSize = 16 << 20
 	b.MetricsEnabled = false // process-wide expvars, one set per directory
-	b.ExternalMagicVersion = o.Magic
+	b.ExternalMagicVersion = formatOf(o.Magic)
 	return b
 }

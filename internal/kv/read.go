@@ -3,6 +3,7 @@ package kv
 import (
 	"bytes"
 	"fmt"
+	"math"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -25,13 +26,20 @@ type Scan struct {
 	Reverse, KeysOnly bool
 }
 
-// Get returns a copy of the value, or ErrNotFound.
+// Get returns a copy of the value, or ErrNotFound. Commits wait for it: it keeps no
+// version, so that they go on to share one.
 func (db *DB) Get(key []byte) (value []byte, err error) {
-	err = db.Snapshot(func(r Reader) error {
-		value, err = r.Get(key)
-		return err
-	})
-	return value, err
+	db.gate.RLock()
+	defer db.gate.RUnlock()
+	if err := db.unreadable(); err != nil {
+		return nil, err
+	}
+	if db.readsEnded {
+		return nil, ErrClosed
+	}
+	txn := db.badger.NewTransactionAt(math.MaxUint64, false)
+	defer txn.Discard()
+	return (&reader{db: db, txn: txn}).Get(key)
 }
 
 // Scan walks over a snapshot of the database; see [Reader].
@@ -43,26 +51,28 @@ func (db *DB) Scan(s Scan, fn func(key, value []byte) (more bool, err error)) er
 // before, and nothing that is not durable. Close waits for fn; a fence makes
 // the reader refuse.
 func (db *DB) Snapshot(fn func(r Reader) error) error {
-	txn, err := db.beginRead()
+	version, err := db.beginRead()
 	if err != nil {
 		return err
 	}
 	defer db.readers.Done()
+	defer db.versions.end(version)
+	txn := db.badger.NewTransactionAt(version, false)
 	defer txn.Discard()
 	return fn(&reader{db: db, txn: txn})
 }
 
-func (db *DB) beginRead() (*badger.Txn, error) {
+func (db *DB) beginRead() (version uint64, err error) {
 	db.gate.RLock()
 	defer db.gate.RUnlock()
 	if err := db.unreadable(); err != nil {
-		return nil, err
+		return 0, err
 	}
 	if db.readsEnded {
-		return nil, ErrClosed
+		return 0, ErrClosed
 	}
 	db.readers.Add(1)
-	return db.badger.NewTransaction(false), nil
+	return db.versions.begin(), nil
 }
 
 func (db *DB) unreadable() error {

@@ -48,6 +48,9 @@ func (db *DB) prepare(ctx context.Context, deep bool) (unclean bool, err error) 
 			return true, fmt.Errorf("rewrite after an unclean stop: %w", err)
 		}
 	}
+	if err := db.dir.raiseLayout(db.opts.Magic); err != nil {
+		return !clean, fmt.Errorf("raise the layout: %w", err)
+	}
 	if err := db.inspect(deep); err != nil || clean || !rewriteRecovered {
 		return !clean, err
 	}
@@ -102,7 +105,7 @@ func (db *DB) beginHead() error {
 		return fmt.Errorf("%w: it had come to commit %d, and has no %s", ErrDamaged, h.highWater, badger.ManifestFilename)
 	}
 	db.sealed = newSeals()
-	db.dir.head, err = db.dir.createHead(head{secret: db.sealed.secret, magic: db.opts.Magic})
+	db.dir.head, err = db.dir.createHead(head{secret: db.sealed.secret, magic: formatOf(db.opts.Magic)})
 	return err
 }
 

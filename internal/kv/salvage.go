@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -95,7 +96,7 @@ func (db *DB) refill(ctx context.Context, fresh *directory, found *inspection) (
 	report.Lost = append(report.Lost, lost...)
 	report.Restored += restored
 	h, err := fresh.createHead(head{
-		epoch: found.head.epoch, highWater: reached, magic: db.opts.Magic, secret: sealed.secret, note: found.head.note,
+		epoch: found.head.epoch, highWater: reached, magic: formatOf(db.opts.Magic), secret: sealed.secret, note: found.head.note,
 	})
 	if err != nil {
 		return nil, err
@@ -107,7 +108,7 @@ func (db *DB) refill(ctx context.Context, fresh *directory, found *inspection) (
 // tables if all of these are whole: they would bring back what was deleted since.
 // From a broken table they may have what is broken in it.
 func (db *DB) copyLogs(fresh *directory, found *inspection) ([]CommitRange, error) {
-	s := salvagedLogs{sealed: found.sealed, last: found.flushed, most: found.flushed + found.room + 1, acked: found.head.highWater}
+	s := salvagedLogs{sealed: found.sealed, last: found.reach.last(), version: found.reach.version, most: found.most(), acked: found.head.highWater}
 	for _, log := range found.logs {
 		if found.tablesWhole() && found.inTables(log) {
 			continue
@@ -120,7 +121,9 @@ func (db *DB) copyLogs(fresh *directory, found *inspection) ([]CommitRange, erro
 			return nil, err
 		}
 	}
-	s.skipTo(s.acked + 1)
+	if !found.reach.uncertain() {
+		s.skipTo(s.acked + 1)
+	}
 	return s.lost, nil
 }
 
@@ -168,13 +171,14 @@ func (db *DB) restore(ctx context.Context, fresh *directory, found *inspection, 
 		return 0, 0, err
 	}
 	r := restorer{badger: b, sealed: sealed, owner: opts.Owner, newest: map[string]uint64{}, most: opts.MaxCommit / 2}
-	err = errors.Join(r.tables(db.dir, found), r.flush())
-	reached = b.MaxVersion()
+	if r.reached, err = lastCommit(b); err == nil {
+		err = errors.Join(r.tables(db.dir, found), r.flush())
+	}
 	err = errors.Join(err, closeBadger(ctx, b.Close, fault.raised, fault.cause))
 	if err == nil {
 		err = fresh.nothingLeft()
 	}
-	return reached, r.restored, err
+	return r.reached, r.restored, err
 }
 
 // restorer writes entries of broken tables as new commits, where nothing newer
@@ -182,6 +186,7 @@ func (db *DB) restore(ctx context.Context, fresh *directory, found *inspection, 
 // may already have dropped a newer deletion that hid them.
 type restorer struct {
 	badger   *badger.DB
+	reached  uint64 // the number of the last commit
 	sealed   *seals
 	owner    Owner
 	newest   map[string]uint64 // versions of what was restored
@@ -220,10 +225,12 @@ func (r *restorer) tables(d *directory, found *inspection) error {
 	return nil
 }
 
-func (r *restorer) takeFrom(gone []CommitRange) func(tableEntry) error {
+// takeFrom takes what may be of the gone commits: their versions begin with one of
+// them, or they have that of the last commit before them.
+func (r *restorer) takeFrom(gone []gap) func(tableEntry) error {
 	return func(e tableEntry) error {
 		for _, g := range gone {
-			if e.ts >= g.First && e.ts <= g.Last {
+			if e.ts >= g.after && e.ts <= g.Last {
 				return r.take(e)
 			}
 		}
@@ -267,7 +274,7 @@ func (r *restorer) has(e tableEntry) (newer bool, err error) {
 	if _, ours := r.newest[string(e.key)]; ours {
 		return false, nil
 	}
-	txn := r.badger.NewTransaction(false)
+	txn := r.badger.NewTransactionAt(math.MaxUint64, false)
 	defer txn.Discard()
 	it := txn.NewKeyIterator(e.key, badger.IteratorOptions{AllVersions: true})
 	defer it.Close()
@@ -280,7 +287,7 @@ func (r *restorer) flush() error {
 	if len(r.pending) == 0 {
 		return nil
 	}
-	txn := r.badger.NewTransaction(true)
+	txn := r.badger.NewTransactionAt(math.MaxUint64, true)
 	defer txn.Discard()
 	for _, e := range r.pending {
 		var err error
@@ -294,8 +301,9 @@ func (r *restorer) flush() error {
 		}
 	}
 	r.pending, r.bytes = nil, 0
-	if err := txn.Set(sealKey, r.sealed.of(txn.ReadTs()+1)); err != nil {
+	r.reached++
+	if err := txn.Set(sealKey, r.sealed.of(r.reached)); err != nil {
 		return err
 	}
-	return commitTxn(txn)
+	return commitTxn(txn, r.reached)
 }

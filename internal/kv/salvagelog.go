@@ -6,20 +6,21 @@ import (
 )
 
 // salvagedLogs makes logs that hold everything readable of damaged ones and
-// nothing else, under the same timestamps, so that Badger's replay decides what
+// nothing else, under the same versions, so that Badger's replay decides what
 // is newest.
 type salvagedLogs struct {
-	sealed *seals
-	last   uint64 // the last commit seen
-	most   uint64 // the largest timestamp that can be
-	acked  uint64 // commits up to this one were acknowledged
-	lost   []CommitRange
+	sealed  *seals
+	last    uint64 // the last commit seen
+	version uint64 // which that one has
+	most    uint64 // the largest number that can be
+	acked   uint64 // commits up to this one were acknowledged
+	lost    []CommitRange
 }
 
 // mend does what mendLog does, for commits that are known to have been acknowledged.
 func (s *salvagedLogs) mend(data []byte, owner Owner, last uint64) {
-	for _, ts := range mendLog(data, owner, max(last, s.acked+1)) {
-		s.lost = append(s.lost, CommitRange{ts, ts})
+	for _, number := range mendLog(data, owner, max(last, s.acked+1)) {
+		s.lost = append(s.lost, CommitRange{number, number})
 	}
 }
 
@@ -37,27 +38,27 @@ func (s *salvagedLogs) clean(data []byte) []byte {
 			return out
 		}
 		size = end.at + end.size
-		out, rest = s.broken(out, rest[:size], end.ts), rest[size:]
+		out, rest = s.broken(out, rest[:size], end), rest[size:]
 	}
 }
 
 // whole returns the size of the whole transactions that b begins with.
 func (s *salvagedLogs) whole(b []byte) (size int) {
 	for {
-		ts, n, ok := readTransaction(b[size:])
-		if !ok || ts > s.most {
+		t, ok := readTransaction(b[size:])
+		if !ok || t.number > s.most {
 			return size
 		}
-		s.skipTo(ts)
-		s.last = max(s.last, ts)
-		size += n
+		s.skipTo(t.number)
+		s.last, s.version = max(s.last, t.number), t.version
+		size += t.size
 	}
 }
 
-// skipTo notes the commits before ts that are missing.
-func (s *salvagedLogs) skipTo(ts uint64) {
-	if ts > s.last+1 {
-		s.lost = append(s.lost, CommitRange{s.last + 1, ts - 1})
+// skipTo notes the commits before number that are missing.
+func (s *salvagedLogs) skipTo(number uint64) {
+	if number > s.last+1 {
+		s.lost = append(s.lost, CommitRange{s.last + 1, number - 1})
 	}
 }
 
@@ -67,59 +68,110 @@ func (s *salvagedLogs) skipTo(ts uint64) {
 // was acknowledged some entries.
 func (s *salvagedLogs) nextEnd(b []byte) (end place, found bool) {
 	for seal := range sealsIn(b, span{s.last, s.most}, s.sealed) {
-		size, whole := follow(b[seal.at:], seal.ts)
+		size, whole := follow(b[seal.at:], seal.version)
 		if whole {
-			n := len(appendEnd(nil, seal.ts))
-			return place{seal.ts, seal.at + size - n, n}, true
+			n := len(appendEnd(nil, seal.version))
+			return place{seal.number, seal.version, seal.at + size - n, n}, true
 		}
 	}
 	next := s.last + 1
 	if next > s.acked {
 		return end, false
 	}
-	last := appendEnd(nil, next)
-	if at := bytes.LastIndex(b, last); at >= 0 {
-		return place{next, at, len(last)}, true
+	for _, version := range []uint64{s.version, next} {
+		last := appendEnd(nil, version)
+		if at := bytes.LastIndex(b, last); at >= 0 {
+			return place{next, version, at, len(last)}, true
+		}
 	}
-	size, _ := follow(b, next)
-	return place{next, size, 0}, size > 0
+	size, version, _ := s.lead(b)
+	return place{next, version, size, 0}, size > 0
+}
+
+// lead returns the size of the entries that b begins with, if they are of the
+// commit after the last one, which has the same version or begins its own, and
+// whether they end it.
+func (s *salvagedLogs) lead(b []byte) (size int, version uint64, whole bool) {
+	for _, version = range []uint64{s.version, s.last + 1} {
+		if size, whole = follow(b, version); size > 0 {
+			return size, version, whole
+		}
+	}
+	return 0, version, false
 }
 
 // broken reads what it can of b, which begins with what should be commit
-// last + 1 and ends with the end of commit ts. It goes backwards: a commit's
-// entries lead back to the end of the one before, if that one is not broken.
-func (s *salvagedLogs) broken(out, b []byte, ts uint64) []byte {
+// last + 1 and finishes with that end. It goes backwards, since entries lead back
+// to the end of the commit before, if that one is not broken, and through it.
+func (s *salvagedLogs) broken(out, b []byte, end place) []byte {
 	first := s.last + 1
-	s.last = ts
-	lead, _ := follow(b, first)
-	var parts [][]byte // the last commit first
-	for ; ts > first && bytes.HasSuffix(b, appendEnd(nil, ts)); ts-- {
-		start := chain(b, lead, ts)
-		parts = append(parts, b[start:])
-		before := b[:start]
-		if !bytes.HasSuffix(before, appendEnd(nil, ts-1)) && !endsAs(before[lead:]) {
-			s.lost = append(s.lost, CommitRange{ts, ts})
-		}
-		b = before
-	}
-	s.lost = append(s.lost, CommitRange{first, ts})
+	lead, leading, whole := s.lead(b)
 	out = append(out, b[:lead]...)
-	if ts == first && bytes.HasSuffix(b, appendEnd(nil, first)) {
-		out = append(out, b[max(lead, chain(b, lead, first)):]...)
-	} else if lead > 0 {
-		out = appendEnd(out, first)
+	if whole {
+		first++
 	}
-	for _, part := range slices.Backward(parts) {
-		out = append(out, part...)
+	s.last, s.version = end.number, end.version
+	number := end.number // of the last commit in b
+	var parts [][]byte   // the last first
+	for last, ok := lastEnd(b); ok && len(b) > lead; last, ok = lastEnd(b) {
+		start := max(lead, chain(b, lead, last.version))
+		parts = append(parts, b[start:])
+		number -= min(number, countEnds(b[start:]))
+		b = b[:start]
+		if _, ends := lastEnd(b); !ends && !endsAs(b[lead:]) {
+			s.lost = append(s.lost, CommitRange{number + 1, number + 1})
+		}
 	}
-	return out
+	if number >= first {
+		s.lost = append(s.lost, CommitRange{first, number})
+	}
+	slices.Reverse(parts)
+	if lead > 0 && !whole && (len(parts) == 0 || !begins(parts[0], leading)) {
+		out = appendEnd(out, leading)
+	}
+	return append(out, bytes.Join(parts, nil)...)
 }
 
-// follow returns the size of the entries of commit ts that b begins with, and
+// begins reports whether b begins with an entry of that version.
+func begins(b []byte, version uint64) bool {
+	_, ok := member(b, version)
+	return ok
+}
+
+// countEnds counts the ends of transactions among the entries that b consists of.
+func countEnds(b []byte) (n uint64) {
+	for len(b) > 0 {
+		e, ok := readEntry(b)
+		if !ok {
+			return n
+		}
+		if e.ends() {
+			n++
+		}
+		b = b[e.size:]
+	}
+	return n
+}
+
+// lastEnd reads the end of a transaction that b finishes with.
+func lastEnd(b []byte) (end place, ok bool) {
+	tail := b[max(0, len(b)-walEndOverhead):]
+	at := bytes.LastIndex(tail, endKey) - shapedHeader
+	if at < 0 {
+		return end, false
+	}
+	e, ok := readEntry(tail[at:])
+	if !ok || !isEnd(e) || at+e.size != len(tail) {
+		return end, false
+	}
+	return place{version: e.version, at: len(b) - e.size, size: e.size}, true
+}
+
+// follow returns the size of the entries of that version that b begins with, and
 // whether the last of them ends it.
-func follow(b []byte, ts uint64) (size int, whole bool) {
+func follow(b []byte, version uint64) (size int, whole bool) {
 	for {
-		e, ok := member(b[size:], ts)
+		e, ok := member(b[size:], version)
 		if !ok {
 			return size, false
 		}
@@ -137,24 +189,24 @@ func endsAs(b []byte) bool {
 	return ok && s.meta == bitFinTxn && s.size() == len(b)
 }
 
-// chain returns the first place from which entries of commit ts follow each
+// chain returns the first place from which entries of that version follow each
 // other to the end of b. What only looks like one, inside a message, is cut
 // off from the end by the bytes after it.
-func chain(b []byte, from int, ts uint64) int {
+func chain(b []byte, from int, version uint64) int {
 	dead := map[int]bool{}
 	for budget := 64 * len(b); from < len(b) && budget > 0; from++ {
-		if reaches(b, from, ts, dead, &budget) {
+		if reaches(b, from, version, dead, &budget) {
 			return from
 		}
 	}
-	return len(b) - len(appendEnd(nil, ts))
+	return len(b) - len(appendEnd(nil, version))
 }
 
 // reaches follows entries from at; budget bounds the bytes that it sums.
-func reaches(b []byte, at int, ts uint64, dead map[int]bool, budget *int) bool {
+func reaches(b []byte, at int, version uint64, dead map[int]bool, budget *int) bool {
 	var path []int
 	for at < len(b) && !dead[at] {
-		e, ok := member(b[at:], ts)
+		e, ok := member(b[at:], version)
 		if !ok {
 			break
 		}
@@ -171,14 +223,14 @@ func reaches(b []byte, at int, ts uint64, dead map[int]bool, budget *int) bool {
 	return false
 }
 
-// member reads an entry of commit ts, whose timestamp is compared before its
+// member reads an entry of that version, whose version is compared before its
 // checksum is computed.
-func member(b []byte, ts uint64) (e walEntry, ok bool) {
+func member(b []byte, version uint64) (e walEntry, ok bool) {
 	s, ok := readShape(b)
 	if !ok || s.meta&^bitDelete != bitTxn && s.meta != bitFinTxn || s.size() > len(b) {
 		return e, false
 	}
-	if versionOf(b, s) != ts {
+	if versionOf(b, s) != version {
 		return e, false
 	}
 	return readEntry(b)

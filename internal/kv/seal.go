@@ -7,15 +7,19 @@ import (
 	"encoding/binary"
 )
 
-// sealKey is written by every commit, and hidden from readers. Its version is
-// the commit's timestamp; its value proves that the commit is one of this
-// directory's and no bytes in a message that look like one.
+// sealKey is written by every commit, and hidden from readers. Its value has the
+// number of the commit, and proves that the commit is one of this directory's
+// and no bytes in a message that look like one.
 //
-// Since no compaction drops the newest version of it, the largest version in
-// the database is always the last commit: what [head] is compared with.
+// Commits are numbered without gaps. A version, which Badger orders the values of
+// a key by, may be that of several commits (versions.go); the newest value of
+// sealKey is that of the last one, and no compaction drops it.
 var sealKey = []byte("\x00commit")
 
-const sealSize = 16
+const (
+	proofSize = 16
+	sealSize  = 8 + proofSize
+)
 
 // seals makes and checks the values of sealKey, from a secret that is in no
 // log. A copy of a log in a message carries the seals of earlier commits only,
@@ -28,13 +32,30 @@ func newSeals() *seals {
 	return s
 }
 
-func (s *seals) of(ts uint64) []byte {
-	sum := sha256.Sum256(binary.BigEndian.AppendUint64(s.secret[:], ts))
-	return sum[:sealSize]
+func (s *seals) of(number uint64) []byte {
+	return append(binary.BigEndian.AppendUint64(make([]byte, 0, sealSize), number), s.proof(number)...)
 }
 
-// proves reports whether e is the seal of its commit. Without a secret, which
-// is lost with its file, every seal is believed.
+func (s *seals) proof(number uint64) []byte {
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(s.secret[:], number))
+	return sum[:proofSize]
+}
+
+// readSeal reads the value of sealKey under that version. Before layout 1 it was
+// the proof alone, of a commit whose number was its version.
+func readSeal(value []byte, version uint64) (number uint64, proof []byte, ok bool) {
+	switch len(value) {
+	case sealSize:
+		return binary.BigEndian.Uint64(value), value[8:], true
+	case proofSize:
+		return version, value, true
+	}
+	return 0, nil, false
+}
+
+// proves reports whether e is the seal of its commit. Without a secret, which is
+// lost with its file, every seal is believed.
 func (s *seals) proves(e walEntry) bool {
-	return bytes.Equal(e.key, sealKey) && (s == nil || bytes.Equal(e.value, s.of(e.ts)))
+	number, proof, ok := readSeal(e.value, e.version)
+	return ok && bytes.Equal(e.key, sealKey) && (s == nil || bytes.Equal(proof, s.proof(number)))
 }

@@ -27,10 +27,10 @@ func newSlowDisk(t *testing.T, timeout time.Duration, queued int) *slowDisk {
 	d.DB = openTest(t, opts)
 	d.Queue = Attach(d.DB, &writer{})
 	commitNow := d.commitTxn
-	d.commitTxn = func(txn *badger.Txn) error {
+	d.commitTxn = func(txn *badger.Txn, version uint64) error {
 		d.began <- struct{}{}
 		<-d.release
-		return commitNow(txn)
+		return commitNow(txn, version)
 	}
 	return d
 }

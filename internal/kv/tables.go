@@ -17,22 +17,26 @@ import (
 // checkTable reads of a table what Badger's Open reads of it: the footer, the
 // index and the last block. Badger does so on goroutines of its own, where a
 // damaged length ends the process by a panic or log.Fatal (table/table.go
-// initBiggestAndSmallest, readNoFail), at each start again. It returns the
-// largest version in the table.
+// initBiggestAndSmallest, readNoFail), at each start again. And the first block,
+// if the last commit's seal may be there. It returns how far the table reaches.
 //
 // It walks from the end: blocks, index, length of the index, checksum of the
 // index, length of the checksum (table/builder.go Copy).
-func checkTable(path string) (reach uint64, err error) {
+func checkTable(path string) (r reach, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return 0, err
+		return r, err
 	}
 	defer func() { _ = f.Close() }() // only read
 	ti, start, err := readIndex(f)
 	if err != nil {
-		return 0, err
+		return r, err
 	}
-	return ti.reach, checkLastBlock(f, start, ti.blocks)
+	r.version = ti.reach
+	if err := checkLastBlock(f, start, ti.blocks); err != nil {
+		return r, err
+	}
+	return r, r.readSeal(f, start, ti.blocks[0])
 }
 
 // readIndex reads the index of a table and where it begins.

@@ -13,8 +13,8 @@ import (
 //
 //	meta | user meta | key length | value length | expiry | key | value | CRC-32C
 //
-// with uvarint lengths. A key ends with its version, the commit timestamp. A
-// transaction's entries carry bitTxn; one more entry, with the timestamp in
+// with uvarint lengths. A key ends with its version. A transaction's entries, of
+// one version and in no order, carry bitTxn; one more entry, with the version in
 // digits as its value, ends it (txn.go commitAndSend).
 const (
 	walHeader  = 20
@@ -32,11 +32,11 @@ var endKey = []byte("!badger!txn")
 
 // walEntry is one entry of a log; its slices point into the log.
 type walEntry struct {
-	meta  byte
-	key   []byte // without its version
-	ts    uint64 // its version
-	value []byte
-	size  int // bytes in the log
+	meta    byte
+	key     []byte // without its version
+	version uint64
+	value   []byte
+	size    int // bytes in the log
 }
 
 func (e walEntry) ends() bool { return e.meta&bitFinTxn != 0 }
@@ -87,47 +87,56 @@ func readEntry(b []byte) (e walEntry, ok bool) {
 	}
 	key := b[s.header : s.header+s.key]
 	e = walEntry{meta: s.meta, key: key[:s.key-tsSize], value: b[s.header+s.key : sum], size: s.size()}
-	e.ts = math.MaxUint64 - binary.BigEndian.Uint64(key[s.key-tsSize:])
+	e.version = math.MaxUint64 - binary.BigEndian.Uint64(key[s.key-tsSize:])
 	return e, true
+}
+
+// transaction is a commit in a log.
+type transaction struct {
+	version uint64
+	number  uint64 // by its seal, which is not proven
+	size    int    // bytes in the log
 }
 
 // readTransaction reads the transaction that b begins with, if all of it is
 // there.
-func readTransaction(b []byte) (ts uint64, size int, ok bool) {
+func readTransaction(b []byte) (t transaction, ok bool) {
 	for {
-		e, ok := readEntry(b[size:])
-		if !ok || ts != 0 && e.ts != ts {
-			return 0, 0, false
+		e, ok := readEntry(b[t.size:])
+		if !ok || t.size > 0 && e.version != t.version {
+			return t, false
 		}
-		ts = e.ts
-		size += e.size
+		t.version = e.version
+		t.size += e.size
 		switch {
 		case e.ends():
-			return ts, size, isEnd(e)
+			return t, t.number > 0 && isEnd(e)
 		case e.meta&bitTxn == 0:
-			return 0, 0, false // this package writes transactions only
+			return t, false // this package writes transactions only
+		case bytes.Equal(e.key, sealKey):
+			t.number, _, _ = readSeal(e.value, e.version)
 		}
 	}
 }
 
 func isEnd(e walEntry) bool {
-	return e.meta == bitFinTxn && bytes.Equal(e.key, endKey) && string(e.value) == strconv.FormatUint(e.ts, 10)
+	return e.meta == bitFinTxn && bytes.Equal(e.key, endKey) && string(e.value) == strconv.FormatUint(e.version, 10)
 }
 
 // appendEntry writes an entry as Badger does.
-func appendEntry(b []byte, meta byte, key []byte, ts uint64, value []byte) []byte {
+func appendEntry(b []byte, meta byte, key []byte, version uint64, value []byte) []byte {
 	start := len(b)
 	b = append(b, meta, 0)
 	b = binary.AppendUvarint(b, uint64(len(key)+tsSize))
 	b = binary.AppendUvarint(b, uint64(len(value)))
 	b = append(b, 0)
 	b = append(b, key...)
-	b = binary.BigEndian.AppendUint64(b, math.MaxUint64-ts)
+	b = binary.BigEndian.AppendUint64(b, math.MaxUint64-version)
 	b = append(b, value...)
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
 
 // appendEnd writes the end of a transaction.
-func appendEnd(b []byte, ts uint64) []byte {
-	return appendEntry(b, bitFinTxn, endKey, ts, strconv.AppendUint(nil, ts, 10))
+func appendEnd(b []byte, version uint64) []byte {
+	return appendEntry(b, bitFinTxn, endKey, version, strconv.AppendUint(nil, version, 10))
 }

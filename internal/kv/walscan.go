@@ -13,22 +13,23 @@ import (
 // last is synced, so a log is whole transactions, then at most one that was
 // being written, then zeros. A power loss leaves any part of that one. Damage
 // to an acknowledged transaction is therefore proven by what follows it: the
-// end of a commit with a timestamp of at least last + 2. The end of last + 1
+// end of a commit whose number is at least last + 2. The end of last + 1
 // proves nothing, it may be that of the torn transaction, whose early pages
 // were lost and whose last page was not.
 type logScan struct {
-	size  int64
-	first uint64 // timestamp of the first transaction, if whole; 0: none is
-	last  uint64 // of the last one of those that are whole and consecutive
-	end   int64  // where that one ends
-	blank bool   // only zeros after it
-	proof uint64 // timestamp of the last end found after it; 0: none
-	at    int64  // where the first such end begins
-	key   bool   // the header names an encryption key, which no log of ours has
+	size    int64
+	first   uint64 // number of the first transaction, if whole; 0: none is
+	last    uint64 // of the last one of those that are whole and consecutive
+	version uint64 // which that one has
+	end     int64  // where that one ends
+	blank   bool   // only zeros after it
+	proof   uint64 // number of the last commit whose end was found after it; 0: none
+	at      int64  // where the first such end begins
+	key     bool   // the header names an encryption key, which no log of ours has
 }
 
-// span bounds timestamps: those after the last one known and up to what the
-// logs have room for.
+// span bounds the numbers of commits: those after the last one known and up to
+// what the logs have room for.
 type span struct{ last, most uint64 }
 
 // minTransaction is the least that a commit takes in a log: an entry, the
@@ -50,50 +51,60 @@ func scanLog(data []byte, within span, s *seals) logScan {
 		if r.proof == 0 {
 			r.at = r.end + int64(end.at)
 		}
-		r.proof = max(r.proof, end.ts)
+		r.proof = max(r.proof, end.number)
 	}
 	return r
 }
 
 // readWhole follows the whole transactions, as Badger's replay does, as long
-// as their timestamps are consecutive.
+// as their numbers are consecutive.
 func (r *logScan) readWhole(data []byte) {
 	for {
-		ts, size, ok := readTransaction(data[r.end:])
-		if !ok || r.last != 0 && ts != r.last+1 {
+		t, ok := readTransaction(data[r.end:])
+		if !ok || r.last != 0 && t.number != r.last+1 {
 			return
 		}
 		if r.first == 0 {
-			r.first = ts
+			r.first = t.number
 		}
-		r.last = ts
-		r.end += int64(size)
+		r.last, r.version = t.number, t.version
+		r.end += int64(t.size)
 	}
 }
 
 // place is where an entry of a commit was found.
 type place struct {
-	ts   uint64
-	at   int // where it begins
-	size int
+	number, version uint64
+	at              int // where it begins
+	size            int
 }
 
 // ends finds the ends of sealed transactions within the span, in the order in
-// which they stand in b. The seal stands before the end.
+// which they stand in b. The seal stands before the end, and before the seal of
+// the next commit. Of a commit whose end is broken that of a later one, of the
+// same version, proves as much.
 func ends(b []byte, within span, s *seals) iter.Seq[place] {
 	return func(yield func(place) bool) {
-		sealed := map[uint64]int{}
+		sealed := map[uint64][]place{} // by version, in order
 		for seal := range sealsIn(b, within, s) {
-			if _, twice := sealed[seal.ts]; !twice {
-				sealed[seal.ts] = seal.at
-			}
+			sealed[seal.version] = append(sealed[seal.version], seal)
 		}
 		for at := range shaped(b, endKey, bitFinTxn, 1, maxDigits) {
-			ts := tsAt(b[at:], endKey)
-			if seal, ok := sealed[ts]; !ok || seal > at {
+			version := versionAt(b[at:], endKey)
+			before := sealed[version]
+			if len(before) == 0 || before[0].at > at {
 				continue
 			}
-			if e, ok := readEntry(b[at:]); ok && isEnd(e) && !yield(place{ts, at, e.size}) {
+			e, ok := readEntry(b[at:])
+			if !ok || !isEnd(e) {
+				continue
+			}
+			n := 1
+			for n < len(before) && before[n].at < at {
+				n++
+			}
+			sealed[version] = before[n:]
+			if !yield(place{before[n-1].number, version, at, e.size}) {
 				return
 			}
 		}
@@ -103,11 +114,16 @@ func ends(b []byte, within span, s *seals) iter.Seq[place] {
 // sealsIn finds the seals of commits within the span.
 func sealsIn(b []byte, within span, s *seals) iter.Seq[place] {
 	return func(yield func(place) bool) {
-		for at := range shaped(b, sealKey, bitTxn, sealSize, sealSize) {
-			if ts := tsAt(b[at:], sealKey); ts <= within.last || ts > within.most {
+		for at := range shaped(b, sealKey, bitTxn, proofSize, sealSize) {
+			e, ok := readEntry(b[at:])
+			if !ok {
 				continue
 			}
-			if e, ok := readEntry(b[at:]); ok && s.proves(e) && !yield(place{e.ts, at, e.size}) {
+			number, _, _ := readSeal(e.value, e.version)
+			if number <= within.last || number > within.most || !s.proves(e) {
+				continue
+			}
+			if !yield(place{number, e.version, at, e.size}) {
 				return
 			}
 		}
@@ -142,8 +158,8 @@ func shaped(b, key []byte, meta byte, least, most int) iter.Seq[int] {
 // shapedHeader is the header's size of an entry whose lengths are below 128.
 const shapedHeader = 5
 
-// tsAt reads the version of a shaped entry's key.
-func tsAt(b, key []byte) uint64 {
+// versionAt reads the version of a shaped entry's key.
+func versionAt(b, key []byte) uint64 {
 	return math.MaxUint64 - binary.BigEndian.Uint64(b[shapedHeader+len(key):])
 }
 

@@ -220,11 +220,11 @@ func TestFlipsInALogAreReported(t *testing.T) {
 func lastTransaction(t *testing.T, log []byte) (begins int) {
 	t.Helper()
 	for at := walHeader; ; {
-		_, size, ok := readTransaction(log[at:])
+		last, ok := readTransaction(log[at:])
 		if !ok {
 			return begins
 		}
-		begins, at = at, at+size
+		begins, at = at, at+last.size
 	}
 }
 

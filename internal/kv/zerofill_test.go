@@ -25,7 +25,7 @@ func TestZerosAreAheadOfSmallCommits(t *testing.T) {
 	look := func(i int) error { // on the committer's goroutine, after commit i
 		live := db.live
 		logs[live.id] = true
-		end, err := walk(live.file, walHeader, db.badger.MaxVersion())
+		end, err := walk(live.file, walHeader, db.reached)
 		unwritten, errMap := firstUnwritten(live.file)
 		switch z := live.zeros; {
 		case err != nil || errMap != nil:

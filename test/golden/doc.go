@@ -4,7 +4,7 @@
 // program of now and compares all that can be asked of it with what was known
 // when it was written. After that it has to work like any other.
 //
-// When spool.Format is raised, the directories of the new one are written
+// When spool.Format or kv.Layout is raised, the directories of the new one are written
 // by
 //
 //	go test ./test/golden -update

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/internal/keyring"
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
@@ -31,6 +32,9 @@ var kinds = map[string]struct {
 	"plain":     {"", true},
 	"encrypted": {"7c", false},
 }
+
+// current is the version that is written now: of the spool, and of the database.
+var current = fmt.Sprintf("%d.%d", spool.Format, kv.Layout)
 
 func archive(version, kind string) string {
 	return filepath.Join("testdata", fmt.Sprintf("format-%s-%s.tar.gz", version, kind))
@@ -57,7 +61,7 @@ func TestEveryVersionIsRead(t *testing.T) {
 		}
 	}
 	for kind := range kinds {
-		if _, err := os.Stat(archive(fmt.Sprint(spool.Format), kind)); err != nil {
+		if _, err := os.Stat(archive(current, kind)); err != nil {
 			t.Errorf("the current format has no directory; write it: go test ./test/golden -update (%v)", err)
 		}
 	}
@@ -73,7 +77,7 @@ func TestEveryVersionIsRead(t *testing.T) {
 // write fills a directory of the current format and notes what it holds.
 func write(t *testing.T, kind string) {
 	t.Helper()
-	dir, path := t.TempDir(), archive(fmt.Sprint(spool.Format), kind)
+	dir, path := t.TempDir(), archive(current, kind)
 	h := open(t, dir, ringOf(t, kind))
 	h.fill()
 	h.delay()

@@ -3,7 +3,6 @@ package golden
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"path/filepath"
 	"slices"
@@ -16,7 +15,7 @@ import (
 // A newer version may have written the directory, or, if that were missed, any of
 // the entries that are read first. It is refused, and stays as it is.
 func TestNewerFormatIsRefused(t *testing.T) {
-	path := archive(fmt.Sprint(spool.Format), "plain")
+	path := archive(current, "plain")
 	dir := unpack(t, path)
 	db, err := kv.Open(t.Context(), kv.Options{Dir: filepath.Join(dir, "db"), MemTableSize: 1 << 20, Magic: spool.FormatVersion + 1})
 	if !errors.Is(err, kv.ErrFormat) {

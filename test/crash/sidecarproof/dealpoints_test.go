@@ -47,13 +47,13 @@ func DieAt(point string) {
 var killsItself = built("kills-itself",
 	dieAt,
 	added("spool/dieat.go", "package spool\n\nimport \"github.com/remora-mq/remora/internal/kv\"\n\nfunc dieAt(point string) { kv.DieAt(point) }\n"),
-	replaced("internal/kv/commit.go", `	if err := db.sync(txn, tx.bytes > 0); err != nil {
+	replaced("internal/kv/commit.go", `	if err := db.sync(tx); err != nil {
 		return
 	}
 	stats := CommitStats{Ops: b.ops, Bytes: tx.bytes, Duration: time.Since(started)}
 	b.synced()
 `, `	DieAt("commit: written and synced")
-	if err := db.sync(txn, tx.bytes > 0); err != nil {
+	if err := db.sync(tx); err != nil {
 		return
 	}
 	stats := CommitStats{Ops: b.ops, Bytes: tx.bytes, Duration: time.Since(started)}
