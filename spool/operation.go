@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/remora-mq/remora/internal/kv"
@@ -61,17 +60,8 @@ func (w *writer) look(ops []operation) {
 			w.unsure = append(w.unsure, a.half)
 		}
 	}
-	if len(w.unsure) == 0 {
-		return
-	}
-	err := w.s.db.Snapshot(func(r kv.Reader) error {
-		for _, p := range w.unsure {
-			p.look(r)
-		}
-		return nil
-	})
 	for _, p := range w.unsure {
-		p.taken = cmp.Or(p.taken, err)
+		p.look(w.s.db) // nobody else commits; a snapshot would begin a version
 	}
 	clear(w.unsure)
 }
