@@ -176,6 +176,7 @@ func TestDecisionIsWithdrawn(t *testing.T) {
 		if err := <-answer; !errors.Is(err, context.Canceled) || !errors.Is(err, spool.ErrUnknown) {
 			t.Errorf("withdrawn: %v", err)
 		}
+		r.queued(0) // who reads for a decision withdraws it after its caller was told
 		goOn()
 		if got, err := r.Transaction(t.Context(), id); err != nil || got.State != spool.TransactionHalf {
 			t.Errorf("after that: %+v, %v", got, err)
