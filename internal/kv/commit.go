@@ -151,7 +151,8 @@ func (db *DB) write(tx *Tx) error {
 	if tx.bytes == 0 {
 		return db.commitTxn(tx.txn, 0)
 	}
-	if err := db.commitTxn(tx.txn, db.versions.next(db.reached+1, tx)); err != nil {
+	version := db.versions.next(db.reached+1, tx)
+	if err := db.commitTxn(tx.txn, version); err != nil {
 		return err
 	}
 	db.reached++
@@ -160,8 +161,12 @@ func (db *DB) write(tx *Tx) error {
 	}
 	log := db.live.id
 	err := db.live.sync()
-	if db.live.id != log {
-		db.versions.rotated(tx)
+	if db.live.id == log {
+		return err
 	}
+	if version != db.reached { // Open would take one log for the other
+		return errors.Join(err, fmt.Errorf("log %d begins with commit %d of version %d", db.live.id, db.reached, version))
+	}
+	db.versions.rotated(tx)
 	return err
 }

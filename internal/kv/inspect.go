@@ -246,6 +246,10 @@ func (i *inspection) judge(log *walFile, data []byte) {
 		i.findf(log.name, 0, walHeader, "the header names an encryption key")
 	}
 	if s.first > 0 && i.reach.uncertain() && !i.inTables(*log) {
+		if s.first > i.last+1 {
+			i.gone = append(i.gone, gap{CommitRange{i.last + 1, s.first - 1}, i.version})
+			i.findf(log.name, 0, 0, "it follows commits %d to %d, which may be gone: the last seal in the tables cannot be read", i.last+1, s.first-1)
+		}
 		i.reach.settle(s.first - 1)
 		i.last = max(i.last, i.reach.last())
 	}

@@ -26,6 +26,7 @@ func mendLog(data []byte, owner Owner, limit uint64) (mended []uint64) {
 			}
 			if number := c.of(versionOf(raw, s)); number < limit && mendEntry(raw, s, owner) {
 				mended = append(mended, number)
+				c.step(s, versionOf(raw, s))
 				at += len(raw)
 				continue
 			}
@@ -39,6 +40,7 @@ func mendLog(data []byte, owner Owner, limit uint64) (mended []uint64) {
 		case ok || s.key == 0 || s.size() > len(data)-at:
 			return mended
 		default: // maybe its lengths hold
+			c.step(s, versionOf(data[at:], s))
 			at += s.size()
 		}
 	}
@@ -62,6 +64,13 @@ func (c *counter) pass(e walEntry) {
 		c.number, _, _ = readSeal(e.value, e.version)
 	}
 	if e.ends() {
+		c.number++
+	}
+}
+
+// step passes an entry that is broken, whatever it has for a version.
+func (c *counter) step(s walShape, version uint64) {
+	if s.meta == bitFinTxn && version == c.version {
 		c.number++
 	}
 }

@@ -29,6 +29,15 @@ type Scan struct {
 // Get returns a copy of the value, or ErrNotFound. Commits wait for it: it keeps no
 // version, so that they go on to share one.
 func (db *DB) Get(key []byte) (value []byte, err error) {
+	var broken error
+	value, err = db.getNewest(key, func(why error) { broken = why })
+	if broken != nil {
+		db.Distrust(broken) // which writes: no commit shall wait for that
+	}
+	return value, err
+}
+
+func (db *DB) getNewest(key []byte, distrust func(error)) (value []byte, err error) {
 	db.gate.RLock()
 	defer db.gate.RUnlock()
 	if err := db.unreadable(); err != nil {
@@ -39,7 +48,7 @@ func (db *DB) Get(key []byte) (value []byte, err error) {
 	}
 	txn := db.badger.NewTransactionAt(math.MaxUint64, false)
 	defer txn.Discard()
-	return (&reader{db: db, txn: txn}).Get(key)
+	return (&reader{db: db, txn: txn, distrust: distrust}).Get(key)
 }
 
 // Scan walks over a snapshot of the database; see [Reader].
@@ -59,7 +68,7 @@ func (db *DB) Snapshot(fn func(r Reader) error) error {
 	defer db.versions.end(version)
 	txn := db.badger.NewTransactionAt(version, false)
 	defer txn.Discard()
-	return fn(&reader{db: db, txn: txn})
+	return fn(&reader{db: db, txn: txn, distrust: db.Distrust})
 }
 
 func (db *DB) beginRead() (version uint64, err error) {
@@ -83,8 +92,9 @@ func (db *DB) unreadable() error {
 }
 
 type reader struct {
-	db  *DB
-	txn *badger.Txn
+	db       *DB
+	txn      *badger.Txn
+	distrust func(error)
 }
 
 func (r *reader) Get(key []byte) (value []byte, err error) {
@@ -104,7 +114,7 @@ func (r *reader) contain(callers *bool, err *error) {
 	}
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("%w: badger panicked: %v", ErrDamaged, p)
-		r.db.Distrust(*err)
+		r.distrust(*err)
 	}
 }
 

@@ -226,12 +226,13 @@ func (r *restorer) tables(d *directory, found *inspection) error {
 }
 
 // takeFrom takes what may be of the gone commits: their versions begin with one of
-// them, or they have that of the last commit before them.
+// them, or they have that of the last commit before them. Of the same version a
+// table has the end, and a log that is cut may not.
 func (r *restorer) takeFrom(gone []gap) func(tableEntry) error {
 	return func(e tableEntry) error {
 		for _, g := range gone {
 			if e.ts >= g.after && e.ts <= g.Last {
-				return r.take(e)
+				return r.takeUnless(e, func(known uint64) bool { return known > e.ts })
 			}
 		}
 		return nil
@@ -249,11 +250,17 @@ func (r *restorer) table(d *directory, t tableFile, take func(tableEntry) error)
 }
 
 func (r *restorer) take(e tableEntry) error {
+	return r.takeUnless(e, func(known uint64) bool { return known >= e.ts })
+}
+
+// takeUnless takes e unless its key has a version that is new enough, a deletion
+// included.
+func (r *restorer) takeUnless(e tableEntry, enough func(known uint64) bool) error {
 	if hidden(e.key) || e.ts <= r.newest[string(e.key)] {
 		return nil
 	}
-	newer, err := r.has(e)
-	if err != nil || newer {
+	known, err := r.known(e.key)
+	if err != nil || known > 0 && enough(known) {
 		return err
 	}
 	cost := len(e.key) + len(e.value) + minTransaction
@@ -267,19 +274,20 @@ func (r *restorer) take(e tableEntry) error {
 	return err
 }
 
-// has reports whether the database knows a version of e's key, a deletion
-// included, that is as new. What was restored before has a new version; then
-// the older one was compared above.
-func (r *restorer) has(e tableEntry) (newer bool, err error) {
-	if _, ours := r.newest[string(e.key)]; ours {
-		return false, nil
+// known is the newest version of a key in the database; 0: none. What was restored
+// before has a new one; then that which it had was compared above.
+func (r *restorer) known(key []byte) (version uint64, err error) {
+	if _, ours := r.newest[string(key)]; ours {
+		return 0, nil
 	}
 	txn := r.badger.NewTransactionAt(math.MaxUint64, false)
 	defer txn.Discard()
-	it := txn.NewKeyIterator(e.key, badger.IteratorOptions{AllVersions: true})
+	it := txn.NewKeyIterator(key, badger.IteratorOptions{AllVersions: true})
 	defer it.Close()
-	it.Rewind()
-	return it.Valid() && it.Item().Version() >= e.ts, nil
+	if it.Rewind(); it.Valid() {
+		version = it.Item().Version()
+	}
+	return version, nil
 }
 
 // flush commits what is pending.

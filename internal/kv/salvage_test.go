@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/pb"
 	"golang.org/x/sys/unix"
 )
 
@@ -246,4 +248,92 @@ func TestLockOfAReplacedDirectory(t *testing.T) {
 		t.Error(err)
 	}
 	must(t, held.Close())
+}
+
+// TestBytesOfAMessageEndNoCommit breaks the seal of a commit that has in a message
+// what looks like the end of a commit before.
+func TestBytesOfAMessageEndNoCommit(t *testing.T) {
+	s := newSeals()
+	log := append(sealedCommit(s, make([]byte, walHeader), 1, 1), sealedCommit(s, nil, 2, 1)...)
+	forged := appendEnd(appendEntry(nil, bitTxn, []byte("forged"), 1, []byte("x")), 1)
+	log = appendEntry(log, bitTxn, []byte("a"), 3, slices.Concat([]byte("text"), forged, []byte("text")))
+	seal := len(log)
+	log = appendEntry(log, bitTxn, sealKey, 3, s.of(3))
+	log = appendEnd(appendEntry(log, bitTxn, []byte("b"), 3, []byte("v")), 3)
+	log = append(log, make([]byte, pageSize)...)
+	for at := seal; at < seal+shapedHeader+len(sealKey); at++ {
+		broken := bytes.Clone(log)
+		broken[at] ^= 4
+		salvage := salvagedLogs{sealed: s, most: 100, acked: 3}
+		found := entriesOfLog(t, salvage.clean(broken))
+		if _, ok := found["forged"]; ok || found["a"] != 3 || found["b"] != 3 {
+			t.Errorf("a bit of byte %d of the seal: %v", at-seal, found)
+		}
+	}
+}
+
+// TestATornCommitIsNoPartOfTheOneBefore: of commits that share a version the last
+// was never acknowledged, and of the one before the seal is broken.
+func TestATornCommitIsNoPartOfTheOneBefore(t *testing.T) {
+	s := newSeals()
+	log := append(sealedCommit(s, make([]byte, walHeader), 1, 1), sealedCommit(s, nil, 2, 1)...)
+	last := sealedCommit(s, nil, 3, 1)
+	last[bytes.Index(last, sealKey)+2] ^= 4
+	log = append(append(log, last...), make([]byte, 300)...)
+	log = appendEnd(appendEntry(log, bitTxn, []byte("torn"), 1, []byte("v")), 1)
+	salvage := salvagedLogs{sealed: s, most: 100, acked: 3}
+	if found := entriesOfLog(t, salvage.clean(log)); len(found) != 3 || found["torn"] > 0 {
+		t.Errorf("%v", found)
+	}
+}
+
+// sealedCommit appends a commit with one entry of its own.
+func sealedCommit(s *seals, log []byte, number, version uint64) []byte {
+	log = appendEntry(log, bitTxn, fmt.Appendf(nil, "of %d", number), version, []byte("v"))
+	return appendEnd(appendEntry(log, bitTxn, sealKey, version, s.of(number)), version)
+}
+
+// TestACutManifestBesideALog: the manifest names tables that were compacted away
+// since, the one with the newest seal among them; what took their place is read.
+func TestACutManifestBesideALog(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	db := openTest(t, opts)
+	q := Attach(db, &writer{})
+	layered(t, db, q)
+	must(t, db.GiveBack(t.Context()))
+	for n := range 120 {
+		mustCommit(t, q, put("flushed"+numbered(n), strings.Repeat("y", 5000)))
+	}
+	must(t, db.flush(t.Context()))
+	mustCommit(t, q, put("late", "in the log"))
+	killed := testOptions(filepath.Join(t.TempDir(), "db"))
+	must(t, os.CopyFS(killed.Dir, os.DirFS(opts.Dir)))
+	_ = os.Remove(filepath.Join(killed.Dir, earlierName))
+	path := filepath.Join(killed.Dir, badger.ManifestFilename)
+	data, err := os.ReadFile(path)
+	must(t, err)
+	sets, err := changeSets(data)
+	must(t, err)
+	var older pb.ManifestChangeSet
+	gone := false
+	for id, level := range live(sets) {
+		r, err := checkTable(filepath.Join(killed.Dir, tableFile{id: id}.name()))
+		if must(t, err); r.sealed > 0 {
+			if gone {
+				continue
+			}
+			id, gone = id+90_000, true
+		}
+		older.Changes = append(older.Changes, &pb.ManifestChange{Id: id, Op: pb.ManifestChange_CREATE, Level: level})
+	}
+	raw, err := encodeChanges(&older)
+	must(t, err)
+	must(t, os.WriteFile(path, append(data[:manifestHeader:manifestHeader], raw...), 0o600))
+	again := openTest(t, killed)
+	flushed := 0
+	must(t, again.Scan(Scan{Prefix: []byte("flushed")}, func(_, _ []byte) (bool, error) { flushed++; return true, nil }))
+	wantValue(t, again, "late", "in the log")
+	if d := again.Damage(); flushed != 120 || d == nil || !strings.Contains(describe(d.Found), "may be gone") {
+		t.Errorf("%d of 120 keys of %d tables; %+v", flushed, len(live(sets)), d)
+	}
 }

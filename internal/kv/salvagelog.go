@@ -78,14 +78,38 @@ func (s *salvagedLogs) nextEnd(b []byte) (end place, found bool) {
 	if next > s.acked {
 		return end, false
 	}
-	for _, version := range []uint64{s.version, next} {
+	if end, found := s.steppedEnd(b); found {
+		return end, true
+	}
+	for _, version := range []uint64{s.version, next} { // its end stands behind all of its bodies
 		last := appendEnd(nil, version)
-		if at := bytes.LastIndex(b, last); at >= 0 {
-			return place{next, version, at, len(last)}, true
+		if at := bytes.LastIndex(b, last); at >= end.at && at >= 0 {
+			end, found = place{next, version, at, len(last)}, true
 		}
+	}
+	if found {
+		return end, true
 	}
 	size, version, _ := s.lead(b)
 	return place{next, version, size, 0}, size > 0
+}
+
+// steppedEnd finds the end of the commit after the last one, if the lengths of its
+// entries hold: also of those whose checksums do not.
+func (s *salvagedLogs) steppedEnd(b []byte) (end place, found bool) {
+	for _, version := range []uint64{s.version, s.last + 1} {
+		for at := 0; ; {
+			shape, ok := readShape(b[at:])
+			if !ok || shape.size() > len(b)-at {
+				break
+			}
+			if e, ok := member(b[at:], version); ok && isEnd(e) {
+				return place{s.last + 1, version, at, e.size}, true
+			}
+			at += shape.size()
+		}
+	}
+	return end, false
 }
 
 // lead returns the size of the entries that b begins with, if they are of the
