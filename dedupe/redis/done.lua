@@ -1,13 +1,15 @@
 -- Records that what was begun is done, and frees the keys, each by itself.
 -- KEYS the marks. ARGV: how many effects are in one mark; then for each mark its
 -- token, 8 bytes, and the window in ms.
--- Returns for each 1, or 0: fenced, or what the server has against it.
+-- Returns for each 1, or 0: fenced, or the text of what the server has against it. It is
+-- no error of Redis: one within an array is read by the client as the end of the array,
+-- and the rest of it as the answers of the commands that follow.
 local most = 16 * tonumber(ARGV[1])
 
 local function finish(key, token, window)
 	local mark = redis.pcall('GET', key)
 	if type(mark) == 'table' then
-		return mark
+		return mark.err
 	end
 	if not mark or string.sub(mark, 3, 10) ~= token then
 		return 0
@@ -25,12 +27,12 @@ local function finish(key, token, window)
 		local hex = string.gsub(string.sub(done, 1, 16), '.', function(byte) return string.format('%02x', string.byte(byte)) end)
 		local set = redis.pcall('SET', 'remora:dedupe:{' .. key .. '}' .. hex, '1', 'PX', window)
 		if set.err then
-			return set
+			return set.err
 		end
 		done = string.sub(done, 17)
 	end
 	local set = redis.pcall('SET', key, '10' .. string.sub(mark, 3, 42) .. '\0\0\0\0' .. done, 'PX', window)
-	return set.err and set or 1
+	return set.err or 1
 end
 
 local answers = {}

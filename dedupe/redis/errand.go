@@ -80,7 +80,9 @@ func (e *errand) tell() {
 			q.err = fmt.Errorf("%w: %q", errNoAnswer, e.answer)
 		default:
 			q.answer = answers[i]
-			q.err, _ = answers[i].(error)
+			if text, is := answers[i].(string); is {
+				q.err = errors.New(text) // it was refused: see done.lua
+			}
 		}
 	}
 }

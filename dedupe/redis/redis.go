@@ -90,8 +90,12 @@ func (s *Store) begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, c
 	if err != nil {
 		return dedupe.Mark{}, err
 	}
-	if answer != nil {
+	switch answer {
+	case "OK":
 		return dedupe.Mark{Verdict: dedupe.Begun, Attempt: 1, Until: time.Now().Add(lease)}, nil
+	case nil: // there is a mark
+	default:
+		return dedupe.Mark{}, unexpected(answer)
 	}
 	answer, err = s.run(ctx, q.mark, func() *question {
 		return beginScript.on(q.mark, bytesOf(uint64(claim)), f[:], s.spans(nil, lease), q.window, maxDone)
@@ -129,13 +133,17 @@ func markOf(answer any) (dedupe.Mark, error) {
 	text, _ := answer.(string)
 	b := []byte(text)
 	if len(b) != 14 || b[0] > byte(dedupe.Repeat) {
-		return dedupe.Mark{}, fmt.Errorf("%w: Redis answered %q", dedupe.ErrUnavailable, answer)
+		return dedupe.Mark{}, unexpected(answer)
 	}
 	left := time.Duration(binary.BigEndian.Uint64(b[6:])) * time.Millisecond
 	return dedupe.Mark{
 		Verdict: dedupe.Verdict(b[0]), Conflict: b[1] == 1,
 		Attempt: int(binary.BigEndian.Uint32(b[2:])), Until: time.Now().Add(left),
 	}, nil
+}
+
+func unexpected(answer any) error {
+	return fmt.Errorf("%w: Redis answered %#v", dedupe.ErrUnavailable, answer)
 }
 
 // Extend implements dedupe.Store.
