@@ -107,15 +107,11 @@ func (h *held) attempt(ctx context.Context) (answer *push.Answer, why reason, wa
 	}
 	seen := unseen
 	defer func() { h.g.sayDoor(v.leave(seen), seen, answer) }()
-	p, err := h.g.slots.enter(ctx)
+	p, step, err := h.g.enter(ctx)
 	if err != nil {
 		return nil, notYet, 0
 	}
 	defer p.leave()
-	step, err := h.g.pace.enter(ctx)
-	if err != nil {
-		return nil, notYet, 0
-	}
 	how, code := unseen, ""
 	defer func() { h.g.sayPace(step.leave(h.d.Identity, h.tries, how, code)) }()
 	why, wait, taken := h.take(ctx, h.g.o.Timeout+leaseMargin, p)
@@ -129,6 +125,28 @@ func (h *held) attempt(ctx context.Context) (answer *push.Answer, why reason, wa
 		seen = broken
 	}
 	return &a, notYet, 0
+}
+
+// enter takes a place, and then a stride. While the handler fails nobody has one ahead:
+// its slot may be held by those who wait for that stride.
+func (g *Gate) enter(ctx context.Context) (*place, stride, error) {
+	for {
+		p, err := g.slots.enter(ctx, g.pace.isFailing)
+		if err != nil {
+			return nil, stride{}, err
+		}
+		step, err := g.pace.enter(ctx)
+		switch {
+		case err != nil:
+			p.leave()
+			return nil, stride{}, err
+		case !step.probe || !p.isAhead():
+			p.vain = step.failed
+			return p, step, nil
+		}
+		p.leave()
+		step.cede()
+	}
 }
 
 // take makes the message ready to be handed over: it has a seat, its key, a delivery

@@ -52,8 +52,9 @@ func newPace(retry backoff.Policy, most int) *pace {
 
 // stride is one call. Its end is leave, once.
 type stride struct {
-	p     *pace
-	probe bool
+	p      *pace
+	probe  bool
+	failed <-chan struct{} // closed: the handler has begun to fail; of a probe, something has changed
 }
 
 // enter waits until a call may run.
@@ -82,8 +83,11 @@ func (p *pace) try() (s stride, wait time.Duration, changed <-chan struct{}) {
 		}
 	}
 	p.running++
-	return stride{p, p.failing}, 0, nil
+	return stride{p, p.failing, p.changed}, 0, nil
 }
+
+// cede gives the stride to another, without a call.
+func (s stride) cede() { s.leave("", 0, unseen, "") }
 
 // leave tells how the call for a message ended, which has failed so often before in
 // this delivery, and returns whether that turned the handler from well to failing, or
@@ -150,6 +154,12 @@ func (p *pace) recover() {
 		return
 	}
 	p.failing, p.recent, p.at, p.n, p.bad = false, [paceWindow]string{}, 0, 0, 0
+}
+
+func (p *pace) isFailing() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failing
 }
 
 // tell is the cause for which the pace holds calls up, if it does.

@@ -41,28 +41,29 @@ func (s *slots) quick() bool { return s.took.Load() < int64(quickCall) }
 // place is a slot, or one ahead of it. Its end is leave. It belongs to one goroutine.
 type place struct {
 	of   *slots
-	held chan struct{} // calls or ahead
+	held chan struct{}   // calls or ahead
+	vain <-chan struct{} // closed: from ahead, a slot is waited for in vain
 }
 
-// enter takes a slot. Where it would have to wait for one, and calls are quick, it
-// takes a place ahead instead.
-func (s *slots) enter(ctx context.Context) (*place, error) {
+// enter takes a slot. Where it would have to wait for one, and calls are quick and the
+// handler is not failing, it takes a place ahead instead.
+func (s *slots) enter(ctx context.Context, failing func() bool) (*place, error) {
 	select {
 	case s.calls <- struct{}{}:
-		return &place{s, s.calls}, nil
+		return &place{of: s, held: s.calls}, nil
 	default:
 	}
 	ahead := s.ahead
 	for {
-		if !s.quick() {
+		if !s.quick() || failing() {
 			ahead = nil
 		}
 		select {
 		case s.calls <- struct{}{}:
-			return &place{s, s.calls}, nil
+			return &place{of: s, held: s.calls}, nil
 		case ahead <- struct{}{}:
-			if s.quick() {
-				return &place{s, ahead}, nil
+			if s.quick() && !failing() {
+				return &place{of: s, held: ahead}, nil
 			}
 			<-ahead // not any more
 		case <-ctx.Done():
@@ -71,9 +72,11 @@ func (s *slots) enter(ctx context.Context) (*place, error) {
 	}
 }
 
+func (p *place) isAhead() bool { return p.held == p.of.ahead }
+
 // slot makes sure of one, and reports whether there is one.
 func (p *place) slot(ctx context.Context) bool {
-	if p.held == p.of.calls {
+	if !p.isAhead() {
 		return true
 	}
 	timer := time.NewTimer(aheadMost)
@@ -83,6 +86,7 @@ func (p *place) slot(ctx context.Context) bool {
 		<-p.of.ahead
 		p.held = p.of.calls
 		return true
+	case <-p.vain:
 	case <-timer.C:
 		p.of.took.Store(int64(aheadMost)) // nobody begins one ahead for a while
 	case <-ctx.Done():

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/remora-mq/remora/internal/backoff"
 	"github.com/remora-mq/remora/push"
 )
 
@@ -94,6 +95,36 @@ func TestMarkAheadOfAHandlerThatHangsIsGivenUp(t *testing.T) {
 		s.wantAcks(handled, 110)
 		if n := len(s.gate.slots.calls) + len(s.gate.slots.ahead); n != 0 {
 			t.Errorf("%d places are taken at the end", n)
+		}
+	})
+}
+
+// TestProbeHasASlot: while a quick handler fails, whoever may probe it has a slot, or
+// gives its turn to one that has: it waits for none that those hold who wait for it.
+func TestProbeHasASlot(t *testing.T) {
+	bubble(t, func(s *scene) {
+		o := options()
+		o.Concurrency, o.MaxAttempts, o.MaxHold, o.InPlace = 4, 10_000, time.Hour, time.Hour
+		o.Retry, o.Probe = backoff.Policy{Initial: time.Second, Max: time.Second}, backoff.Policy{Initial: 100 * time.Millisecond, Max: 100 * time.Millisecond}
+		s.ahead, s.takes = 60, time.Millisecond
+		var failed, last time.Time // the first and the last one
+		var longest time.Duration  // between two
+		s.verdict = func(*push.Call) *push.Answer {
+			now := time.Now()
+			switch {
+			case len(s.calls) <= 200: // it is known to be quick
+				return nil
+			case failed.IsZero():
+				failed = now
+			case s.gate.State().String() == "failing":
+				longest = max(longest, now.Sub(last))
+			}
+			last = now
+			return &failing
+		}
+		s.start(o).run(time.Minute, deliveries(300)...)
+		if n := len(s.calls); n < 200+60*10 || longest > 101*time.Millisecond {
+			t.Errorf("%d calls in a minute, and %v between two probes, want one each 50 to 100 ms", n, longest)
 		}
 	})
 }
