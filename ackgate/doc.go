@@ -21,11 +21,12 @@
 //
 // A turn of a held message is: begin a mark in the dedupe store, call the
 // handler, write done (or release the mark), ack. Of a handler whose calls take less
-// than 20 ms and do not fail, as many marks as it has calls are begun ahead of their slot, and wait
-// there for a second at most (slots.go). What fails waits and has
-// another turn: shortly in place, and when the waits grow, by a confirmed
-// send-back. Attempts are counted in the mark, which is written before the
-// call, so that a message that kills the application is found out.
+// than 20 ms and do not fail, as many marks as it has calls are begun ahead of their
+// slot, and wait there for a second at most (slots.go). A kill costs those an attempt,
+// too, so there are none where a message has but one. What fails waits and has another
+// turn: shortly in place, and when the waits grow, by a confirmed send-back. Attempts
+// are counted in the mark, which is written before the call, so that a message that
+// kills the application is found out.
 //
 //	process dies              after restart
 //	handler answered 200,     delivered again, same Idempotency-Key

@@ -76,7 +76,7 @@ func New(o Options, c broker.Consumer, store dedupe.Store, h Handler, leases *Le
 	g := &Gate{
 		o: o, consumer: c, store: store, handler: h, leases: leases, metrics: m, counted: m.ofEach(o.Subscription, o.Store),
 		log: log.With("subscription", o.Subscription), notices: newNotices(),
-		slots: newSlots(o.Concurrency), hands: newHands(o.MaxHeld), free: newFreeReturns(), app: newDoor(o.Probe), brake: o.Brake, pace: newPace(o.Probe, o.Concurrency),
+		slots: newSlots(o.Concurrency, o.MaxAttempts), hands: newHands(o.MaxHeld), free: newFreeReturns(), app: newDoor(o.Probe), brake: o.Brake, pace: newPace(o.Probe, o.Concurrency),
 		run: strings.ToLower(rand.Text()[:10]), brokers: map[string]*door{}, ended: make(chan struct{}),
 		graces: graces{of: map[context.Context]*grace{}}, blocks: blocks{all: map[*held]Blocked{}},
 	}

@@ -24,8 +24,14 @@ type slots struct {
 	took  atomic.Int64 // ns of a call: the mean, in which the last ones weigh most
 }
 
-func newSlots(n int) *slots {
-	s := &slots{calls: make(chan struct{}, n), ahead: make(chan struct{}, n)}
+// newSlots makes n, and as many places ahead. There is none where a message has one
+// attempt: a kill would make a dead letter of one that was never called.
+func newSlots(n, attempts int) *slots {
+	ahead := n
+	if attempts == 1 {
+		ahead = 0
+	}
+	s := &slots{calls: make(chan struct{}, n), ahead: make(chan struct{}, ahead)}
 	s.took.Store(int64(aheadMost)) // not known
 	return s
 }

@@ -1,6 +1,7 @@
 package ackgate
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -63,6 +64,22 @@ func TestMarksOfASlowHandlerWaitForTheirCall(t *testing.T) {
 				t.Fatalf("%d marks are in progress during call %d, want its own", n, i)
 			}
 		}
+	})
+}
+
+// TestNoMarkAheadOfTheOnlyAttempt: a process that is killed would leave a message that
+// was never called without one.
+func TestNoMarkAheadOfTheOnlyAttempt(t *testing.T) {
+	bubble(t, func(s *scene) {
+		o := options()
+		o.Concurrency, o.MaxAttempts = 1, 1
+		s.ahead, s.takes = 3, time.Millisecond
+		seen := s.watchMarks()
+		s.start(o).run(time.Minute, deliveries(100)...)
+		if most := slices.Max(*seen); most != 1 {
+			t.Errorf("%d marks are in progress during a call, want its own", most)
+		}
+		s.wantAcks(handled, 100)
 	})
 }
 
