@@ -80,24 +80,27 @@ func (s *slots) enter(ctx context.Context, failing func() bool) (*place, error) 
 
 func (p *place) isAhead() bool { return p.held == p.of.ahead }
 
-// slot makes sure of one, and reports whether there is one.
+// slot makes sure of one, and reports whether there is one for a call that may begin:
+// none does when ctx is done.
 func (p *place) slot(ctx context.Context) bool {
-	if !p.isAhead() {
-		return true
+	if p.isAhead() {
+		p.advance(ctx)
 	}
+	return !p.isAhead() && ctx.Err() == nil
+}
+
+func (p *place) advance(ctx context.Context) {
 	timer := time.NewTimer(aheadMost)
 	defer timer.Stop()
 	select {
 	case p.of.calls <- struct{}{}:
 		<-p.of.ahead
 		p.held = p.of.calls
-		return true
 	case <-p.vain:
 	case <-timer.C:
 		p.of.took.Store(int64(aheadMost)) // nobody begins one ahead for a while
 	case <-ctx.Done():
 	}
-	return false
 }
 
 func (p *place) leave() { <-p.held }

@@ -1,6 +1,7 @@
 package ackgate
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"time"
@@ -144,4 +145,35 @@ func TestProbeHasASlot(t *testing.T) {
 			t.Errorf("%d calls in a minute, and %v between two probes, want one each 50 to 100 ms", n, longest)
 		}
 	})
+}
+
+// TestNoSlotAfterTheStop: also where one is to be had, or was had before.
+func TestNoSlotAfterTheStop(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	s := newSlots(1, 2)
+	s.took.Store(0) // quick
+	never := func() bool { return false }
+	first, err := s.enter(ctx, never)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ahead, err := s.enter(ctx, never)
+	if err != nil || !ahead.isAhead() {
+		t.Fatalf("ahead: %+v, %v", ahead, err)
+	}
+	stop()
+	if first.slot(ctx) {
+		t.Error("who has a slot may call after the stop")
+	}
+	first.leave()
+	for range 100 { // of two ways, one is taken at random
+		if ahead.slot(ctx) {
+			t.Fatal("who is ahead may call after the stop")
+		}
+	}
+	ahead.leave()
+	if n := len(s.calls) + len(s.ahead); n != 0 {
+		t.Errorf("%d places are taken at the end", n)
+	}
 }
