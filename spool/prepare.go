@@ -39,6 +39,10 @@ type preparation struct {
 // errNameTaken: a transaction of that ID or idempotency key is known.
 var errNameTaken = errors.New("the name is that of a known transaction")
 
+// prepareRounds bounds how often a prepare is made anew because the transaction that had
+// its name was forgotten meanwhile: each is a commit.
+const prepareRounds = 4
+
 // Prepare makes the messages of a transaction durable as half messages, all or none
 // of them, with the transaction itself, and returns their receipts in order. When it
 // returns nil they are on stable storage, and none is forwarded before the
@@ -51,7 +55,7 @@ var errNameTaken = errors.New("the name is that of a known transaction")
 // content; ErrTransactionExists; a *DecidedError when the ID belongs to a transaction
 // that was rolled back: its key is free, its ID is not.
 func (s *Spool) Prepare(ctx context.Context, d TransactionDraft) (Transaction, []message.Receipt, error) {
-	for {
+	for range prepareRounds {
 		t, receipts, err := s.prepareOnce(ctx, d)
 		if err == nil || errors.Is(err, ErrUnknown) || d.ID == "" && d.Key == "" {
 			return t, receipts, err
@@ -69,6 +73,7 @@ func (s *Spool) Prepare(ctx context.Context, d TransactionDraft) (Transaction, [
 			return Transaction{}, nil, err
 		}
 	}
+	return Transaction{}, nil, fmt.Errorf("prepare: %w", errNameTaken)
 }
 
 // prepareOnce takes the draft for a new one. errNameTaken: it is not, or was not.
@@ -219,15 +224,29 @@ func (p *preparation) write(c *commit, added []*newMessage) {
 // before it could be queued for the next one.
 func (p *preparation) look(r kv.Reader) {
 	for _, n := range p.chosen {
-		_, err := r.Get(nameKey(n))
-		if err == nil {
-			err = errNameTaken
-		}
-		if !errors.Is(err, kv.ErrNotFound) {
-			p.taken = err
+		if p.taken = taken(r, n); p.taken != nil {
 			return
 		}
 	}
+}
+
+// taken is why a name cannot be given. One that leads to no transaction is free, as it
+// is for named: a damage took the transaction.
+func taken(r kv.Reader, n nameHash) error {
+	v, err := r.Get(nameKey(n))
+	if err == nil {
+		var number uint64
+		if number, err = decodeName(v); err == nil {
+			_, err = r.Get(transactionKey(number))
+		}
+	}
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	return errNameTaken
 }
 
 // refusal is why it cannot be prepared; of what is no transaction there is none.

@@ -81,6 +81,27 @@ func TestDamagedTransactions(t *testing.T) {
 	}
 }
 
+// A name that leads to no transaction any more is free: what is prepared under it is
+// stored, and found by it.
+func TestNamesOfALostTransactionAreFree(t *testing.T) {
+	r, _ := timed(t, spool.Options{})
+	d := prepared("tx", draft("a", "1"))
+	d.Key = "key"
+	lost, _ := r.prepare(d)
+	r.removed("sp")
+	got, _ := r.prepare(d)
+	if got.Duplicate || got.Messages[0] == lost.Messages[0] {
+		t.Errorf("prepared %+v, which was lost", got)
+	}
+	if again, _ := r.prepare(d); !again.Duplicate || again.Messages[0] != got.Messages[0] {
+		t.Errorf("prepared again %+v, want %+v", again, got)
+	}
+	r.decided("tx", spool.TransactionCommitted)
+	if got := bodies(r.lease("a", 0)); !slices.Equal(got, []string{"1"}) {
+		t.Errorf("leased %q", got)
+	}
+}
+
 // What is wrong with transactions is found by an independent count.
 func TestAuditOfTransactions(t *testing.T) {
 	for name, c := range map[string]struct {
