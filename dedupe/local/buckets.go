@@ -32,6 +32,7 @@ type bucket struct {
 	start time.Duration
 	marks int64
 	bytes int64 // of the marks, keys and all, as they are written
+	noted bool  // at open that was read, not counted
 }
 
 // buckets lists what is on disk, oldest first. The committer adds, the sweeper
@@ -87,7 +88,7 @@ func firstKey(db *kv.DB, from []byte) (first []byte, err error) {
 func loadBucket(db *kv.DB, start time.Duration) (b bucket, err error) {
 	b.start = start
 	v, err := db.Get(countKey(start))
-	if err == nil && b.decodeCount(v) {
+	if b.noted = err == nil && b.decodeCount(v); b.noted {
 		return b, nil
 	}
 	if err != nil && !errors.Is(err, kv.ErrNotFound) {

@@ -21,8 +21,8 @@
 // and is then deleted whole. Marks that are held are in memory besides, so that
 // what ends one reads nothing. Of each bucket a Bloom filter of 12 bits a mark tells
 // that a key has none, so that what is new reads nothing either. Those of earlier
-// openings are read for it after a start, aside, by half of a core at most; until then
-// marks are looked for in them.
+// openings are read for it after a start, aside, by half of a core at most; until then,
+// and where fewer are read than were noted to be there, marks are looked for in them.
 //
 // The mark of a key has its last contents that were done. One for which it has no
 // more room gets a mark of its own, in the same commit; it is looked for only where

@@ -1,7 +1,6 @@
 package local
 
 import (
-	"cmp"
 	"encoding/binary"
 	"maps"
 	"time"
@@ -85,47 +84,69 @@ func sevenBits(h hash) func(yield func(uint64) bool) {
 // yet is being learned: marks are looked for on the disk meanwhile. They are the
 // committer's alone, and can be ahead of the disk only when a commit has failed, which
 // fences the database.
-type filters struct{ whole, learning map[time.Duration]*filter }
+type filters struct {
+	whole    map[time.Duration]*filter
+	learning map[time.Duration]*unlearned
+}
 
-// newFilters are those of buckets of which nothing is known.
+// unlearned is the filter of a bucket that has more marks than were read. A scan does not
+// tell when damage ends it early, so they are counted.
+type unlearned struct {
+	filter
+
+	missing int64             // marks that were there at open
+	since   map[hash]struct{} // written since: a scan may come upon them or not
+}
+
+// newFilters are those of buckets of which nothing is known but how many marks they
+// have. Where that was not noted there is none.
 func newFilters(all []bucket) filters {
-	f := filters{map[time.Duration]*filter{}, map[time.Duration]*filter{}}
+	f := filters{map[time.Duration]*filter{}, map[time.Duration]*unlearned{}}
 	for _, b := range all {
-		f.learning[b.start] = &filter{}
+		if b.noted {
+			f.learning[b.start] = &unlearned{missing: b.marks, since: map[hash]struct{}{}}
+		}
 	}
 	return f
 }
 
 // begin gives a new bucket one. Those of buckets before the oldest go.
 func (all filters) begin(bucket, oldest time.Duration) {
-	gone := func(b time.Duration, _ *filter) bool { return b < oldest }
-	maps.DeleteFunc(all.whole, gone)
-	maps.DeleteFunc(all.learning, gone)
+	maps.DeleteFunc(all.whole, func(b time.Duration, _ *filter) bool { return b < oldest })
+	maps.DeleteFunc(all.learning, func(b time.Duration, _ *unlearned) bool { return b < oldest })
 	all.whole[bucket] = &filter{}
 }
 
 // wrote is told of a mark that is new in its bucket.
 func (all filters) wrote(bucket time.Duration, h hash) {
-	if f := cmp.Or(all.whole[bucket], all.learning[bucket]); f != nil {
+	if f := all.whole[bucket]; f != nil {
 		f.add(h)
+	} else if u := all.learning[bucket]; u != nil {
+		u.since[h] = struct{}{}
+		u.add(h)
 	}
 }
 
-// learn takes keys that were found in a bucket. The last of them make its filter whole:
-// what was written since they were read it was told of.
+// learn takes keys that were found in a bucket. The last of them make its filter whole if
+// none is missing: what was written since they were read it was told of. Else the bucket
+// has none. One that is being emptied misses what is deleted.
 func (all filters) learn(l *lesson) {
-	f := all.learning[l.bucket]
-	if f == nil {
+	u := all.learning[l.bucket]
+	if u == nil {
 		return // the bucket has gone
 	}
 	for _, h := range l.keys {
-		if !f.mayHave(h) { // written since, and counted
-			f.add(h)
+		if _, written := u.since[h]; !written {
+			u.missing--
+			u.add(h)
 		}
 	}
-	if l.last {
-		delete(all.learning, l.bucket)
-		all.whole[l.bucket] = f
+	if !l.last {
+		return
+	}
+	delete(all.learning, l.bucket)
+	if u.missing <= 0 {
+		all.whole[l.bucket] = &filter{u.layers}
 	}
 }
 

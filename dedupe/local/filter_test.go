@@ -102,3 +102,59 @@ func TestBucketsOfEarlierOpeningsAreLearned(t *testing.T) {
 		t.Errorf("%d of %d new keys are not ruled out", wrong, 2*n)
 	}
 }
+
+// A key that is not read, because damage ends a scan early, is never ruled out: not where
+// others were written meanwhile that were read.
+func TestFilterThatMissesAKeyIsNotWhole(t *testing.T) {
+	const at = time.Second
+	of := func(key rune) hash { return hash(dedupe.Key{Key: string(key)}.Hash()) }
+	for name, c := range map[string]struct {
+		read  string // of the marks a, b and c, and x, which is written meanwhile
+		whole bool
+	}{
+		"all":                       {"abc", true},
+		"all, and what was written": {"abcx", true},
+		"one is missed":             {"ab", false},
+		"one is missed, and what was written is read": {"abx", false},
+		"none": {"", false},
+	} {
+		all := newFilters([]bucket{{start: at, marks: 3, noted: true}})
+		all.wrote(at, of('x'))
+		for _, key := range c.read {
+			all.learn(&lesson{bucket: at, keys: []hash{of(key)}})
+		}
+		all.learn(&lesson{bucket: at, last: true})
+		if got := all.rulesOut(at, of('n')); got != c.whole {
+			t.Errorf("%s: another key is ruled out: %v", name, got)
+		}
+		all.wrote(at, of('y'))
+		for _, key := range "abcxy" {
+			if all.rulesOut(at, of(key)) {
+				t.Errorf("%s: key %c is ruled out", name, key)
+			}
+		}
+	}
+}
+
+// Where a bucket is known to have had more marks than are read, or it is not known how
+// many, they are looked for on the disk.
+func TestBucketOfUnknownMarksIsNotRuledOut(t *testing.T) {
+	for name, count := range map[string]func(bucket) []byte{
+		"more":     func(b bucket) []byte { b.marks++; return b.encodeCount() },
+		"damaged":  func(bucket) []byte { return []byte("?") },
+		"the same": func(b bucket) []byte { return b.encodeCount() },
+	} {
+		h := newHouse(t, time.Hour)
+		finish(t, h.store, "a")
+		one := h.store.buckets.all[0]
+		h.plant(countKey(one.start), count(one))
+		h.reopen()
+		<-h.store.learned
+		if got := h.store.rulesOut(one.start, h.store.opOf(dedupe.Key{Scope: "s", Key: "b"})); got != (name == "the same") {
+			t.Errorf("%s: another key is ruled out: %v", name, got)
+		}
+		if m := begin(t, h.store, "a"); m.Verdict != dedupe.Repeat {
+			t.Errorf("%s: %v", name, m.Verdict)
+		}
+	}
+}

@@ -21,12 +21,12 @@ type lesson struct {
 
 // learn reads the keys of the buckets that are there when the store is opened, the
 // newest first, and gives each bucket its filter. It takes a few seconds for ten
-// million keys, half of the time at rest. Until then, and where it fails, a mark is
-// looked for on the disk.
+// million keys, half of the time at rest. Until then, and where it does not find as many
+// as were noted, a mark is looked for on the disk.
 func (s *Store) learn(ctx context.Context, all []bucket) {
 	defer close(s.learned)
 	for _, one := range slices.Backward(all) {
-		if s.learnBucket(ctx, one.start) != nil {
+		if one.noted && s.learnBucket(ctx, one.start) != nil {
 			return
 		}
 	}
@@ -38,10 +38,7 @@ func (s *Store) learnBucket(ctx context.Context, start time.Duration) error {
 	for {
 		began := time.Now()
 		l := &lesson{bucket: start}
-		next, err := s.readLesson(l, prefix, from)
-		if err != nil {
-			return err
-		}
+		next := s.readLesson(l, prefix, from)
 		if err := s.queue.Commit(ctx, &op{lesson: l}, 0); err != nil { // it writes nothing
 			return err
 		}
@@ -55,12 +52,12 @@ func (s *Store) learnBucket(ctx context.Context, start time.Duration) error {
 	}
 }
 
-// readLesson reads keys, and returns where the next ones begin.
-func (s *Store) readLesson(l *lesson, prefix, from []byte) (next []byte, err error) {
-	l.last = true
-	err = s.db.Scan(kv.Scan{Prefix: prefix, From: from, KeysOnly: true}, func(key, _ []byte) (bool, error) {
+// readLesson reads keys, and returns where the next ones begin. At a damaged block it
+// ends, as if there were none: what ends early is missed in the count.
+func (s *Store) readLesson(l *lesson, prefix, from []byte) (next []byte) {
+	err := s.db.Scan(kv.Scan{Prefix: prefix, From: from, KeysOnly: true}, func(key, _ []byte) (bool, error) {
 		if len(l.keys) == learnChunk {
-			next, l.last = bytes.Clone(key), false
+			next = bytes.Clone(key)
 			return false, nil
 		}
 		if _, h, ok := parseMarkKey(key); ok {
@@ -68,7 +65,8 @@ func (s *Store) readLesson(l *lesson, prefix, from []byte) (next []byte, err err
 		}
 		return true, nil
 	})
-	return next, err
+	l.last = err != nil || next == nil
+	return next
 }
 
 func rest(ctx context.Context, d time.Duration) error {
