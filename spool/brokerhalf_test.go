@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
@@ -342,4 +344,26 @@ func TestDueEndsAreToldOnce(t *testing.T) {
 		}
 	}
 	deciding.Wait()
+}
+
+// Nor is one of which a damage brings back that it is to be checked.
+func TestDueEndIsToldOnceWhoeverReadsOfIt(t *testing.T) {
+	r, c := timed(t, spool.Options{})
+	r.prepareAtBroker("first", draft("t", "1"))
+	r.prepareAtBroker("second", draft("t", "2"))
+	check := r.find("sqc")[1]
+	c.advance(time.Minute)
+	r.decided("second", spool.TransactionCommitted)
+	r.behind(func(tx *kv.Tx) { tx.Set(check.key, check.value) })
+	if end := r.dueEnd(true); end.ID != "second" {
+		t.Fatalf("to be ended is %s", end.ID)
+	}
+	if got := r.dueChecks(10); !slices.Equal(got, []string{"first"}) {
+		t.Fatalf("due are %q", got)
+	}
+	r.decided("first", spool.TransactionCommitted) // its place is before that of the second
+	if end := r.dueEnd(true); end.ID != "first" {
+		t.Errorf("to be ended is %s", end.ID)
+	}
+	r.noEnds()
 }

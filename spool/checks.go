@@ -49,7 +49,7 @@ func (s *Spool) dueCheck(d due) *Transaction {
 	t := s.stillDue(d)
 	if t == nil {
 		s.mu.Lock()
-		delete(s.transactions.given, d.seq)
+		delete(s.transactions.given, d.handed())
 		s.mu.Unlock()
 	}
 	return t
@@ -60,10 +60,10 @@ func (s *Spool) dueCheck(d due) *Transaction {
 func (s *Spool) giveOut(d due) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.transactions.given[d.seq] == d {
+	if s.transactions.given[d.handed()] == d {
 		return false
 	}
-	s.transactions.given[d.seq] = d
+	s.transactions.given[d.handed()] = d
 	return true
 }
 

@@ -14,19 +14,30 @@ import (
 type transactions struct {
 	busy   map[nameHash]chan struct{} // names that one call is at work with; closed when it is done
 	last   uint64                     // number that was given
-	given  map[uint64]due             // to who checks or ends them, and not back yet, by number
+	given  map[handed]due             // to who checks or ends them, and not back yet
 	counts TransactionCounts
 	fresh  fresh
 	sooner signal // one is to be checked before DueChecks wakes
 	ending signal // one is to be ended before DueEnds wakes
 }
 
+// handed is a transaction that is given out, and by which clock. Each clock has a reader
+// of its own, who may come upon what a damage brought back of one that the other has.
+type handed struct {
+	clock  dueClock
+	number uint64
+}
+
+func (d due) handed() handed { return handed{d.clock, d.seq} }
+
 // back notes that a transaction is in another place of the index than where it was
 // given out. It may be given out from there already: what is written is read before it
 // is said to be synced.
 func (x *transactions) back(now due) {
-	if x.given[now.seq] != now {
-		delete(x.given, now.seq)
+	for _, clock := range [...]dueClock{clockCheck, clockEnding} {
+		if h := (handed{clock, now.seq}); x.given[h] != now {
+			delete(x.given, h)
+		}
 	}
 }
 
@@ -59,7 +70,7 @@ func (s *Spool) TransactionCounts() TransactionCounts {
 
 func newTransactions() transactions {
 	return transactions{
-		busy: map[nameHash]chan struct{}{}, given: map[uint64]due{}, fresh: newFresh(), sooner: newSignal(), ending: newSignal(),
+		busy: map[nameHash]chan struct{}{}, given: map[handed]due{}, fresh: newFresh(), sooner: newSignal(), ending: newSignal(),
 	}
 }
 
