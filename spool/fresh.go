@@ -37,7 +37,7 @@ func (f *fresh) add(t *Transaction, added []*newMessage) {
 	if t.Half != nil {
 		return
 	}
-	x := &freshTransaction{Transaction: *t}
+	x := &freshTransaction{Transaction: *t, bytes: int64(t.size())}
 	for _, n := range added {
 		if n.payload != nil {
 			return
