@@ -23,6 +23,10 @@ type link struct {
 	asked  chan broker.HalfCheck
 	rouse  chan struct{} // has room for one: the groups have changed
 
+	// Of the reader.
+	dropped int // questions since that was last said
+	said    time.Time
+
 	mu      sync.Mutex
 	addr    string   // as last known
 	groups  []string // to be registered
@@ -38,6 +42,8 @@ const (
 	relinkLast     = 5 * time.Second
 	// maxAsked questions wait for their answer. What is above that is asked again.
 	maxAsked = 4096
+	// sayDropped is how often it is said that questions are dropped, at most.
+	sayDropped = time.Minute
 )
 
 func newLink(h *Halves, name, topic string) *link {
@@ -252,8 +258,17 @@ func (l *link) ask(c command, addr string) {
 	select {
 	case l.asked <- q:
 	default: // the broker asks again
-		l.h.log.Warn("a broker asks for more decisions than can be told", "broker", l.broker, "waiting", maxAsked)
+		l.drop()
 	}
+}
+
+func (l *link) drop() {
+	l.dropped++
+	if time.Since(l.said) < sayDropped {
+		return
+	}
+	l.h.log.Warn("a broker asks for more decisions than can be told; it asks again", "broker", l.broker, "waiting", maxAsked, "dropped", l.dropped)
+	l.dropped, l.said = 0, time.Now()
 }
 
 // serve answers until ctx is done.
