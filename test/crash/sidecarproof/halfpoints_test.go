@@ -65,6 +65,30 @@ type halfTraffic struct {
 	told  bool                // that is now
 	over  bool
 	wrong []string
+	left  int        // transactions that may be begun before the next kill
+	more  *sync.Cond // of mu: left, or over
+}
+
+// eachRun bounds the transactions between two kills: a broker asks again and again
+// for each that is not known to it as ended, and a slow machine would not catch up.
+const eachRun = 60
+
+// next waits until a transaction may be begun; false: it is over.
+func (h *halfTraffic) next() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for h.left == 0 && !h.over {
+		h.more.Wait()
+	}
+	h.left--
+	return !h.over
+}
+
+func (h *halfTraffic) goOn() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.left = eachRun
+	h.more.Broadcast()
 }
 
 func (h *halfTraffic) complain(format string, args ...any) {
@@ -107,20 +131,14 @@ func (h *halfTraffic) answer(id string) string {
 // play prepares transactions, and decides them, has the application decide them when
 // it is asked, or leaves them open until the end.
 func (h *halfTraffic) play(rng *rand.Rand, name, checkURL string) {
-	for n := 0; ; n++ {
-		h.mu.Lock()
-		over := h.over
-		h.mu.Unlock()
-		if over {
-			return
-		}
+	for n := 0; h.next(); n++ {
 		id := fmt.Sprintf("%s-%d", name, n)
 		if !h.prepare(id, checkURL) {
 			continue
 		}
 		switch kind := rng.IntN(10); {
-		case n%200 == 0: // few: they are renewed again and again
-			h.wait(id, [...]decision{isCommitted, isRolledBack}[n/200%2])
+		case n%20 == 0: // few: they are renewed again and again
+			h.wait(id, [...]decision{isCommitted, isRolledBack}[n/20%2])
 		case kind == 0:
 			h.set(id, [...]decision{maybeCommitted, maybeRolledBack}[rng.IntN(2)])
 		case kind < 4:
@@ -200,6 +218,7 @@ func TestKillsAtEachStepOfAHalfMessage(t *testing.T) {
 	}}}})
 	cluster.CreateTopic(t, halfTopic, 1)
 	h := &halfTraffic{line: &succession{next: make(chan struct{})}, fates: map[string]decision{}, last: map[string]decision{}}
+	h.more = sync.NewCond(&h.mu)
 	app := newApplication(t, littleSizes)
 	app.tells = h.answer
 	how := setup{program: killsItselfAtHalves, dir: filepath.Join(t.TempDir(), "data"), nameServer: cluster.NameServerAddrs()[0]}
@@ -215,6 +234,7 @@ func TestKillsAtEachStepOfAHalfMessage(t *testing.T) {
 			at[point]++
 			continue
 		}
+		h.goOn()
 		if h.line.follow(side.client); n == 0 {
 			for i := range 4 {
 				clients.Go(func() { h.play(rand.New(rand.NewPCG(uint64(i), 13)), fmt.Sprint("client-", i), app.server.URL+"/tx") })
@@ -231,6 +251,7 @@ func TestKillsAtEachStepOfAHalfMessage(t *testing.T) {
 	side := run(t, how, spawn(t))
 	h.mu.Lock()
 	h.over, h.told = true, true
+	h.more.Broadcast()
 	h.mu.Unlock()
 	h.line.follow(side.client)
 	clients.Wait()
@@ -244,13 +265,13 @@ func nthOf(point string) int {
 	if strings.HasPrefix(point, "renewal") {
 		return 2
 	}
-	return 40
+	return 20
 }
 
 // settle waits until nothing is open, and the broker has confirmed all.
 func (h *halfTraffic) settle(t *testing.T, side *process) {
 	t.Helper()
-	deadline := time.Now().Add(2 * patience)
+	deadline := time.Now().Add(4 * patience)
 	for {
 		text, err := side.metrics()
 		if err != nil {
