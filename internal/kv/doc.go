@@ -59,10 +59,10 @@
 // with ErrDamaged, and has the next Open look at all of them.
 //
 // What is not seen at Open: damage inside a table's blocks, other than its
-// last and the one with the last seal, after a start that did not die. And the blind spot: what was
-// acknowledged after the last write of HEAD, at most a second before the end
-// under load and 100 ms when idle, if the newest log is cut just there, or its
-// very last commit is hit.
+// last and the one with the last seal, after a start that did not die. And the
+// blind spot: what was acknowledged after the last write of HEAD, at most a second
+// before the end under load and 100 ms when idle, if the newest log is cut just
+// there, or its very last commit is hit.
 //
 // # Files
 //

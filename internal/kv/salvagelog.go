@@ -81,7 +81,7 @@ func (s *salvagedLogs) nextEnd(b []byte) (end place, found bool) {
 	if end, found := s.steppedEnd(b); found {
 		return end, true
 	}
-	for _, version := range []uint64{s.version, next} { // its end stands behind all of its bodies
+	for _, version := range s.nextVersions() { // its end stands behind all of its bodies
 		last := appendEnd(nil, version)
 		if at := bytes.LastIndex(b, last); at >= end.at && at >= 0 {
 			end, found = place{next, version, at, len(last)}, true
@@ -97,7 +97,7 @@ func (s *salvagedLogs) nextEnd(b []byte) (end place, found bool) {
 // steppedEnd finds the end of the commit after the last one, if the lengths of its
 // entries hold: also of those whose checksums do not.
 func (s *salvagedLogs) steppedEnd(b []byte) (end place, found bool) {
-	for _, version := range []uint64{s.version, s.last + 1} {
+	for _, version := range s.nextVersions() {
 		for at := 0; ; {
 			shape, ok := readShape(b[at:])
 			if !ok || shape.size() > len(b)-at {
@@ -112,11 +112,14 @@ func (s *salvagedLogs) steppedEnd(b []byte) (end place, found bool) {
 	return end, false
 }
 
+// nextVersions are those that the commit after the last one can have: the same, or
+// its own (versions.go).
+func (s *salvagedLogs) nextVersions() [2]uint64 { return [2]uint64{s.version, s.last + 1} }
+
 // lead returns the size of the entries that b begins with, if they are of the
-// commit after the last one, which has the same version or begins its own, and
-// whether they end it.
+// commit after the last one, and whether they end it.
 func (s *salvagedLogs) lead(b []byte) (size int, version uint64, whole bool) {
-	for _, version = range []uint64{s.version, s.last + 1} {
+	for _, version = range s.nextVersions() {
 		if size, whole = follow(b, version); size > 0 {
 			return size, version, whole
 		}

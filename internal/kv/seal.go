@@ -5,6 +5,11 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // sealKey is written by every commit, and hidden from readers. Its value has the
@@ -58,4 +63,24 @@ func readSeal(value []byte, version uint64) (number uint64, proof []byte, ok boo
 func (s *seals) proves(e walEntry) bool {
 	number, proof, ok := readSeal(e.value, e.version)
 	return ok && bytes.Equal(e.key, sealKey) && (s == nil || bytes.Equal(proof, s.proof(number)))
+}
+
+// lastCommit returns the number of the last commit: its seal has it, unless that
+// is lost. Then it is at least the number with which the newest version began.
+func lastCommit(b *badger.DB) (uint64, error) {
+	txn := b.NewTransactionAt(math.MaxUint64, false)
+	defer txn.Discard()
+	reached := b.MaxVersion()
+	item, err := txn.Get(sealKey)
+	if err == nil {
+		err = item.Value(func(value []byte) error {
+			number, _, _ := readSeal(value, item.Version())
+			reached = max(reached, number)
+			return nil
+		})
+	}
+	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
+		return 0, fmt.Errorf("read the last commit: %w", err)
+	}
+	return reached, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/skl"
 )
 
 // Tx is the transaction of one group commit. It is only valid inside
@@ -44,6 +45,16 @@ func (tx *Tx) Delete(key []byte) {
 
 // logged is the most that the transaction takes in the log.
 func (tx *Tx) logged() int64 { return int64(tx.bytes + (tx.count+1)*walEntryOverhead + walEndOverhead) }
+
+// memory is the most that the transaction takes of what Badger bounds a memtable
+// by: the arena of its skip list, and the log (memtable.go, isFull).
+func (tx *Tx) memory() int64 {
+	const (
+		node  = skl.MaxNodeSize + 8 + tsSize // a node of the greatest height, aligned, and the version (skl/arena.go, putNode)
+		value = 2 + 10                       // y.ValueStruct, EncodedSize: meta, user meta, expiry
+	)
+	return max(tx.logged(), int64(tx.bytes+(tx.count+1)*(node+value)))
+}
 
 func (tx *Tx) fail(err error) {
 	if tx.err == nil && err != nil {

@@ -1,13 +1,9 @@
 package kv
 
 import (
-	"errors"
-	"fmt"
-	"math"
 	"sync"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/skl"
 )
 
 // versions hands out the versions of commits and readers.
@@ -109,34 +105,4 @@ func (v *versions) discard() {
 		oldest = v.readers[0].version
 	}
 	v.badger.SetDiscardTs(oldest)
-}
-
-// memory is the most that the transaction takes of what Badger bounds a memtable
-// by: the arena of its skip list, and the log (memtable.go, isFull).
-func (tx *Tx) memory() int64 {
-	const (
-		node  = skl.MaxNodeSize + 8 + tsSize // a node of the greatest height, aligned, and the version (skl/arena.go, putNode)
-		value = 2 + 10                       // y.ValueStruct, EncodedSize: meta, user meta, expiry
-	)
-	return max(tx.logged(), int64(tx.bytes+(tx.count+1)*(node+value)))
-}
-
-// lastCommit returns the number of the last commit: its seal has it, unless that
-// is lost. Then it is at least the number with which the newest version began.
-func lastCommit(b *badger.DB) (uint64, error) {
-	txn := b.NewTransactionAt(math.MaxUint64, false)
-	defer txn.Discard()
-	reached := b.MaxVersion()
-	item, err := txn.Get(sealKey)
-	if err == nil {
-		err = item.Value(func(value []byte) error {
-			number, _, _ := readSeal(value, item.Version())
-			reached = max(reached, number)
-			return nil
-		})
-	}
-	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
-		return 0, fmt.Errorf("read the last commit: %w", err)
-	}
-	return reached, nil
 }
