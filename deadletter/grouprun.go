@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/internal/backoff"
 )
 
 // GroupOptions of a GroupRun.
@@ -216,7 +217,7 @@ func (r *GroupRun) watch(ctx context.Context, d time.Duration) error {
 		if left <= 0 || len(r.redriven) == 0 {
 			return nil
 		}
-		if err := pause(ctx, min(left, lookEvery)); err != nil {
+		if err := backoff.Sleep(ctx, min(left, lookEvery)); err != nil {
 			return err
 		}
 	}

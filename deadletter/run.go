@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/remora-mq/remora/internal/backoff"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
@@ -164,7 +165,7 @@ func (p *pacer) next(ctx context.Context, n int) (int, error) {
 		return n, ctx.Err()
 	}
 	n = min(n, max(1, p.rate/steps))
-	if err := pause(ctx, time.Until(p.due)); err != nil {
+	if err := backoff.Sleep(ctx, time.Until(p.due)); err != nil {
 		return 0, err
 	}
 	if now := time.Now(); p.due.Before(now) {
@@ -172,19 +173,4 @@ func (p *pacer) next(ctx context.Context, n int) (int, error) {
 	}
 	p.due = p.due.Add(time.Duration(n) * time.Second / time.Duration(p.rate))
 	return n, nil
-}
-
-// pause waits for d; an error says that ctx was done before.
-func pause(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/remora-mq/remora/internal/backoff"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
@@ -62,7 +63,7 @@ func (r *Run) settle(ctx context.Context, most int) error {
 		if len(r.open) <= most {
 			return nil
 		}
-		if err := pause(ctx, lookEvery); err != nil {
+		if err := backoff.Sleep(ctx, lookEvery); err != nil {
 			return err
 		}
 	}

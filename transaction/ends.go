@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/internal/backoff"
 	"github.com/remora-mq/remora/spool"
 )
 
@@ -29,7 +30,7 @@ func (k *Keeper) endAll(ctx context.Context) error {
 				return err
 			}
 			k.log.Error("cannot read which half messages are to be ended; it is tried again", "error", err)
-			if err := sleep(ctx, time.Second); err != nil {
+			if err := backoff.Sleep(ctx, time.Second); err != nil {
 				return err
 			}
 			continue

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/internal/backoff"
 	"github.com/remora-mq/remora/spool"
 )
 
@@ -70,6 +71,18 @@ func (s *silence) of(id string, began time.Time) time.Duration {
 	return time.Since(began)
 }
 
+func (s *silence) drop(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropped = at
+}
+
+func (s *silence) droppedSince(then time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dropped.After(then)
+}
+
 // watch has half messages replaced that their broker has dropped, until ctx ends.
 func (k *Keeper) watch(ctx context.Context) {
 	var running sync.WaitGroup
@@ -84,7 +97,7 @@ func (k *Keeper) watch(ctx context.Context) {
 				k.log.Warn("it is not known whether a broker has dropped a half message; it is looked for again", "transaction", id, "error", err)
 			}
 		}
-		if sleep(ctx, lookEvery) != nil {
+		if backoff.Sleep(ctx, lookEvery) != nil {
 			return
 		}
 	}
@@ -107,9 +120,7 @@ func (k *Keeper) look(ctx context.Context, id string, running *sync.WaitGroup) e
 	if err != nil || !gone {
 		return err
 	}
-	k.silence.mu.Lock()
-	k.silence.dropped = time.Now()
-	k.silence.mu.Unlock()
+	k.silence.drop(time.Now())
 	k.log.Error("a broker does not ask for a half message any more, for it has as often as it does: a new one takes its place",
 		"transaction", id, "broker", t.Half.Place.Broker, "message", t.Half.Place.MessageID, "prepared", t.PreparedAt)
 	k.aside(&t, running, func() {
@@ -122,11 +133,7 @@ func (k *Keeper) look(ctx context.Context, id string, running *sync.WaitGroup) e
 
 // Dropped reports whether a broker was found lately to have dropped a half message of
 // which nothing is decided.
-func (k *Keeper) Dropped() bool {
-	k.silence.mu.Lock()
-	defer k.silence.mu.Unlock()
-	return !k.silence.dropped.IsZero() && time.Since(k.silence.dropped) < droppedFor
-}
+func (k *Keeper) Dropped() bool { return k.silence.droppedSince(time.Now().Add(-droppedFor)) }
 
 // expect has brokers ask here for the half messages that a former process prepared.
 // Where one was sent, and its broker's answer not noted, each that has the topic may.

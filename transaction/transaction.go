@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/remora-mq/remora/internal/backoff"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
@@ -98,7 +99,7 @@ func (c *Checker) Run(ctx context.Context) error {
 				return err
 			}
 			c.o.Logger.Error("cannot read which transactions are to be checked; it is tried again", "error", err)
-			if err := sleep(ctx, time.Second); err != nil {
+			if err := backoff.Sleep(ctx, time.Second); err != nil {
 				return err
 			}
 			continue
@@ -123,17 +124,6 @@ func (c *Checker) Run(ctx context.Context) error {
 // over reports an error after which nothing is to be asked any more.
 func over(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, spool.ErrClosed) || errors.Is(err, spool.ErrReadOnly)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Ask asks for an open transaction beside its schedule, and has done what is answered.

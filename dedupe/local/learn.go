@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/remora-mq/remora/internal/backoff"
 	"github.com/remora-mq/remora/internal/kv"
 )
 
@@ -46,7 +47,7 @@ func (s *Store) learnBucket(ctx context.Context, start time.Duration) error {
 			return nil
 		}
 		from = next
-		if err := rest(ctx, time.Since(began)); err != nil {
+		if err := backoff.Sleep(ctx, time.Since(began)); err != nil {
 			return err
 		}
 	}
@@ -67,15 +68,4 @@ func (s *Store) readLesson(l *lesson, prefix, from []byte) (next []byte) {
 	})
 	l.last = err != nil || next == nil
 	return next
-}
-
-func rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
