@@ -45,6 +45,24 @@ type dealAnswer struct {
 // dealID names the transaction whose first message has a number.
 func dealID(first int) string { return "deal-" + strconv.Itoa(first) }
 
+// postTransaction prepares one; key "": without an idempotency key.
+func (c *client) postTransaction(key string, fields map[string]any) (a dealAnswer, err error) {
+	text, err := json.Marshal(fields)
+	if err != nil {
+		return a, err
+	}
+	req, err := http.NewRequest(http.MethodPost, c.data+"/v1/transactions", bytes.NewReader(text))
+	if err != nil {
+		return a, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		req.Header.Set("Idempotency-Key", key)
+	}
+	a.Status, err = c.do(req, &a)
+	return a, err
+}
+
 // prepare posts messages as a transaction; every second one has a key.
 func (c *client) prepare(all []message, checkURL string) (a dealAnswer, err error) {
 	for i := range all {
@@ -54,22 +72,14 @@ func (c *client) prepare(all []message, checkURL string) (a dealAnswer, err erro
 	if checkURL == "" {
 		checkURL = nobody
 	}
-	text, err := json.Marshal(map[string]any{
+	key := ""
+	if first%2 == 0 {
+		key = "key-of-" + dealID(first)
+	}
+	a, err = c.postTransaction(key, map[string]any{
 		"id": dealID(first), "messages": items(all),
 		"check": map[string]any{"url": checkURL, "after": checkAfter(checkURL), "interval": "10s", "max_attempts": 1000},
 	})
-	if err != nil {
-		return a, err
-	}
-	req, err := http.NewRequest(http.MethodPost, c.data+"/v1/transactions", bytes.NewReader(text))
-	if err != nil {
-		return a, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if first%2 == 0 {
-		req.Header.Set("Idempotency-Key", "key-of-"+dealID(first))
-	}
-	a.Status, err = c.do(req, &a)
 	if err == nil && a.Status == http.StatusCreated && len(a.Messages) != len(all) {
 		err = fmt.Errorf("%w: %d receipts for %d messages", errUntrue, len(a.Messages), len(all))
 	}

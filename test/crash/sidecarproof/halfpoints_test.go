@@ -1,8 +1,6 @@
 package sidecarproof
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -191,21 +189,11 @@ var stateAfter = map[decision]string{
 }
 
 // prepareAtBroker posts a transaction of mode broker, whose message is its ID.
-func (c *client) prepareAtBroker(id, checkURL string) (a dealAnswer, err error) {
-	text, err := json.Marshal(map[string]any{
+func (c *client) prepareAtBroker(id, checkURL string) (dealAnswer, error) {
+	return c.postTransaction("", map[string]any{
 		"id": id, "mode": "broker", "messages": []any{map[string]any{"topic": halfTopic, "body": id}},
 		"check": map[string]any{"url": checkURL, "after": "2h", "interval": "2h"},
 	})
-	if err != nil {
-		return a, err
-	}
-	req, err := http.NewRequest(http.MethodPost, c.data+"/v1/transactions", bytes.NewReader(text))
-	if err != nil {
-		return a, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	a.Status, err = c.do(req, &a)
-	return a, err
 }
 
 // TestKillsAtEachStepOfAHalfMessage: wherever the sidecar ends between a broker's half
