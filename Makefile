@@ -34,7 +34,7 @@ demo: build ## show the way of a message, through a kill -9, with nothing instal
 
 ##@ Check
 .PHONY: test
-test: ## run all checks, install what they need, and print a summary (under 25 min)
+test: ## run all checks, install what they need, and print a summary (about half an hour)
 	@.ci/test
 
 .PHONY: deps
