@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -236,6 +237,33 @@ func TestBadgerOptions(t *testing.T) {
 		if b.ValueThreshold != o.inlineLimit() || o.inlineLimit() > o.maxBatchBytes() || int64(o.MaxCommit) >= o.maxBatchBytes() {
 			t.Errorf("threshold %d, commit %d, batch %d", b.ValueThreshold, o.MaxCommit, o.maxBatchBytes())
 		}
+	}
+}
+
+// A table is a file that is open: a large spool has larger ones, not more than can
+// be opened.
+func TestTablesStayFew(t *testing.T) {
+	for _, c := range []struct {
+		limit int64
+		files uint64
+		size  int64
+	}{
+		{0, 1 << 20, minTableSize},
+		{1 << 30, 1 << 20, minTableSize},
+		{8 << 30, 1 << 20, 2 << 20},
+		{64 << 30, 1 << 20, 16 << 20},
+		{64 << 30, math.MaxUint64, 16 << 20},
+		{8 << 30, 4096, 4 << 20},
+		{1 << 30, 64, 4 << 20},
+		{1 << 40, 1024, maxTableSize},
+	} {
+		if size := (Options{Limit: c.limit}).tableSize(c.files); size != c.size {
+			t.Errorf("limit %d, %d files: tables of %d bytes, want %d", c.limit, c.files, size, c.size)
+		}
+	}
+	b := Options{Dir: "x", Limit: 64 << 30}.withDefaults().badgerOptions(nil)
+	if b.TableSizeMultiplier != 1 || b.BaseTableSize < 16<<20 {
+		t.Errorf("tables of %d bytes, %d times as large on the next level", b.BaseTableSize, b.TableSizeMultiplier)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/dgraph-io/badger/v4/skl"
+	"golang.org/x/sys/unix"
 )
 
 // Options configure one database. Only Dir is required.
@@ -27,6 +28,10 @@ type Options struct {
 	// MemTableSize in bytes bounds memory and the largest transaction;
 	// 0: 8 MiB, at least 1 MiB.
 	MemTableSize int64
+	// Limit is how many bytes the database may come to take: its tables, each a file
+	// that is open and mapped, are so large that they stay below 4,096, and below
+	// half of the files that the process may open; 0: not known.
+	Limit int64
 	// LazyDelay is the longest time a posted operation waits for a commit to
 	// ride in; 0: 50 ms.
 	LazyDelay time.Duration
@@ -84,6 +89,13 @@ const (
 	defaultCloseWait    = 10 * time.Second
 	defaultSyncTimeout  = 10 * time.Second
 	defaultMaxQueued    = 64 << 20
+
+	minTableSize = 2 << 20
+	maxTableSize = 64 << 20
+	maxTables    = 4096
+	// fewTables are as many as there may be however few files may be open: with
+	// less, the buffers would be what there is no room for.
+	fewTables = 256
 
 	// maxInline is Badger's upper bound of ValueThreshold (options.go,
 	// maxValueThreshold); a value below the threshold stays in the LSM.
@@ -146,6 +158,24 @@ func (o Options) validate() error {
 
 func (o Options) maxBatchBytes() int64 { return o.MemTableSize * maxBatchPercent / 100 }
 
+// tableSize is the same on all levels. A compaction builds eight tables and more at a
+// time, each in a buffer of twice its size (levels.go, subcompact; table/builder.go,
+// NewTableBuilder); Badger's own, doubled with each level, is 16 MiB beneath 5 GiB.
+func (o Options) tableSize(openFiles uint64) int64 {
+	tables := int64(max(min(openFiles/2, maxTables), fewTables))
+	return min(max(o.Limit/tables, minTableSize), maxTableSize)
+}
+
+// openFiles is how many files the process may have open. The runtime has raised
+// it as far as it may (os/rlimit.go).
+func openFiles() uint64 {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return math.MaxUint64
+	}
+	return limit.Cur
+}
+
 // MaxCommit is the largest operation of a database whose memtables have that
 // size, in bytes; 0: the default.
 func MaxCommit(memTable int64) int {
@@ -179,6 +209,8 @@ func (o Options) badgerOptions(log badger.Logger) badger.Options {
 	b.NumMemtables = 2
 	b.NumCompactors = 2
 	b.BlockSize = BlockSize
+	b.BaseTableSize = o.tableSize(openFiles())
+	b.TableSizeMultiplier = 1
 	b.ValueThreshold = o.inlineLimit()
 	b.ValueLogFileSize = valueLogSize
 	b.DetectConflicts = false // one committer
