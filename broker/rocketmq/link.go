@@ -20,7 +20,7 @@ type link struct {
 	h      *Halves
 	broker string
 	topic  string // whose route tells where the broker is
-	asked  chan broker.HalfCheck
+	asked  *questions
 	rouse  chan struct{} // has room for one: the groups have changed
 
 	// Of the reader.
@@ -40,7 +40,7 @@ const (
 	heartbeatLimit = 75 * time.Second // without any answer: the connection is dead
 	relinkFirst    = 100 * time.Millisecond
 	relinkLast     = 5 * time.Second
-	// maxAsked questions wait for their answer. What is above that is asked again.
+	// maxAsked half messages have a question that waits for its answer.
 	maxAsked = 4096
 	// sayDropped is how often it is said that questions are dropped, at most.
 	sayDropped = time.Minute
@@ -49,7 +49,7 @@ const (
 func newLink(h *Halves, name, topic string) *link {
 	return &link{
 		h: h, broker: name, topic: topic,
-		asked: make(chan broker.HalfCheck, maxAsked), rouse: make(chan struct{}, 1), changed: make(chan struct{}),
+		asked: newQuestions(maxAsked), rouse: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 }
 
@@ -255,15 +255,13 @@ func (l *link) ask(c command, addr string) {
 		l.h.log.Error("a broker asks for the decision of what cannot be read", "broker", l.broker, "error", err)
 		return
 	}
-	select {
-	case l.asked <- q:
-	default: // the broker asks again
-		l.drop()
+	if dropped := l.asked.add(q); dropped > 0 {
+		l.drop(dropped) // the broker asks again
 	}
 }
 
-func (l *link) drop() {
-	l.dropped++
+func (l *link) drop(questions int) {
+	l.dropped += questions
 	if time.Since(l.said) < sayDropped {
 		return
 	}
@@ -274,11 +272,10 @@ func (l *link) drop() {
 // serve answers until ctx is done.
 func (l *link) serve(ctx context.Context, check func(context.Context, broker.HalfCheck)) {
 	for {
-		select {
-		case q := <-l.asked:
-			check(ctx, q)
-		case <-ctx.Done():
+		q, err := l.asked.next(ctx)
+		if err != nil {
 			return
 		}
+		check(ctx, q)
 	}
 }
