@@ -44,7 +44,7 @@ var errPause = errors.New("entry of a paused subscription is damaged, or of a ne
 // entry that is damaged is paused: that its entry is there means so.
 func OpenPauses(db *kv.DB) (*Pauses, error) {
 	p := &Pauses{since: map[string]time.Time{}}
-	err := db.Scan(kv.Scan{Prefix: []byte(pausePrefix)}, func(key, value []byte) (bool, error) {
+	err := db.Scan(kv.Scan{Prefix: []byte(pausePrefix), Whole: true}, func(key, value []byte) (bool, error) {
 		since, err := decodePause(value)
 		if err != nil {
 			since = time.Now()

@@ -110,7 +110,7 @@ func (s *Store) load() error {
 }
 
 func (s *Store) loadStreams() error {
-	return s.db.Scan(kv.Scan{Prefix: metaPrefix}, func(k, v []byte) (bool, error) {
+	return s.db.Scan(kv.Scan{Prefix: metaPrefix, Whole: true}, func(k, v []byte) (bool, error) {
 		if len(k) == len(metaPrefix)+4 {
 			s.last = max(s.last, binary.BigEndian.Uint32(k[len(metaPrefix):]))
 		}
@@ -138,7 +138,7 @@ func (s *Store) currentKey() string {
 
 // loadRunning finds the streams whose last notes a crash may have forgotten.
 func (s *Store) loadRunning() error {
-	return s.db.Scan(kv.Scan{Prefix: runningPrefix, KeysOnly: true}, func(k, _ []byte) (bool, error) {
+	return s.db.Scan(kv.Scan{Prefix: runningPrefix, KeysOnly: true, Whole: true}, func(k, _ []byte) (bool, error) {
 		for _, st := range s.streams {
 			if bytes.Equal(k, streamKey(runningPrefix, st.id)) {
 				st.doubt(s.o.Now())
@@ -149,7 +149,7 @@ func (s *Store) loadRunning() error {
 }
 
 func (s *Store) loadForgotten() error {
-	return s.db.Scan(kv.Scan{Prefix: forgottenPrefix}, func(k, v []byte) (bool, error) {
+	return s.db.Scan(kv.Scan{Prefix: forgottenPrefix, Whole: true}, func(k, v []byte) (bool, error) {
 		if p, ok := readPlace(k); ok && len(v) == 8 {
 			s.extent(p).forgotten = binary.BigEndian.Uint64(v)
 		}
@@ -158,7 +158,7 @@ func (s *Store) loadForgotten() error {
 }
 
 func (s *Store) loadExtents() error {
-	return s.db.Scan(kv.Scan{Prefix: blockPrefix, KeysOnly: true}, func(k, _ []byte) (bool, error) {
+	return s.db.Scan(kv.Scan{Prefix: blockPrefix, KeysOnly: true, Whole: true}, func(k, _ []byte) (bool, error) {
 		a, ok := readAddress(k)
 		if !ok {
 			return true, nil

@@ -83,7 +83,7 @@ func (a *auditor) run(r kv.Reader) error {
 		{damagePrefix, a.report}, {topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {importPrefix, a.whereabouts}, {transactionPrefix, a.transaction}, {namePrefix, a.name}, {placePrefix(clockCheck), a.place}, {placePrefix(clockUndecided), a.place}, {placePrefix(clockDecided), a.place}, {placePrefix(clockEnding), a.place}, {againPrefix, a.redrive}, {deadPrefix, a.dead}, {delayedPrefix, a.delayed}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index}, {exceptPrefix, a.exceptions},
 		{retainPrefix, a.kept}, {barPrefix, a.bar}, {orderPrefix, a.order}, {bindPrefix, a.queues},
 	} {
-		err := r.Scan(kv.Scan{Prefix: walk.prefix}, func(k, v []byte) (bool, error) {
+		err := r.Scan(kv.Scan{Prefix: walk.prefix, Whole: true}, func(k, v []byte) (bool, error) {
 			err := errDamaged
 			if fits(k) {
 				err = walk.visit(k, v)
@@ -93,6 +93,10 @@ func (a *auditor) run(r kv.Reader) error {
 			}
 			return true, a.over()
 		})
+		if errors.Is(err, kv.ErrDamaged) { // what can be read is counted all the same
+			a.notef("%v", err)
+			err = nil
+		}
 		if err != nil {
 			return err
 		}

@@ -99,7 +99,7 @@ func (b *books) read(r kv.Reader) error {
 // each is scanAll in the books' view. An entry that is doubted here is deleted:
 // the evidence is kept elsewhere.
 func (b *books) each(prefix []byte, visit func(k, v []byte) error) error {
-	return b.r.Scan(kv.Scan{Prefix: prefix}, func(k, v []byte) (bool, error) {
+	return b.r.Scan(kv.Scan{Prefix: prefix, Whole: true}, func(k, v []byte) (bool, error) {
 		err := errDamaged
 		if fits(k) {
 			err = visit(k, v)
@@ -415,7 +415,7 @@ func (b *books) exceptions(k, v []byte) error {
 
 // looseChunks finds the sets of chunks that no entry names.
 func (b *books) looseChunks() error {
-	return b.r.Scan(kv.Scan{Prefix: chunkPrefix, KeysOnly: true}, func(k, _ []byte) (bool, error) {
+	return b.r.Scan(kv.Scan{Prefix: chunkPrefix, KeysOnly: true, Whole: true}, func(k, _ []byte) (bool, error) {
 		if fits(k) && !b.Spool.sets[tail64(k, len(chunkPrefix))] {
 			b.loose[tail64(k, len(chunkPrefix))]++
 		}

@@ -203,7 +203,7 @@ func (s *Spool) AdoptTransactions(ctx context.Context, url string) (n int, err e
 func (s *Spool) eachHalf(ctx context.Context, fn func(*Transaction) error) error {
 	var numbers []uint64
 	prefix := placePrefix(clockCheck)
-	err := s.db.Scan(kv.Scan{Prefix: prefix, KeysOnly: true}, func(k, _ []byte) (bool, error) {
+	err := s.db.Scan(kv.Scan{Prefix: prefix, KeysOnly: true, Whole: true}, func(k, _ []byte) (bool, error) {
 		if fits(k) {
 			numbers = append(numbers, dueOf(k).seq)
 		}

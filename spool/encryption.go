@@ -40,7 +40,7 @@ func (s *Spool) findKeys() error {
 // countKeys counts the entries of each key, by reading the whole spool.
 func (s *Spool) countKeys() (map[keyring.ID]int, error) {
 	found := map[keyring.ID]int{}
-	err := s.db.DB.Scan(kv.Scan{Prefix: everyPrefix}, func(k, v []byte) (bool, error) {
+	err := s.db.DB.Scan(kv.Scan{Prefix: everyPrefix, Whole: true}, func(k, v []byte) (bool, error) {
 		if id, ok := keyOf(k, v); ok && encrypted(k) {
 			found[id]++
 		}

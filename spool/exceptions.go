@@ -97,7 +97,7 @@ func (s *Spool) loadExceptions() error {
 	s.excepted = exceptionIndex{hours: map[uint64]bool{}, part: s.db.Epoch() << 32}
 	for from, more := uint64(0), true; more; {
 		more = false
-		err := s.db.Scan(kv.Scan{Prefix: exceptPrefix, From: key64(exceptPrefix, from), KeysOnly: true}, func(k, _ []byte) (bool, error) {
+		err := s.db.Scan(kv.Scan{Prefix: exceptPrefix, From: key64(exceptPrefix, from), KeysOnly: true, Whole: true}, func(k, _ []byte) (bool, error) {
 			if len(k) < len(exceptPrefix)+8 { // the books read all of them
 				s.doubt(k, nil, errDamaged)
 				return true, nil

@@ -106,7 +106,7 @@ func (s *Spool) eachKey(ctx context.Context, fn func(keptSince) error) error {
 // someKeys reads keys from an entry on; next is where to go on, nil at the end.
 func (s *Spool) someKeys(from []byte) (some []keptSince, next []byte, err error) {
 	const most = 16 << 10
-	err = s.db.Scan(kv.Scan{Prefix: keyPrefix, From: from}, func(k, v []byte) (bool, error) {
+	err = s.db.Scan(kv.Scan{Prefix: keyPrefix, From: from, Whole: true}, func(k, v []byte) (bool, error) {
 		if len(some) >= most {
 			next = slices.Clone(k)
 			return false, nil

@@ -223,7 +223,7 @@ func (s *Spool) mayHaveImported() bool {
 
 // loadImported looks whether there is any imported message.
 func (s *Spool) loadImported() error {
-	return s.db.Scan(kv.Scan{Prefix: importPrefix, KeysOnly: true}, func(_, _ []byte) (bool, error) {
+	return s.db.Scan(kv.Scan{Prefix: importPrefix, KeysOnly: true, Whole: true}, func(_, _ []byte) (bool, error) {
 		s.hasImported = true
 		return false, nil
 	})

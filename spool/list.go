@@ -180,7 +180,7 @@ func (l *lister) walkIndex() (done bool, err error) {
 
 // scan visits entries until the page is full; done: it came to the end.
 func (l *lister) scan(over kv.Scan, visit func(k, v []byte) error) (done bool, err error) {
-	done = true
+	done, over.Whole = true, true
 	err = l.r.Scan(over, func(k, v []byte) (bool, error) {
 		if l.full() {
 			done = false
@@ -190,15 +190,16 @@ func (l *lister) scan(over kv.Scan, visit func(k, v []byte) error) (done bool, e
 			return false, err
 		}
 		err := visit(k, v)
-		if errors.Is(err, errPageFull) {
-			done = false
-			return false, nil
-		}
-		if errors.Is(err, errBeyond) {
+		if full := errors.Is(err, errPageFull); full || errors.Is(err, errBeyond) {
+			done = !full
 			return false, nil
 		}
 		return true, err
 	})
+	if errors.Is(err, kv.ErrDamaged) { // the page has what can be read
+		l.page.Unreadable++
+		err = nil
+	}
 	return done, err
 }
 

@@ -94,6 +94,7 @@ func (s *Spool) scanAll(prefix []byte, fn func(k, v []byte) error) error {
 }
 
 func (s *Spool) scan(what kv.Scan, fn func(k, v []byte) error) error {
+	what.Whole = true
 	return s.db.Scan(what, func(k, v []byte) (bool, error) {
 		err := errDamaged
 		if fits(k) {

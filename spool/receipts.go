@@ -77,7 +77,7 @@ func (x *receiptIndex) byAge() []uint64 {
 // loadReceipts counts the entries; of their values only the lengths, which are in
 // the blocks that are read for the keys.
 func (s *Spool) loadReceipts() error {
-	return s.db.DB.Scan(kv.Scan{Prefix: receiptPrefix}, func(k, v []byte) (bool, error) {
+	return s.db.DB.Scan(kv.Scan{Prefix: receiptPrefix, Whole: true}, func(k, v []byte) (bool, error) {
 		if !fits(k) {
 			s.doubt(k, s.db.decrypt(k, v), errDamaged)
 			return true, nil

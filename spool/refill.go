@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/remora-mq/remora/internal/kv"
@@ -115,7 +116,7 @@ func (s *Spool) readBlocks(l *lane, from uint64) (blocks []diskBlock, end bool, 
 	size := 0
 	end = true
 	prefix := key32(blockPrefix, l.id)
-	err = s.db.Scan(kv.Scan{Prefix: prefix, From: blockKey(l.id, from)}, func(k, v []byte) (bool, error) {
+	err = s.db.Scan(kv.Scan{Prefix: prefix, From: blockKey(l.id, from), Whole: true}, func(k, v []byte) (bool, error) {
 		if size >= refillBytes {
 			end = false
 			return false, nil
@@ -128,6 +129,10 @@ func (s *Spool) readBlocks(l *lane, from uint64) (blocks []diskBlock, end bool, 
 		blocks = append(blocks, s.decodeBlock(l, tail64(k, len(prefix)), v))
 		return true, nil
 	})
+	if errors.Is(err, kv.ErrDamaged) { // what was read is forwarded; the rest is not taken for forwarded in silence
+		s.notice(fmt.Sprintf("topic %s from sequence %d: %v", l.topic, from, err))
+		err = nil
+	}
 	for _, b := range blocks {
 		s.findPayloads(b)
 	}

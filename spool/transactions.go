@@ -79,7 +79,7 @@ func (s *Spool) loadTransactions() error {
 	s.transactions.last = s.db.Epoch() << 32
 	for _, clock := range transactionClocks {
 		prefix := placePrefix(clock)
-		err := s.db.Scan(kv.Scan{Prefix: prefix, KeysOnly: true}, func(k, _ []byte) (bool, error) {
+		err := s.db.Scan(kv.Scan{Prefix: prefix, KeysOnly: true, Whole: true}, func(k, _ []byte) (bool, error) {
 			if fits(k) {
 				s.transactions.count(clock, 1)
 			}

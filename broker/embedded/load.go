@@ -35,7 +35,7 @@ func (b *Broker) loadPosition() (err error) {
 }
 
 func (b *Broker) loadTopics() error {
-	return b.db.Scan(kv.Scan{Prefix: []byte(topicPrefix)}, func(key, value []byte) (bool, error) {
+	return b.db.Scan(kv.Scan{Prefix: []byte(topicPrefix), Whole: true}, func(key, value []byte) (bool, error) {
 		t, err := decodeTopic(string(key[prefixLen:]), value)
 		if err == nil {
 			b.catalog.topics[t.name] = t
@@ -45,7 +45,7 @@ func (b *Broker) loadTopics() error {
 }
 
 func (b *Broker) loadGroups() error {
-	return b.db.Scan(kv.Scan{Prefix: []byte(groupPrefix)}, func(key, value []byte) (bool, error) {
+	return b.db.Scan(kv.Scan{Prefix: []byte(groupPrefix), Whole: true}, func(key, value []byte) (bool, error) {
 		group, topic, ok := splitGroupKey(key)
 		if !ok {
 			return false, fmt.Errorf("key %q: %w", key, errEntry)
@@ -64,7 +64,7 @@ func (b *Broker) loadGroups() error {
 
 func (b *Broker) loadDelayed() error {
 	var found []delayed
-	err := b.db.Scan(kv.Scan{Prefix: []byte(delayPrefix), KeysOnly: true}, func(key, _ []byte) (bool, error) {
+	err := b.db.Scan(kv.Scan{Prefix: []byte(delayPrefix), KeysOnly: true, Whole: true}, func(key, _ []byte) (bool, error) {
 		d, ok := splitDelayKey(key)
 		if !ok {
 			return false, fmt.Errorf("key %q: %w", key, errEntry)
@@ -83,7 +83,7 @@ func (b *Broker) loadUnits() (orphans [][]byte, err error) {
 	var last uint64
 	owned := true
 	err = b.db.Snapshot(func(r kv.Reader) error {
-		return r.Scan(kv.Scan{Prefix: []byte(chunkPrefix), KeysOnly: true}, func(key, _ []byte) (bool, error) {
+		return r.Scan(kv.Scan{Prefix: []byte(chunkPrefix), KeysOnly: true, Whole: true}, func(key, _ []byte) (bool, error) {
 			unit, ok := unitOfChunk(key)
 			if !ok {
 				return false, fmt.Errorf("key %q: %w", key, errEntry)

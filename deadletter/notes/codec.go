@@ -91,7 +91,7 @@ func (n numbered) encode() []byte {
 
 // load reads all that is on disk, and returns what would be written otherwise now.
 func (s *Store) load() (older []*op, err error) {
-	err = s.db.Scan(kv.Scan{Prefix: []byte(prefix)}, func(key, value []byte) (bool, error) {
+	err = s.db.Scan(kv.Scan{Prefix: []byte(prefix), Whole: true}, func(key, value []byte) (bool, error) {
 		plain, current, err := s.open(key, value)
 		var gone [][]byte
 		if err == nil {

@@ -76,7 +76,7 @@ func (b *buckets) load(db *kv.DB) error {
 }
 
 func firstKey(db *kv.DB, from []byte) (first []byte, err error) {
-	err = db.Scan(kv.Scan{Prefix: []byte(bucketPrefix), From: from, KeysOnly: true}, func(key, _ []byte) (bool, error) {
+	err = db.Scan(kv.Scan{Prefix: []byte(bucketPrefix), From: from, KeysOnly: true, Whole: true}, func(key, _ []byte) (bool, error) {
 		first = append(first, key...)
 		return false, nil
 	})
@@ -95,7 +95,7 @@ func loadBucket(db *kv.DB, start time.Duration) (b bucket, err error) {
 		return b, err
 	}
 	b.marks, b.bytes = 0, 0
-	err = db.Scan(kv.Scan{Prefix: bucketKey(start)}, func(k, v []byte) (bool, error) {
+	err = db.Scan(kv.Scan{Prefix: bucketKey(start), Whole: true}, func(k, v []byte) (bool, error) {
 		b.marks++
 		b.bytes += int64(len(k) + len(v))
 		return true, nil

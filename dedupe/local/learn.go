@@ -56,7 +56,7 @@ func (s *Store) learnBucket(ctx context.Context, start time.Duration) error {
 // readLesson reads keys, and returns where the next ones begin. At a damaged block it
 // ends, as if there were none: what ends early is missed in the count.
 func (s *Store) readLesson(l *lesson, prefix, from []byte) (next []byte) {
-	err := s.db.Scan(kv.Scan{Prefix: prefix, From: from, KeysOnly: true}, func(key, _ []byte) (bool, error) {
+	err := s.db.Scan(kv.Scan{Prefix: prefix, From: from, KeysOnly: true, Whole: true}, func(key, _ []byte) (bool, error) {
 		if len(l.keys) == learnChunk {
 			next = bytes.Clone(key)
 			return false, nil

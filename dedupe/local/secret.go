@@ -108,7 +108,7 @@ func (s *Store) findKeys() error {
 		return nil
 	}
 	keys := []keyring.ID{current}
-	err := s.db.Scan(kv.Scan{Prefix: []byte(bucketPrefix)}, func(_, v []byte) (bool, error) {
+	err := s.db.Scan(kv.Scan{Prefix: []byte(bucketPrefix), Whole: true}, func(_, v []byte) (bool, error) {
 		if id, ok := keyOf(v); ok && !slices.Contains(keys, id) && slices.Contains(s.secret.keys, id) {
 			keys = append(keys, id)
 		}

@@ -56,7 +56,9 @@
 //
 // Beside it HEAD holds a note of the owner ([DB.Note]), for what has to be known
 // when the entry that says it is gone. A read that meets a damaged block fails
-// with ErrDamaged, and has the next Open look at all of them.
+// with ErrDamaged, and has the next Open look at all of them, where Badger panics; but
+// it may also take the rest of the block, or of its table, for not there. A [Scan] with
+// Whole tells that, too (whole.go); a Get answers ErrNotFound.
 //
 // What is not seen at Open: damage inside a table's blocks, other than its
 // last and the one with the last seal, after a start that did not die. And the

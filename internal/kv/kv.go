@@ -25,6 +25,7 @@ type DB struct {
 	noted      string // the note that was found
 	keeper     *keeper
 	compacts   *compactions
+	inventory  inventory
 	versions   *versions
 	reached    uint64   // the number of the last commit; the committer's
 	nextLog    *nextLog // the committer's

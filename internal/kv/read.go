@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 
@@ -21,9 +22,13 @@ type Reader interface {
 // (inclusive) upwards, or with Reverse downwards. Without From it begins at the
 // first key of the prefix, or with Reverse at the last. From need not exist,
 // nor have the prefix. KeysOnly passes nil values.
+//
+// Without Whole a damaged block may end the scan, or hide a part of it, without an
+// error. With it that is ErrDamaged, when fn has had the rest: for whoever concludes
+// from what is not there. It costs a second reading of the blocks.
 type Scan struct {
-	Prefix, From      []byte
-	Reverse, KeysOnly bool
+	Prefix, From             []byte
+	Reverse, KeysOnly, Whole bool
 }
 
 // Get returns a copy of the value, or ErrNotFound. Commits wait for it: it keeps no
@@ -134,8 +139,45 @@ func (r *reader) Scan(s Scan, fn func(key, value []byte) (more bool, err error))
 	if !s.Reverse {
 		opts.Prefix = s.Prefix
 	}
+	if s.Whole {
+		return r.scanWhole(s, opts, guarded)
+	}
 	it := r.txn.NewIterator(opts)
 	defer it.Close()
+	return r.walk(s, it, guarded)
+}
+
+// scanWhole looks for the tables before and after the iterator takes them: one that it
+// has, and that a compaction is about to replace, is looked at by that (unread.go).
+func (r *reader) scanWhole(s Scan, opts badger.IteratorOptions, fn func(key, value []byte) (bool, error)) error {
+	before, err := r.db.inventory.tables(r.db, nil)
+	if err != nil {
+		return err
+	}
+	it := r.txn.NewIterator(opts)
+	defer it.Close()
+	tables, err := r.db.inventory.tables(r.db, before)
+	if err != nil {
+		return err
+	}
+	var last []byte // nil: the scan went to its end
+	err = r.walk(s, it, func(key, value []byte) (bool, error) {
+		more, err := fn(key, value)
+		if !more {
+			last = bytes.Clone(key)
+		}
+		return more, err
+	})
+	if err != nil {
+		return err
+	}
+	if err = r.db.checkWalked(tables, s.walked(last)); errors.Is(err, ErrDamaged) {
+		r.distrust(err)
+	}
+	return err
+}
+
+func (r *reader) walk(s Scan, it *badger.Iterator, fn func(key, value []byte) (bool, error)) error {
 	for s.seek(it); it.ValidForPrefix(s.Prefix); it.Next() {
 		if err := r.db.unreadable(); err != nil {
 			return err
@@ -143,7 +185,7 @@ func (r *reader) Scan(s Scan, fn func(key, value []byte) (more bool, err error))
 		if key := it.Item().Key(); bytes.Equal(key, sealKey) || bytes.Equal(key, fillKey) {
 			continue
 		}
-		more, err := s.visit(it.Item(), guarded)
+		more, err := s.visit(it.Item(), fn)
 		if err != nil || !more {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/dgraph-io/badger/v4/pb"
 )
@@ -52,15 +51,8 @@ func checkBlocks(path string) error {
 	}
 	var buf []byte
 	for _, b := range index.blocks {
-		if b.from > b.to || b.to > end {
-			return fmt.Errorf("block stands at bytes %d to %d, and the index begins at %d", b.from, b.to, end)
-		}
-		buf = slices.Grow(buf[:0], int(b.to-b.from))[:b.to-b.from]
-		if _, err := f.ReadAt(buf, b.from); err != nil {
+		if buf, err = readBlock(f, b, end, buf); err != nil {
 			return err
-		}
-		if _, err := verifyBlock(buf); err != nil {
-			return fmt.Errorf("bytes %d to %d: %w", b.from, b.to, err)
 		}
 	}
 	return nil
