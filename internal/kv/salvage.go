@@ -110,12 +110,18 @@ func (db *DB) refill(ctx context.Context, fresh *directory, found *inspection) (
 func (db *DB) copyLogs(fresh *directory, found *inspection) ([]CommitRange, error) {
 	s := salvagedLogs{sealed: found.sealed, last: found.reach.last(), version: found.reach.version, most: found.most(), acked: found.head.highWater}
 	for _, log := range found.logs {
+		err := db.dir.readFile(log.name, func(data []byte, _ []Finding) error { s.see(data); return nil })
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, log := range found.logs {
 		if found.tablesWhole() && found.inTables(log) {
 			continue
 		}
 		err := db.dir.readFile(log.name, func(data []byte, _ []Finding) error {
 			s.mend(data, db.opts.Owner, found.last)
-			return writeFile(filepath.Join(fresh.path, log.name), s.clean(data))
+			return writeFile(filepath.Join(fresh.path, log.name), s.clean(s.withoutTorn(data)))
 		})
 		if err != nil {
 			return nil, err

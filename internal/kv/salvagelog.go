@@ -14,7 +14,60 @@ type salvagedLogs struct {
 	version uint64 // which that one has
 	most    uint64 // the largest number that can be
 	acked   uint64 // commits up to this one were acknowledged
+	newest  uint64 // the largest number that a seal in some log has; 0: it is not known
 	lost    []CommitRange
+}
+
+// see notes the seals of a log, before any log is cleaned.
+func (s *salvagedLogs) see(data []byte) {
+	if s.sealed == nil {
+		return // any bytes of a message could be one
+	}
+	for seal := range sealsIn(data, span{s.last, s.most}, s.sealed) {
+		s.newest = max(s.newest, seal.number)
+	}
+}
+
+// withoutTorn leaves out the newest commit, if there is no proof that it was
+// acknowledged and not all of it is there, also where its seal and its end are: a power
+// loss keeps any pages of it. A part of it would be one of what shall be whole or not
+// at all, with deletions for which nothing came in place. It is named lost: at the end
+// of the newest log rot looks the same.
+func (s *salvagedLogs) withoutTorn(data []byte) []byte {
+	if s.newest <= s.acked {
+		return data
+	}
+	for seal := range sealsIn(data, span{s.newest - 1, s.newest}, s.sealed) {
+		size, ended := follow(data[seal.at:], seal.version)
+		if !ended {
+			continue // it is left out as it is
+		}
+		end := seal.at + size
+		start := chain(data[:end], min(walHeader, end), seal.version)
+		if !beginsCommit(data, start, end) {
+			s.lost = append(s.lost, CommitRange{s.newest, s.newest})
+			return data[:start]
+		}
+	}
+	return data
+}
+
+// beginsCommit reports whether the last commit of the entries from start to end begins
+// among them, or with them.
+func beginsCommit(data []byte, start, end int) bool {
+	if _, follows := lastEnd(data[:start]); follows || start <= walHeader {
+		return true
+	}
+	for at := start; at < end; {
+		e, ok := readEntry(data[at:end])
+		if !ok {
+			return false
+		}
+		if at += e.size; e.ends() && at < end {
+			return true
+		}
+	}
+	return false
 }
 
 // mend does what mendLog does, for commits that are known to have been acknowledged.
