@@ -35,7 +35,7 @@ type Halves interface {
 	Close() error
 }
 
-// HalfFinder looks in a broker's index of messages for what came of a half message.
+// HalfFinder looks at a broker for what came of a half message.
 type HalfFinder interface {
 	// Committed reports whether it is known that consumers of the topic get the message,
 	// as far as the broker's index of messages has come. since is before it was prepared.
@@ -45,6 +45,10 @@ type HalfFinder interface {
 	// has asked too often, or waited too long. That is as far as its index of messages
 	// has come. since is before it was prepared. ErrMayNotLook: it is not permitted.
 	Dropped(ctx context.Context, p message.HalfPlace, h Half, since time.Time) (bool, error)
+	// There reports whether the half message lies at its place. A broker that has lost
+	// the end of its log has nothing there, or another message, be it another half
+	// message, which it would end without a question. ErrMayNotLook: it is not permitted.
+	There(ctx context.Context, p message.HalfPlace) (bool, error)
 }
 
 // Half names a half message.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/internal/backoff"
+	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
 
@@ -88,7 +89,10 @@ func (k *Keeper) tell(ctx context.Context, e *spool.HalfEnd) (told spool.Told, e
 		}
 	}
 	if !done {
-		err = k.halves.End(ctx, e.Half.Place, e.Commit)
+		err = k.endThere(ctx, e.Half.Place, e.Commit)
+		if errors.Is(err, errLost) {
+			k.lose(e.ID, e.Half.Place)
+		}
 		if told.Gone = errors.Is(err, broker.ErrNoHalf); told.Gone {
 			err = nil
 		}
@@ -98,7 +102,11 @@ func (k *Keeper) tell(ctx context.Context, e *spool.HalfEnd) (told spool.Told, e
 	}
 	told.Commit = e.Commit
 	for _, p := range e.Half.Former {
-		failed := k.halves.End(ctx, p, false)
+		if p == e.Half.Place { // it was lost, and the one that stands lies there
+			told.Former = append(told.Former, p)
+			continue
+		}
+		failed := k.endThere(ctx, p, false)
 		if failed == nil || errors.Is(failed, broker.ErrNoHalf) {
 			told.Former = append(told.Former, p)
 		} else {
@@ -106,4 +114,9 @@ func (k *Keeper) tell(ctx context.Context, e *spool.HalfEnd) (told spool.Told, e
 		}
 	}
 	return told, err
+}
+
+func (k *Keeper) lose(id string, p message.HalfPlace) {
+	k.metrics.lost.Inc()
+	k.log.Error("a broker has lost a half message: another message lies at its place, or none", "transaction", id, "broker", p.Broker, "message", p.MessageID, "offset", p.LogOffset)
 }

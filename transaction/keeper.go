@@ -158,10 +158,28 @@ func (k *Keeper) giveUp(ctx context.Context, t *spool.Transaction, why error) (s
 
 // end tells a broker once. That it asks again makes good what fails.
 func (k *Keeper) end(ctx context.Context, p message.HalfPlace, commit bool) {
-	if err := k.halves.End(ctx, p, commit); err != nil && !errors.Is(err, broker.ErrNoHalf) && ctx.Err() == nil {
+	if err := k.endThere(ctx, p, commit); err != nil && !errors.Is(err, broker.ErrNoHalf) && ctx.Err() == nil {
 		k.log.Warn("a broker did not confirm the end of a half message; it is told again when it asks", "broker", p.Broker, "message", p.MessageID, "commit", commit, "error", err)
 	}
 }
+
+// endThere ends a half message if it lies where it was. A broker that has lost the end of
+// its log has put others there: it would commit one that is not decided, if group and
+// offsets are the same, or fail again and again with what tells nothing of half messages.
+func (k *Keeper) endThere(ctx context.Context, p message.HalfPlace, commit bool) error {
+	there, err := k.halves.There(ctx, p)
+	switch {
+	case errors.Is(err, broker.ErrMayNotLook): // it is told unseen
+	case err != nil:
+		return err
+	case !there:
+		return errLost
+	}
+	return k.halves.End(ctx, p, commit)
+}
+
+// errLost reports that a half message does not lie where it was.
+var errLost = fmt.Errorf("another message lies at its place, or none: %w", broker.ErrNoHalf)
 
 // Run tells brokers what is decided, and answers them, until ctx ends or the spool
 // takes nothing more: then it returns why.

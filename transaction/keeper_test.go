@@ -26,13 +26,17 @@ type halfBroker struct {
 	end       error                 // of the next calls, which do nothing
 	lostReply bool                  // the next end is done, and fails
 	dropped   []uint64              // numbers
-	look      func(broker.Half) (bool, error)
-	expected  []message.HalfPlace
-	checks    chan broker.HalfCheck
+	ids       map[string]string     // of messages, by transaction
+	ordinary  map[int64]bool        // offsets of messages that are no half messages
+
+	mayNotLook bool
+	look       func(broker.Half) (bool, error)
+	expected   []message.HalfPlace
+	checks     chan broker.HalfCheck
 }
 
 func newHalfBroker() *halfBroker {
-	return &halfBroker{half: map[int64]broker.Half{}, checks: make(chan broker.HalfCheck)}
+	return &halfBroker{half: map[int64]broker.Half{}, ids: map[string]string{}, ordinary: map[int64]bool{}, checks: make(chan broker.HalfCheck)}
 }
 
 func (b *halfBroker) set(do func()) {
@@ -48,7 +52,7 @@ func (b *halfBroker) Prepare(_ context.Context, m *message.Message, h broker.Hal
 		return message.HalfPlace{}, b.prepare
 	}
 	b.next++
-	b.half[b.next] = h
+	b.half[b.next], b.ids[h.Transaction] = h, m.ID.String()
 	return placeAt(m, b.next), nil
 }
 
@@ -64,6 +68,8 @@ func (b *halfBroker) End(_ context.Context, p message.HalfPlace, commit bool) er
 	}
 	h, ok := b.half[p.LogOffset]
 	switch {
+	case b.ordinary[p.LogOffset]:
+		return errors.New("java.lang.NullPointerException")
 	case !ok:
 		return broker.ErrNoHalf
 	case commit:
@@ -104,6 +110,16 @@ func (b *halfBroker) Dropped(_ context.Context, _ message.HalfPlace, h broker.Ha
 	return slices.Contains(b.dropped, h.Number), nil
 }
 
+func (b *halfBroker) There(_ context.Context, p message.HalfPlace) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mayNotLook {
+		return false, broker.ErrMayNotLook
+	}
+	h, ok := b.half[p.LogOffset]
+	return ok && b.ids[h.Transaction] == p.MessageID, nil
+}
+
 func (b *halfBroker) Expect(p message.HalfPlace) {
 	b.set(func() { b.expected = append(b.expected, p) })
 }
@@ -114,7 +130,7 @@ func (b *halfBroker) Close() error        { return nil }
 func (b *halfBroker) asks(t spool.Transaction, number uint64, times int) {
 	b.mu.Lock()
 	b.next++ // it moves it
-	b.half[b.next] = broker.Half{Transaction: t.ID, Number: number}
+	b.half[b.next], b.ids[t.ID] = broker.Half{Transaction: t.ID, Number: number}, t.Messages[0].String()
 	place := placeAt(&message.Message{Topic: "t", ID: t.Messages[0]}, b.next)
 	b.mu.Unlock()
 	b.checks <- broker.HalfCheck{Half: broker.Half{Transaction: t.ID, Number: number}, MessageID: t.Messages[0], Place: place, Times: times}

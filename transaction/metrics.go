@@ -28,8 +28,8 @@ const (
 )
 
 type keeperMetrics struct {
-	questions                     *prometheus.CounterVec
-	renewed, dropped, sentInstead prometheus.Counter
+	questions                           *prometheus.CounterVec
+	renewed, dropped, lost, sentInstead prometheus.Counter
 }
 
 func newKeeperMetrics() *keeperMetrics {
@@ -46,6 +46,10 @@ func newKeeperMetrics() *keeperMetrics {
 			Name: "remora_half_messages_dropped_total",
 			Help: "Half messages that were replaced, because their broker had dropped them: it had asked for them as often as it does, and nobody was there.",
 		}),
+		lost: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "remora_half_messages_lost_total",
+			Help: "Half messages at whose place their broker had another message, or none, when it was looked at: it has lost the end of its log, or deleted its beginning. They were replaced, or over.",
+		}),
 		sentInstead: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "remora_half_messages_gone_total",
 			Help: "Half messages that were committed when their broker had them no more: their messages were sent.",
@@ -59,7 +63,7 @@ func newKeeperMetrics() *keeperMetrics {
 
 // Collectors are the keeper's metrics.
 func (k *Keeper) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{k.metrics.questions, k.metrics.renewed, k.metrics.dropped, k.metrics.sentInstead}
+	return []prometheus.Collector{k.metrics.questions, k.metrics.renewed, k.metrics.dropped, k.metrics.lost, k.metrics.sentInstead}
 }
 
 // Collectors are the checker's metrics.

@@ -117,8 +117,11 @@ func (k *Keeper) look(ctx context.Context, id string, running *sync.WaitGroup) e
 	if errors.Is(err, broker.ErrMayNotLook) && k.silence.of(id, k.began) > dropTime {
 		gone, err = true, nil
 	}
-	if err != nil || !gone {
+	if err != nil {
 		return err
+	}
+	if !gone {
+		return k.lookAtPlace(ctx, &t, running)
 	}
 	k.silence.drop(time.Now())
 	k.log.Error("a broker does not ask for a half message any more, for it has as often as it does: a new one takes its place",
@@ -126,6 +129,25 @@ func (k *Keeper) look(ctx context.Context, id string, running *sync.WaitGroup) e
 	k.aside(&t, running, func() {
 		if k.renew(ctx, &t, t.Half.Place, "it was dropped") {
 			k.metrics.dropped.Inc()
+		}
+	})
+	return nil
+}
+
+// lookAtPlace replaces a half message that its broker has lost, with the end of its log.
+// One that the broker has moved meanwhile lies where it was, too.
+func (k *Keeper) lookAtPlace(ctx context.Context, t *spool.Transaction, running *sync.WaitGroup) error {
+	there, err := k.halves.There(ctx, t.Half.Place)
+	if errors.Is(err, broker.ErrMayNotLook) {
+		return nil // the index did not tell either
+	}
+	if err != nil || there {
+		return err
+	}
+	k.silence.drop(time.Now())
+	k.aside(t, running, func() {
+		if k.renew(ctx, t, t.Half.Place, "it was lost") {
+			k.lose(t.ID, t.Half.Place)
 		}
 	})
 	return nil

@@ -20,6 +20,7 @@ const (
 	reqSearchOffset         = 29
 	reqMaxOffset            = 30
 	reqMinOffset            = 31
+	reqViewMessage          = 33
 	reqHeartBeat            = 34
 	reqUnregisterClient     = 35
 	reqSendBack             = 36

@@ -235,6 +235,14 @@ func TestWhoMayOnlyPublishIsToldNothing(t *testing.T) {
 	if gone, err := h.Dropped(t.Context(), p, broker.Half{Transaction: "x", Number: 1}, time.Now()); gone || !errors.Is(err, broker.ErrMayNotLook) {
 		t.Errorf("dropped %t, %v", gone, err)
 	}
+	s.answer(reqViewMessage, command{Code: codeNoPermission, Remark: "no rights"})
+	if there, err := h.There(t.Context(), p); there || !errors.Is(err, broker.ErrMayNotLook) {
+		t.Errorf("there %t, %v", there, err)
+	}
+	s.answer(reqViewMessage, command{Code: codeSystemBusy})
+	if there, err := h.There(t.Context(), p); there || err == nil || errors.Is(err, broker.ErrMayNotLook) {
+		t.Errorf("there %t, %v", there, err)
+	}
 	s.answer(reqQueryMessage, command{Code: codeSystemError})
 	if done, err := h.Committed(t.Context(), p, time.Now()); done || err == nil {
 		t.Errorf("committed %t, %v", done, err)

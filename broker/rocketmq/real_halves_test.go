@@ -262,6 +262,49 @@ func TestHalfMessageIsGone(t *testing.T) {
 	p.awaitDelivered(1)
 }
 
+// committed is where the message is in the log that was made of a half message.
+func (p *preparing) committed(place message.HalfPlace) int64 {
+	p.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		all, err := p.halves.find(p.t.Context(), place, place.Topic, time.Now())
+		must(p.t, err)
+		if len(all) > 0 {
+			return all[0].CommitLogOffset
+		}
+	}
+	p.t.Fatal("its message is not found")
+	return 0
+}
+
+// Where a half message was there may be nothing, another message, or the middle of one.
+func TestWhatLiesAtThePlaceOfAHalfMessage(t *testing.T) {
+	p := newPreparing(t)
+	m, n := p.message(), p.message()
+	n.ID = message.NewID(message.SpoolID{9}, 1, 9, time.Now())
+	first := p.prepare(m, 1)
+	c := p.asked() // it is moved, and lies where it was, too
+	second := p.prepare(n, 1)
+	ordinary, swapped, inside, behind := first, first, first, first
+	must(t, p.halves.End(t.Context(), second, true))
+	p.awaitDelivered(1)
+	ordinary.LogOffset = p.committed(second)
+	swapped.LogOffset, swapped.QueueOffset = second.LogOffset, second.QueueOffset
+	inside.LogOffset += 40
+	behind.LogOffset += 1 << 40
+	for _, place := range []message.HalfPlace{first, second, c.Place} {
+		if there, err := p.halves.There(t.Context(), place); !there || err != nil {
+			t.Errorf("at %d: %t, %v", place.LogOffset, there, err)
+		}
+	}
+	for name, place := range map[string]message.HalfPlace{"another half message": swapped, "a message": ordinary, "the middle of one": inside, "nothing": behind} {
+		there, err := p.halves.There(t.Context(), place)
+		if there || err != nil {
+			t.Errorf("%s: %t, %v", name, there, err)
+		}
+		t.Logf("%s: rolled back there: %v", name, p.halves.End(t.Context(), place, false))
+	}
+}
+
 func TestNoHalfMessageIsSentWhereNobodyAnswers(t *testing.T) {
 	p := newPreparing(t)
 	m := p.message()
