@@ -12,7 +12,7 @@ import (
 // tableEntry is one version of a key in a table. Its slices are its own.
 type tableEntry struct {
 	key     []byte
-	ts      uint64
+	version uint64
 	deleted bool
 	value   []byte
 }
@@ -193,7 +193,7 @@ func readTableEntry(data []byte, at, end int, base []byte) (e tableEntry, key []
 	}
 	shared, own := int(binary.LittleEndian.Uint16(data[at:])), int(binary.LittleEndian.Uint16(data[at+2:]))
 	value := at + header + own
-	if shared > len(base) || value+2 > end || shared+own <= tsSize {
+	if shared > len(base) || value+2 > end || shared+own <= versionSize {
 		return e, nil, false
 	}
 	key = append(bytes.Clone(base[:shared]), data[at+header:value]...)
@@ -201,9 +201,9 @@ func readTableEntry(data []byte, at, end int, base []byte) (e tableEntry, key []
 	if n <= 0 {
 		return e, nil, false
 	}
-	name := len(key) - tsSize
+	name := len(key) - versionSize
 	return tableEntry{
-		key: key[:name:name], ts: math.MaxUint64 - binary.BigEndian.Uint64(key[name:]),
+		key: key[:name:name], version: math.MaxUint64 - binary.BigEndian.Uint64(key[name:]),
 		deleted: data[value]&bitDelete != 0, value: bytes.Clone(data[value+2+n : end]),
 	}, key, true
 }

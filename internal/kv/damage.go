@@ -25,7 +25,7 @@ type Finding struct {
 }
 
 // CommitRange is a range of commits by their number, both included. Commits
-// are numbered from 1; the number is Badger's timestamp.
+// are numbered from 1, in their seals.
 type CommitRange struct {
 	First uint64 `json:"first"`
 	Last  uint64 `json:"last"`

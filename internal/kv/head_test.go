@@ -84,11 +84,11 @@ func TestHeadFollows(t *testing.T) {
 			t.Errorf("100 ms after the last commit the head is at %d", got)
 		}
 		began := time.Now()
-		for ts := uint64(2); time.Since(began) < 5*time.Second; ts++ { // a commit each 10 ms, without a pause
-			k.committed(ts)
+		for number := uint64(2); time.Since(began) < 5*time.Second; number++ { // a commit each 10 ms, without a pause
+			k.committed(number)
 			time.Sleep(10 * time.Millisecond)
-			if got := readHead(t, d).highWater; ts > 101 && got+100 < ts {
-				t.Fatalf("the head is at %d when commit %d, a second later, is done", got, ts)
+			if got := readHead(t, d).highWater; number > 101 && got+100 < number {
+				t.Fatalf("the head is at %d when commit %d, a second later, is done", got, number)
 			}
 		}
 		if n := readHead(t, d).generation; n > 10 {

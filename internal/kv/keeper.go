@@ -186,7 +186,7 @@ func (w *walker) stride(b []byte, reached uint64) (more bool) {
 		if !ok || i+s.header+s.key > len(b) {
 			break
 		}
-		key, version := b[i+s.header:i+s.header+s.key-tsSize], versionOf(b[i:], s)
+		key, version := b[i+s.header:i+s.header+s.key-versionSize], versionOf(b[i:], s)
 		switch {
 		case s.meta == bitFinTxn:
 			w.end, w.number = w.at+int64(i+s.size()), 0

@@ -81,14 +81,14 @@ func keptTable(t *testing.T) (data []byte, entries []tableEntry) {
 
 // versioned is a version of a key.
 type versioned struct {
-	key string
-	ts  uint64
+	key     string
+	version uint64
 }
 
 func byVersion(entries []tableEntry) map[versioned]tableEntry {
 	all := map[versioned]tableEntry{}
 	for _, e := range entries {
-		all[versioned{string(e.key), e.ts}] = e
+		all[versioned{string(e.key), e.version}] = e
 	}
 	return all
 }
@@ -144,7 +144,7 @@ func differing(want map[versioned]tableEntry, got []tableEntry) (damaged, unknow
 		values[string(e.value)] = true
 	}
 	for _, e := range got {
-		v := versioned{string(e.key), e.ts}
+		v := versioned{string(e.key), e.version}
 		w, known := want[v]
 		switch {
 		case !e.deleted && values[string(e.value)] && keptOwner{}.Proves(e.key, e.value):
@@ -325,7 +325,7 @@ func wantFlipsPutRight(t *testing.T, versionOf func(number uint64) uint64) {
 		version := versionOf(number)
 		for n := range 3 {
 			key := numbered(int(number)*3 + n)
-			e := tableEntry{key: []byte(key), ts: version, value: []byte(kept(key, int(version), 200, 100, 300))}
+			e := tableEntry{key: []byte(key), version: version, value: []byte(kept(key, int(version), 200, 100, 300))}
 			want[versioned{key, version}] = e
 			log = appendEntry(log, bitTxn, e.key, version, e.value)
 		}
@@ -361,7 +361,7 @@ func tableEntriesOf(t *testing.T, log []byte) (all []tableEntry) {
 		}
 		at += e.size
 		if !e.ends() && !hidden(e.key) {
-			all = append(all, tableEntry{key: e.key, ts: e.version, value: e.value})
+			all = append(all, tableEntry{key: e.key, version: e.version, value: e.value})
 		}
 	}
 	return all

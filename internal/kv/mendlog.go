@@ -79,7 +79,7 @@ func mendEntry(raw []byte, s walShape, owner Owner) bool {
 	end := len(raw) - crcSize
 	at := s.header + s.key
 	var runs []Run
-	for _, run := range runsOf(owner, raw[s.header:at-tsSize], raw[at:end]) {
+	for _, run := range runsOf(owner, raw[s.header:at-versionSize], raw[at:end]) {
 		runs = append(runs, Run{run.From + at, run.To + at})
 	}
 	sum := binary.BigEndian.Uint32(raw[end:])

@@ -15,10 +15,10 @@ type reach struct {
 
 // note takes an entry of a table.
 func (r *reach) note(e tableEntry) error {
-	r.version = max(r.version, e.ts)
-	if bytes.Equal(e.key, sealKey) && e.ts >= r.sealed {
-		if number, _, ok := readSeal(e.value, e.ts); ok {
-			r.sealed, r.number = e.ts, number
+	r.version = max(r.version, e.version)
+	if bytes.Equal(e.key, sealKey) && e.version >= r.sealed {
+		if number, _, ok := readSeal(e.value, e.version); ok {
+			r.sealed, r.number = e.version, number
 		}
 	}
 	return nil

@@ -237,8 +237,8 @@ func (r *restorer) tables(d *directory, found *inspection) error {
 func (r *restorer) takeFrom(gone []gap) func(tableEntry) error {
 	return func(e tableEntry) error {
 		for _, g := range gone {
-			if e.ts >= g.after && e.ts <= g.Last {
-				return r.takeUnless(e, func(known uint64) bool { return known > e.ts })
+			if e.version >= g.after && e.version <= g.Last {
+				return r.takeUnless(e, func(known uint64) bool { return known > e.version })
 			}
 		}
 		return nil
@@ -256,13 +256,13 @@ func (r *restorer) table(d *directory, t tableFile, take func(tableEntry) error)
 }
 
 func (r *restorer) take(e tableEntry) error {
-	return r.takeUnless(e, func(known uint64) bool { return known >= e.ts })
+	return r.takeUnless(e, func(known uint64) bool { return known >= e.version })
 }
 
 // takeUnless takes e unless its key has a version that is new enough, a deletion
 // included.
 func (r *restorer) takeUnless(e tableEntry, enough func(known uint64) bool) error {
-	if hidden(e.key) || e.ts <= r.newest[string(e.key)] {
+	if hidden(e.key) || e.version <= r.newest[string(e.key)] {
 		return nil
 	}
 	known, err := r.known(e.key)
@@ -273,7 +273,7 @@ func (r *restorer) takeUnless(e tableEntry, enough func(known uint64) bool) erro
 	if r.bytes+cost > r.most {
 		err = r.flush()
 	}
-	r.newest[string(e.key)] = e.ts
+	r.newest[string(e.key)] = e.version
 	r.pending = append(r.pending, e)
 	r.bytes += cost
 	r.restored++

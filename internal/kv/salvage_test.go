@@ -54,9 +54,9 @@ func wantFlipsSalvaged(t *testing.T, versionOf func(number uint64) uint64) {
 		salvage := salvagedLogs{sealed: s, most: 100, acked: 8}
 		found := entriesOfLog(t, salvage.clean(broken))
 		missing := maps.Clone(want)
-		for key, ts := range found {
-			if want[key] != ts {
-				t.Fatalf("flip at %d: an entry %q of version %d that nobody wrote", at, key, ts)
+		for key, version := range found {
+			if want[key] != version {
+				t.Fatalf("flip at %d: an entry %q of version %d that nobody wrote", at, key, version)
 			}
 			delete(missing, key)
 		}

@@ -54,7 +54,7 @@ func (r tableReader) provenBlock(body []byte, sum uint32, all []located) bool {
 // index, which has a checksum of its own, and its value has one. A deletion
 // without that is given up: what it deleted may come back.
 func (r tableReader) certain(e located, first []byte, reach uint64) bool {
-	if e.ts == 0 || e.ts > reach {
+	if e.version == 0 || e.version > reach {
 		return false
 	}
 	if e.number == 0 && bytes.Equal(e.full, first) {

@@ -61,8 +61,8 @@ func TestReadTable(t *testing.T) {
 		n, broken := 0, 0
 		err := tableReader{
 			entry: func(e tableEntry) error {
-				if string(e.key) != numbered(n) || e.ts != 7 || e.deleted != (n%5 == 0) || len(e.value) != n%300 {
-					t.Errorf("%s: entry %d is %q at %d, deleted %t, %d bytes", name, n, e.key, e.ts, e.deleted, len(e.value))
+				if string(e.key) != numbered(n) || e.version != 7 || e.deleted != (n%5 == 0) || len(e.value) != n%300 {
+					t.Errorf("%s: entry %d is %q at %d, deleted %t, %d bytes", name, n, e.key, e.version, e.deleted, len(e.value))
 				}
 				n++
 				return nil

@@ -50,8 +50,8 @@ func (tx *Tx) logged() int64 { return int64(tx.bytes + (tx.count+1)*walEntryOver
 // by: the arena of its skip list, and the log (memtable.go, isFull).
 func (tx *Tx) memory() int64 {
 	const (
-		node  = skl.MaxNodeSize + 8 + tsSize // a node of the greatest height, aligned, and the version (skl/arena.go, putNode)
-		value = 2 + 10                       // y.ValueStruct, EncodedSize: meta, user meta, expiry
+		node  = skl.MaxNodeSize + 8 + versionSize // a node of the greatest height, aligned, and the version (skl/arena.go, putNode)
+		value = 2 + 10                            // y.ValueStruct, EncodedSize: meta, user meta, expiry
 	)
 	return max(tx.logged(), int64(tx.bytes+(tx.count+1)*(node+value)))
 }

@@ -17,15 +17,15 @@ import (
 // one version and in no order, carry bitTxn; one more entry, with the version in
 // digits as its value, ends it (txn.go commitAndSend).
 const (
-	walHeader  = 20
-	bitDelete  = 1 << 0
-	bitTxn     = 1 << 6
-	bitFinTxn  = 1 << 7
-	tsSize     = 8
-	crcSize    = 4
-	maxDigits  = 20
-	maxWALKey  = 1 << 16
-	maxWALHead = 22 // maxHeaderSize in Badger's structs.go
+	walHeader   = 20
+	bitDelete   = 1 << 0
+	bitTxn      = 1 << 6
+	bitFinTxn   = 1 << 7
+	versionSize = 8
+	crcSize     = 4
+	maxDigits   = 20
+	maxWALKey   = 1 << 16
+	maxWALHead  = 22 // maxHeaderSize in Badger's structs.go
 )
 
 var endKey = []byte("!badger!txn")
@@ -49,7 +49,7 @@ type walShape struct {
 
 // versionOf is the version of the entry's key that b begins with.
 func versionOf(b []byte, s walShape) uint64 {
-	return math.MaxUint64 - binary.BigEndian.Uint64(b[s.header+s.key-tsSize:])
+	return math.MaxUint64 - binary.BigEndian.Uint64(b[s.header+s.key-versionSize:])
 }
 
 func (s walShape) size() int { return s.header + s.key + s.rest }
@@ -69,7 +69,7 @@ func readShape(b []byte) (s walShape, ok bool) {
 		field[i] = v
 		at += n
 	}
-	if field[0] <= tsSize || field[0] > maxWALKey || field[1] > maxInline || field[2] != 0 {
+	if field[0] <= versionSize || field[0] > maxWALKey || field[1] > maxInline || field[2] != 0 {
 		return s, false
 	}
 	return walShape{b[0], at, int(field[0]), int(field[1]) + crcSize}, true
@@ -86,8 +86,8 @@ func readEntry(b []byte) (e walEntry, ok bool) {
 		return e, false
 	}
 	key := b[s.header : s.header+s.key]
-	e = walEntry{meta: s.meta, key: key[:s.key-tsSize], value: b[s.header+s.key : sum], size: s.size()}
-	e.version = math.MaxUint64 - binary.BigEndian.Uint64(key[s.key-tsSize:])
+	e = walEntry{meta: s.meta, key: key[:s.key-versionSize], value: b[s.header+s.key : sum], size: s.size()}
+	e.version = math.MaxUint64 - binary.BigEndian.Uint64(key[s.key-versionSize:])
 	return e, true
 }
 
@@ -127,7 +127,7 @@ func isEnd(e walEntry) bool {
 func appendEntry(b []byte, meta byte, key []byte, version uint64, value []byte) []byte {
 	start := len(b)
 	b = append(b, meta, 0)
-	b = binary.AppendUvarint(b, uint64(len(key)+tsSize))
+	b = binary.AppendUvarint(b, uint64(len(key)+versionSize))
 	b = binary.AppendUvarint(b, uint64(len(value)))
 	b = append(b, 0)
 	b = append(b, key...)

@@ -142,11 +142,11 @@ func shaped(b, key []byte, meta byte, least, most int) iter.Seq[int] {
 			}
 			at := from + i - shapedHeader
 			from += i + 1
-			if at < 0 || len(b) < at+shapedHeader+len(key)+tsSize {
+			if at < 0 || len(b) < at+shapedHeader+len(key)+versionSize {
 				continue
 			}
 			h := b[at : at+shapedHeader]
-			fits := h[0] == meta && h[1] == 0 && int(h[2]) == len(key)+tsSize &&
+			fits := h[0] == meta && h[1] == 0 && int(h[2]) == len(key)+versionSize &&
 				int(h[3]) >= least && int(h[3]) <= most && h[4] == 0
 			if fits && !yield(at) {
 				return

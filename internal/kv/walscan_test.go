@@ -51,10 +51,10 @@ func (tr *trace) body() string {
 	switch tr.rng.IntN(12) {
 	case 0: // whole transactions of commits to come, but for the secret
 		var forged []byte
-		for ts := tr.reached() + 1; ts < tr.reached()+4; ts++ {
-			forged = appendEntry(forged, bitTxn, []byte("message"), ts, b)
-			forged = appendEntry(forged, bitTxn, sealKey, ts, (&seals{}).of(ts))
-			forged = appendEnd(forged, ts)
+		for number := tr.reached() + 1; number < tr.reached()+4; number++ {
+			forged = appendEntry(forged, bitTxn, []byte("message"), number, b)
+			forged = appendEntry(forged, bitTxn, sealKey, number, (&seals{}).of(number))
+			forged = appendEnd(forged, number)
 		}
 		return string(forged)
 	case 1: // their ends only
@@ -165,14 +165,14 @@ func TestATornTailAfterARotation(t *testing.T) {
 }
 
 // rotated is a log that begins with a commit of so many entries.
-func rotated(t *testing.T, s *seals, ts uint64, entries int) []byte {
+func rotated(t *testing.T, s *seals, number uint64, entries int) []byte {
 	t.Helper()
 	log := make([]byte, walHeader)
 	for n := range entries {
-		log = appendEntry(log, bitTxn, []byte(numbered(n)), ts, bytes.Repeat([]byte{byte(n)}, 500))
+		log = appendEntry(log, bitTxn, []byte(numbered(n)), number, bytes.Repeat([]byte{byte(n)}, 500))
 	}
-	log = appendEntry(log, bitTxn, sealKey, ts, s.of(ts))
-	return append(appendEnd(log, ts), make([]byte, pageSize)...)
+	log = appendEntry(log, bitTxn, sealKey, number, s.of(number))
+	return append(appendEnd(log, number), make([]byte, pageSize)...)
 }
 
 // TestFlipsInALogAreReported flips bits of two logs. Only the last commit can
@@ -233,8 +233,8 @@ func TestCutLogs(t *testing.T) {
 	s := newSeals()
 	log := append([]byte{}, zeros[:walHeader]...)
 	var ends []int
-	for ts := uint64(1); ts <= 4; ts++ {
-		one := rotated(t, s, ts, 3)
+	for number := uint64(1); number <= 4; number++ {
+		one := rotated(t, s, number, 3)
 		log = append(log, one[walHeader:len(one)-pageSize]...)
 		ends = append(ends, len(log))
 	}

@@ -205,4 +205,4 @@ func rangeOf(f *os.File, blocks []blockPlace) keyRange {
 }
 
 // userKey is a key in a table without its version.
-func userKey(key []byte) []byte { return key[:max(len(key)-tsSize, 0)] }
+func userKey(key []byte) []byte { return key[:max(len(key)-versionSize, 0)] }
