@@ -29,19 +29,22 @@ func (s *Spool) queueRedriven() {
 // startAgain reports whether redriven messages wait to be brought in, and nobody
 // else does that. What fills the window may wait for one of them: that one is brought
 // in where there is no room, too, before the others. s.mu is held.
-func (s *Spool) startAgain(l *lane, room bool) bool {
+func (s *Spool) startAgain(l *lane) bool {
 	if len(l.again) == 0 || l.againBusy {
 		return false
 	}
-	if !room && l.window.bytes > 0 {
+	may := max(s.room(), s.part(l))
+	if may == 0 {
 		i := s.unblocking(l)
 		if i < 0 {
 			return false
 		}
 		seq := l.again[i]
 		l.again = slices.Insert(slices.Delete(l.again, i, i+1), 0, seq)
+		may = 1
 	}
 	l.againBusy = true
+	s.grant(l, &l.againLoad, may)
 	return true
 }
 
@@ -61,10 +64,12 @@ func (s *Spool) unblocking(l *lane) int {
 // enterAgain brings in the next redriven messages of l. One that cannot be read
 // stops no other.
 func (s *Spool) enterAgain(l *lane) error {
+	defer s.oneRead()()
 	entries, left, err := s.readAgain(l)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.againBusy = false
+	s.granted(l, &l.againLoad)
 	l.again = append(left, l.again...)
 	l.ready.raise()
 	s.left.raise()
@@ -79,14 +84,11 @@ func (s *Spool) enterAgain(l *lane) error {
 	return nil
 }
 
-// readAgain reads about refillBytes, or one where there is no room; left are those
-// that it did not come to.
+// readAgain reads up to refillBytes, as far as there is room; left are those that it
+// did not come to.
 func (s *Spool) readAgain(l *lane) (entries map[*redriven]*entry, left []uint64, err error) {
 	s.mu.Lock()
-	seqs, known, most := l.again, map[uint64]*redriven{}, refillBytes
-	if s.windows >= s.opts.Window && l.window.bytes > 0 {
-		most = 1
-	}
+	seqs, known, most := l.again, map[uint64]*redriven{}, int(min(l.againLoad, refillBytes))
 	l.again = nil
 	for _, seq := range seqs {
 		known[seq] = s.redriven[seq]

@@ -13,7 +13,7 @@ func (s *Spool) goAhead(l *lane, most int) {
 		return
 	}
 	w, ahead := &l.window, aheadBatches*max(1, most)
-	if w.queued < ahead && s.windows < s.opts.Window/2 && w.startLoading() {
+	if w.queued < ahead && s.windows < s.opts.Window/2 && s.startLoading(l, s.room()) {
 		s.running.Go(func() { _ = s.loadBlocks(l) }) // Lease meets the error again
 	}
 	if l.attemptedSynced < w.loadedTo {

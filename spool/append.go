@@ -371,7 +371,7 @@ func (s *Spool) enter(n *newMessage) {
 		return
 	}
 	if n.msg.Seq == n.block.firstSeq {
-		if w.bytes > 0 && s.windows+int64(len(n.block.value)) > s.opts.Window {
+		if n.block.cost() > max(s.room(), s.part(l)) {
 			w.atTail = false
 		}
 		if w.atTail {

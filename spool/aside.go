@@ -73,19 +73,17 @@ func (w *window) free(key string) {
 	}
 }
 
-// little reports whether so little is in the window that more is brought in when
-// none of it can be leased, also when the other lanes' take all the room.
-func (w *window) little() bool { return w.bytes < refillBytes/4 }
-
 // startReturn reports whether something that was put aside waits for nothing any
-// more, and nobody else is bringing it in.
-func (w *window) startReturn() bool {
-	if w.returning {
+// more, so many bytes of it may be brought in, and nobody else does that. s.mu is held.
+func (s *Spool) startReturn(l *lane, may int64) bool {
+	w := &l.window
+	if may == 0 || w.returning {
 		return false
 	}
 	for k := range w.freed {
 		if !w.keepsAside(k) {
 			w.returning = true
+			s.grant(l, &w.back, may)
 			return true
 		}
 		delete(w.freed, k)
@@ -109,13 +107,16 @@ type returning struct {
 
 // returnAside brings in what was put aside of the keys that are free: about
 // refillBytes of blocks, from the first that has any.
-func (s *Spool) returnAside(l *lane) error { return s.enterAside(l, s.readAside(l)) }
+func (s *Spool) returnAside(l *lane) error {
+	defer s.oneRead()()
+	return s.enterAside(l, s.readAside(l))
+}
 
 func (s *Spool) readAside(l *lane) returning {
 	s.mu.Lock()
 	w := &l.window
 	r := returning{keys: map[string]bool{}}
-	first, last := ^uint64(0), l.lastSeq
+	first, last, most := ^uint64(0), l.lastSeq, w.back
 	for k := range w.freed {
 		if !w.keepsAside(k) {
 			r.keys[k] = true
@@ -132,7 +133,7 @@ func (s *Spool) readAside(l *lane) returning {
 		return r
 	}
 	var end bool
-	r.blocks, end, r.err = s.readBlocks(l, from)
+	r.blocks, end, r.err = s.readBlocks(l, from, most)
 	r.upTo = first // at least: what cannot be read any more is not looked for again
 	if n := len(r.blocks); n > 0 {
 		r.upTo = max(r.upTo, r.blocks[n-1].firstSeq+uint64(r.blocks[n-1].count)-1)
@@ -148,6 +149,7 @@ func (s *Spool) enterAside(l *lane, r returning) error {
 	defer s.mu.Unlock()
 	w := &l.window
 	w.returning = false
+	left := s.granted(l, &w.back)
 	l.ready.raise()
 	s.left.raise()
 	if r.err != nil {
@@ -156,26 +158,38 @@ func (s *Spool) enterAside(l *lane, r returning) error {
 		}
 		return fmt.Errorf("read topic %s: %w", l.topic, r.err)
 	}
-	for _, b := range r.blocks {
-		for _, rec := range b.records {
-			if k := rec.OrderingKey; r.keys[k] && rec.Seq <= r.upTo {
-				s.enterOneAside(l, rec, b.payloads[rec.Seq])
-			}
-		}
-	}
+	upTo := s.enterAllAside(l, r, left)
 	for k := range r.keys {
-		s.aside -= w.aside.dropUpTo(k, r.upTo)
+		s.aside -= w.aside.dropUpTo(k, upTo)
 		w.free(k)
 	}
 	return nil
 }
 
-func (s *Spool) enterOneAside(l *lane, r *message.Record, p *payload) {
+// enterAllAside brings in what was read, up to a sequence.
+func (s *Spool) enterAllAside(l *lane, r returning, left int64) (upTo uint64) {
+	for _, b := range r.blocks {
+		for _, rec := range b.records {
+			if !r.keys[rec.OrderingKey] || rec.Seq > r.upTo {
+				continue
+			}
+			if left <= 0 {
+				return rec.Seq - 1
+			}
+			left -= s.enterOneAside(l, rec, b.payloads[rec.Seq])
+		}
+	}
+	return r.upTo
+}
+
+func (s *Spool) enterOneAside(l *lane, r *message.Record, p *payload) (bytes int64) {
 	_, is := slices.BinarySearch(l.window.aside[r.OrderingKey], r.Seq)
 	if !is || s.entries[r.Seq] != nil || s.passes(&r.Message) || r.PayloadSize > 0 && p == nil {
-		return
+		return 0
 	}
-	s.bringIn(newEntry(l, &r.Message, p))
+	e := newEntry(l, &r.Message, p)
+	s.bringIn(e)
+	return e.cost()
 }
 
 // dropUpTo forgets the sequences of key up to one, and returns how many.

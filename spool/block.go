@@ -33,6 +33,9 @@ func newBlock(topic uint32, first *message.Message, room []byte) *block {
 	}
 }
 
+// cost is what its messages take in memory, in bytes.
+func (b *block) cost() int64 { return int64(len(b.value) + entryCost*b.count) }
+
 // add appends a message.
 func (b *block) add(n *newMessage) {
 	b.value = n.appendRecord(b.value)

@@ -131,7 +131,7 @@ func (s *Spool) SeqOf(id message.ID) uint64 { return s.seqOf(id) }
 func (s *Spool) DuringARead(topic string, fn func()) {
 	s.mu.Lock()
 	l := s.lanes[topic]
-	if !l.window.startLoading() {
+	if !s.startLoading(l, maxGrant) {
 		panic("nothing is to be read")
 	}
 	s.mu.Unlock()

@@ -41,11 +41,13 @@ type lane struct {
 	raising bool          // a commit raises attempted
 	flowing bool          // attempts succeed: what is accepted will be sent at once
 
-	announced     bool // NextTopic has told of it, or will
-	onHold        int  // messages that an operator keeps back
-	delayedOnHold int  // others, that are delayed
-	againBusy     bool // some of again are being read
-	leaving       int  // messages with an ending that no commit has applied yet
+	announced     bool  // NextTopic has told of it, or will
+	onHold        int   // messages that an operator keeps back
+	delayedOnHold int   // others, that are delayed
+	againBusy     bool  // some of again are being read
+	againLoad     int64 // what that may bring in
+	reading       int64 // what all reads of it that are under way may bring in
+	leaving       int   // messages with an ending that no commit has applied yet
 }
 
 // counts are the ledger of one topic. accepted is the sum of all others and
@@ -221,12 +223,13 @@ func (e *entry) record() message.Record {
 
 // cost is about what e takes in memory, in bytes.
 func (e *entry) cost() int64 {
-	const itself = 256
 	if e.payload != nil {
-		return itself + int64(len(e.msg.Topic)+len(e.msg.OrderingKey))
+		return entryCost + int64(len(e.msg.Topic)+len(e.msg.OrderingKey))
 	}
-	return itself + int64(e.size)
+	return entryCost + int64(e.size)
 }
+
+const entryCost = 256 // what one takes itself
 
 // signal wakes one waiter, and keeps one wake-up that came early.
 type signal chan struct{}

@@ -150,13 +150,13 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 // stepToRead is what to read before anything is leased: what comes before what is
 // in the window, and what comes behind it while less than most is ready.
 func (s *Spool) stepToRead(l *lane, most int) (st step, some bool) {
-	w, room := &l.window, s.windows < s.opts.Window
+	w, room := &l.window, s.room()
 	switch {
-	case s.startAgain(l, room):
+	case s.startAgain(l):
 		return step{again: true}, true
-	case (room || w.little()) && w.startReturn():
+	case s.startReturn(l, max(room, s.part(l))):
 		return step{aside: true}, true
-	case room && w.queued < most && w.startLoading():
+	case w.queued < most && s.startLoading(l, room):
 		return step{load: true}, true
 	}
 	return step{}, false
@@ -165,8 +165,11 @@ func (s *Spool) stepToRead(l *lane, most int) (st step, some bool) {
 // readOn reports whether the caller reads on behind a window of which nothing can be
 // leased.
 func (s *Spool) readOn(l *lane) bool {
-	room := s.windows < s.opts.Window || s.putAside(l) && s.windows < s.opts.Window
-	return (room || l.window.little()) && l.window.startLoading()
+	room := s.room()
+	if room == 0 && s.putAside(l) {
+		room = s.room()
+	}
+	return s.startLoading(l, max(room, s.part(l)))
 }
 
 // leased leases what was picked.
@@ -189,13 +192,15 @@ func earlier(a, b *time.Time) *time.Time {
 	return a
 }
 
-// startLoading reports whether something on disk waits behind the window and
-// nobody else is bringing it in.
-func (w *window) startLoading() bool {
-	if w.atTail || w.loading {
+// startLoading reports whether something on disk waits behind the window, so many
+// bytes of it may be brought in, and nobody else does that. s.mu is held.
+func (s *Spool) startLoading(l *lane, may int64) bool {
+	w := &l.window
+	if may == 0 || w.atTail || w.loading {
 		return false
 	}
 	w.loading = true
+	s.grant(l, &w.load, may)
 	return true
 }
 

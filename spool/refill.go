@@ -8,7 +8,7 @@ import (
 	"github.com/remora-mq/remora/message"
 )
 
-// refillBytes is how much of a lane one read brings into memory.
+// refillBytes is how much of a lane one read brings into memory at most.
 const refillBytes = 1 << 20
 
 // diskBlock is a block as it was read.
@@ -24,7 +24,16 @@ type diskBlock struct {
 
 // loadBlocks brings the next blocks of l into its window, from the remembered
 // place on: never by a search from the front, over what was deleted.
-func (s *Spool) loadBlocks(l *lane) error { return s.enterBlocks(l, s.readBehind(l)) }
+func (s *Spool) loadBlocks(l *lane) error {
+	defer s.oneRead()()
+	return s.enterBlocks(l, s.readBehind(l))
+}
+
+// oneRead waits until few others read, and has the place until done is called.
+func (s *Spool) oneRead() (done func()) {
+	s.readers <- struct{}{}
+	return func() { <-s.readers }
+}
 
 // reading is what one read of a lane brought. It began behind the window, when
 // lastSeq was the newest message of the lane, and reached the end, or not.
@@ -37,15 +46,21 @@ type reading struct {
 
 func (s *Spool) readBehind(l *lane) (r reading) {
 	s.mu.Lock()
-	from := max(l.window.loadedTo+1, l.cursor)
+	from, most := max(l.window.loadedTo+1, l.cursor), l.window.load
+	if b := l.blockOf(from); b != nil { // the rest of it had no room
+		from = b.firstSeq
+	}
 	r.lastSeq = l.lastSeq
 	s.mu.Unlock()
-	r.blocks, r.end, r.err = s.readBlocks(l, from)
+	r.blocks, r.end, r.err = s.readBlocks(l, from, most)
 	for i := range r.blocks {
 		r.blocks[i].makeEntries(l)
 	}
 	return r
 }
+
+// cost is what the whole of b would take in memory, in bytes.
+func (b *diskBlock) cost() int64 { return int64(b.size + entryCost*len(b.records)) }
 
 // makeEntries is done before they are brought in: every lane needs the lock for that.
 func (b *diskBlock) makeEntries(l *lane) {
@@ -60,6 +75,7 @@ func (b *diskBlock) makeEntries(l *lane) {
 func (s *Spool) enterBlocks(l *lane, r reading) error {
 	s.mu.Lock()
 	l.window.loading = false
+	left := s.granted(l, &l.window.load)
 	l.ready.raise()
 	s.left.raise() // a drain may find that all of it waits behind a hold
 	if r.err != nil {
@@ -67,13 +83,17 @@ func (s *Spool) enterBlocks(l *lane, r reading) error {
 		return fmt.Errorf("read topic %s: %w", l.topic, r.err)
 	}
 	var empty []*dropBlock
+	whole := true
 	for _, b := range r.blocks {
 		if !s.enterBlock(l, b) {
 			empty = append(empty, &dropBlock{l, b})
 		}
+		if whole = s.enterRecords(l, b, &left); !whole {
+			break
+		}
 	}
 	// What was accepted while we read is on disk behind us: read on.
-	l.window.atTail = r.end && l.lastSeq == r.lastSeq
+	l.window.atTail = r.end && whole && l.lastSeq == r.lastSeq
 	s.mu.Unlock()
 	for _, op := range empty {
 		s.post(op)
@@ -81,19 +101,37 @@ func (s *Spool) enterBlocks(l *lane, r reading) error {
 	return nil
 }
 
-// enterBlock makes the held messages of b leasable; false: it has none.
+// enterBlock counts what is held in b, once; false: that is nothing.
 func (s *Spool) enterBlock(l *lane, b diskBlock) bool {
+	if b.firstSeq <= l.window.loadedTo { // this is the rest of it
+		return true
+	}
 	live := s.liveOf(b)
 	if live > 0 {
 		s.addBlock(l, b.firstSeq, b.count, live, b.size)
 	}
+	return live > 0
+}
+
+// enterRecords makes the held messages of b leasable, while there is some of the bytes
+// left; false: the rest of them has no room.
+func (s *Spool) enterRecords(l *lane, b diskBlock, left *int64) bool {
 	for i, r := range b.records {
+		if r.Seq <= l.window.loadedTo {
+			continue
+		}
+		if *left <= 0 {
+			return false
+		}
+		before := s.windows
 		if !s.passes(&r.Message) && b.entries[i] != nil {
 			s.addEntry(l, b.entries[i])
 		}
+		l.window.loadedTo = r.Seq
+		*left -= s.windows - before
 	}
 	l.window.loadedTo = b.firstSeq + uint64(b.count) - 1
-	return live > 0
+	return true
 }
 
 // liveOf counts what is held in b, readable or not. A damaged block counts one
@@ -110,14 +148,14 @@ func (s *Spool) liveOf(b diskBlock) (live int) {
 	return live
 }
 
-// readBlocks reads about refillBytes from the block that begins at or after
-// from; end: nothing was behind it.
-func (s *Spool) readBlocks(l *lane, from uint64) (blocks []diskBlock, end bool, err error) {
+// readBlocks reads about refillBytes from the block that begins at or after from, or
+// the blocks in which there are so many bytes in memory; end: nothing was behind it.
+func (s *Spool) readBlocks(l *lane, from uint64, most int64) (blocks []diskBlock, end bool, err error) {
 	size := 0
 	end = true
 	prefix := key32(blockPrefix, l.id)
 	err = s.db.Scan(kv.Scan{Prefix: prefix, From: blockKey(l.id, from), Whole: true}, func(k, v []byte) (bool, error) {
-		if size >= refillBytes {
+		if size >= refillBytes || most <= 0 {
 			end = false
 			return false, nil
 		}
@@ -126,7 +164,9 @@ func (s *Spool) readBlocks(l *lane, from uint64) (blocks []diskBlock, end bool, 
 			return true, nil
 		}
 		size += len(v)
-		blocks = append(blocks, s.decodeBlock(l, tail64(k, len(prefix)), v))
+		b := s.decodeBlock(l, tail64(k, len(prefix)), v)
+		most -= b.cost()
+		blocks = append(blocks, b)
 		return true, nil
 	})
 	if errors.Is(err, kv.ErrDamaged) { // what was read is forwarded; the rest is not taken for forwarded in silence

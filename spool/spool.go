@@ -45,6 +45,7 @@ type Spool struct {
 	held      int64           // bytes of held messages, over all lanes
 	full      bool            // the high-water mark was reached, and the low one not since
 	windows   int64           // bytes of all windows
+	reading   int64           // bytes that reads under way may bring in
 	aside     int             // messages that are put aside in all lanes
 	retained  retained
 	unkept    bool // what is confirmed is not kept: see KeepConfirmed
@@ -57,7 +58,8 @@ type Spool struct {
 	clock     spoolClock
 	wallApart int64 // how far the wall clock is ahead of that, in milliseconds, as it was last found
 	leases    uint64
-	reads     int // that are made patiently
+	reads     int           // that are made patiently
+	readers   chan struct{} // has a place for each read for a window that is made now
 	watchers  map[uint64][]chan struct{}
 	fresh     []string // topics that NextTopic has not told of yet
 	topics    signal
@@ -94,7 +96,7 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, redriven: map[uint64]*redriven{}, holds: map[uint64]*hold{}, blockers: map[uint64]*blocker{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{}, offered: map[keyHash]int{},
 		moving: map[uint64]*movedMessage{}, due: newSchedules(), dueSooner: newSignal(), ttl: ttls{overdue: map[uint64]due{}, sooner: newSignal()},
 		watchers: map[uint64][]chan struct{}{}, topics: newSignal(), left: newSignal(), closing: make(chan struct{}),
-		importing: make(chan struct{}, 1), transactions: newTransactions(),
+		importing: make(chan struct{}, 1), readers: make(chan struct{}, maxReads), transactions: newTransactions(),
 	}
 	s.keys, s.receipts = newKeyIndex(), newReceiptIndex()
 	s.life, s.end = context.WithCancel(context.Background())

@@ -29,6 +29,8 @@ type window struct {
 	loadedTo  uint64
 	atTail    bool
 	loading   bool
+	load      int64 // what the read under way may bring in
+	back      int64 // and that of aside
 }
 
 func newWindow() window {
