@@ -60,7 +60,8 @@
 //
 // Methods of Store may be called from many goroutines. Calls that come while a
 // pipeline is under way wait for the next one, and share it: the way there and
-// back, and the sync of a server that has appendfsync always. Redis 5 or later is
+// back, and the sync of a server that has appendfsync always. One that takes an eighth of the
+// timeout may have a connection that hangs: its calls are sent again over another. Redis 5 or later is
 // needed, 6 or later for users of its access control; a user needs the commands
 // EVAL, EVALSHA, GET, SET, EXISTS, PTTL and PING, the keys remora:dedupe:*, and
 // CONFIG GET or INFO for Inspect; TYPE, HMGET and TIME while there are marks of an

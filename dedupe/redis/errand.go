@@ -57,35 +57,40 @@ func (e *errand) finish() {
 
 // whole is the same where the server has forgotten the script.
 func (e *errand) whole() {
-	e.command[0], e.command[1] = "eval", e.script.source
+	e.command = append([]any{"eval", e.script.source}, e.command[2:]...) // another trip may have it, too
 }
 
 // apart are the same questions, each by itself: one that is refused refuses no other.
 func (e *errand) apart() []*errand { return errandsOf(e.of, false) }
 
-// refused reports whether the server has answered, and not with what was asked for.
-func (e *errand) refused() bool {
+// answered reports whether the server has, and not with what was asked for.
+func answered(err error) bool {
 	var said goredis.Error
-	return errors.As(e.err, &said)
+	return errors.As(err, &said)
 }
 
-// tell gives the questions their answers.
-func (e *errand) tell() {
-	answers, many := e.answer.([]any)
-	for i, q := range e.of {
-		switch {
-		case e.err != nil || e.script != doneScript:
-			q.answer, q.err = e.answer, e.err
-		case !many || len(answers) != len(e.of):
-			q.err = fmt.Errorf("%w: %q", errNoAnswer, e.answer)
-		default:
-			q.answer = answers[i]
-			if text, is := answers[i].(string); is {
-				q.err = errors.New(text) // it was refused: see done.lua
-			}
-		}
+// answerOf is what its i-th question is answered.
+func (e *errand) answerOf(i int) (any, error) {
+	if e.err != nil || e.script != doneScript {
+		return e.answer, e.err
 	}
+	answers, many := e.answer.([]any)
+	if !many || len(answers) != len(e.of) {
+		return nil, fmt.Errorf("%w: %q", errNoAnswer, e.answer)
+	}
+	if text, is := answers[i].(string); is { // it was refused: see done.lua
+		return answers[i], refusal(text)
+	}
+	return answers[i], nil
 }
+
+// refusal is what done.lua says that the server has against one mark.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// RedisError makes it an error of the server, as [goredis.Error] has it.
+func (refusal) RedisError() {}
 
 // exec sends the commands, and notes their answers.
 func (p *pipe) exec(ctx context.Context, all []*errand) {

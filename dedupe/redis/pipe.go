@@ -20,12 +20,17 @@ const (
 	maxTrips = 1
 	// maxAboard bounds the commands of one, which Redis runs one after the other.
 	maxAboard = 128
+	// lateAfter is the part of the timeout after which a trip is late: its connection
+	// may hang, and those who wait go by another.
+	lateAfter = 8
 )
 
 var errNoAnswer = errors.New("server was not asked")
 
 // pipe takes the calls of many goroutines to the server in few round trips. A call
-// that finds a trip to spare begins it at once.
+// that finds a trip to spare begins it at once. Where a trip is late, another is begun
+// in its place, and asks once more what it had: every question may be asked twice, and
+// the answer that comes first is taken.
 type pipe struct {
 	client  *goredis.Client
 	timeout time.Duration
@@ -34,7 +39,14 @@ type pipe struct {
 
 	mu      sync.Mutex
 	waiting []*question
-	trips   int // under way
+	trips   int // under way, and not late
+}
+
+// trip is the way of some questions there and back.
+type trip struct {
+	aboard []*question
+	late   bool
+	over   bool
 }
 
 // question is one command, or a done mark, from its call to its answer.
@@ -49,7 +61,12 @@ type question struct {
 	mark     string // that is asked about
 	finishes string // token and window, as done.lua wants them; "": it is no done mark
 
-	given  bool          // nobody waits any more; pipe.mu
+	given bool // nobody waits any more
+	asked int  // trips with it that are not over
+	again bool // it was aboard of one that is late
+	waits bool // for the next
+	over  bool // done is closed; these belong to pipe.mu
+
 	done   chan struct{} // closed: the rest is set
 	answer any
 	err    error
@@ -63,11 +80,9 @@ func (p *pipe) ask(ctx context.Context, q *question) (any, error) {
 	defer func() { timer.Stop(); timers.Put(timer) }()
 	q.done = make(chan struct{})
 	p.mu.Lock()
+	q.waits = true
 	p.waiting = append(p.waiting, q)
-	if p.trips < maxTrips {
-		p.trips++
-		p.calls.Go(p.travel)
-	}
+	p.depart()
 	p.mu.Unlock()
 	err := context.DeadlineExceeded
 	select {
@@ -87,62 +102,106 @@ func (p *pipe) ask(ctx context.Context, q *question) (any, error) {
 // the library does.
 var timers = sync.Pool{New: func() any { return time.NewTimer(time.Hour) }}
 
-// travel makes trips until nobody waits.
+// depart begins a trip for those who wait, if there is one to spare. p.mu is held.
+func (p *pipe) depart() {
+	if len(p.waiting) > 0 && p.trips < maxTrips {
+		p.trips++
+		p.calls.Go(p.travel)
+	}
+}
+
+// travel makes trips until nobody waits, or one was late.
 func (p *pipe) travel() {
-	for {
-		aboard := p.board()
-		if len(aboard) == 0 {
+	for t := p.board(); t != nil; t = p.board() {
+		watch := time.AfterFunc(p.timeout/lateAfter, func() { p.isLate(t) })
+		told := p.makeTrip(t.aboard)
+		watch.Stop()
+		if p.arrive(t, told); t.late {
 			return
 		}
-		p.trip(aboard)
 	}
 }
 
 // board takes those who wait. When there is none, the trip is over.
-func (p *pipe) board() (aboard []*question) {
+func (p *pipe) board() *trip {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := 0
+	t, n := &trip{}, 0
 	for _, q := range p.waiting {
-		if len(aboard) == maxAboard {
+		if len(t.aboard) == maxAboard {
 			break
 		}
 		n++
-		if !q.given {
-			aboard = append(aboard, q)
+		if q.waits = false; !q.given && !q.over {
+			q.asked++
+			t.aboard = append(t.aboard, q)
 		}
 	}
 	p.waiting = append(p.waiting[:0], p.waiting[n:]...)
 	clear(p.waiting[len(p.waiting):cap(p.waiting)])
-	if len(aboard) == 0 {
+	if len(t.aboard) == 0 {
 		p.trips--
+		return nil
 	}
-	return aboard
+	return t
 }
 
-// trip sends the commands. Scripts that the server has forgotten are sent whole, and
-// what it does not take together, as marks of other slots in a cluster, one by one.
-func (p *pipe) trip(aboard []*question) {
+// isLate lets others go by another connection, and with them, once, those that are
+// aboard. The trip goes on: it may be the server that is slow.
+func (p *pipe) isLate(t *trip) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t.over {
+		return
+	}
+	t.late = true
+	p.trips--
+	for _, q := range t.aboard {
+		if !q.given && !q.over && !q.again {
+			q.again, q.waits = true, true
+			p.waiting = append(p.waiting, q)
+		}
+	}
+	p.depart()
+}
+
+// arrive gives the questions their answers. One that got none waits for that of the
+// other trip, if it is on one.
+func (p *pipe) arrive(t *trip, told []*errand) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t.over = true
+	for _, e := range told {
+		for i, q := range e.of {
+			q.asked--
+			answer, err := e.answerOf(i)
+			if q.over || err != nil && !answered(err) && (q.waits || q.asked > 0) {
+				continue
+			}
+			q.answer, q.err, q.over = answer, err, true
+			close(q.done)
+		}
+	}
+}
+
+// makeTrip sends the commands. Scripts that the server has forgotten are sent whole,
+// and what it does not take together, as marks of other slots in a cluster, one by one.
+func (p *pipe) makeTrip(aboard []*question) (told []*errand) {
 	ctx, cancel := context.WithTimeout(context.Background(), p.timeout)
 	defer cancel()
 	all := errandsOf(aboard, !p.apart.Load())
 	p.send(ctx, all)
 	var apart []*errand
 	for _, e := range all {
-		if len(e.of) > 1 && e.refused() {
+		if len(e.of) > 1 && answered(e.err) {
 			p.apart.Store(p.apart.Load() || goredis.HasErrorPrefix(e.err, "CROSSSLOT"))
 			apart = append(apart, e.apart()...)
 			continue
 		}
-		e.tell()
+		told = append(told, e)
 	}
 	p.send(ctx, apart)
-	for _, e := range apart {
-		e.tell()
-	}
-	for _, q := range aboard {
-		close(q.done)
-	}
+	return append(told, apart...)
 }
 
 func (p *pipe) send(ctx context.Context, all []*errand) {

@@ -8,12 +8,13 @@ import (
 	"testing"
 )
 
-// Proxy stands before a server and can lose its answers.
+// Proxy stands before a server, can lose its answers, and can hang.
 type Proxy struct {
 	to     string
 	ln     net.Listener
 	losing atomic.Bool
 	lost   atomic.Int64
+	hung   atomic.Int64 // of the connections, by their number, those up to it
 	open   sync.WaitGroup
 }
 
@@ -43,18 +44,36 @@ func (p *Proxy) Lose(yes bool) { p.losing.Store(yes) }
 // Lost is how many answers were.
 func (p *Proxy) Lost() int64 { return p.lost.Load() }
 
+// Hang has nothing pass any more, in either direction, over the first n connections
+// that there were, which stay open. Others are not concerned.
+func (p *Proxy) Hang(n int64) { p.hung.Store(n) }
+
 func (p *Proxy) accept() {
-	for {
+	for n := int64(1); ; n++ {
 		client, err := p.ln.Accept()
 		if err != nil {
 			return
 		}
-		p.open.Go(func() { p.join(client) })
+		p.open.Go(func() { p.join(client, n) })
 	}
 }
 
+// passing is what reaches a connection while it does not hang.
+type passing struct {
+	to net.Conn
+	p  *Proxy
+	n  int64
+}
+
+func (w passing) Write(b []byte) (int, error) {
+	if w.p.hung.Load() >= w.n {
+		return len(b), nil
+	}
+	return w.to.Write(b)
+}
+
 // join ends when either side does: both are closed then.
-func (p *Proxy) join(client net.Conn) {
+func (p *Proxy) join(client net.Conn, number int64) {
 	defer client.Close()
 	server, err := net.Dial("tcp", p.to)
 	if err != nil {
@@ -62,7 +81,7 @@ func (p *Proxy) join(client net.Conn) {
 	}
 	defer server.Close()
 	p.open.Go(func() {
-		_, _ = io.Copy(server, client)
+		_, _ = io.Copy(passing{server, p, number}, client)
 		_ = server.Close()
 	})
 	b := make([]byte, 64<<10)
@@ -72,7 +91,7 @@ func (p *Proxy) join(client net.Conn) {
 			p.lost.Add(1)
 			return
 		}
-		if _, sent := client.Write(b[:n]); err != nil || sent != nil {
+		if _, sent := (passing{client, p, number}).Write(b[:n]); err != nil || sent != nil {
 			return
 		}
 	}
