@@ -67,10 +67,12 @@ func (db *DB) queued(yield func(*batch) bool) {
 }
 
 // overtake lets an offer take them along when they are enough, or have waited for
-// half of what they may; a commit of their own would be one more. db.mu is held.
+// half of what they may; a commit of their own would be one more. An offer that finds
+// others waiting joins these: a batch behind theirs would send theirs off half empty.
+// db.mu is held.
 func (db *DB) overtake(now time.Time) {
 	l := db.later
-	if l.batch != nil && (l.batch.ops >= laterMost || now.Sub(l.since) >= db.opts.LazyDelay/2) {
+	if len(db.pending) == 0 && l.batch != nil && (l.batch.ops >= laterMost || now.Sub(l.since) >= db.opts.LazyDelay/2) {
 		db.promote()
 	}
 }

@@ -123,6 +123,36 @@ func TestAnOfferTakesAlongWhatHasWaited(t *testing.T) {
 	wantCommits(t, &o, [][]string{{"old", "offer"}})
 }
 
+// TestOffersThatWaitAreNotSentOffByWhatIsForLater: a batch with another behind it is
+// committed at once, however few are in it.
+func TestOffersThatWaitAreNotSentOffByWhatIsForLater(t *testing.T) {
+	db, q := lingering(t, Options{Linger: time.Minute})
+	now := time.Now()
+	ended(db, 8, time.Minute, now)
+	offered := func() *batch {
+		t.Helper()
+		b, _, err := q.offer(&pair{}, 100)
+		must(t, err)
+		return b
+	}
+	first := offered()
+	for range laterMost {
+		q.Later(&pair{}, 100)
+	}
+	if second := offered(); second != first {
+		t.Error("an offer did not join the one that waited")
+	}
+	if b, _, _ := db.take(now); b != nil {
+		t.Errorf("a batch of %d was taken, and more are expected", b.ops)
+	}
+	db.mu.Lock()
+	db.pending = nil // as if the committer had taken it
+	db.mu.Unlock()
+	if b := offered(); b.ops != laterMost+1 {
+		t.Errorf("the first of the next batch has %d with it, want %d", b.ops-1, laterMost)
+	}
+}
+
 func TestWhatIsForLaterIsCutByBytes(t *testing.T) {
 	var o orders
 	opts := patient(t)
