@@ -51,7 +51,7 @@ func TestCommitWaitsForThoseWhoWereAnswered(t *testing.T) {
 		{"all of them are here", 8, 8, most, 0, 0},
 		{"three quarters are here", 8, 6, most, 0, 0},
 		{"half are here", 8, 4, most, 0, most},
-		{"for as long as the last one took", 8, 1, most / 4, 0, most / 4},
+		{"for twice as long as the last one took", 8, 1, most / 4, 0, most / 2},
 		{"for as long as is allowed", 8, 1, time.Second, 0, most},
 		{"what is left of it", 8, 1, most, most / 4, 3 * most / 4},
 		{"nothing is left of it", 8, 1, most, most, 0},
@@ -89,6 +89,35 @@ func TestEnoughCallersEndTheWait(t *testing.T) {
 	}
 	if b, _, _ := db.take(now); b == nil || b.waiting != 8 || b.ops != 12 {
 		t.Errorf("took %+v", b)
+	}
+}
+
+// TestThoseWhoCameBeforeAreExpected: of two halves that come in turn, neither is all.
+// Who does not come is forgotten.
+func TestThoseWhoCameBeforeAreExpected(t *testing.T) {
+	now := time.Now()
+	waits := func(db *DB, q *Queue[*pair], here int) bool {
+		come(db, q, here, true)
+		b, _, _ := db.take(now)
+		db.mu.Lock()
+		db.pending = nil
+		db.mu.Unlock()
+		return b == nil
+	}
+	db, q := lingering(t, Options{Linger: time.Minute})
+	ended(db, 64, time.Minute, now)
+	ended(db, 8, time.Minute, now) // 56 are expected
+	if !waits(db, q, 41) {
+		t.Error("a commit of 41 did not wait, where 64 were answered two commits before")
+	}
+	if waits(db, q, 42) {
+		t.Error("a commit of 42 waits for more")
+	}
+	for range 32 {
+		ended(db, 1, time.Minute, now)
+	}
+	if waits(db, q, 1) {
+		t.Error("a commit of one waits for those who have gone")
 	}
 }
 

@@ -36,7 +36,7 @@ type Options struct {
 	// ride in; 0: 50 ms.
 	LazyDelay time.Duration
 	// Linger is the longest time a commit waits for callers who are likely to
-	// come, because they were just answered (linger.go); 0: 500 µs, below 0: none waits.
+	// come, because they were just answered (linger.go); 0: 1 ms, below 0: none waits.
 	Linger time.Duration
 	// LockWait is how long Open waits for the holder of the directory; 0: not at all.
 	LockWait time.Duration
@@ -85,7 +85,7 @@ const (
 	defaultMemTableSize = 8 << 20
 	minMemTableSize     = 1 << 20
 	defaultLazyDelay    = 50 * time.Millisecond
-	defaultLinger       = 500 * time.Microsecond
+	defaultLinger       = time.Millisecond
 	defaultCloseWait    = 10 * time.Second
 	defaultSyncTimeout  = 10 * time.Second
 	defaultMaxQueued    = 64 << 20
