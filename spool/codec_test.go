@@ -244,6 +244,55 @@ func TestCodecsCarryEverything(t *testing.T) {
 	carried(t, "block", all, []message.Record{{Message: *m}, message.ExternalRecord(m, message.AppendPayload(nil, m))}, err)
 }
 
+// TestAUsualHistoryIsNotWritten: whatever is not quite usual is.
+func TestAUsualHistoryIsNotWritten(t *testing.T) {
+	accepted, confirmed, settled := time.UnixMilli(1<<40), time.UnixMilli(1<<40+3), time.UnixMilli(1<<40+20)
+	usual := func() receipt {
+		return receipt{7, message.Receipt{
+			Topic: "orders", TopicSeq: 3, State: message.StateConfirmed, AcceptedAt: accepted, SettledAt: settled, Attempts: 1,
+			Confirmation: &message.Confirmation{MessageID: "theirs", OffsetMessageID: "AB", Queue: "b/1", Offset: 5},
+			History:      message.History{First: usualHistory(nil, accepted, confirmed)},
+		}}
+	}
+	short := func(change func(r *receipt)) bool {
+		t.Helper()
+		r := usual()
+		change(&r)
+		part := appendReceipt(nil, &r)
+		var got []receipt
+		err := receipts(seal(part), func(r receipt) bool { got = append(got, r); return true })
+		carried(t, "receipt", got, []receipt{r}, err)
+		return !bytes.Contains(part, []byte("accepted"))
+	}
+	for name, change := range map[string]func(r *receipt){
+		"as it is":           func(*receipt) {},
+		"without a number":   func(r *receipt) { r.TopicSeq = 0 },
+		"settled before":     func(r *receipt) { r.SettledAt = accepted.Add(-time.Hour) },
+		"confirmed in vain":  func(r *receipt) { r.Confirmation = nil },
+		"attempted long ago": func(r *receipt) { r.Attempts, r.MaybeSent = 3, true },
+	} {
+		if !short(change) {
+			t.Errorf("%s: its history is written", name)
+		}
+	}
+	for name, change := range map[string]func(r *receipt){
+		"another state":        func(r *receipt) { r.State = message.StateCancelled },
+		"accepted later":       func(r *receipt) { r.AcceptedAt = accepted.Add(time.Millisecond) },
+		"an event less":        func(r *receipt) { r.History.First = r.History.First[:2] },
+		"an event more":        func(r *receipt) { r.History.Add(message.Event{At: settled, Name: "retried"}) },
+		"events that are gone": func(r *receipt) { r.History.Skipped = 1 },
+		"events at its end":    func(r *receipt) { r.History.Last = []message.Event{{At: settled, Name: "more"}} },
+		"an attempt before":    func(r *receipt) { r.History.First[1].At = accepted },
+		"another outcome":      func(r *receipt) { r.History.First[1].Outcome = message.OutcomeUnknown },
+		"another name":         func(r *receipt) { r.History.First[1].Name = "attempted" },
+		"a detail":             func(r *receipt) { r.History.First[2].Detail = "why" },
+	} {
+		if short(change) {
+			t.Errorf("%s: its history is not written", name)
+		}
+	}
+}
+
 func carried(t *testing.T, what string, got, want any, err error) {
 	t.Helper()
 	if err != nil || !reflect.DeepEqual(got, want) {

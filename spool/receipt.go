@@ -3,6 +3,7 @@ package spool
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/remora-mq/remora/message"
@@ -48,7 +49,8 @@ func appendReceipt(b []byte, r *receipt) []byte {
 	b = binary.AppendUvarint(b, r.seq)
 	b = append(b, r.ID[:]...)
 	b = appendText(b, r.Topic)
-	b = append(b, byte(r.State), flagsOf(r))
+	flags := flagsOf(r)
+	b = append(b, byte(r.State), flags)
 	b = binary.AppendUvarint(b, uint64(r.AcceptedAt.UnixMilli()))
 	b = binary.AppendUvarint(b, uint64(r.SettledAt.UnixMilli()))
 	b = binary.AppendUvarint(b, uint64(r.Attempts))
@@ -61,9 +63,17 @@ func appendReceipt(b []byte, r *receipt) []byte {
 		b = appendText(appendText(appendText(b, id), c.OffsetMessageID), c.Queue)
 		b = binary.AppendVarint(b, c.Offset)
 	}
-	b = appendHistory(b, &r.History)
-	if r.TopicSeq > 0 { // last: earlier versions wrote none, and read what is before it
+	usual := flags&receiptUsual != 0
+	if usual {
+		b = appendHistory(b, &message.History{}) // earlier versions read one there
+	} else {
+		b = appendHistory(b, &r.History)
+	}
+	if r.TopicSeq > 0 || usual { // last: earlier versions wrote none, and read what is before it
 		b = binary.AppendUvarint(b, r.TopicSeq)
+	}
+	if usual {
+		b = binary.AppendVarint(b, r.SettledAt.UnixMilli()-r.History.First[usualEvents-1].At.UnixMilli())
 	}
 	binary.BigEndian.PutUint32(b[start:], uint32(len(b)-start-4))
 	return b
@@ -72,7 +82,31 @@ func appendReceipt(b []byte, r *receipt) []byte {
 const (
 	receiptConfirmed = 1 << iota // a confirmation follows
 	receiptMaybeSent
+	receiptUsual // its history is usualHistory: it is not written, only its time is, behind the number
 )
+
+// usualHistory is that of a message that was accepted, and confirmed at the first
+// attempt: of nearly all. It would be a third of the receipt.
+func usualHistory(events []message.Event, accepted, confirmed time.Time) []message.Event {
+	return append(events,
+		message.Event{At: accepted, Name: "accepted"},
+		message.Event{At: confirmed, Name: "attempt", Outcome: message.OutcomeConfirmed},
+		message.Event{At: confirmed, Name: message.StateConfirmed.String()})
+}
+
+func (r *receipt) isUsual() bool {
+	h := &r.History
+	if r.State != message.StateConfirmed || len(h.First) != usualEvents || len(h.Last) > 0 || h.Skipped > 0 {
+		return false
+	}
+	var room [usualEvents]message.Event
+	return slices.EqualFunc(h.First, usualHistory(room[:0], r.AcceptedAt, h.First[usualEvents-1].At), sameEvent)
+}
+
+// sameEvent compares events as they are written.
+func sameEvent(a, b message.Event) bool {
+	return a.At.UnixMilli() == b.At.UnixMilli() && a.Name == b.Name && a.Outcome == b.Outcome && a.Detail == b.Detail
+}
 
 func flagsOf(r *receipt) (f byte) {
 	if r.Confirmation != nil {
@@ -80,6 +114,9 @@ func flagsOf(r *receipt) (f byte) {
 	}
 	if r.MaybeSent {
 		f |= receiptMaybeSent
+	}
+	if r.isUsual() {
+		f |= receiptUsual
 	}
 	return f
 }
@@ -135,6 +172,10 @@ func decodeReceipt(f *fields) receipt {
 	r.History = decodeHistory(f)
 	if len(f.b) > 0 {
 		r.TopicSeq = f.uint()
+	}
+	if flags&receiptUsual != 0 {
+		at := r.SettledAt.UnixMilli() - f.int()
+		r.History = message.History{First: usualHistory(make([]message.Event, 0, usualEvents), r.AcceptedAt, time.UnixMilli(at))}
 	}
 	return r
 }

@@ -38,7 +38,7 @@ func TestReceiptsThatAreOldestByTheirEndGoFirst(t *testing.T) {
 				ids = append(ids, got.ID)
 			}
 			r.discard(ids...)
-			if n := r.receiptBytes(); n < 150_000 {
+			if n := r.receiptBytes(); n < 110_000 {
 				t.Fatalf("%d bytes of receipts: no limit is exceeded", n)
 			}
 			for _, how := range []func(){func() {}, r.reopen, r.kill} {
