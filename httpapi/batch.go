@@ -28,12 +28,12 @@ func (s *Server) publishBatch(r *request, _ string) (response, error) {
 	}
 	b := &batch{limit: s.opts.MaxBatchMessages}
 	err = each(text, func(element json.RawMessage) error {
-		return b.add(func() (spool.Draft, error) {
-			p, err := parseItem(element)
+		return b.add(func(d *spool.Draft) error {
+			p, err := parseItem(d, element)
 			if err != nil {
-				return spool.Draft{}, err
+				return err
 			}
-			p.message.TraceParent, p.message.TraceState = r.fields.get("traceparent"), r.fields.list("tracestate")
+			p.TraceParent, p.TraceState = r.fields.get("traceparent"), r.fields.list("tracestate")
 			return s.draft(&p)
 		})
 	})
@@ -57,19 +57,22 @@ func splitter(media string) (func([]byte, func(json.RawMessage) error) error, er
 // publishEvents answers a batch of CloudEvents. Options of the request go to
 // each of them.
 func (s *Server) publishEvents(r *request, p *publication) (response, error) {
-	if p.key != "" {
+	if p.DedupeKey != "" {
 		return response{}, invalidOption("one Idempotency-Key cannot stand for a batch; each event is known by its source and id")
 	}
 	text, err := s.readBatch(r)
 	if err != nil {
 		return response{}, err
 	}
-	p.message.ContentType = typeCloudEvent
+	p.ContentType = typeCloudEvent
 	b := &batch{limit: s.opts.MaxBatchMessages}
 	err = parseArray(text, func(element json.RawMessage) error {
-		event := *p
-		event.message.Body = bytes.Clone(element) // one does not keep all of them in memory
-		return b.add(func() (spool.Draft, error) { return s.draft(&event) })
+		return b.add(func(d *spool.Draft) error {
+			event := *p
+			event.Draft, *d = d, *p.Draft
+			d.Body = bytes.Clone(element) // one does not keep all of them in memory
+			return s.draft(&event)
+		})
 	})
 	if err != nil {
 		return response{}, err
@@ -102,18 +105,18 @@ type batch struct {
 	faults []problem.Item
 }
 
-// add makes one draft. Its error ends the batch; a fault of the item does not.
-func (b *batch) add(draft func() (spool.Draft, error)) error {
+// add has one draft made. Its error ends the batch; a fault of the item does not.
+func (b *batch) add(draft func(*spool.Draft) error) error {
 	index := len(b.drafts)
 	if index == b.limit {
 		return problem.New(problem.BatchTooLarge, "the batch has more than %d messages", b.limit).WithLimit(int64(b.limit))
 	}
-	d, err := draft()
-	if err != nil {
+	b.drafts = append(b.drafts, spool.Draft{})
+	if err := draft(&b.drafts[index]); err != nil {
 		p := problemOf(err)
 		b.faults = append(b.faults, problem.Item{Index: index, Code: p.Code, Detail: p.Detail})
+		b.drafts[index] = spool.Draft{}
 	}
-	b.drafts = append(b.drafts, d)
 	return nil
 }
 

@@ -25,7 +25,7 @@ type body struct {
 var errOffered = errors.New("the body is only offered")
 
 func (s *Server) newBody(ctx *fasthttp.RequestCtx, c *conn) *body {
-	b := &c.body
+	b := &c.newRequest().body
 	*b = body{stream: ctx.RequestBodyStream(), length: ctx.Request.Header.ContentLength(), conn: c, budget: s.budget}
 	if b.stream == nil { // fasthttp says -2 of a GET, which is not chunked
 		b.length = 0
@@ -37,8 +37,9 @@ func (s *Server) newBody(ctx *fasthttp.RequestCtx, c *conn) *body {
 // offeredBody is the body of a request with Expect: 100-continue, before that.
 func (s *Server) offeredBody(ctx *fasthttp.RequestCtx, c *conn) *body {
 	length := ctx.Request.Header.ContentLength()
-	c.body = body{length: length, conn: c, budget: s.budget, offered: true, drained: length == 0}
-	return &c.body
+	b := &c.newRequest().body
+	*b = body{length: length, conn: c, budget: s.budget, offered: true, drained: length == 0}
+	return b
 }
 
 // chunked bodies end their connection; see doc.go, The door.

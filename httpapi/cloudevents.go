@@ -29,12 +29,12 @@ func mediaType(contentType string) string {
 // percent-encoded. With a structured event in the body they are copies of it,
 // and left to it.
 func readCloudEvent(r *request, p *publication) error {
-	media := mediaType(p.message.ContentType)
+	media := mediaType(p.ContentType)
 	if strings.HasPrefix(media, "application/cloudevents") {
 		if media != typeCloudEvent && media != typeCloudEventBatch {
 			return problem.New(problem.UnsupportedMedia, "of the CloudEvents formats, %s and %s are understood", typeCloudEvent, typeCloudEventBatch)
 		}
-		return uncompressed(p.message.ContentEncoding)
+		return uncompressed(p.ContentEncoding)
 	}
 	set := map[string]string{}
 	for _, h := range r.fields {

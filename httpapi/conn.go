@@ -41,8 +41,7 @@ type conn struct {
 
 	pulled pulled // that the answer hands over
 
-	request request // that is being answered
-	body    body    // of request
+	request *request // that is being answered; nil: none is
 
 	mu        sync.Mutex
 	waiting   bool // in awaitRequest: nothing of fasthttp is held
@@ -66,6 +65,7 @@ func connState(nc net.Conn, state fasthttp.ConnState) {
 	case fasthttp.StateIdle:
 		c.idle, c.until = true, time.Time{}
 		c.handedOver()
+		c.dropRequest()
 		c.rest()
 	default: // new and closed are Serve's, and nothing is hijacked
 	}
@@ -158,13 +158,6 @@ func (c *conn) begin() bool {
 	c.waiting = false
 	c.busy = c.busy || !c.finishing
 	return c.busy
-}
-
-// answered lets go of the request: the connection may wait long for its next
-// one.
-func (c *conn) answered() {
-	c.body.release()
-	c.request, c.body = request{}, body{}
 }
 
 func (c *conn) rest() {

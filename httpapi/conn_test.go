@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -119,16 +120,16 @@ func TestSpoolMayKeepWhatTheClientGaveUp(t *testing.T) {
 	}
 }
 
-// lateSpool keeps drafts and never answers in time.
+// lateSpool keeps drafts, as they were handed to it, and never answers in time.
 type lateSpool struct {
 	*fakeSpool
-	got []spool.Draft
+	got [][]spool.Draft
 }
 
 func (s *lateSpool) kept() []spool.Draft {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.got
+	return slices.Concat(s.got...)
 }
 
 func TestHalfOpenConnectionsDoNotStarve(t *testing.T) {

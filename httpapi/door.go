@@ -4,32 +4,66 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"github.com/remora-mq/remora/internal/httpguard"
+	"github.com/remora-mq/remora/spool"
 )
 
 // request is what the rest of the package sees of a request: copies, nothing
-// of fasthttp. It is its connection's, and emptied when it has been answered.
+// of fasthttp. It is its connection's until its answer is written.
 type request struct {
 	method   string
 	segments []string // of the path, each percent-decoded
 	query    url.Values
 	fields   fields
-	body     *body
+	body     body
 	began    time.Time
+
+	asked publication // of a publish
+	kept  bool        // the spool may still read drafts
 
 	// Room of most requests, so that they need no memory of their own.
 	segmentRoom [4]string
 	fieldRoom   [12]field
+	drafts      [1]spool.Draft
+	answer      []byte
+}
+
+// requests are those that no connection has. An idle connection has none.
+var requests = sync.Pool{New: func() any { return &request{answer: make([]byte, 0, mostAnswers)} }}
+
+// mostAnswers is what most answers to a publish fit into.
+const mostAnswers = 512
+
+// newRequest gives the connection an empty request.
+func (c *conn) newRequest() *request {
+	if c.request == nil {
+		c.request, _ = requests.Get().(*request) // New makes no other
+	} else { // it has offered its body, and sends it now
+		*c.request = request{answer: c.request.answer}
+	}
+	return c.request
+}
+
+// dropRequest is called when the answer is written, or will not be.
+func (c *conn) dropRequest() {
+	r := c.request
+	c.request = nil
+	if r == nil || r.kept || cap(r.answer) > mostAnswers {
+		return
+	}
+	*r = request{answer: r.answer[:0]}
+	requests.Put(r)
 }
 
 // receive copies a request out of fasthttp's buffers and lets it pass, or says
 // why not. The body is not read yet.
-func (s *Server) receive(ctx *fasthttp.RequestCtx, c *conn, b *body) (*request, error) {
-	h, r := &ctx.Request.Header, &c.request
+func (s *Server) receive(ctx *fasthttp.RequestCtx, c *conn) (*request, error) {
+	h, r := &ctx.Request.Header, c.request
 	http10 := string(h.Protocol()) == "HTTP/1.0"
 	if !http10 && string(h.Protocol()) != "HTTP/1.1" {
 		return nil, malformed("%s is not spoken here; use HTTP/1.1", h.Protocol())
@@ -42,7 +76,7 @@ func (s *Server) receive(ctx *fasthttp.RequestCtx, c *conn, b *body) (*request, 
 	if err != nil {
 		return nil, err
 	}
-	r.method, r.query, r.fields, r.body = string(h.Method()), query, f, b
+	r.method, r.query, r.fields = string(h.Method()), query, f
 	if r.segments, err = splitPath(r.segmentRoom[:0], path); err != nil {
 		return nil, err
 	}

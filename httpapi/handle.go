@@ -15,6 +15,7 @@ import (
 type response struct {
 	status      int
 	contentType string
+	location    []byte
 	header      []field
 	body        []byte
 }
@@ -29,7 +30,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		panic("httpapi: a connection that Serve did not accept")
 	}
 	b := s.newBody(ctx, c)
-	defer c.answered()
+	defer b.release()
 	res := s.answer(ctx, c, b)
 	if b.endsConnection() {
 		c.unread = true
@@ -51,7 +52,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 		panic("httpapi: a connection that Serve did not accept")
 	}
 	b := s.offeredBody(ctx, c)
-	defer c.answered()
+	defer b.release()
 	res := s.answer(ctx, c, b)
 	if b.wanted {
 		return fasthttp.StatusContinue
@@ -73,7 +74,7 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, c *conn, b *body) (res respons
 		}
 	}()
 	began := time.Now()
-	r, err := s.receive(ctx, c, b)
+	r, err := s.receive(ctx, c)
 	if err != nil {
 		publish = true // whatever it was to be: it did not get far enough to say
 		c.unread = true
@@ -116,11 +117,17 @@ var onEach = [...][2][]byte{
 	{[]byte("Cache-Control"), []byte("no-store")},
 }
 
-// write hands an answer to fasthttp. The body is ours and nobody changes it.
+var locationName = []byte("Location")
+
+// write hands an answer to fasthttp. The body is ours, and nobody changes it until
+// it is written.
 func write(ctx *fasthttp.RequestCtx, res response) {
 	ctx.SetStatusCode(res.status)
 	for _, h := range onEach {
 		ctx.Response.Header.SetCanonical(h[0], h[1])
+	}
+	if len(res.location) > 0 {
+		ctx.Response.Header.SetCanonical(locationName, res.location)
 	}
 	for _, h := range res.header {
 		ctx.Response.Header.Set(h.name, h.value)

@@ -17,7 +17,8 @@ import (
 // Spool is what the listener needs of the spool; *spool.Spool has it.
 type Spool interface {
 	// Append stores all drafts or none. nil means durable; the receipts stand in
-	// the order of the drafts, Duplicate set where a dedupe key was known.
+	// the order of the drafts, Duplicate set where a dedupe key was known. When it
+	// has returned nil it reads drafts no more; what they refer to it may keep.
 	Append(ctx context.Context, drafts []spool.Draft) ([]message.Receipt, error)
 	// Receipt tells what is known of a message, or spool.ErrNotFound.
 	Receipt(ctx context.Context, id message.ID) (message.Receipt, error)

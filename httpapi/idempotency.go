@@ -14,20 +14,26 @@ import (
 
 const maxKey = 255 // bytes of an idempotency key
 
-func readKey(r *request, p *publication) error {
+func readKey(r *request, p *publication) (err error) {
+	p.DedupeKey, err = r.key()
+	return err
+}
+
+// key is the idempotency key, "" when none is given.
+func (r *request) key() (key string, err error) {
 	var room [2]string
 	keys := append(r.fields.appendAll(room[:0], "idempotency-key"), r.query["idempotency_key"]...)
 	for i, text := range keys {
-		key, err := parseKey(text)
+		one, err := parseKey(text)
 		switch {
 		case err != nil:
-			return err
-		case i > 0 && key != p.key:
-			return disagree("idempotency-key")
+			return "", err
+		case i > 0 && one != key:
+			return "", disagree("idempotency-key")
 		}
-		p.key = key
+		key = one
 	}
-	return nil
+	return key, nil
 }
 
 // parseKey reads a key in double quotes (a string of RFC 8941, as the IETF

@@ -6,18 +6,20 @@ import (
 	"encoding/json"
 
 	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/spool"
 )
 
-// parseItem reads one item of a batch: the same options as a publish, in JSON.
-func parseItem(element json.RawMessage) (publication, error) {
-	return readItem(parseObject(element))
+// parseItem reads one item of a batch into d: the same options as a publish, in JSON.
+func parseItem(d *spool.Draft, element json.RawMessage) (publication, error) {
+	members, err := parseObject(element)
+	return readItem(d, members, err)
 }
 
-func readItem(members []member, err error) (publication, error) {
+func readItem(d *spool.Draft, members []member, err error) (publication, error) {
 	if err != nil {
 		return publication{}, invalidItem("the item is not a JSON object: %s", detailOf(err))
 	}
-	it := item{}
+	it := item{publication: publication{Draft: d}}
 	for _, m := range members {
 		if err := it.set(m); err != nil {
 			return publication{}, err
@@ -39,7 +41,7 @@ func (it *item) set(m member) error {
 	if string(m.value) == "null" {
 		return nil
 	}
-	msg := &it.message
+	msg := &it.Message
 	switch m.name {
 	case "topic":
 		return m.text(&msg.Topic)
@@ -72,14 +74,14 @@ func (it *item) set(m member) error {
 func (it *item) setBody(m member) error {
 	it.hasBody = true
 	if plainString(m.value) {
-		it.message.Body = bytes.Clone(m.value[1 : len(m.value)-1])
+		it.Body = bytes.Clone(m.value[1 : len(m.value)-1])
 		return nil
 	}
 	var text string
 	if err := m.text(&text); err != nil {
 		return err
 	}
-	it.message.Body = []byte(text)
+	it.Body = []byte(text)
 	return nil
 }
 
@@ -88,7 +90,7 @@ func (it *item) setBase64(m member) (err error) {
 	if err = m.text(&text); err != nil {
 		return err
 	}
-	if it.message.Body, err = base64.StdEncoding.Strict().DecodeString(text); err != nil {
+	if it.Body, err = base64.StdEncoding.Strict().DecodeString(text); err != nil {
 		return invalidItem("body_base64 is not standard base64 with padding")
 	}
 	it.hasBase64 = true
@@ -96,10 +98,10 @@ func (it *item) setBase64(m member) (err error) {
 }
 
 func (it *item) setKey(m member) error {
-	if err := m.text(&it.key); err != nil {
+	if err := m.text(&it.DedupeKey); err != nil {
 		return err
 	}
-	return checkKey(it.key)
+	return checkKey(it.DedupeKey)
 }
 
 func (it *item) setProperties(m member) error {
@@ -115,7 +117,7 @@ func (it *item) setProperties(m member) error {
 		}
 		set[p.name] = value
 	}
-	it.message.Properties = propertiesOf(set)
+	it.Properties = propertiesOf(set)
 	return nil
 }
 

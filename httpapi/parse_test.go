@@ -196,10 +196,10 @@ func FuzzBatch(f *testing.F) {
 		for _, each := range []func([]byte, func(json.RawMessage) error) error{parseArray, parseLines} {
 			b := &batch{limit: 10}
 			err := each(text, func(element json.RawMessage) error {
-				return b.add(func() (d spool.Draft, err error) {
-					p, err := parseItem(element)
+				return b.add(func(d *spool.Draft) error {
+					p, err := parseItem(d, element)
 					if err != nil {
-						return d, err
+						return err
 					}
 					return s.draft(&p)
 				})

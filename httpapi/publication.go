@@ -8,14 +8,13 @@ import (
 
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
 )
 
-// publication is what header and query of a publish say, checked as far as it
-// can be without the body.
+// publication is what header and query of a publish say, or an item of a batch,
+// checked as far as it can be without the body.
 type publication struct {
-	message message.Message // without topic and body
-
-	key string // idempotency key; "": none
+	*spool.Draft // that it becomes; draft completes it
 
 	delay, deliverAt, ttl string // as sent; see schedule.go
 
@@ -28,11 +27,12 @@ func (r *request) publication() (*publication, error) {
 	if err := knownOptions(r); err != nil {
 		return nil, err
 	}
-	p := &publication{}
-	p.message.ContentType = r.fields.get("content-type")
-	p.message.ContentEncoding = r.fields.list("content-encoding")
-	p.message.TraceParent = r.fields.get("traceparent")
-	p.message.TraceState = r.fields.list("tracestate")
+	p := &r.asked
+	p.Draft = &r.drafts[0]
+	p.ContentType = r.fields.get("content-type")
+	p.ContentEncoding = r.fields.list("content-encoding")
+	p.TraceParent = r.fields.get("traceparent")
+	p.TraceState = r.fields.list("tracestate")
 	for _, read := range []func(*request, *publication) error{
 		readKey, readTag, readKeys, readOrderingKey, readProperties, readSchedule, readWait, readDigests, readCloudEvent,
 	} {
@@ -44,12 +44,12 @@ func (r *request) publication() (*publication, error) {
 }
 
 func readTag(r *request, p *publication) (err error) {
-	p.message.Tag, err = r.option("mq-tag")
+	p.Tag, err = r.option("mq-tag")
 	return err
 }
 
 func readOrderingKey(r *request, p *publication) (err error) {
-	p.message.OrderingKey, err = r.option("mq-ordering-key")
+	p.OrderingKey, err = r.option("mq-ordering-key")
 	return err
 }
 
@@ -64,9 +64,9 @@ func readKeys(r *request, p *publication) error {
 	if len(header) > 0 && len(query) > 0 && !slices.Equal(header, query) {
 		return disagree("mq-key")
 	}
-	p.message.Keys = header
+	p.Keys = header
 	if len(header) == 0 {
-		p.message.Keys = query
+		p.Keys = query
 	}
 	return nil
 }
@@ -109,7 +109,7 @@ func readProperties(r *request, p *publication) error {
 			}
 		}
 	}
-	p.message.Properties = propertiesOf(set)
+	p.Properties = propertiesOf(set)
 	return nil
 }
 

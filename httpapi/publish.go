@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -19,70 +20,60 @@ func (s *Server) publish(r *request, topic string) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	p.message.Topic = topic
-	if mediaType(p.message.ContentType) == typeCloudEventBatch {
+	p.Topic = topic
+	if mediaType(p.ContentType) == typeCloudEventBatch {
 		return s.publishEvents(r, p)
 	}
-	if p.message.Body, err = r.body.read(s.opts.MaxMessage, messageTooLarge); err != nil {
+	if p.Body, err = r.body.read(s.opts.MaxMessage, messageTooLarge); err != nil {
 		return response{}, err
 	}
-	if err = verify(p.digests, p.message.Body); err != nil {
+	if err = verify(p.digests, p.Body); err != nil {
 		return response{}, err
 	}
-	draft, err := s.draft(p)
-	if err != nil {
+	if err = s.draft(p); err != nil {
 		return response{}, err
 	}
-	receipts, err := s.store(r, []spool.Draft{draft})
+	receipts, err := s.store(r, r.drafts[:])
 	if err != nil {
 		return response{}, alone(err)
 	}
-	return s.answerPublish(receipts[0], p), nil
+	return s.answerPublish(r, receipts[0]), nil
 }
 
 func messageTooLarge(limit int) error {
 	return problem.New(problem.MessageTooLarge, "the body has more than %d bytes", limit).WithLimit(int64(limit))
 }
 
-// draft validates a message and gives it its dedupe key.
-func (s *Server) draft(p *publication) (spool.Draft, error) {
-	m := p.message
-	key := p.key
+// draft validates what is to be published and completes its draft.
+func (s *Server) draft(p *publication) error {
+	m := &p.Message
 	switch {
 	case mediaType(m.ContentType) == typeCloudEvent:
 		derived, err := structuredEvent(m.Body)
 		if err != nil {
-			return spool.Draft{}, err
+			return err
 		}
-		key = orKey(key, derived)
+		p.DedupeKey = cmp.Or(p.DedupeKey, derived)
 	case p.cloudEvent != nil:
-		key = orKey(key, eventKey(attribute(p.cloudEvent, "source"), attribute(p.cloudEvent, "id")))
+		p.DedupeKey = cmp.Or(p.DedupeKey, eventKey(attribute(p.cloudEvent, "source"), attribute(p.cloudEvent, "id")))
 		if len(m.Body) == 0 {
-			asStructured(&m, p.cloudEvent)
+			asStructured(m, p.cloudEvent)
 			p.cloudEvent = nil
 		}
 	}
 	if err := m.Validate(s.opts.MaxMessage); err != nil {
-		return spool.Draft{}, err
+		return err
 	}
 	if err := s.topics.check(m.Topic); err != nil {
-		return spool.Draft{}, err
+		return err
 	}
 	if err := m.SetCloudEvent(p.cloudEvent); err != nil {
-		return spool.Draft{}, err
+		return err
 	}
-	draft := spool.Draft{Message: m, DedupeKey: key}
-	if key != "" {
-		draft.Fingerprint = fingerprint(&m, p.delay, p.deliverAt, p.ttl)
+	if p.DedupeKey != "" {
+		p.Fingerprint = fingerprint(m, p.delay, p.deliverAt, p.ttl)
 	}
-	return draft, p.schedule(&draft)
-}
-
-func orKey(given, derived string) string {
-	if given != "" {
-		return given
-	}
-	return derived
+	return p.schedule()
 }
 
 // store makes drafts durable. The bytes of the body stop counting against the
@@ -91,11 +82,13 @@ func (s *Server) store(r *request, drafts []spool.Draft) ([]message.Receipt, err
 	if err := s.topics.admit(drafts, r.began); err != nil {
 		return nil, err
 	}
+	r.kept = true
 	receipts, err := s.spool.Append(s.patience.context(time.Now()), drafts)
 	r.body.release()
 	if err != nil {
 		return nil, err
 	}
+	r.kept = false
 	s.metrics.accepted(r.began)
 	return receipts, nil
 }
@@ -112,31 +105,27 @@ func alone(err error) error {
 }
 
 // answerPublish answers a message that is stored; from here nothing is an error.
-func (s *Server) answerPublish(stored message.Receipt, p *publication) response {
-	now := stored
+func (s *Server) answerPublish(r *request, stored message.Receipt) response {
+	now, p := stored, &r.asked
 	if p.wait > 0 {
 		now = s.await(stored, p)
 	}
 	receipt := s.receiptOf(now)
-	body := receipt.appendJSON(make([]byte, 0, 320))
-	res := response{status: 202, contentType: typeJSON, body: append(body, '\n')}
+	body := append(receipt.appendJSON(r.answer[:0]), '\n')
+	r.answer = appendLocation(body, stored.ID)
+	res := response{status: 202, contentType: typeJSON, body: body, location: r.answer[len(body):]}
 	if p.wait > 0 && now.State == message.StateConfirmed {
 		res.status = 200
 		res.set("Preference-Applied", "wait")
 	}
-	res.set("Location", location(stored.ID))
 	if stored.Duplicate {
 		res.set("Idempotency-Replayed", "true")
 	}
 	return res
 }
 
-// location is the path of a message's receipt.
-func location(id message.ID) string {
-	const path = "/v1/messages/"
-	var room [len(path) + 2*len(id)]byte
-	return string(id.Append(append(room[:0], path...)))
-}
+// appendLocation appends the path of a message's receipt.
+func appendLocation(b []byte, id message.ID) []byte { return id.Append(append(b, "/v1/messages/"...)) }
 
 // await waits for the broker's confirmation as long as the client wished.
 func (s *Server) await(stored message.Receipt, p *publication) message.Receipt {

@@ -3,8 +3,6 @@ package httpapi
 import (
 	"strings"
 	"time"
-
-	"github.com/remora-mq/remora/spool"
 )
 
 // maxSchedule bounds delays and time to live: a slip of units, not a wish.
@@ -47,17 +45,17 @@ func checkSchedule(delay, deliverAt, ttl string) error {
 	return nil
 }
 
-// schedule makes draft wait for what was asked for, and no longer than that, which
+// schedule makes the draft wait for what was asked for, and no longer than that, which
 // checkSchedule has seen.
-func (p *publication) schedule(draft *spool.Draft) (err error) {
+func (p *publication) schedule() (err error) {
 	if p.delay != "" {
-		draft.Delay, err = parseDuration(p.delay)
+		p.Delay, err = parseDuration(p.delay)
 	}
 	if p.deliverAt != "" {
-		draft.DeliverAt, err = time.Parse(time.RFC3339, p.deliverAt)
+		p.DeliverAt, err = time.Parse(time.RFC3339, p.deliverAt)
 	}
 	if p.ttl != "" && err == nil {
-		draft.TTL, err = parseDuration(p.ttl)
+		p.TTL, err = parseDuration(p.ttl)
 	}
 	return err
 }

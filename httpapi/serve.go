@@ -156,6 +156,7 @@ func (s *Server) serveConn(c *conn) {
 
 func (s *Server) forget(c *conn) {
 	_ = c.Conn.Close() // it may be closed
+	c.dropRequest()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)

@@ -20,7 +20,7 @@ import (
 
 func (s *lateSpool) Append(ctx context.Context, drafts []spool.Draft) ([]message.Receipt, error) {
 	s.mu.Lock()
-	s.got = append(s.got, drafts...)
+	s.got = append(s.got, drafts)
 	s.mu.Unlock()
 	<-ctx.Done()
 	return nil, errors.Join(spool.ErrUnknown, context.Cause(ctx))

@@ -3,7 +3,9 @@ package httpapi_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -83,6 +85,45 @@ func TestOnTheRealSpool(t *testing.T) {
 	}
 	if a := l.do("DELETE", a.header.Get("Location"), ""); a.status != 409 || a.code() != "already-sent" {
 		t.Errorf("cancel of a confirmed message: %d %s", a.status, a.raw)
+	}
+}
+
+// TestNothingIsKeptOfADraft: a request's draft is the next one's, so the spool must have
+// copied it, whatever of it is in its memory when it is leased.
+func TestNothingIsKeptOfADraft(t *testing.T) {
+	const conns, each = 8, 25
+	l, sp := startReal(t)
+	var clients sync.WaitGroup
+	for n := range conns {
+		clients.Go(func() {
+			c, r := l.dial()
+			for i := range each {
+				text := fmt.Sprintf("%02d-%04d-", n, i)
+				res := l.roundTrip(c, r, fmt.Sprintf("POST /v1/topics/t/messages?prop.q=%s HTTP/1.1\r\nHost: localhost\r\nMQ-Tag: %s\r\nMQ-Key: %s\r\n"+
+					"MQ-Property: p=%s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", text, text, text, text, text, len(text), text))
+				if res.status != 202 {
+					t.Errorf("connection %d, request %d: %d", n, i, res.status)
+				}
+			}
+		})
+	}
+	clients.Wait()
+	seen := map[string]bool{}
+	for len(seen) < conns*each {
+		leases, err := sp.Lease(t.Context(), "t", spool.LeaseOptions{})
+		if err != nil {
+			t.Fatalf("after %d messages: %v", len(seen), err)
+		}
+		confirmed := make([]message.Confirmation, len(leases))
+		for i, lease := range leases {
+			text := string(lease.Body)
+			if lease.Tag != text || strings.Join(lease.Keys, ",") != text || lease.ContentType != text || fmt.Sprint(lease.Properties) != fmt.Sprint(props("p", text, "q", text)) || seen[text] {
+				t.Errorf("a message of two requests: %q %q %q %q %v", text, lease.Tag, lease.Keys, lease.ContentType, lease.Properties)
+			}
+			seen[text] = true
+			confirmed[i] = message.Confirmation{MessageID: lease.ID.String(), OffsetMessageID: "7F", Queue: "a/0"}
+		}
+		sp.Confirm(leases, confirmed)
 	}
 }
 

@@ -97,8 +97,8 @@ func (s *Server) answerTransaction(status int, t spool.Transaction, receipts []m
 
 // transactionDraft reads a request.
 func (s *Server) transactionDraft(r *request) (d spool.TransactionDraft, err error) {
-	var p publication
-	if err := readKey(r, &p); err != nil {
+	key, err := r.key()
+	if err != nil {
 		return d, err
 	}
 	for name := range r.query {
@@ -120,7 +120,7 @@ func (s *Server) transactionDraft(r *request) (d spool.TransactionDraft, err err
 	if err != nil {
 		return d, err
 	}
-	x := transactionReader{s: s, r: r, d: spool.TransactionDraft{Key: p.key}, batch: &batch{limit: s.opts.MaxBatchMessages}}
+	x := transactionReader{s: s, r: r, d: spool.TransactionDraft{Key: key}, batch: &batch{limit: s.opts.MaxBatchMessages}}
 	for _, m := range members {
 		if err := x.set(m); err != nil {
 			return d, err
@@ -261,20 +261,21 @@ func (s *Server) checkCheck(c spool.Check) error {
 
 func (x *transactionReader) setMessages(m member) error {
 	return elementsOf(m.value, func(element json.RawMessage) error {
-		return x.batch.add(func() (spool.Draft, error) {
-			p, err := readItem(membersOf(element))
+		return x.batch.add(func(d *spool.Draft) error {
+			members, err := membersOf(element)
+			p, err := readItem(d, members, err)
 			if err != nil {
-				return spool.Draft{}, err
+				return err
 			}
-			if p.key != "" {
-				return spool.Draft{}, invalidItem("a message of a transaction has no idempotency_key: the header Idempotency-Key stands for all of it")
+			if p.DedupeKey != "" {
+				return invalidItem("a message of a transaction has no idempotency_key: the header Idempotency-Key stands for all of it")
 			}
-			p.message.TraceParent, p.message.TraceState = x.r.fields.get("traceparent"), x.r.fields.list("tracestate")
-			d, err := x.s.draft(&p)
+			p.TraceParent, p.TraceState = x.r.fields.get("traceparent"), x.r.fields.list("tracestate")
+			err = x.s.draft(&p)
 			d.DedupeKey = "" // of a CloudEvent
 			sum := fingerprint(&d.Message, p.delay, p.deliverAt, p.ttl)
 			x.sent = append(x.sent, sum[:])
-			return d, err
+			return err
 		})
 	})
 }

@@ -18,7 +18,8 @@ import (
 // nothing; its receipt is the first one's, as it stands now, with Duplicate set.
 //
 // It waits for the disk until ctx ends; when the disk is behind already, not at
-// all.
+// all. When it has returned nil the drafts are the caller's again, but not what they
+// refer to.
 //
 // Errors: a *DraftError for ErrKeyReused and ErrKeySettled; ErrFull,
 // ErrTopicFull, ErrDiskLow, ErrBusy, ErrTooManyTopics, ErrTooLarge, ErrClosed,
