@@ -15,11 +15,11 @@ func (s *Server) publishBatch(r *request, _ string) (response, error) {
 	if err := noOptions(r); err != nil {
 		return response{}, err
 	}
-	each, err := splitter(mediaType(r.fields.get("content-type")))
+	each, err := splitter(mediaType(r.fields.get(nameContentType)))
 	if err != nil {
 		return response{}, err
 	}
-	if err = uncompressed(r.fields.list("content-encoding")); err != nil {
+	if err = uncompressed(r.fields.list(nameContentEncoding)); err != nil {
 		return response{}, err
 	}
 	text, err := s.readBatch(r)
@@ -33,7 +33,7 @@ func (s *Server) publishBatch(r *request, _ string) (response, error) {
 			if err != nil {
 				return err
 			}
-			p.TraceParent, p.TraceState = r.fields.get("traceparent"), r.fields.list("tracestate")
+			p.TraceParent, p.TraceState = r.fields.get(nameTraceParent), r.fields.list(nameTraceState)
 			return s.draft(&p)
 		})
 	})
@@ -64,7 +64,7 @@ func (s *Server) publishEvents(r *request, p *publication) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	p.ContentType = typeCloudEvent
+	p.ContentType, p.media = typeCloudEvent, typeCloudEvent
 	b := &batch{limit: s.opts.MaxBatchMessages}
 	err = parseArray(text, func(element json.RawMessage) error {
 		return b.add(func(d *spool.Draft) error {

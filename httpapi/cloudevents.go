@@ -29,15 +29,17 @@ func mediaType(contentType string) string {
 // percent-encoded. With a structured event in the body they are copies of it,
 // and left to it.
 func readCloudEvent(r *request, p *publication) error {
-	media := mediaType(p.ContentType)
-	if strings.HasPrefix(media, "application/cloudevents") {
-		if media != typeCloudEvent && media != typeCloudEventBatch {
+	if strings.HasPrefix(p.media, "application/cloudevents") {
+		if p.media != typeCloudEvent && p.media != typeCloudEventBatch {
 			return problem.New(problem.UnsupportedMedia, "of the CloudEvents formats, %s and %s are understood", typeCloudEvent, typeCloudEventBatch)
 		}
 		return uncompressed(p.ContentEncoding)
 	}
+	if !r.fields.has(nameCloudEvent) {
+		return nil
+	}
 	set := map[string]string{}
-	for _, h := range r.fields {
+	for _, h := range r.fields.all {
 		name, ok := strings.CutPrefix(h.name, "ce-")
 		if !ok {
 			continue
@@ -47,9 +49,6 @@ func readCloudEvent(r *request, p *publication) error {
 			return invalidEvent("the header %.100q is given twice, misnamed or not percent-encoded correctly", h.name)
 		}
 		set[name] = value
-	}
-	if len(set) == 0 {
-		return nil
 	}
 	p.cloudEvent = propertiesOf(set)
 	return checkEvent(set)

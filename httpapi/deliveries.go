@@ -136,7 +136,7 @@ func readWishes(r *request, into map[string]any) (given map[string]bool, err err
 	if err != nil || len(text) == 0 {
 		return nil, err
 	}
-	if media := mediaType(r.fields.get("content-type")); media != "" && media != typeJSON {
+	if media := mediaType(r.fields.get(nameContentType)); media != "" && media != typeJSON {
 		return nil, problem.New(problem.UnsupportedMedia, "options are application/json, not %.100q", media)
 	}
 	members, err := parseObject(text)

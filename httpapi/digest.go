@@ -21,7 +21,7 @@ var digestSizes = map[string]int{"sha-256": sha256.Size, "sha-512": sha512.Size}
 // readDigests reads Content-Digest (RFC 9530), a dictionary of digests. What we
 // cannot compute may stand beside what we can.
 func readDigests(r *request, p *publication) (err error) {
-	if text := r.fields.list("content-digest"); text != "" {
+	if text := r.fields.list(nameContentDigest); text != "" {
 		p.digests, err = parseDigests(text)
 	}
 	return err

@@ -68,15 +68,15 @@ func (s *Server) receive(ctx *fasthttp.RequestCtx, c *conn) (*request, error) {
 	if !http10 && string(h.Protocol()) != "HTTP/1.1" {
 		return nil, malformed("%s is not spoken here; use HTTP/1.1", h.Protocol())
 	}
-	f, err := parseFields(r.fieldRoom[:0], h.RawHeaders(), http10)
-	if err != nil {
+	r.fields.all = r.fieldRoom[:0]
+	if err := r.fields.parse(h.RawHeaders(), http10); err != nil {
 		return nil, err
 	}
 	authority, path, query, err := parseTarget(string(h.RequestURI()))
 	if err != nil {
 		return nil, err
 	}
-	r.method, r.query, r.fields = string(h.Method()), query, f
+	r.method, r.query = string(h.Method()), query
 	if r.segments, err = splitPath(r.segmentRoom[:0], path); err != nil {
 		return nil, err
 	}
@@ -90,8 +90,8 @@ func (s *Server) receive(ctx *fasthttp.RequestCtx, c *conn) (*request, error) {
 // to the same rule as the Host header, whichever a reader prefers.
 func (s *Server) checkBrowser(r *request, authority string) error {
 	req := httpguard.Request{
-		Method: r.method, Host: r.fields.get("host"),
-		Origin: r.fields.get("origin"), SecFetchSite: r.fields.get("sec-fetch-site"),
+		Method: r.method, Host: r.fields.get(nameHost),
+		Origin: r.fields.get(nameOrigin), SecFetchSite: r.fields.get(nameSecFetchSite),
 	}
 	if p := s.rules.Check(req); p != nil {
 		return p

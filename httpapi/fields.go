@@ -2,66 +2,95 @@ package httpapi
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 
 	"github.com/remora-mq/remora/internal/problem"
 )
 
-// field is one header field; its name is in lower case.
-type field struct{ name, value string }
+// field is one header field of a request; its name is in lower case.
+type field struct {
+	is          name
+	name, value string
+}
 
-// fields are a request's header, in the order sent.
-type fields []field
+// fields are a request's header.
+type fields struct {
+	all  []field // in the order sent
+	seen name    // those that are in it
+}
+
+func (f *fields) has(of name) bool { return f.seen&of != 0 }
+
+// index is where the first of the names stands, -1 when there is none.
+func (f *fields) index(of name) int {
+	if f.has(of) {
+		for i := range f.all {
+			if f.all[i].is&of != 0 {
+				return i
+			}
+		}
+	}
+	return -1
+}
 
 // get returns the first value of a name, "" when there is none.
-func (f fields) get(name string) string {
-	for _, h := range f {
-		if h.name == name {
-			return h.value
-		}
+func (f *fields) get(one name) string {
+	if i := f.index(one); i >= 0 {
+		return f.all[i].value
 	}
 	return ""
 }
 
-func (f fields) has(name string) bool {
-	return slices.ContainsFunc(f, func(h field) bool { return h.name == name })
-}
-
-// all returns every value of a name.
-func (f fields) all(name string) []string { return f.appendAll(nil, name) }
-
-func (f fields) appendAll(values []string, name string) []string {
-	for _, h := range f {
-		if h.name == name {
-			values = append(values, h.value)
+// values appends every value of a name.
+func (f *fields) values(values []string, one name) []string {
+	if f.has(one) {
+		for i := range f.all {
+			if f.all[i].is == one {
+				values = append(values, f.all[i].value)
+			}
 		}
 	}
 	return values
 }
 
 // list returns the values of a list field joined as RFC 9110, 5.3 says.
-func (f fields) list(name string) string { return strings.Join(f.all(name), ", ") }
+func (f *fields) list(one name) string {
+	var room [2]string
+	return strings.Join(f.values(room[:0], one), ", ")
+}
 
-// atMostOnce are fields where a second one would leave open which counts.
-var atMostOnce = []string{"host", "content-length", "transfer-encoding", "content-type", "authorization", "origin", "sec-fetch-site", "traceparent", "expect"}
-
-// parseFields reads a raw header block again, after fasthttp, and strictly: it
-// refuses what two readers could understand differently (RFC 9112, 5.1, 5.2,
-// 6.1). It appends the fields to f; they share no memory with raw.
-func parseFields(f fields, raw []byte, http10 bool) (fields, error) {
+// parse reads a raw header block again, after fasthttp, and strictly: it refuses what
+// two readers could understand differently (RFC 9112, 5.1, 5.2, 6.1). The fields share
+// no memory with raw.
+func (f *fields) parse(raw []byte, http10 bool) error {
 	var block [1024]byte // of most requests
 	lower := append(block[:0], raw...)
 	var room [16]span // likewise
 	spans, err := scanLines(room[:0], lower)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	text := string(lower)
 	for _, s := range spans {
-		f = append(f, field{name: text[s.start:s.colon], value: strings.Trim(text[s.colon+1:s.end], " \t")})
+		one := field{name: text[s.start:s.colon], value: trimBlanks(text[s.colon+1 : s.end])}
+		one.is = nameOf(one.name)
+		if one.is&atMostOnce&f.seen != 0 {
+			return malformed("the header %q is given more than once", one.name)
+		}
+		f.seen |= one.is
+		f.all = append(f.all, one)
 	}
-	return f, checkFraming(f, http10)
+	return f.checkFraming(http10)
+}
+
+func trimBlanks(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 // span is where a field stands in its block.
@@ -110,25 +139,28 @@ func scanField(line []byte) (colon int, err error) {
 }
 
 // checkFraming makes sure that the body's end is where everyone sees it.
-func checkFraming(f fields, http10 bool) error {
-	for i, h := range f {
-		if slices.Contains(atMostOnce, h.name) && f[:i].has(h.name) {
-			return malformed("the header %q is given more than once", h.name)
-		}
-	}
-	length, coding := f.get("content-length"), f.get("transfer-encoding")
-	hasLength, hasCoding := f.has("content-length"), f.has("transfer-encoding")
+func (f *fields) checkFraming(http10 bool) error {
+	hasLength, hasCoding := f.has(nameContentLength), f.has(nameTransferEncoding)
 	switch {
 	case hasLength && hasCoding:
 		return malformed("both Content-Length and Transfer-Encoding are given; send one of them")
 	case hasCoding && http10:
 		return malformed("HTTP/1.0 has no Transfer-Encoding; send Content-Length")
-	case hasCoding && !strings.EqualFold(coding, "chunked"):
+	case hasCoding && !strings.EqualFold(f.get(nameTransferEncoding), "chunked"):
 		return malformed("the Transfer-Encoding is not chunked")
-	case hasLength && (length == "" || strings.Trim(length, "0123456789") != ""):
+	case hasLength && !isNumber(f.get(nameContentLength)):
 		return malformed("the Content-Length is not a number")
 	}
 	return nil
+}
+
+func isNumber(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != ""
 }
 
 func malformed(format string, args ...any) error {

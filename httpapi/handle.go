@@ -16,11 +16,13 @@ type response struct {
 	status      int
 	contentType string
 	location    []byte
-	header      []field
+	header      []answerField
 	body        []byte
 }
 
-func (r *response) set(name, value string) { r.header = append(r.header, field{name, value}) }
+type answerField struct{ name, value string }
+
+func (r *response) set(name, value string) { r.header = append(r.header, answerField{name, value}) }
 
 // handle answers one request. fasthttp calls it when the header and the first
 // byte of the body have come.

@@ -22,14 +22,14 @@ func readKey(r *request, p *publication) (err error) {
 // key is the idempotency key, "" when none is given.
 func (r *request) key() (key string, err error) {
 	var room [2]string
-	keys := append(r.fields.appendAll(room[:0], "idempotency-key"), r.query["idempotency_key"]...)
+	keys := append(r.fields.values(room[:0], nameKey), r.query["idempotency_key"]...)
 	for i, text := range keys {
 		one, err := parseKey(text)
 		switch {
 		case err != nil:
 			return "", err
 		case i > 0 && one != key:
-			return "", disagree("idempotency-key")
+			return "", disagree(nameKey)
 		}
 		key = one
 	}

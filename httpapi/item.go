@@ -28,6 +28,7 @@ func readItem(d *spool.Draft, members []member, err error) (publication, error) 
 	if it.hasBody && it.hasBase64 {
 		return publication{}, invalidItem("both body and body_base64 are given; send one of them")
 	}
+	it.media = mediaType(it.ContentType)
 	return it.publication, checkSchedule(it.delay, it.deliverAt, it.ttl)
 }
 

@@ -129,7 +129,7 @@ func FuzzPrefer(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		r := request{fields: fields{{"prefer", s}}}
+		r := request{fields: fields{all: []field{{namePrefer, "prefer", s}}, seen: namePrefer}}
 		var p publication
 		if err := readWait(&r, &p); err != nil {
 			requireProblem(t, err)
@@ -226,7 +226,8 @@ func FuzzFields(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		before := slices.Clone(raw)
-		list, err := parseFields(nil, raw, false)
+		var list fields
+		err := list.parse(raw, false)
 		if !slices.Equal(before, raw) {
 			t.Fatal("the block was changed")
 		}
@@ -234,10 +235,10 @@ func FuzzFields(f *testing.F) {
 			requireProblem(t, err)
 			return
 		}
-		if len(list.all("content-length")) > 0 && len(list.all("transfer-encoding")) > 0 {
+		if list.has(nameContentLength) && list.has(nameTransferEncoding) {
 			t.Fatalf("%q has two framings", raw)
 		}
-		for _, h := range list {
+		for _, h := range list.all {
 			if h.name == "" || h.name != strings.ToLower(h.name) || strings.ContainsAny(h.name+h.value, "\r\n\x00") {
 				t.Fatalf("%q gives %q: %q", raw, h.name, h.value)
 			}

@@ -9,14 +9,14 @@ import (
 // readWait reads Prefer: wait=N (RFC 7240; N in seconds, or with a unit) and
 // its query twin. Other preferences are ignored, as the RFC wants.
 func readWait(r *request, p *publication) error {
-	wishes := append(waitsOf(r.fields.all("prefer")), r.query["wait"]...)
+	wishes := append(waitsOf(r.fields.values(nil, namePrefer)), r.query["wait"]...)
 	for i, wish := range wishes {
 		wait, err := parseWait(wish)
 		switch {
 		case err != nil:
 			return err
 		case i > 0 && wait != p.wait:
-			return disagree("prefer")
+			return disagree(namePrefer)
 		}
 		p.wait = wait
 	}

@@ -16,6 +16,7 @@ import (
 type publication struct {
 	*spool.Draft // that it becomes; draft completes it
 
+	media                 string // of ContentType
 	delay, deliverAt, ttl string // as sent; see schedule.go
 
 	wait       time.Duration // 0: answer as soon as it is durable
@@ -29,40 +30,57 @@ func (r *request) publication() (*publication, error) {
 	}
 	p := &r.asked
 	p.Draft = &r.drafts[0]
-	p.ContentType = r.fields.get("content-type")
-	p.ContentEncoding = r.fields.list("content-encoding")
-	p.TraceParent = r.fields.get("traceparent")
-	p.TraceState = r.fields.list("tracestate")
-	for _, read := range []func(*request, *publication) error{
-		readKey, readTag, readKeys, readOrderingKey, readProperties, readSchedule, readWait, readDigests, readCloudEvent,
-	} {
-		if err := read(r, p); err != nil {
+	p.ContentType = r.fields.get(nameContentType)
+	p.ContentEncoding = r.fields.list(nameContentEncoding)
+	p.TraceParent = r.fields.get(nameTraceParent)
+	p.TraceState = r.fields.list(nameTraceState)
+	p.media = mediaType(p.ContentType)
+	for _, o := range options {
+		if len(r.query) == 0 && !r.fields.has(o.of) { // most have none
+			continue
+		}
+		if err := o.read(r, p); err != nil {
 			return nil, err
 		}
 	}
-	return p, nil
+	return p, readCloudEvent(r, p)
+}
+
+// options are read of a request that has one of their headers, or a query.
+var options = [...]struct {
+	of   name
+	read func(*request, *publication) error
+}{
+	{nameKey, readKey},
+	{nameTag, readTag},
+	{nameKeys, readKeys},
+	{nameOrderingKey, readOrderingKey},
+	{nameProperty, readProperties},
+	{nameDelay | nameDeliverAt | nameTTL, readSchedule},
+	{namePrefer, readWait},
+	{nameContentDigest, readDigests},
 }
 
 func readTag(r *request, p *publication) (err error) {
-	p.Tag, err = r.option("mq-tag")
+	p.Tag, err = r.option(nameTag)
 	return err
 }
 
 func readOrderingKey(r *request, p *publication) (err error) {
-	p.OrderingKey, err = r.option("mq-ordering-key")
+	p.OrderingKey, err = r.option(nameOrderingKey)
 	return err
 }
 
 func readKeys(r *request, p *publication) error {
-	given := [...][]string{r.fields.all("mq-key"), r.query["key"]}
+	given := [...][]string{r.fields.values(nil, nameKeys), r.query["key"]}
 	header, query := splitList(given[0]), splitList(given[1])
 	for i, keys := range [...][]string{header, query} {
 		if len(given[i]) > 0 && len(keys) == 0 {
-			return empty("mq-key")
+			return empty(nameKeys)
 		}
 	}
 	if len(header) > 0 && len(query) > 0 && !slices.Equal(header, query) {
-		return disagree("mq-key")
+		return disagree(nameKeys)
 	}
 	p.Keys = header
 	if len(header) == 0 {
@@ -85,11 +103,8 @@ func splitList(values []string) []string {
 }
 
 func readProperties(r *request, p *publication) error {
-	if len(r.query) == 0 && !r.fields.has("mq-property") { // most have none
-		return nil
-	}
 	set := map[string]string{}
-	for _, v := range r.fields.all("mq-property") {
+	for _, v := range r.fields.values(nil, nameProperty) {
 		name, value, err := parseProperty(v)
 		if err == nil {
 			err = addProperty(set, name, value)

@@ -21,7 +21,7 @@ func (s *Server) publish(r *request, topic string) (response, error) {
 		return response{}, err
 	}
 	p.Topic = topic
-	if mediaType(p.ContentType) == typeCloudEventBatch {
+	if p.media == typeCloudEventBatch {
 		return s.publishEvents(r, p)
 	}
 	if p.Body, err = r.body.read(s.opts.MaxMessage, messageTooLarge); err != nil {
@@ -48,7 +48,7 @@ func messageTooLarge(limit int) error {
 func (s *Server) draft(p *publication) error {
 	m := &p.Message
 	switch {
-	case mediaType(m.ContentType) == typeCloudEvent:
+	case p.media == typeCloudEvent:
 		derived, err := structuredEvent(m.Body)
 		if err != nil {
 			return err

@@ -82,7 +82,7 @@ func (s *Server) receiveMessages(r *request, name string) (response, error) {
 func (s *Server) nothingPulled(name string) response {
 	r := response{status: 204}
 	if why := s.opts.Deliveries.HeldUp(name); len(why) > 0 {
-		r.header = append(r.header, field{"MQ-Subscription-State", string(why[0].Cause)})
+		r.set("MQ-Subscription-State", string(why[0].Cause))
 	}
 	return r
 }

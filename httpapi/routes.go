@@ -70,7 +70,7 @@ func match(pattern, segments []string) (arg string, ok bool) {
 
 func (s *Server) serveRoute(rt *route, arg string, r *request) (response, error) {
 	if rt == nil || !rt.public {
-		if p := s.tokens.Check(r.fields.get("authorization")); p != nil {
+		if p := s.tokens.Check(r.fields.get(nameAuthorization)); p != nil {
 			return response{}, p
 		}
 	}

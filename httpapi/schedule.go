@@ -9,13 +9,13 @@ import (
 const maxSchedule = 10 * 365 * 24 * time.Hour
 
 func readSchedule(r *request, p *publication) (err error) {
-	if p.delay, err = r.option("mq-delay"); err != nil {
+	if p.delay, err = r.option(nameDelay); err != nil {
 		return err
 	}
-	if p.deliverAt, err = r.option("mq-deliver-at"); err != nil {
+	if p.deliverAt, err = r.option(nameDeliverAt); err != nil {
 		return err
 	}
-	if p.ttl, err = r.option("mq-ttl"); err != nil {
+	if p.ttl, err = r.option(nameTTL); err != nil {
 		return err
 	}
 	return checkSchedule(p.delay, p.deliverAt, p.ttl)

@@ -106,10 +106,10 @@ func (s *Server) transactionDraft(r *request) (d spool.TransactionDraft, err err
 			return d, invalidOption("the query parameter %.100q says nothing here; put it into the JSON of the body", name)
 		}
 	}
-	if media := mediaType(r.fields.get("content-type")); media != typeJSON {
+	if media := mediaType(r.fields.get(nameContentType)); media != typeJSON {
 		return d, problem.New(problem.UnsupportedMedia, "a transaction has Content-Type application/json, not %.100q", media)
 	}
-	if err := uncompressed(r.fields.list("content-encoding")); err != nil {
+	if err := uncompressed(r.fields.list(nameContentEncoding)); err != nil {
 		return d, err
 	}
 	text, err := s.readBatch(r)
@@ -270,7 +270,7 @@ func (x *transactionReader) setMessages(m member) error {
 			if p.DedupeKey != "" {
 				return invalidItem("a message of a transaction has no idempotency_key: the header Idempotency-Key stands for all of it")
 			}
-			p.TraceParent, p.TraceState = x.r.fields.get("traceparent"), x.r.fields.list("tracestate")
+			p.TraceParent, p.TraceState = x.r.fields.get(nameTraceParent), x.r.fields.list(nameTraceState)
 			err = x.s.draft(&p)
 			d.DedupeKey = "" // of a CloudEvent
 			sum := fingerprint(&d.Message, p.delay, p.deliverAt, p.ttl)

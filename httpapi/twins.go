@@ -10,17 +10,17 @@ import (
 // parameter that means the same.
 type twin struct{ name, param string }
 
-// twins are the options by header, in lower case. MQ-Property is apart: its
-// query parameters carry the property's name.
-var twins = map[string]twin{
-	"idempotency-key": {"Idempotency-Key", "idempotency_key"},
-	"mq-tag":          {"MQ-Tag", "tag"},
-	"mq-key":          {"MQ-Key", "key"},
-	"mq-ordering-key": {"MQ-Ordering-Key", "ordering_key"},
-	"mq-delay":        {"MQ-Delay", "delay"},
-	"mq-deliver-at":   {"MQ-Deliver-At", "deliver_at"},
-	"mq-ttl":          {"MQ-TTL", "ttl"},
-	"prefer":          {"Prefer: wait", "wait"},
+// twins are the options by header. MQ-Property is apart: its query parameters carry
+// the property's name.
+var twins = map[name]twin{
+	nameKey:         {"Idempotency-Key", "idempotency_key"},
+	nameTag:         {"MQ-Tag", "tag"},
+	nameKeys:        {"MQ-Key", "key"},
+	nameOrderingKey: {"MQ-Ordering-Key", "ordering_key"},
+	nameDelay:       {"MQ-Delay", "delay"},
+	nameDeliverAt:   {"MQ-Deliver-At", "deliver_at"},
+	nameTTL:         {"MQ-TTL", "ttl"},
+	namePrefer:      {"Prefer: wait", "wait"},
 }
 
 var twinParams = func() map[string]bool {
@@ -36,13 +36,8 @@ const propertyParam = "prop."
 // knownOptions refuses an option that would otherwise be ignored: a misspelt
 // MQ- header, an unknown query parameter.
 func knownOptions(r *request) error {
-	for _, h := range r.fields {
-		if !strings.HasPrefix(h.name, "mq-") || h.name == "mq-property" {
-			continue
-		}
-		if _, known := twins[h.name]; !known {
-			return invalidOption("the header %.100q is not an option of a publish", h.name)
-		}
+	if i := r.fields.index(nameMisspelt); i >= 0 {
+		return invalidOption("the header %.100q is not an option of a publish", r.fields.all[i].name)
 	}
 	for name := range r.query {
 		if !twinParams[name] && !strings.HasPrefix(name, propertyParam) {
@@ -55,10 +50,8 @@ func knownOptions(r *request) error {
 // noOptions refuses the options of a single publish where each message of the
 // body has its own.
 func noOptions(r *request) error {
-	for _, h := range r.fields {
-		if strings.HasPrefix(h.name, "mq-") || h.name == "idempotency-key" {
-			return invalidOption("the header %.100q says nothing about a batch; put it into the items", h.name)
-		}
+	if i := r.fields.index(ofOneMessage); i >= 0 {
+		return invalidOption("the header %.100q says nothing about a batch; put it into the items", r.fields.all[i].name)
 	}
 	for name := range r.query {
 		return invalidOption("the query parameter %.100q says nothing about a batch; put it into the items", name)
@@ -68,11 +61,8 @@ func noOptions(r *request) error {
 
 // option returns the value of a header or its query twin, "" when neither is
 // given. Given more than once, all have to agree; given empty is a slip.
-func (r *request) option(header string) (string, error) {
-	if len(r.query) == 0 && !r.fields.has(header) { // most have none
-		return "", nil
-	}
-	values := append(r.fields.all(header), r.query[twins[header].param]...)
+func (r *request) option(header name) (string, error) {
+	values := append(r.fields.values(nil, header), r.query[twins[header].param]...)
 	for _, v := range values {
 		if v != values[0] {
 			return "", disagree(header)
@@ -87,12 +77,12 @@ func (r *request) option(header string) (string, error) {
 	return values[0], nil
 }
 
-func empty(header string) error {
+func empty(header name) error {
 	t := twins[header]
 	return invalidOption("%s (query parameter %q) is given and has no value; leave it out, or give it one", t.name, t.param)
 }
 
-func disagree(header string) error {
+func disagree(header name) error {
 	t := twins[header]
 	return invalidOption("%s (query parameter %q) is given more than once, with different values", t.name, t.param)
 }
