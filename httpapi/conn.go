@@ -42,6 +42,7 @@ type conn struct {
 	pulled pulled // that the answer hands over
 
 	request *request // that is being answered; nil: none is
+	last    target   // of the last request, if it is short
 
 	mu        sync.Mutex
 	waiting   bool // in awaitRequest: nothing of fasthttp is held

@@ -95,6 +95,33 @@ func checkWhole(t *testing.T, d spool.Draft) {
 	}
 }
 
+// TestEveryRequestHasItsOwnTarget: a connection keeps the target of its last request,
+// for those that are the same byte for byte.
+func TestEveryRequestHasItsOwnTarget(t *testing.T) {
+	l := start(t, httpapi.Options{})
+	c, r := l.dial()
+	for i, one := range []struct {
+		target, topic, tag string
+		status             int
+	}{
+		{"/v1/topics/a/messages", "a", "", 202},
+		{"/v1/topics/a/messages", "a", "", 202},
+		{"/v1/topics/b/messages", "b", "", 202},
+		{"/v1/topics/a/messages?tag=x", "a", "x", 202},
+		{"/v1/topics/a/messages?tag=y", "a", "y", 202},
+		{"/v1/topics/a/messages", "a", "", 202},
+		{"/v1/topics/%/messages", "", "", 400},
+	} {
+		res := l.roundTrip(c, r, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx", one.target))
+		if res.status != one.status {
+			t.Fatalf("request %d to %s: %d %s", i, one.target, res.status, res.raw)
+		}
+		if d := l.spool.last(); one.status == 202 && (d.Topic != one.topic || d.Tag != one.tag) {
+			t.Errorf("request %d to %s is for topic %q with tag %q", i, one.target, d.Topic, d.Tag)
+		}
+	}
+}
+
 // TestSpoolMayKeepWhatTheClientGaveUp: the answer comes before the spool has
 // finished, and the next requests on the connection must not write into what
 // the spool still reads.

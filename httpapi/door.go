@@ -2,8 +2,6 @@ package httpapi
 
 import (
 	"net"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,21 +14,19 @@ import (
 // request is what the rest of the package sees of a request: copies, nothing
 // of fasthttp. It is its connection's until its answer is written.
 type request struct {
-	method   string
-	segments []string // of the path, each percent-decoded
-	query    url.Values
-	fields   fields
-	body     body
-	began    time.Time
+	method string
+	target
+	fields fields
+	body   body
+	began  time.Time
 
 	asked publication // of a publish
 	kept  bool        // the spool may still read drafts
 
 	// Room of most requests, so that they need no memory of their own.
-	segmentRoom [4]string
-	fieldRoom   [12]field
-	drafts      [1]spool.Draft
-	answer      []byte
+	fieldRoom [12]field
+	drafts    [1]spool.Draft
+	answer    []byte
 }
 
 // requests are those that no connection has. An idle connection has none.
@@ -72,23 +68,22 @@ func (s *Server) receive(ctx *fasthttp.RequestCtx, c *conn) (*request, error) {
 	if err := r.fields.parse(h.RawHeaders(), http10); err != nil {
 		return nil, err
 	}
-	authority, path, query, err := parseTarget(string(h.RequestURI()))
-	if err != nil {
+	var err error
+	if r.target, err = c.targetOf(h.RequestURI()); err != nil {
 		return nil, err
 	}
-	r.method, r.query = string(h.Method()), query
-	if r.segments, err = splitPath(r.segmentRoom[:0], path); err != nil {
-		return nil, err
+	if r.method = post; !h.IsPost() {
+		r.method = string(h.Method())
 	}
 	if _, isUnix := c.LocalAddr().(*net.UnixAddr); !isUnix {
-		err = s.checkBrowser(r, authority)
+		err = s.checkBrowser(r)
 	}
 	return r, err
 }
 
 // checkBrowser keeps web pages out. A request target that names a host is held
 // to the same rule as the Host header, whichever a reader prefers.
-func (s *Server) checkBrowser(r *request, authority string) error {
+func (s *Server) checkBrowser(r *request) error {
 	req := httpguard.Request{
 		Method: r.method, Host: r.fields.get(nameHost),
 		Origin: r.fields.get(nameOrigin), SecFetchSite: r.fields.get(nameSecFetchSite),
@@ -96,52 +91,12 @@ func (s *Server) checkBrowser(r *request, authority string) error {
 	if p := s.rules.Check(req); p != nil {
 		return p
 	}
-	if authority == "" {
+	if r.authority == "" {
 		return nil
 	}
-	req.Host = authority
+	req.Host = r.authority
 	if p := s.rules.Check(req); p != nil {
 		return p
 	}
 	return nil
-}
-
-// parseTarget splits a request target in origin form, or in absolute form.
-func parseTarget(target string) (authority, path string, query url.Values, err error) {
-	if rest, ok := strings.CutPrefix(target, "http://"); ok {
-		end := strings.IndexAny(rest, "/?")
-		if end < 0 {
-			end = len(rest)
-		}
-		authority, target = rest[:end], rest[end:]
-	}
-	path, raw, _ := strings.Cut(target, "?")
-	if strings.Contains(target, "#") {
-		return "", "", nil, malformed("the request target has a fragment")
-	}
-	if raw == "" {
-		return authority, path, nil, nil
-	}
-	if query, err = url.ParseQuery(raw); err != nil {
-		return "", "", nil, invalidOption("the query string is not percent-encoded correctly: %s", reason(err))
-	}
-	return authority, path, query, nil
-}
-
-// reason leaves out of an error of net/url what it repeats of the request.
-func reason(err error) string {
-	text, _, _ := strings.Cut(err.Error(), " \"")
-	return text
-}
-
-// splitPath appends the segments of path, decoded.
-func splitPath(segments []string, path string) ([]string, error) {
-	for s := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
-		decoded, err := url.PathUnescape(s)
-		if err != nil {
-			return nil, malformed("the path is not percent-encoded correctly")
-		}
-		segments = append(segments, decoded)
-	}
-	return segments, nil
 }

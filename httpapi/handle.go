@@ -84,9 +84,8 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, c *conn, b *body) (res respons
 		return s.refuse(err)
 	}
 	r.began = began
-	rt, arg := findRoute(r.segments)
-	publish = rt != nil && rt.publish && (r.method == post || !rt.transactions)
-	if res, err = s.serveRoute(rt, arg, r); err != nil && !b.wanted {
+	publish = r.route != nil && r.route.publish && (r.method == post || !r.route.transactions)
+	if res, err = s.serveRoute(r); err != nil && !b.wanted {
 		return s.refuse(err)
 	}
 	return res

@@ -68,7 +68,8 @@ func match(pattern, segments []string) (arg string, ok bool) {
 	return arg, true
 }
 
-func (s *Server) serveRoute(rt *route, arg string, r *request) (response, error) {
+func (s *Server) serveRoute(r *request) (response, error) {
+	rt := r.route
 	if rt == nil || !rt.public {
 		if p := s.tokens.Check(r.fields.get(nameAuthorization)); p != nil {
 			return response{}, p
@@ -80,7 +81,11 @@ func (s *Server) serveRoute(rt *route, arg string, r *request) (response, error)
 	if rt.transactions && s.opts.Transactions == nil {
 		return response{}, problem.New(problem.NoSuchPath, "there are no transactions here")
 	}
-	do := rt.methods[strings.Replace(r.method, "HEAD", "GET", 1)]
+	method := r.method
+	if method == "HEAD" {
+		method = "GET"
+	}
+	do := rt.methods[method]
 	switch {
 	case do == nil:
 		p := problem.New(problem.MethodNotAllowed, "the method %.20q is not allowed here", r.method)
@@ -89,7 +94,7 @@ func (s *Server) serveRoute(rt *route, arg string, r *request) (response, error)
 	case rt.publish && r.method == post && s.draining.Load():
 		return response{}, problem.New(problem.Draining, "the sidecar is stopping and accepts nothing more")
 	}
-	return do(s, r, arg)
+	return do(s, r, r.arg)
 }
 
 // allow is the Allow header of the route.

@@ -54,9 +54,26 @@ func (r *Rules) Check(req Request) *problem.Problem {
 }
 
 func (r *Rules) hostAllowed(hostport string) bool {
+	if isPlain(hostport) {
+		return true
+	}
 	lower := strings.ToLower(hostport)
 	host, ok := hostOf(lower)
 	return ok && (isLoopback(host) || r.hosts[host] || r.hosts[lower])
+}
+
+// isPlain reports what nearly all clients send: it spares them the rest.
+func isPlain(hostport string) bool {
+	host, port, _ := strings.Cut(hostport, ":")
+	if host != "127.0.0.1" && host != "localhost" || len(port) > 5 {
+		return false
+	}
+	for i := range len(port) {
+		if port[i] < '0' || port[i] > '9' {
+			return false
+		}
+	}
+	return true
 }
 
 // hostOf cuts off the port. It refuses what only looks like a host, as
