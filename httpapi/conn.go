@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -44,10 +45,11 @@ type conn struct {
 	request *request // that is being answered; nil: none is
 	last    target   // of the last request, if it is short
 
-	mu        sync.Mutex
-	waiting   bool // in awaitRequest: nothing of fasthttp is held
-	busy      bool // a request is on its way: finish must not close
-	finishing bool // no further request is taken
+	finishing atomic.Bool // no further request is taken; set under mu
+
+	mu      sync.Mutex
+	waiting bool // in awaitRequest: nothing of fasthttp is held
+	busy    bool // a request is on its way: finish must not close; its goroutine alone changes it
 }
 
 func newConn(nc net.Conn, t timeouts) *conn { return &conn{Conn: nc, timeouts: t} }
@@ -62,7 +64,9 @@ func connState(nc net.Conn, state fasthttp.ConnState) {
 	switch state {
 	case fasthttp.StateActive:
 		c.idle = false
-		c.begin()
+		if !c.busy { // it was in the buffer already
+			c.begin()
+		}
 	case fasthttp.StateIdle:
 		c.idle, c.until = true, time.Time{}
 		c.handedOver()
@@ -118,7 +122,7 @@ func (c *conn) Read(p []byte) (int, error) {
 
 // readNext reads the beginning of the next request, or parks.
 func (c *conn) readNext(p []byte) (int, error) {
-	if c.isFinishing() || c.armPark() != nil {
+	if c.finishing.Load() || c.armPark() != nil {
 		return 0, io.EOF
 	}
 	n, err := c.Conn.Read(p)
@@ -157,7 +161,7 @@ func (c *conn) begin() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waiting = false
-	c.busy = c.busy || !c.finishing
+	c.busy = c.busy || !c.finishing.Load()
 	return c.busy
 }
 
@@ -167,17 +171,11 @@ func (c *conn) rest() {
 	c.busy = false
 }
 
-func (c *conn) isFinishing() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.finishing
-}
-
 // finish closes the connection as soon as it has no request.
 func (c *conn) finish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.finishing = true
+	c.finishing.Store(true)
 	if !c.busy {
 		_ = c.Conn.Close() // its goroutine sees the end
 	}

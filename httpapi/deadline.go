@@ -34,11 +34,10 @@ func (c *conn) armRead(t time.Time) error {
 // armPark makes the wait for the next request end after parkAfter, or up to half
 // of it earlier: then the deadline of the one before still does.
 func (c *conn) armPark() error {
-	t := time.Now().Add(parkAfter)
-	if early := t.Sub(c.reads); early >= 0 && early < parkAfter/2 {
+	if left := time.Until(c.reads); left <= parkAfter && left > parkAfter/2 {
 		return nil
 	}
-	return c.armRead(t)
+	return c.armRead(time.Now().Add(parkAfter))
 }
 
 // SetWriteDeadline is fasthttp's: it ends writes at t, or up to the slack earlier.

@@ -33,12 +33,12 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	}
 	b := s.newBody(ctx, c)
 	defer b.release()
-	res := s.answer(ctx, c, b)
+	res := s.answer(ctx, c, b, ctx.Time())
 	if b.endsConnection() {
 		c.unread = true
 		ctx.SetConnectionClose()
 	}
-	if c.isFinishing() {
+	if c.finishing.Load() {
 		ctx.SetConnectionClose()
 	}
 	write(ctx, res)
@@ -55,7 +55,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	}
 	b := s.offeredBody(ctx, c)
 	defer b.release()
-	res := s.answer(ctx, c, b)
+	res := s.answer(ctx, c, b, time.Now())
 	if b.wanted {
 		return fasthttp.StatusContinue
 	}
@@ -64,7 +64,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	return res.status
 }
 
-func (s *Server) answer(ctx *fasthttp.RequestCtx, c *conn, b *body) (res response) {
+func (s *Server) answer(ctx *fasthttp.RequestCtx, c *conn, b *body, began time.Time) (res response) {
 	publish := false
 	defer func() {
 		if p := recover(); p != nil { // fasthttp would end the process
@@ -75,7 +75,6 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx, c *conn, b *body) (res respons
 			s.metrics.answered(res.status)
 		}
 	}()
-	began := time.Now()
 	r, err := s.receive(ctx, c)
 	if err != nil {
 		publish = true // whatever it was to be: it did not get far enough to say

@@ -77,7 +77,7 @@ func New(opts Options, sp Spool) *Server {
 	s.budget = newBudget(s.opts.IngestBudget)
 	s.waits, s.endWaits = context.WithCancel(context.Background())
 	s.work, s.endWork = context.WithCancel(context.Background())
-	s.patience = patience{parent: s.work, most: s.opts.AppendTimeout}
+	s.patience.parent, s.patience.most = s.work, s.opts.AppendTimeout
 	s.http = s.newFasthttp()
 	return s
 }

@@ -10,13 +10,14 @@ import (
 func TestPatienceIsSharedAndEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &patience{parent: t.Context(), most: 8 * time.Second}
-		first := p.context(time.Now())
-		time.Sleep(time.Second)
-		if p.context(time.Now()) != first {
+		first := p.context()
+		time.Sleep(time.Second - 1)
+		if p.context() != first {
 			t.Error("a request within an eighth has a context of its own")
 		}
-		time.Sleep(time.Millisecond)
-		second := p.context(time.Now())
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		second := p.context()
 		if second == first {
 			t.Error("a context is given for longer than an eighth")
 		}
@@ -31,7 +32,7 @@ func TestPatienceIsSharedAndEnds(t *testing.T) {
 func TestPatienceEndsWithItsParent(t *testing.T) {
 	parent, end := context.WithCancel(t.Context())
 	p := &patience{parent: parent, most: time.Hour}
-	ctx := p.context(time.Now())
+	ctx := p.context()
 	end()
 	<-ctx.Done()
 }

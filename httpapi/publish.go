@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"time"
 
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/message"
@@ -83,7 +82,7 @@ func (s *Server) store(r *request, drafts []spool.Draft) ([]message.Receipt, err
 		return nil, err
 	}
 	r.kept = true
-	receipts, err := s.spool.Append(s.patience.context(time.Now()), drafts)
+	receipts, err := s.spool.Append(s.patience.context(), drafts)
 	r.body.release()
 	if err != nil {
 		return nil, err

@@ -45,7 +45,7 @@ func (s *Server) prepare(r *request, _ string) (response, error) {
 	if err := s.topics.admit(d.Messages, r.began); err != nil {
 		return response{}, err
 	}
-	ctx := s.patience.context(time.Now())
+	ctx := s.patience.context()
 	if d.AtBroker {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(s.work, s.opts.AppendTimeout+brokerPatience)
@@ -335,7 +335,7 @@ func (s *Server) decide(r *request, id string, do func(ctx context.Context, id, 
 	if _, err := readWishes(r, nil); err != nil {
 		return response{}, err
 	}
-	t, err := do(s.patience.context(time.Now()), id, "application")
+	t, err := do(s.patience.context(), id, "application")
 	if err != nil {
 		return response{}, decidedNot(err, t)
 	}
