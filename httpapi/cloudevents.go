@@ -39,14 +39,14 @@ func readCloudEvent(r *request, p *publication) error {
 		return nil
 	}
 	set := map[string]string{}
-	for _, h := range r.fields.all {
-		name, ok := strings.CutPrefix(h.name, "ce-")
-		if !ok {
+	for i, h := range r.fields.all {
+		if h.is != nameCloudEvent {
 			continue
 		}
-		value, err := url.PathUnescape(h.value)
+		name := strings.TrimPrefix(r.fields.name(i), "ce-")
+		value, err := url.PathUnescape(r.fields.value(i))
 		if _, twice := set[name]; err != nil || twice || !isAttributeName(name) {
-			return invalidEvent("the header %.100q is given twice, misnamed or not percent-encoded correctly", h.name)
+			return invalidEvent("the header %.100q is given twice, misnamed or not percent-encoded correctly", r.fields.name(i))
 		}
 		set[name] = value
 	}

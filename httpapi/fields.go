@@ -7,17 +7,22 @@ import (
 	"github.com/remora-mq/remora/internal/problem"
 )
 
-// field is one header field of a request; its name is in lower case.
+// field is where a header field stands: its name, up to the colon, and its value,
+// without the blanks around it.
 type field struct {
-	is          name
-	name, value string
+	is                     name
+	start, colon, from, to int
 }
 
 // fields are a request's header.
 type fields struct {
+	text string  // names in lower case
 	all  []field // in the order sent
 	seen name    // those that are in it
 }
+
+func (f *fields) name(i int) string  { return f.text[f.all[i].start:f.all[i].colon] }
+func (f *fields) value(i int) string { return f.text[f.all[i].from:f.all[i].to] }
 
 func (f *fields) has(of name) bool { return f.seen&of != 0 }
 
@@ -36,7 +41,7 @@ func (f *fields) index(of name) int {
 // get returns the first value of a name, "" when there is none.
 func (f *fields) get(one name) string {
 	if i := f.index(one); i >= 0 {
-		return f.all[i].value
+		return f.value(i)
 	}
 	return ""
 }
@@ -46,7 +51,7 @@ func (f *fields) values(values []string, one name) []string {
 	if f.has(one) {
 		for i := range f.all {
 			if f.all[i].is == one {
-				values = append(values, f.all[i].value)
+				values = append(values, f.value(i))
 			}
 		}
 	}
@@ -65,43 +70,27 @@ func (f *fields) list(one name) string {
 func (f *fields) parse(raw []byte, http10 bool) error {
 	var block [1024]byte // of most requests
 	lower := append(block[:0], raw...)
-	var room [16]span // likewise
-	spans, err := scanLines(room[:0], lower)
-	if err != nil {
+	if err := f.scan(lower); err != nil {
 		return err
 	}
-	text := string(lower)
-	for _, s := range spans {
-		one := field{name: text[s.start:s.colon], value: trimBlanks(text[s.colon+1 : s.end])}
-		one.is = nameOf(one.name)
+	f.text = string(lower)
+	for i := range f.all {
+		one := &f.all[i]
+		one.is = nameOf(f.name(i))
 		if one.is&atMostOnce&f.seen != 0 {
-			return malformed("the header %q is given more than once", one.name)
+			return malformed("the header %q is given more than once", f.name(i))
 		}
 		f.seen |= one.is
-		f.all = append(f.all, one)
 	}
 	return f.checkFraming(http10)
 }
 
-func trimBlanks(s string) string {
-	for s != "" && (s[0] == ' ' || s[0] == '\t') {
-		s = s[1:]
-	}
-	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
-		s = s[:len(s)-1]
-	}
-	return s
-}
-
-// span is where a field stands in its block.
-type span struct{ start, colon, end int }
-
-// scanLines appends where the fields are, and puts their names into lower case.
-func scanLines(spans []span, block []byte) ([]span, error) {
+// scan notes where the fields are, and puts their names into lower case.
+func (f *fields) scan(block []byte) error {
 	for at := 0; at < len(block); {
 		n := bytes.IndexByte(block[at:], '\n')
 		if n < 1 || block[at+n-1] != '\r' {
-			return nil, malformed("a header line does not end in CR LF")
+			return malformed("a header line does not end in CR LF")
 		}
 		line := block[at : at+n-1]
 		if len(line) == 0 && at+n+1 == len(block) {
@@ -109,12 +98,26 @@ func scanLines(spans []span, block []byte) ([]span, error) {
 		}
 		colon, err := scanField(line)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		spans = append(spans, span{start: at, colon: at + colon, end: at + n - 1})
+		from, to := withoutBlanks(line, colon+1)
+		f.all = append(f.all, field{start: at, colon: at + colon, from: at + from, to: at + to})
 		at += n + 1
 	}
-	return spans, nil
+	return nil
+}
+
+// withoutBlanks is where that begins and ends which stands in a line from there on.
+func withoutBlanks(line []byte, from int) (begin, end int) {
+	isBlank := func(c byte) bool { return c == ' ' || c == '\t' }
+	end = len(line)
+	for from < end && isBlank(line[from]) {
+		from++
+	}
+	for from < end && isBlank(line[end-1]) {
+		end--
+	}
+	return from, end
 }
 
 func scanField(line []byte) (colon int, err error) {

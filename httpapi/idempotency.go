@@ -48,11 +48,13 @@ func parseKey(text string) (string, error) {
 		}
 		return unquoted, checkKey(unquoted)
 	}
-	if strings.ContainsAny(key, " \",;\\") {
+	if strings.IndexFunc(key, needsQuotes) >= 0 {
 		return "", problem.New(problem.InvalidKey, "the idempotency key has a blank, comma, semicolon, backslash or quote: put it into double quotes")
 	}
 	return key, checkKey(key)
 }
+
+func needsQuotes(r rune) bool { return r == ' ' || r == '"' || r == ',' || r == ';' || r == '\\' }
 
 // unquote reads the rest of a quoted string, after its first quote.
 func unquote(s string) (string, bool) {

@@ -129,7 +129,7 @@ func FuzzPrefer(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		r := request{fields: fields{all: []field{{namePrefer, "prefer", s}}, seen: namePrefer}}
+		r := request{fields: fields{text: s, all: []field{{is: namePrefer, to: len(s)}}, seen: namePrefer}}
 		var p publication
 		if err := readWait(&r, &p); err != nil {
 			requireProblem(t, err)
@@ -238,9 +238,10 @@ func FuzzFields(f *testing.F) {
 		if list.has(nameContentLength) && list.has(nameTransferEncoding) {
 			t.Fatalf("%q has two framings", raw)
 		}
-		for _, h := range list.all {
-			if h.name == "" || h.name != strings.ToLower(h.name) || strings.ContainsAny(h.name+h.value, "\r\n\x00") {
-				t.Fatalf("%q gives %q: %q", raw, h.name, h.value)
+		for i := range list.all {
+			name, value := list.name(i), list.value(i)
+			if name == "" || name != strings.ToLower(name) || strings.ContainsAny(name+value, "\r\n\x00") || value != strings.Trim(value, " \t") {
+				t.Fatalf("%q gives %q: %q", raw, name, value)
 			}
 		}
 	})

@@ -37,7 +37,7 @@ const propertyParam = "prop."
 // MQ- header, an unknown query parameter.
 func knownOptions(r *request) error {
 	if i := r.fields.index(nameMisspelt); i >= 0 {
-		return invalidOption("the header %.100q is not an option of a publish", r.fields.all[i].name)
+		return invalidOption("the header %.100q is not an option of a publish", r.fields.name(i))
 	}
 	for name := range r.query {
 		if !twinParams[name] && !strings.HasPrefix(name, propertyParam) {
@@ -51,7 +51,7 @@ func knownOptions(r *request) error {
 // body has its own.
 func noOptions(r *request) error {
 	if i := r.fields.index(ofOneMessage); i >= 0 {
-		return invalidOption("the header %.100q says nothing about a batch; put it into the items", r.fields.all[i].name)
+		return invalidOption("the header %.100q says nothing about a batch; put it into the items", r.fields.name(i))
 	}
 	for name := range r.query {
 		return invalidOption("the query parameter %.100q says nothing about a batch; put it into the items", name)
