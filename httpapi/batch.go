@@ -185,8 +185,8 @@ func (s *Server) answerBatch(receipts []message.Receipt) response {
 	answer := struct {
 		Messages []receiptJSON `json:"messages"`
 	}{make([]receiptJSON, len(receipts))}
-	for i, r := range receipts {
-		answer.Messages[i] = s.receiptOf(r)
+	for i := range receipts {
+		answer.Messages[i] = s.receiptOf(&receipts[i])
 	}
 	return s.jsonResponse(202, answer)
 }

@@ -36,7 +36,7 @@ func (s *Server) publish(r *request, topic string) (response, error) {
 	if err != nil {
 		return response{}, alone(err)
 	}
-	return s.answerPublish(r, receipts[0]), nil
+	return s.answerPublish(r, &receipts[0]), nil
 }
 
 func messageTooLarge(limit int) error {
@@ -104,7 +104,7 @@ func alone(err error) error {
 }
 
 // answerPublish answers a message that is stored; from here nothing is an error.
-func (s *Server) answerPublish(r *request, stored message.Receipt) response {
+func (s *Server) answerPublish(r *request, stored *message.Receipt) response {
 	now, p := stored, &r.asked
 	if p.wait > 0 {
 		now = s.await(stored, p)
@@ -127,7 +127,7 @@ func (s *Server) answerPublish(r *request, stored message.Receipt) response {
 func appendLocation(b []byte, id message.ID) []byte { return id.Append(append(b, "/v1/messages/"...)) }
 
 // await waits for the broker's confirmation as long as the client wished.
-func (s *Server) await(stored message.Receipt, p *publication) message.Receipt {
+func (s *Server) await(stored *message.Receipt, p *publication) *message.Receipt {
 	ctx, cancel := context.WithTimeout(s.waits, min(p.wait, s.opts.MaxWait))
 	defer cancel()
 	now, err := s.spool.Wait(ctx, stored.ID)
@@ -135,5 +135,5 @@ func (s *Server) await(stored message.Receipt, p *publication) message.Receipt {
 		return stored
 	}
 	now.Duplicate = stored.Duplicate
-	return now
+	return &now
 }

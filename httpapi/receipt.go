@@ -57,7 +57,7 @@ func optionalTime(t time.Time) *timestamp {
 	return new(timestamp(t))
 }
 
-func (s *Server) receiptOf(r message.Receipt) receiptJSON {
+func (s *Server) receiptOf(r *message.Receipt) receiptJSON {
 	return receiptJSON{
 		ID: r.ID, Topic: r.Topic, State: r.State,
 		Stored:    holds(r.State),
@@ -72,7 +72,7 @@ func holds(state message.State) bool { return !state.Settled() || state == messa
 
 func (s *Server) storyOf(r message.Receipt) storyJSON {
 	story := storyJSON{
-		receiptJSON: s.receiptOf(r), SettledAt: optionalTime(r.SettledAt), Held: r.OnHold,
+		receiptJSON: s.receiptOf(&r), SettledAt: optionalTime(r.SettledAt), Held: r.OnHold,
 		Attempts: r.Attempts, LastError: r.LastError, NextAttemptAt: optionalTime(r.NextAttemptAt),
 		MaybeDelivered: r.MaybeSent && r.State == message.StateDead,
 		History:        []eventJSON{}, HistorySkipped: r.History.Skipped,

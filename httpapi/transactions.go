@@ -88,8 +88,8 @@ func preparedNot(err error) error {
 
 func (s *Server) answerTransaction(status int, t spool.Transaction, receipts []message.Receipt) response {
 	out := transactionJSON{View: transaction.ViewOf(t), Duplicate: t.Duplicate, Messages: make([]receiptJSON, len(receipts))}
-	for i, r := range receipts {
-		out.Messages[i] = s.receiptOf(r)
+	for i := range receipts {
+		out.Messages[i] = s.receiptOf(&receipts[i])
 	}
 	body := out.appendJSON(make([]byte, 0, 640+320*len(receipts)))
 	return response{status: status, contentType: typeJSON, body: append(body, '\n')}

@@ -88,7 +88,8 @@ func systemTopic(topic string) bool {
 	case "TBW102", "SCHEDULE_TOPIC_XXXX", "BenchmarkTest", "OFFSET_MOVED_EVENT", "SELF_TEST_TOPIC", "TRANS_CHECK_MAX_TIME_TOPIC":
 		return true
 	}
-	return strings.HasPrefix(strings.ToLower(topic), "rmq_sys_")
+	const prefix = "rmq_sys_"
+	return len(topic) >= len(prefix) && strings.EqualFold(topic[:len(prefix)], prefix)
 }
 
 func validBody(body []byte, limit int) *Invalid {
@@ -158,10 +159,23 @@ func validShort(code, what, s string) *Invalid {
 // validLine refuses what could not stand in a header of a delivery: validText,
 // and line breaks and tabs.
 func validLine(code, what, s string) *Invalid {
+	if printable(s) { // nearly always
+		return nil
+	}
 	if i := strings.IndexAny(s, "\t\n\r"); i >= 0 {
 		return invalid(code, "%s has the control character 0x%02x; leave it out", what, s[i])
 	}
 	return validText(code, what, s)
+}
+
+// printable reports a text of printable ASCII alone.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
 }
 
 // validText refuses what RocketMQ's property encoding would alter in silence:
