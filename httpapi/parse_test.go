@@ -3,6 +3,7 @@ package httpapi
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -94,6 +95,10 @@ func TestFingerprint(t *testing.T) {
 			t.Errorf("changes %d and %d have one fingerprint", first, i)
 		}
 		seen[s] = i
+	}
+	// It is stored with the key, so a version always gives the same.
+	if got, want := fmt.Sprintf("%x", fingerprint(&base, "1s", "2s", "3s")), "90b3cadf9fef6c8a86483fe32f49ea50"; got != want {
+		t.Errorf("version %d gives %s, want %s", fingerprintVersion, got, want)
 	}
 	for _, schedule := range [][3]string{{"1s", "", ""}, {"", "1s", ""}, {"", "", "1s"}} {
 		s := fingerprint(&base, schedule[0], schedule[1], schedule[2])

@@ -297,9 +297,7 @@ func (x *transactionReader) end() (spool.TransactionDraft, error) {
 	}
 	c := x.d.Check
 	h := sha256.New()
-	w := lengthWriter{}
-	w.texts("transaction", x.d.ID, c.URL, c.After.String(), c.Interval.String(), strconv.Itoa(c.Most), c.Exhausted.String())
-	h.Write(w.buf)
+	h.Write(appendSized(nil, "transaction", x.d.ID, c.URL, c.After.String(), c.Interval.String(), strconv.Itoa(c.Most), c.Exhausted.String()))
 	for _, sum := range x.sent {
 		h.Write(sum)
 	}
