@@ -37,7 +37,7 @@ func (d Disposition) String() string {
 
 // Answer is what a call came to. The zero Answer is a failed attempt.
 //
-// Where Late is set, the call came to its deadline and was not answered; it has to
+// Where Late is set, the call came to its deadline and was not answered whole; it has to
 // be called once, and waits for the answer until ctx is done. Until then the handler
 // is not told that the call has ended.
 type Answer struct {

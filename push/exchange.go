@@ -19,38 +19,41 @@ const maxBody = 64 << 10
 // errNotTaken: the connection ended before a byte of the call was taken.
 var errNotTaken = errors.New("handler closed the connection before it took the call")
 
-// errSilent: the call was written whole, and not a byte of an answer came in its time.
-var errSilent = errors.New("handler has not answered")
-
 // exchange writes req on cn, reads the answer, and keeps or closes cn; or leaves it
-// to the answer, where that may come later.
+// to the answer, where that may come later, or end later.
 func (c *Client) exchange(ctx context.Context, cn *conn, req *request, call *Call) Answer {
-	answer, keep := c.converse(ctx, cn, req)
-	switch {
-	case keep:
-		c.pool.put(cn)
-	case call.MayBeLate && errors.Is(answer.Err, errSilent) && !errors.Is(ctx.Err(), context.Canceled):
-		answer.Late = (&late{c, cn}).wait
-	default:
-		_ = cn.Close()
-	}
-	return answer
-}
-
-func (c *Client) converse(ctx context.Context, cn *conn, req *request) (a Answer, keep bool) {
 	before := cn.wire.wrote
 	// A failed write is not the end: a handler may answer, and close, without
 	// having read all.
-	written := cn.send(req)
+	written := cn.send(req) == nil
 	if _, err := cn.br.Peek(1); err != nil {
-		a = silence(ctx, cn, before, err)
-		if written == nil && ended(ctx, cn.wire.until) != nil {
-			a.Err = fmt.Errorf("%w: %w", errSilent, a.Err)
+		a := silence(ctx, cn, before, err)
+		if call.MayBeLate && written && ended(ctx, cn.wire.until) != nil && !errors.Is(ctx.Err(), context.Canceled) {
+			a.Late = (&late{c, cn}).wait
+			return a
 		}
-		return a, false
+		_ = cn.Close()
+		return a
 	}
-	a, keep = c.hear(cn)
-	return a, keep && written == nil
+	a, keep, whole := c.hearOK(cn)
+	switch {
+	case whole:
+	case call.MayBeLate:
+		return c.hearOn(ctx, cn, written)
+	default:
+		a, keep = c.hear(cn)
+	}
+	c.release(cn, keep && written)
+	return a
+}
+
+// release keeps a connection that can carry another call, and closes others.
+func (c *Client) release(cn *conn, keep bool) {
+	if keep {
+		c.pool.put(cn)
+	} else {
+		_ = cn.Close()
+	}
 }
 
 func (c *conn) send(req *request) error {

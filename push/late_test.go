@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 )
@@ -42,6 +43,75 @@ func TestAnswerAfterItsTime(t *testing.T) {
 	}
 }
 
+// TestAnswerEndsAfterItsTime, wherever in it that was over.
+func TestAnswerEndsAfterItsTime(t *testing.T) {
+	for name, parts := range map[string][2]string{
+		"in the header":  {"HTTP/1.1 200 OK\r\nContent-Le", "ngth: 2\r\n\r\nok"},
+		"behind a 100":   {"HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"},
+		"in the body":    {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", "k"},
+		"between chunks": {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", "0\r\n\r\n"},
+		"within a chunk": {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\no", "k\r\n0\r\n\r\n"},
+		"in a trailer":   {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Sum: ", "1\r\n\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			told := make(chan struct{})
+			tell := sync.OnceFunc(func() { close(told) })
+			h := serve(t, func(c *net.TCPConn, _ *http.Request) bool {
+				_, _ = io.WriteString(c, parts[0])
+				<-told
+				_, _ = io.WriteString(c, parts[1])
+				return true
+			})
+			t.Cleanup(tell)
+			c := newClient(t, Options{URL: h.url()})
+			call := lateCall()
+			call.Timeout = 200 * time.Millisecond
+			got := c.Deliver(t.Context(), call)
+			if got.Disposition != Retry || got.Code() != "timeout" || got.Late == nil {
+				t.Fatalf("in time: %v, %s, %v", got.Disposition, got.Code(), got.Err)
+			}
+			tell()
+			if late := got.Late(within(t, 10*time.Second)); late.Disposition != Done || late.Status != 200 {
+				t.Fatalf("late: %v, %v", late.Disposition, late.Err)
+			}
+			wantDone(t, c.Deliver(within(t, 10*time.Second), lateCall()))
+			if n := h.conns.Load(); n != 1 {
+				t.Errorf("%d connections; the late one can be used again", n)
+			}
+		})
+	}
+}
+
+// TestWaitingForTheEndOfAnAnswerEnds where it never comes, or breaks off.
+func TestWaitingForTheEndOfAnAnswerEnds(t *testing.T) {
+	for name, goesOn := range map[string]bool{"never": true, "breaks off": false} {
+		t.Run(name, func(t *testing.T) {
+			told, closed := make(chan struct{}), make(chan struct{})
+			tell := sync.OnceFunc(func() { close(told) })
+			h := serve(t, func(c *net.TCPConn, _ *http.Request) bool {
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+				<-told
+				if goesOn {
+					_, _ = io.Copy(io.Discard, c)
+				}
+				close(closed)
+				return false
+			})
+			t.Cleanup(tell)
+			got := newClient(t, Options{URL: h.url()}).Deliver(within(t, 200*time.Millisecond), lateCall())
+			if got.Late == nil {
+				t.Fatalf("in time: %v", got.Err)
+			}
+			tell()
+			late := got.Late(within(t, 200*time.Millisecond))
+			if late.Disposition != Retry || late.Err == nil {
+				t.Errorf("late: %v, %v", late.Disposition, late.Err)
+			}
+			<-closed
+		})
+	}
+}
+
 // TestListeningToALateAnswerEnds: the handler is told then.
 func TestListeningToALateAnswerEnds(t *testing.T) {
 	closed := make(chan struct{})
@@ -74,11 +144,12 @@ func TestWhatIsNotLate(t *testing.T) {
 		call   *Call
 		cancel bool
 	}{
-		"nobody asked":    {text(""), aCall("x"), false},
-		"cancelled":       {text(""), lateCall(), true},
-		"begun":           {text("HTTP/1.1 200 OK\r\n"), lateCall(), false},
-		"answered":        {text("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), lateCall(), false},
-		"answered by 500": {text("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"), lateCall(), false},
+		"nobody asked":        {text(""), aCall("x"), false},
+		"cancelled":           {text(""), lateCall(), true},
+		"begun, nobody asked": {text("HTTP/1.1 200 OK\r\n"), aCall("x"), false},
+		"begun, cancelled":    {text("HTTP/1.1 200 OK\r\n"), lateCall(), true},
+		"answered":            {text("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), lateCall(), false},
+		"answered by 500":     {text("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"), lateCall(), false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
