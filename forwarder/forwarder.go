@@ -27,6 +27,7 @@ type Spool interface {
 type Leases interface {
 	Lease(ctx context.Context, topic string, opts spool.LeaseOptions) ([]*spool.Lease, error)
 	Current(leases []*spool.Lease) []*spool.Lease
+	Payloads(ctx context.Context, leases []*spool.Lease) []*spool.Lease
 }
 
 // Ends are the ways in which leases end.

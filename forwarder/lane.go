@@ -85,7 +85,7 @@ func (l *lane) run(ctx context.Context) {
 
 // lease waits for the next messages, and for the queues of their keys.
 func (l *lane) lease(ctx context.Context, limit int) ([]*spool.Lease, error) {
-	opts := spool.LeaseOptions{MaxMessages: limit, MaxBytes: l.f.opts.MaxBytes}
+	opts := spool.LeaseOptions{MaxMessages: limit, MaxBytes: l.f.opts.MaxBytes, Later: true}
 	leases, err := l.f.spool.Lease(ctx, l.topic, opts)
 	if err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func (l *lane) lease(ctx context.Context, limit int) ([]*spool.Lease, error) {
 func (l *lane) full(leases []*spool.Lease, limit int) bool {
 	bytes := 0
 	for _, lease := range leases {
-		bytes += len(lease.Body)
+		bytes += lease.Size()
 	}
 	return len(leases) >= limit || bytes >= l.f.opts.MaxBytes/2
 }
@@ -122,7 +122,9 @@ func (l *lane) inTurn(ctx context.Context, b *batch, leases []*spool.Lease) {
 		l.f.spool.Release(leases)
 		return
 	}
-	if leases = l.f.spool.Current(leases); len(leases) > 0 { // the others have expired while they waited
+	leases = l.f.spool.Current(leases) // the others have expired while they waited
+	leases = l.f.spool.Payloads(ctx, leases)
+	if len(leases) > 0 {
 		l.attempt(context.WithoutCancel(ctx), leases)
 	}
 }

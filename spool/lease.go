@@ -28,7 +28,14 @@ type Lease struct {
 type LeaseOptions struct {
 	MaxMessages int
 	MaxBytes    int
+
+	// Later leaves the payloads that are stored apart to a call of Payloads: for whoever
+	// waits with the leases before an attempt.
+	Later bool
 }
+
+// Size is what the message counts for, whether its payload is here or not.
+func (l *Lease) Size() int { return l.entry.size }
 
 // NextTopic returns a topic that may have messages and that no call has
 // returned before; it waits until there is one. At open every topic with held
@@ -83,8 +90,7 @@ func (s *Spool) leaseFrom(ctx context.Context, l *lane, opts LeaseOptions) ([]*L
 		step := s.nextStep(l, opts)
 		switch {
 		case len(step.leases) > 0:
-			if leases := s.withPayloads(ctx, step.leases); len(leases) > 0 {
-				s.withNumbers(leases)
+			if leases := s.leasedWith(ctx, step.leases, opts); len(leases) > 0 {
 				return leases, nil
 			}
 		case step.load:
@@ -347,6 +353,21 @@ func (s *Spool) awaitUntil(ctx context.Context, sig signal, due <-chan time.Time
 	case <-s.db.Failed():
 		return ErrReadOnly
 	}
+}
+
+func (s *Spool) leasedWith(ctx context.Context, leases []*Lease, opts LeaseOptions) []*Lease {
+	if opts.Later {
+		return leases
+	}
+	return s.Payloads(ctx, leases)
+}
+
+// Payloads reads what was left to it by Later, and returns the leases of which it is
+// known. The others are given back.
+func (s *Spool) Payloads(ctx context.Context, leases []*Lease) []*Lease {
+	leases = s.withPayloads(ctx, leases)
+	s.withNumbers(leases)
+	return leases
 }
 
 // withPayloads reads the payloads that are stored apart. A message whose
