@@ -156,9 +156,10 @@ func (k *Keeper) giveUp(ctx context.Context, t *spool.Transaction, why error) (s
 	return stands, &NotPreparedError{Maybe: broker.OutcomeOf(why) == message.OutcomeUnknown, Err: why}
 }
 
-// end tells a broker once. That it asks again makes good what fails.
+// end tells a broker once, of a place that is as new as its question. That it asks
+// again makes good what fails.
 func (k *Keeper) end(ctx context.Context, p message.HalfPlace, commit bool) {
-	if err := k.endThere(ctx, p, commit); err != nil && !errors.Is(err, broker.ErrNoHalf) && ctx.Err() == nil {
+	if err := k.halves.End(ctx, p, commit); err != nil && !errors.Is(err, broker.ErrNoHalf) && ctx.Err() == nil {
 		k.log.Warn("a broker did not confirm the end of a half message; it is told again when it asks", "broker", p.Broker, "message", p.MessageID, "commit", commit, "error", err)
 	}
 }

@@ -119,7 +119,8 @@ func (k *Keeper) aside(t *spool.Transaction, running *sync.WaitGroup, do func())
 }
 
 // renew has a new half message take the place of the one at was, for which its broker
-// will not ask much longer, or does not any more. It reports whether it did.
+// will not ask much longer, or does not any more; or of one that is lost, which is
+// nowhere. It reports whether it did.
 func (k *Keeper) renew(ctx context.Context, t *spool.Transaction, was message.HalfPlace, because string) bool {
 	issued, err := k.spool.IssueHalf(ctx, t.ID)
 	if err != nil || issued.State.Decided() {
@@ -139,8 +140,10 @@ func (k *Keeper) renew(ctx context.Context, t *spool.Transaction, was message.Ha
 	k.silence.hear(t.ID, time.Now())
 	k.metrics.renewed.Inc()
 	k.log.Warn("a half message has waited so long for its decision that it was replaced by a new one",
-		"transaction", t.ID, "broker", was.Broker, "because", because, "number", number)
-	k.end(ctx, was, false)
+		"transaction", t.ID, "broker", place.Broker, "because", because, "number", number)
+	if was.Known() {
+		k.end(ctx, was, false)
+	}
 	return true
 }
 

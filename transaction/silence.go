@@ -11,6 +11,7 @@ import (
 
 	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/internal/backoff"
+	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
 
@@ -146,7 +147,7 @@ func (k *Keeper) lookAtPlace(ctx context.Context, t *spool.Transaction, running 
 	}
 	k.silence.drop(time.Now())
 	k.aside(t, running, func() {
-		if k.renew(ctx, t, t.Half.Place, "it was lost") {
+		if k.renew(ctx, t, message.HalfPlace{}, "it was lost") {
 			k.lose(t.ID, t.Half.Place)
 		}
 	})
