@@ -147,12 +147,13 @@ func (h *halfTraffic) play(rng *rand.Rand, name, checkURL string) {
 	}
 }
 
-// call does one thing until it is answered, through any number of kills.
+// call does one thing until it is answered, through any number of kills. A 503, but for
+// one of the broker, is none: the spool has lost its disk.
 func (h *halfTraffic) call(do func(c *client) (dealAnswer, error)) dealAnswer {
 	for {
 		c := h.line.client()
 		a, err := do(c)
-		if err == nil {
+		if err == nil && (a.Status != http.StatusServiceUnavailable || a.Code == "broker-unavailable") {
 			return a
 		}
 		h.line.awaitAfter(c)
@@ -196,23 +197,61 @@ func (c *client) prepareAtBroker(id, checkURL string) (dealAnswer, error) {
 	})
 }
 
+// halfProof is a broker that asks often, and clients whose sidecar ends again and again.
+type halfProof struct {
+	*halfTraffic
+
+	t       *testing.T
+	cluster *rocketmq.Cluster
+	app     *application
+	clients sync.WaitGroup
+}
+
+func newHalfProof(t *testing.T) *halfProof {
+	t.Helper()
+	p := &halfProof{t: t, cluster: rocketmq.Start(t, rocketmq.Options{Brokers: []rocketmq.BrokerOptions{{Extra: map[string]string{
+		"transactionCheckInterval": "300", "transactionTimeOut": "300", "transactionCheckMax": "1000",
+	}}}})}
+	p.cluster.CreateTopic(t, halfTopic, 1)
+	p.halfTraffic = &halfTraffic{line: &succession{next: make(chan struct{})}, fates: map[string]decision{}, last: map[string]decision{}}
+	p.more = sync.NewCond(&p.mu)
+	p.app = newApplication(t, littleSizes)
+	p.app.tells = p.answer
+	return p
+}
+
+// follow has clients go on with a sidecar that is ready; the first begins them.
+func (p *halfProof) follow(side *process) {
+	p.goOn()
+	first := p.line.client() == nil
+	p.line.follow(side.client)
+	for i := 0; first && i < 4; i++ {
+		p.clients.Go(func() { p.play(rand.New(rand.NewPCG(uint64(i), 13)), fmt.Sprint("client-", i), p.app.server.URL+"/tx") })
+	}
+}
+
+// end has the last sidecar bring all to its end, and judges.
+func (p *halfProof) end(how setup) {
+	p.t.Helper()
+	side := run(p.t, how, spawn(p.t))
+	p.mu.Lock()
+	p.over, p.told = true, true
+	p.more.Broadcast()
+	p.mu.Unlock()
+	p.line.follow(side.client)
+	p.clients.Wait()
+	p.settle(p.t, side)
+	p.judge(p.t, side, p.cluster)
+}
+
 // TestKillsAtEachStepOfAHalfMessage: wherever the sidecar ends between a broker's half
 // message and what is noted of it, every transaction is in the end what its client was
 // told, each committed message arrives, and no other does.
 func TestKillsAtEachStepOfAHalfMessage(t *testing.T) {
 	kills := testscale.Between(len(halfPoints)*3, 5000)
-	cluster := rocketmq.Start(t, rocketmq.Options{Brokers: []rocketmq.BrokerOptions{{Extra: map[string]string{
-		"transactionCheckInterval": "300", "transactionTimeOut": "300", "transactionCheckMax": "1000",
-	}}}})
-	cluster.CreateTopic(t, halfTopic, 1)
-	h := &halfTraffic{line: &succession{next: make(chan struct{})}, fates: map[string]decision{}, last: map[string]decision{}}
-	h.more = sync.NewCond(&h.mu)
-	app := newApplication(t, littleSizes)
-	app.tells = h.answer
-	how := setup{program: killsItselfAtHalves, dir: filepath.Join(t.TempDir(), "data"), nameServer: cluster.NameServerAddrs()[0]}
+	p := newHalfProof(t)
+	how := setup{program: killsItselfAtHalves, dir: filepath.Join(t.TempDir(), "data"), nameServer: p.cluster.NameServerAddrs()[0]}
 	rng := rand.New(rand.NewPCG(7, testscale.PrintedSeed(t)))
-
-	var clients sync.WaitGroup
 	at := map[string]int{} // kills before the sidecar was ready
 	for n := range kills {
 		point := halfPoints[n%len(halfPoints)]
@@ -222,12 +261,7 @@ func TestKillsAtEachStepOfAHalfMessage(t *testing.T) {
 			at[point]++
 			continue
 		}
-		h.goOn()
-		if h.line.follow(side.client); n == 0 {
-			for i := range 4 {
-				clients.Go(func() { h.play(rand.New(rand.NewPCG(uint64(i), 13)), fmt.Sprint("client-", i), app.server.URL+"/tx") })
-			}
-		}
+		p.follow(side)
 		select {
 		case <-side.ended:
 		case <-time.After(patience):
@@ -236,15 +270,7 @@ func TestKillsAtEachStepOfAHalfMessage(t *testing.T) {
 		side.kill()
 	}
 	how.env = nil
-	side := run(t, how, spawn(t))
-	h.mu.Lock()
-	h.over, h.told = true, true
-	h.more.Broadcast()
-	h.mu.Unlock()
-	h.line.follow(side.client)
-	clients.Wait()
-	h.settle(t, side)
-	h.judge(t, side, cluster)
+	p.end(how)
 	t.Logf("%d kills at %d points, some before the sidecar was ready: %v", kills, len(halfPoints), at)
 }
 
@@ -269,7 +295,9 @@ func (h *halfTraffic) settle(t *testing.T, side *process) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not all came to an end:\n%s", side.log.tail())
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			t.Fatalf("not all came to an end; %q\n%s", h.wrong, side.log.tail())
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
