@@ -160,7 +160,7 @@ func (m *model) add(d spool.Draft, r message.Receipt) *held {
 }
 
 // synced follows a synced commit: what was posted before rode in it, unless that was
-// of an append, which may overtake confirmations.
+// of an append or a decision, which may overtake confirmations.
 func (m *model) synced() {
 	for _, h := range m.all {
 		h.unsynced = false

@@ -174,7 +174,6 @@ func (m *model) follow(t *rapid.T, x *modelTransaction, to spool.TransactionStat
 		return
 	}
 	x.state = to
-	m.synced()
 	var moved []*held
 	for _, h := range x.all {
 		switch {
