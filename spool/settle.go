@@ -108,7 +108,7 @@ const bitmapBytes = 1<<bitmapShift/8 + 64 + valueOverhead
 // bytes bounds what e writes, without its bitmap.
 func (e *ending) bytes() int {
 	const each = 448 + 5*valueOverhead // numbers, IDs and texts of a receipt and a confirmation; keys that are deleted
-	size := each + len(e.dead) + len(e.Topic) + len(e.LastError) + (len(e.History.First)+len(e.History.Last))*(maxDetail+32)
+	size := each + len(e.dead) + len(e.Topic) + len(e.LastError) + historyBytes(e.History.First) + historyBytes(e.History.Last)
 	if c := e.Confirmation; c != nil {
 		size += len(c.MessageID) + len(c.OffsetMessageID) + len(c.Queue)
 	}
@@ -117,6 +117,14 @@ func (e *ending) bytes() int {
 	}
 	if e.expires > 0 {
 		size += deleteSize
+	}
+	return size
+}
+
+// historyBytes bounds what events are written as.
+func historyBytes(events []message.Event) (size int) {
+	for _, e := range events {
+		size += len(e.Name) + len(e.Detail) + 32
 	}
 	return size
 }

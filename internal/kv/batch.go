@@ -50,6 +50,11 @@ func (db *DB) fits(b *batch, size int) bool {
 	return b.bytes+size <= db.opts.MaxCommit && b.entries+entriesOf(size) <= db.maxEntries
 }
 
+// halfFull reports whether b has half of what fits into it. db.mu is held.
+func (db *DB) halfFull(b *batch) bool {
+	return b.bytes > db.opts.MaxCommit/2 || b.entries > db.maxEntries/2
+}
+
 func (db *DB) newBatch() *batch {
 	return &batch{done: make(chan struct{}), parts: make([]part, len(db.queues))}
 }

@@ -153,6 +153,21 @@ func TestOffersThatWaitAreNotSentOffByWhatIsForLater(t *testing.T) {
 	}
 }
 
+// TestAnOfferTakesAlongWhatIsHalfACommit: once no more fits into it, it would go
+// behind what waits, which then goes at once.
+func TestAnOfferTakesAlongWhatIsHalfACommit(t *testing.T) {
+	var o orders
+	opts := patient(t)
+	opts.MaxCommit = 30 << 10
+	db := openTest(t, opts)
+	q := Attach(db, o.writer())
+	q.Later(put("little", "v"), 15<<10)
+	offer(t, q, "first")
+	q.Later(put("more", "v"), 1<<10)
+	offer(t, q, "second")
+	wantCommits(t, &o, [][]string{{"first"}, {"little", "more", "second"}})
+}
+
 func TestWhatIsForLaterIsCutByBytes(t *testing.T) {
 	var o orders
 	opts := patient(t)
