@@ -97,14 +97,25 @@ func forget(path string) {
 	_ = f.Close()
 }
 
-// keepDamaged gives a table that a compaction may remove a name in the quarantine.
+// keepDamaged copies a table that a compaction may remove into the quarantine. A second
+// name would not keep it: Badger cuts off what it removes (ristretto z/file.go,
+// MmapFile.Delete).
 func (db *DB) keepDamaged(name string) {
 	place := filepath.Join(db.opts.QuarantineDir, "tables")
+	kept := filepath.Join(place, name)
+	if _, err := os.Lstat(kept); err == nil {
+		return
+	}
 	err := makeDir(place)
 	if err == nil {
-		err = takeOver(filepath.Join(db.dir.path, name), filepath.Join(place, name))
+		err = db.dir.readFile(name, func(data []byte, _ []Finding) error {
+			if err := writeFile(kept+".new", data); err != nil {
+				return err
+			}
+			return os.Rename(kept+".new", kept)
+		})
 	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	if err != nil {
 		db.log.Error("cannot keep a damaged table", "file", name, "error", err)
 	}
 }
