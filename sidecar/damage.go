@@ -9,19 +9,21 @@ import (
 	"github.com/remora-mq/remora/spool"
 )
 
-// openStore opens the database and the spool in it. When the spool meets damage
-// that the database's opening did not look for, both are opened once more: then
-// the database salvages.
+// openStore opens the database and all that is in it. When one of these meets damage
+// that the database's opening did not look for, all are opened once more: then the
+// database salvages.
 func (s *Sidecar) openStore(ctx context.Context, dir string) error {
 	err := s.openOnce(ctx, dir)
 	if !errors.Is(err, kv.ErrDamaged) || s.parts.db == nil {
 		return err
 	}
 	s.log.Warn("opening the spool again, to salvage what is damaged", "error", err)
-	if err := s.parts.db.Close(); err != nil { //nolint:contextcheck // bounded by kv
+	err = errors.Join(s.closeSpool(), s.parts.db.Close()) //nolint:contextcheck // they bound themselves
+	p := &s.parts
+	p.db, p.spool, p.marks, p.notes, p.shared, p.seen = nil, nil, nil, nil, nil, nil
+	if err != nil {
 		return err
 	}
-	s.parts.db = nil
 	return s.openOnce(ctx, dir)
 }
 

@@ -10,7 +10,9 @@ import (
 	"testing"
 
 	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/sidecar"
+	"github.com/remora-mq/remora/spool"
 )
 
 // waiting is a sidecar's folder with three messages that wait, closed.
@@ -118,4 +120,48 @@ func change(t *testing.T, url string) (int, string) {
 		t.Fatal(err)
 	}
 	return res.StatusCode, b.String()
+}
+
+// fillers is a part of the database that writes pairs.
+type fillers struct{}
+
+func (fillers) Write(tx *kv.Tx, pairs [][2]string) error {
+	for _, p := range pairs {
+		tx.Set([]byte(p[0]), []byte(p[1]))
+	}
+	return nil
+}
+
+func (fillers) Synced([][2]string) {}
+
+// TestDamageBesideTheSpoolIsSalvagedAtOnce: what keeps its entries in the spool's
+// database finds damage that the spool's opening had no reason to meet.
+func TestDamageBesideTheSpoolIsSalvagedAtOnce(t *testing.T) {
+	c := waiting(t)
+	dir := filepath.Join(c.Spool.Dir, "spool", "db")
+	db, err := kv.Open(t.Context(), kv.Options{Dir: dir, Magic: spool.FormatVersion})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// In the order of keys: before the entries of pauses, "c/p/", and in their block.
+	q := kv.Attach(db, fillers{})
+	for _, key := range []string{"c/o/0", "c/o/1", "c/p/paused", "c/q/0", "c/q/1"} {
+		if err := q.Commit(t.Context(), [2]string{key, strings.Repeat("filler of "+key, 4000)}, 64<<10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	flip(t, c, "filler of c/p/paused")
+	r := start(t, c)
+	if !r.log.says("opening the spool again, to salvage what is damaged") {
+		t.Error("nothing was found")
+	}
+	if status, _ := r.post("t", "body of the fourth", ""); status != 202 {
+		t.Error(status)
+	}
+	if ledger := ledgerOf(t, r); ledger.Total.InSpool.Held() != 4 {
+		t.Errorf("%+v", ledger)
+	}
 }

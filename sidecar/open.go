@@ -53,12 +53,6 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 	if err := s.openStore(ctx, dir); err != nil {
 		return err
 	}
-	if err := s.openMarks(); err != nil { //nolint:contextcheck // they live until Close
-		return err
-	}
-	if err := s.openSeen(); err != nil {
-		return err
-	}
 	s.watchDamage()
 	s.spool.Store(p.spool)
 	p.room.restore()
@@ -78,8 +72,13 @@ func (s *Sidecar) openOnce(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	p.storage.watch(p.db.Failed())
-	p.spool, err = spool.Open(ctx, p.db, s.spoolOptions(dir))
-	return err
+	if p.spool, err = spool.Open(ctx, p.db, s.spoolOptions(dir)); err != nil {
+		return err
+	}
+	if err := s.openMarks(); err != nil { //nolint:contextcheck // they live until Close
+		return err
+	}
+	return s.openSeen()
 }
 
 // planRoom divides the volume, or says why it is too small.

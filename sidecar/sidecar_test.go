@@ -154,6 +154,12 @@ func (d *diary) Write(p []byte) (int, error) {
 	return d.text.Write(p)
 }
 
+func (d *diary) says(text string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return bytes.Contains(d.text.Bytes(), []byte(text))
+}
+
 // steps returns the shutdown steps that ended, in order.
 func (d *diary) steps() (names []string) {
 	d.mu.Lock()

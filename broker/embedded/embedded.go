@@ -43,6 +43,10 @@ type Broker struct {
 	unreadable map[string]struct{} // keys
 }
 
+// expected is how many bytes may come to wait here, where nothing bounds them: there
+// are as many tables as files can be open, up to that.
+const expected = 16 << 30
+
 // Open opens or creates the broker in opts.Dir. What was stored and not acked
 // before a crash is delivered again. Errors are those of kv.Open; the directory
 // takes one process at a time.
@@ -51,7 +55,7 @@ func Open(ctx context.Context, opts Options) (*Broker, error) {
 	if err := opts.validate(); err != nil {
 		return nil, fmt.Errorf("open embedded broker: %w", err)
 	}
-	db, err := kv.Open(ctx, kv.Options{Dir: opts.Dir, Logger: opts.Logger, Magic: formatVersion})
+	db, err := kv.Open(ctx, kv.Options{Dir: opts.Dir, Logger: opts.Logger, Magic: formatVersion, Limit: expected})
 	if err != nil {
 		return nil, fmt.Errorf("open embedded broker: %w", err)
 	}
