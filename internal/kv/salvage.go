@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -154,9 +155,10 @@ func (db *DB) copyTables(fresh *directory, found *inspection) error {
 }
 
 // takeOver gives a file a second name, or where that is not to be had copies it.
+// Nothing may have that name: writing to it would cut off what it is the name of.
 func takeOver(from, to string) error {
-	if os.Link(from, to) == nil {
-		return nil
+	if err := os.Link(from, to); err == nil || errors.Is(err, fs.ErrExist) {
+		return err
 	}
 	data, err := os.ReadFile(from)
 	if err != nil {
