@@ -19,7 +19,9 @@
 //
 // The copies of header and body are made anew for each request, since the spool
 // keeps them. The request around them, with the draft and the bytes of the answer, is
-// given to another connection when the answer is written.
+// given to another connection when the answer is written. The copies are let go of
+// before: as soon as the budget does not count a body any more, nothing here refers to
+// it, however long its client waits for the answer or takes to read it.
 //
 // fasthttp 1.73 serves a request with both Content-Length and chunked framing
 // and takes what follows for another request. fields.parse reads the raw header

@@ -12,7 +12,8 @@ import (
 )
 
 // request is what the rest of the package sees of a request: copies, nothing
-// of fasthttp. It is its connection's until its answer is written.
+// of fasthttp. It is its connection's until its answer is written, and nothing but that
+// answer from when it is handled.
 type request struct {
 	method string
 	target
@@ -35,24 +36,36 @@ var requests = sync.Pool{New: func() any { return &request{answer: make([]byte, 
 // mostAnswers is what most answers to a publish fit into.
 const mostAnswers = 512
 
-// newRequest gives the connection an empty request.
+// newRequest gives the connection an empty request, once for a body that is offered
+// and then sent.
 func (c *conn) newRequest() *request {
 	if c.request == nil {
 		c.request, _ = requests.Get().(*request) // New makes no other
-	} else { // it has offered its body, and sends it now
-		*c.request = request{answer: c.request.answer}
 	}
 	return c.request
+}
+
+// handled leaves nothing of the request but its answer, which a client may take long
+// to read: from here nobody counts its body. What the spool may still read stays as it
+// is, and is not the connection's any more; the answer is then no part of it.
+func (c *conn) handled() {
+	r := c.request
+	r.body.release()
+	if r.kept {
+		c.request = nil
+		return
+	}
+	*r = request{answer: r.answer}
 }
 
 // dropRequest is called when the answer is written, or will not be.
 func (c *conn) dropRequest() {
 	r := c.request
 	c.request = nil
-	if r == nil || r.kept || cap(r.answer) > mostAnswers {
+	if r == nil || cap(r.answer) > mostAnswers {
 		return
 	}
-	*r = request{answer: r.answer[:0]}
+	r.answer = r.answer[:0]
 	requests.Put(r)
 }
 

@@ -32,7 +32,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		panic("httpapi: a connection that Serve did not accept")
 	}
 	b := s.newBody(ctx, c)
-	defer b.release()
+	defer c.handled()
 	res := s.answer(ctx, c, b, ctx.Time())
 	if b.endsConnection() {
 		c.unread = true
@@ -54,7 +54,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 		panic("httpapi: a connection that Serve did not accept")
 	}
 	b := s.offeredBody(ctx, c)
-	defer b.release()
+	defer c.handled()
 	res := s.answer(ctx, c, b, time.Now())
 	if b.wanted {
 		return fasthttp.StatusContinue

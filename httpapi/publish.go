@@ -75,8 +75,9 @@ func (s *Server) draft(p *publication) error {
 	return p.schedule()
 }
 
-// store makes drafts durable. The bytes of the body stop counting against the
-// budget, because from here the spool bounds them.
+// store makes drafts durable, and clears them then: the client may wait long for its
+// answer. The bytes of the body stop counting against the budget, because from here
+// the spool bounds them.
 func (s *Server) store(r *request, drafts []spool.Draft) ([]message.Receipt, error) {
 	if err := s.topics.admit(drafts, r.began); err != nil {
 		return nil, err
@@ -88,6 +89,7 @@ func (s *Server) store(r *request, drafts []spool.Draft) ([]message.Receipt, err
 		return nil, err
 	}
 	r.kept = false
+	clear(drafts)
 	s.metrics.accepted(r.began)
 	return receipts, nil
 }
