@@ -43,7 +43,7 @@ type conn struct {
 	pulled pulled // that the answer hands over
 
 	request *request // that is being answered; nil: none is
-	last    target   // of the last request, if it is short
+	last    target   // of the last request without a query, if it is short
 
 	finishing atomic.Bool // no further request is taken; set under mu
 

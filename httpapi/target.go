@@ -18,7 +18,7 @@ type target struct {
 const mostTarget = 256
 
 // targetOf reads a target. Most clients ask for the same path again and again, so the
-// connection keeps the one of its last request.
+// connection keeps the last one, unless it has a query or is long.
 func (c *conn) targetOf(raw []byte) (target, error) {
 	if string(raw) == c.last.text {
 		return c.last, nil
