@@ -2,12 +2,12 @@
 // members of a group then call a handler once for a key, whichever of them a
 // message is delivered to.
 //
-// Each operation is one script, which Redis runs alone, or one command; the done marks
-// of a pipeline are one run of a script together. So two callers can never both begin,
-// and an operation is done whole or not at all. Calls
-// that got no answer are sent again by the library; the server knows them
-// (dedupe.Claim), so that a lost answer costs neither an attempt nor the wait for a
-// lease.
+// What an operation changes is changed by one script, which Redis runs alone, or by one
+// command; the done marks of a pipeline are one run of a script together. So two callers
+// can never both begin, and an operation is done whole or not at all. Calls that got no
+// answer are sent again by the library; the server knows them (dedupe.Claim), so that a
+// lost answer costs neither an attempt nor the wait for a lease. A copy of a call that
+// comes late, over a connection that hung, begins nothing: see begin.lua.
 //
 // # Marks
 //
@@ -30,8 +30,9 @@
 // messages are only there as hashes. A mark is about 250 bytes of Redis's memory,
 // one of a fingerprint about 200.
 //
-// A key that has no mark is taken by SET with NX, and only one that has by a script:
-// the server then spends a quarter on it. Marks that are hashes of Redis are of an
+// A key that has no mark is taken by SET with NX: the server spends a quarter of a script
+// on it. For one that has, a script looks what is known, and where the key is free
+// another takes it, if its mark is still the one that was seen. Marks that are hashes of Redis are of an
 // earlier version, and written anew when they are met; a sidecar of that version
 // takes the server for unavailable where it meets one of this.
 //

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -97,13 +98,26 @@ func (s *Store) begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, c
 	default:
 		return dedupe.Mark{}, unexpected(answer)
 	}
-	answer, err = s.run(ctx, q.mark, func() *question {
-		return beginScript.on(q.mark, bytesOf(uint64(claim)), f[:], s.spans(nil, lease), q.window, maxDone)
-	})
+	token := bytesOf(uint64(claim))
+	answer, err = s.run(ctx, q.mark, func() *question { return lookScript.on(q.mark, token, f[:], maxDone) })
 	if err != nil {
 		return dedupe.Mark{}, err
 	}
+	if seen, free := freeMark(answer); free {
+		answer, err = s.run(ctx, q.mark, func() *question {
+			return beginScript.on(q.mark, token, f[:], s.spans(nil, lease), q.window, seen)
+		})
+		if err != nil {
+			return dedupe.Mark{}, err
+		}
+	}
 	return markOf(answer)
+}
+
+// freeMark is the mark that look.lua found free.
+func freeMark(answer any) (mark string, free bool) {
+	text, _ := answer.(string)
+	return strings.CutPrefix(text, "\x03")
 }
 
 // first begins a key that has no mark. What it says is one allocation.
@@ -127,7 +141,7 @@ func (s *Store) spans(b []byte, lease time.Duration) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(milliseconds(s.window)))
 }
 
-// markOf reads what begin.lua returns: verdict and conflict, 1 byte each, attempts,
+// markOf reads what look.lua and begin.lua return: verdict and conflict, 1 byte each, attempts,
 // 4, ms until the lease ends, 8; big endian.
 func markOf(answer any) (dedupe.Mark, error) {
 	text, _ := answer.(string)

@@ -9,6 +9,8 @@ import (
 
 // The scripts, one an operation.
 var (
+	//go:embed look.lua
+	lookSource string
 	//go:embed begin.lua
 	beginSource string
 	//go:embed extend.lua
@@ -22,6 +24,7 @@ var (
 	//go:embed convert.lua
 	convertSource string
 
+	lookScript    = newScript(lookSource)
 	beginScript   = newScript(beginSource)
 	extendScript  = newScript(extendSource)
 	doneScript    = newScript(doneSource)

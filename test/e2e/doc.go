@@ -74,7 +74,7 @@
 //   - settled before the confirmation (lane.attempt in forwarder calls Confirm
 //     before send): TestOutageFromTheStart, "ledger … want 400 held" and 395
 //     times "lost";
-//   - repeats that are not looked for (begin.lua in dedupe/redis): TestPairThroughKills,
+//   - repeats that are not looked for (look.lua in dedupe/redis): TestPairThroughKills,
 //     "recorded";
 //   - done before the call (held.attempt in ackgate): TestPairThroughKills, "acked" and
 //     "lost";

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"sync"
@@ -8,14 +9,21 @@ import (
 	"testing"
 )
 
-// Proxy stands before a server, can lose its answers, and can hang.
+// Proxy stands before a server, can lose its answers, hold a question, and hang.
 type Proxy struct {
 	to     string
 	ln     net.Listener
 	losing atomic.Bool
 	lost   atomic.Int64
 	hung   atomic.Int64 // of the connections, by their number, those up to it
+	held   atomic.Pointer[held]
 	open   sync.WaitGroup
+}
+
+// held is what does not get on to the server yet.
+type held struct {
+	text []byte
+	went chan struct{}
 }
 
 // NewProxy listens until the end of the test.
@@ -47,6 +55,30 @@ func (p *Proxy) Lost() int64 { return p.lost.Load() }
 // Hang has nothing pass any more, in either direction, over the first n connections
 // that there were, which stay open. Others are not concerned.
 func (p *Proxy) Hang(n int64) { p.hung.Store(n) }
+
+// Hold keeps the next of what goes to the server and has the text in it, and all that
+// follows over its connection, until it is let go. Others are not concerned.
+func (p *Proxy) Hold(t testing.TB, text string) (letGo func()) {
+	t.Helper()
+	h := &held{[]byte(text), make(chan struct{})}
+	p.held.Store(h)
+	letGo = sync.OnceFunc(func() { close(h.went) })
+	t.Cleanup(letGo)
+	return letGo
+}
+
+// Holds reports whether what Hold was called for last has come.
+func (p *Proxy) Holds() bool { return p.held.Load() == nil }
+
+// asking is what reaches the server, unless it is held.
+type asking struct{ passing }
+
+func (w asking) Write(b []byte) (int, error) {
+	if h := w.p.held.Load(); h != nil && bytes.Contains(b, h.text) && w.p.held.CompareAndSwap(h, nil) {
+		<-h.went
+	}
+	return w.passing.Write(b)
+}
 
 func (p *Proxy) accept() {
 	for n := int64(1); ; n++ {
@@ -81,7 +113,7 @@ func (p *Proxy) join(client net.Conn, number int64) {
 	}
 	defer server.Close()
 	p.open.Go(func() {
-		_, _ = io.Copy(passing{server, p, number}, client)
+		_, _ = io.Copy(asking{passing{server, p, number}}, client)
 		_ = server.Close()
 	})
 	b := make([]byte, 64<<10)

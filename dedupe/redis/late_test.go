@@ -1,0 +1,76 @@
+package redis
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/test/server"
+)
+
+// TestLateCopyOfABeginBeginsNothing: a call that went by another connection is answered,
+// and its key given back. What comes then over the connection that hung is for nobody:
+// it would hold the key for a whole lease, and count an attempt that was none.
+func TestLateCopyOfABeginBeginsNothing(t *testing.T) {
+	for name, tt := range map[string]struct {
+		meanwhile func(t *testing.T, s *Store, m dedupe.Mark) error
+		attempt   int
+	}{
+		"released": {func(t *testing.T, s *Store, m dedupe.Mark) error {
+			return s.Release(t.Context(), key, m, true)
+		}, 4},
+		"released, not counted": {func(t *testing.T, s *Store, m dedupe.Mark) error {
+			return s.Release(t.Context(), key, m, false)
+		}, 3},
+		"forgotten": {func(t *testing.T, s *Store, m dedupe.Mark) error {
+			return s.Forget(t.Context(), key, m)
+		}, 1},
+		"begun by another and released": {func(t *testing.T, s *Store, m dedupe.Mark) error {
+			if err := s.Release(t.Context(), key, m, true); err != nil {
+				return err
+			}
+			return s.Release(t.Context(), key, begin(t, s), true)
+		}, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			redis := server.Redis(t)
+			client, proxy := clientOf(t, redis), server.NewProxy(t, redis)
+			s := open(t, Options{URL: "redis://" + proxy.Addr(), Timeout: 4 * time.Second})
+			for range 2 { // the second has the server know the script
+				if err := s.Release(t.Context(), key, begin(t, s), true); err != nil {
+					t.Fatal(err)
+				}
+			}
+			letGo := proxy.Hold(t, beginScript.hash)
+			m := begin(t, s)
+			if !proxy.Holds() || m.Verdict != dedupe.Begun || m.Attempt != 3 {
+				t.Fatalf("%v, attempt %d, held: %v", m.Verdict, m.Attempt, proxy.Holds())
+			}
+			if err := tt.meanwhile(t, s, m); err != nil {
+				t.Fatal(err)
+			}
+			before := scriptsRun(t, client)
+			letGo()
+			waitUntil(t, "the copy has run", func() bool { return scriptsRun(t, client) > before })
+			if m := begin(t, s); m.Verdict != dedupe.Begun || m.Attempt != tt.attempt {
+				t.Errorf("%v, attempt %d, until in %v; want attempt %d", m.Verdict, m.Attempt, time.Until(m.Until), tt.attempt)
+			}
+		})
+	}
+}
+
+// scriptsRun is how many runs of scripts the server was asked for.
+func scriptsRun(t *testing.T, client *goredis.Client) (n int) {
+	t.Helper()
+	stats, err := client.InfoMap(t.Context(), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscanf(stats["Commandstats"]["cmdstat_evalsha"], "calls=%d,", &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
