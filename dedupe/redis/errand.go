@@ -63,10 +63,20 @@ func (e *errand) whole() {
 // apart are the same questions, each by itself: one that is refused refuses no other.
 func (e *errand) apart() []*errand { return errandsOf(e.of, false) }
 
-// answered reports whether the server has, and not with what was asked for.
+// answered reports whether the server has, and not with what was asked for. What it has
+// against a connection, which it says when that is made or of the first command on it,
+// is no answer: over another it may give one.
 func answered(err error) bool {
 	var said goredis.Error
-	return errors.As(err, &said)
+	if !errors.As(err, &said) || errors.Is(err, errNoAnswer) {
+		return false
+	}
+	for _, of := range [...]string{"NOAUTH", "WRONGPASS", "LOADING", "max number of clients"} {
+		if goredis.HasErrorPrefix(said, of) { // it looks behind ERR
+			return false
+		}
+	}
+	return true
 }
 
 // answerOf is what its i-th question is answered.

@@ -62,6 +62,46 @@ func TestLateCopyOfABeginBeginsNothing(t *testing.T) {
 	}
 }
 
+// TestRefusedConnectionAnswersNothing: one that is open stays logged in when the password
+// changes, and keeps its place where there are too many. What it has under way is
+// answered, though the other that it was asked over is refused.
+func TestRefusedConnectionAnswersNothing(t *testing.T) {
+	for name, tt := range map[string]struct {
+		user   string
+		before []string // settings of the server
+		set    []any    // what changes
+	}{
+		"a password is needed": {"", nil, []any{"requirepass", "new"}},
+		"another password":     {":old@", []string{"--requirepass", "old"}, []any{"requirepass", "new"}},
+		"too many":             {"", nil, []any{"maxclients", "1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			redis := server.Redis(t, tt.before...)
+			proxy := server.NewProxy(t, redis)
+			s := open(t, Options{URL: "redis://" + tt.user + proxy.Addr(), Timeout: 8 * time.Second})
+			warm(t, s)
+			if err := s.client.Do(t.Context(), append([]any{"config", "set"}, tt.set...)...).Err(); err != nil {
+				t.Fatal(err)
+			}
+			letGo := proxy.Hold(t, "nx")
+			errs := make(chan error)
+			go func() {
+				m, err := s.Begin(t.Context(), dedupe.Key{Key: "another"}, effect, time.Minute)
+				if err == nil && m.Verdict != dedupe.Begun {
+					err = fmt.Errorf("%v", m.Verdict)
+				}
+				errs <- err
+			}()
+			waitUntil(t, "it is held", proxy.Holds)
+			waitUntil(t, "the other connection was refused", func() bool { return s.pipe.underWay() == 0 })
+			letGo()
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // scriptsRun is how many runs of scripts the server was asked for.
 func scriptsRun(t *testing.T, client *goredis.Client) (n int) {
 	t.Helper()
