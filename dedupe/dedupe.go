@@ -85,7 +85,7 @@ type Store interface {
 	// at most as long as the window; the mark tells.
 	Begin(ctx context.Context, k Key, f Fingerprint, lease time.Duration) (Mark, error)
 	// Extend moves the end of the lease to lease from now, also after it ended,
-	// as long as nobody else took the key.
+	// as long as nobody else took the key. A store may leave it where it is later.
 	Extend(ctx context.Context, k Key, m Mark, lease time.Duration) error
 	// Done records that the handler answered 200. It is kept for the window.
 	// It succeeds also after the lease ended, as long as nobody else took the

@@ -62,6 +62,33 @@ func TestLateCopyOfABeginBeginsNothing(t *testing.T) {
 	}
 }
 
+// TestLateCopyOfAnExtensionShortensNoLease that was made longer since: another would get
+// the key while its holder works.
+func TestLateCopyOfAnExtensionShortensNoLease(t *testing.T) {
+	redis := server.Redis(t)
+	client, proxy := clientOf(t, redis), server.NewProxy(t, redis)
+	s := open(t, Options{URL: "redis://" + proxy.Addr(), Timeout: 4 * time.Second})
+	m := begin(t, s)
+	extend := func(lease time.Duration) {
+		if err := s.Extend(t.Context(), key, m, lease); err != nil {
+			t.Fatal(err)
+		}
+	}
+	extend(time.Minute) // the script is known
+	letGo := proxy.Hold(t, extendScript.hash)
+	extend(2 * time.Minute)
+	if !proxy.Holds() {
+		t.Fatal("nothing is held")
+	}
+	extend(time.Hour)
+	before := scriptsRun(t, client)
+	letGo()
+	waitUntil(t, "the copy has run", func() bool { return scriptsRun(t, client) > before })
+	if m := begin(t, s); m.Verdict != dedupe.InProgress || time.Until(m.Until) < 50*time.Minute {
+		t.Errorf("%v, until in %v", m.Verdict, time.Until(m.Until))
+	}
+}
+
 // TestRefusedConnectionAnswersNothing: one that is open stays logged in when the password
 // changes, and keeps its place where there are too many. What it has under way is
 // answered, though the other that it was asked over is refused.
