@@ -29,11 +29,10 @@ func (s *Spool) queueRedriven() {
 // startAgain reports whether redriven messages wait to be brought in, and nobody
 // else does that. What fills the window may wait for one of them: that one is brought
 // in where there is no room, too, before the others. s.mu is held.
-func (s *Spool) startAgain(l *lane) bool {
+func (s *Spool) startAgain(l *lane, may int64) bool {
 	if len(l.again) == 0 || l.againBusy {
 		return false
 	}
-	may := max(s.room(), s.part(l))
 	if may == 0 {
 		i := s.unblocking(l)
 		if i < 0 {
@@ -68,6 +67,7 @@ func (s *Spool) enterAgain(l *lane) error {
 	entries, left, err := s.readAgain(l)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.feed()
 	l.againBusy = false
 	s.granted(l, &l.againLoad)
 	l.again = append(left, l.again...)

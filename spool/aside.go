@@ -147,6 +147,7 @@ func (s *Spool) readAside(l *lane) returning {
 func (s *Spool) enterAside(l *lane, r returning) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.feed()
 	w := &l.window
 	w.returning = false
 	left := s.granted(l, &w.back)

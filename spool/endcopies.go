@@ -16,6 +16,7 @@ func (s *Spool) endCopy(e *entry, confirmed bool) (op *endCopies) {
 	x.window.remove(e)
 	delete(s.copies.sent, e.msg.Seq)
 	s.windows -= e.cost()
+	s.feed()
 	b := x.block
 	if confirmed {
 		b.sent++

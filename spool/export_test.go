@@ -311,3 +311,10 @@ func (s *Spool) Ahead(topic string) (ready int, allowed, busy bool) {
 	l := s.lanes[topic]
 	return l.window.queued, l.attemptedSynced >= l.window.loadedTo, l.window.loading || l.raising
 }
+
+// Starving reports whether a topic waits for room.
+func (s *Spool) Starving(topic string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lanes[topic].starving
+}

@@ -48,6 +48,7 @@ type lane struct {
 	againLoad     int64 // what that may bring in
 	reading       int64 // what all reads of it that are under way may bring in
 	leaving       int   // messages with an ending that no commit has applied yet
+	starving      bool  // it is among those that wait for room
 }
 
 // counts are the ledger of one topic. accepted is the sum of all others and
@@ -203,6 +204,7 @@ func (s *Spool) takeOut(e *entry) {
 	e.lane.window.remove(e)
 	delete(s.entries, e.msg.Seq)
 	s.windows -= e.cost()
+	s.feed()
 }
 
 // in is the window that e is in.

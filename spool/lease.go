@@ -75,8 +75,8 @@ func (s *Spool) Lease(ctx context.Context, topic string, opts LeaseOptions) ([]*
 		return nil, ErrNotFound
 	}
 	leases, err := s.leaseFrom(ctx, l, opts)
-	if err != nil {
-		l.ready.raise() // we may have taken another caller's wake-up
+	if err != nil { // we may have taken another caller's wake-up
+		s.givesUp(l)
 	}
 	return leases, err
 }
@@ -123,6 +123,7 @@ type step struct {
 func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.fed(l)
 	w := &l.window
 	now := s.opts.Now()
 	w.wakeDue(now)
@@ -137,8 +138,10 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 		return st
 	}
 	picked, blocked := w.pick(opts, l.attemptedSynced, s.expiredBy())
-	if len(picked) == 0 && !blocked && s.readOn(l) {
-		return step{load: true}
+	if len(picked) == 0 && !blocked {
+		if st, some := s.readOn(l); some {
+			return st
+		}
 	}
 	if blocked {
 		s.startRaise(l)
@@ -156,26 +159,45 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 // stepToRead is what to read before anything is leased: what comes before what is
 // in the window, and what comes behind it while less than most is ready.
 func (s *Spool) stepToRead(l *lane, most int) (st step, some bool) {
-	w, room := &l.window, s.room()
-	switch {
-	case s.startAgain(l):
-		return step{again: true}, true
-	case s.startReturn(l, max(room, s.part(l))):
-		return step{aside: true}, true
-	case w.queued < most && s.startLoading(l, room):
+	room := s.room()
+	if st, some = s.stepBack(l, max(room, s.part(l))); some {
+		return st, true
+	}
+	if l.window.queued < most && s.startLoading(l, room) {
 		return step{load: true}, true
 	}
 	return step{}, false
 }
 
-// readOn reports whether the caller reads on behind a window of which nothing can be
-// leased.
-func (s *Spool) readOn(l *lane) bool {
+// stepBack is what to read of what comes before what is in the window.
+func (s *Spool) stepBack(l *lane, may int64) (st step, some bool) {
+	switch {
+	case s.startAgain(l, may):
+		return step{again: true}, true
+	case s.startReturn(l, may):
+		return step{aside: true}, true
+	}
+	return step{}, false
+}
+
+// readOn is what to read where nothing in the window can be leased. Where nothing may
+// be read the lane is woken when there is room.
+func (s *Spool) readOn(l *lane) (st step, some bool) {
 	room := s.room()
 	if room == 0 && s.putAside(l) {
 		room = s.room()
 	}
-	return s.startLoading(l, max(room, s.part(l)))
+	may := max(room, s.part(l), l.beyond())
+	if st, some = s.stepBack(l, may); some {
+		return st, true
+	}
+	if s.startLoading(l, may) {
+		return step{load: true}, true
+	}
+	if may == 0 {
+		s.starve(l)
+	}
+	return step{}, false
 }
 
 // leased leases what was picked.
@@ -184,7 +206,7 @@ func (s *Spool) leased(l *lane, picked []*entry, now time.Time) (st step) {
 	for _, e := range picked {
 		st.leases = append(st.leases, s.lease(e, now))
 	}
-	if l.window.queued+l.copies.window.queued > 0 {
+	if s.stopWaiting(l) || l.window.queued+l.copies.window.queued > 0 {
 		l.ready.raise() // for another caller
 	}
 	return st

@@ -38,8 +38,9 @@ type Options struct {
 	RetainFor   time.Duration
 	RetainBytes int64
 	// Window is how many bytes of memory hold pending messages, over all topics,
-	// ready for the forwarder. A topic may have two messages besides, so that it
-	// goes on where others fill it. Default 16 MiB.
+	// ready for the forwarder. A topic of which nothing can be leased may have up to
+	// 256 KiB besides, and a message for each of its reads, so that it goes on where
+	// others fill it. Default 16 MiB.
 	Window int64
 	// LeaseFor is how long a lease lasts unless it is settled. Default 5 min.
 	LeaseFor time.Duration

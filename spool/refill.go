@@ -59,7 +59,8 @@ func (s *Spool) readBehind(l *lane) (r reading) {
 	return r
 }
 
-// cost is what the whole of b would take in memory, in bytes.
+// cost is what the whole of b would take in memory, in bytes, or more: an encoded record
+// has all that Size counts, each text with its length, and is never smaller.
 func (b *diskBlock) cost() int64 { return int64(b.size + entryCost*len(b.records)) }
 
 // makeEntries is done before they are brought in: every lane needs the lock for that.
@@ -79,12 +80,18 @@ func (s *Spool) enterBlocks(l *lane, r reading) error {
 	l.ready.raise()
 	s.left.raise() // a drain may find that all of it waits behind a hold
 	if r.err != nil {
+		s.feed()
 		s.mu.Unlock()
 		return fmt.Errorf("read topic %s: %w", l.topic, r.err)
 	}
 	var empty []*dropBlock
 	whole := true
 	for _, b := range r.blocks {
+		// Nothing of it would enter, and the next read would count it again. Only because
+		// cost is never too low was no such block read.
+		if whole = left > 0; !whole {
+			break
+		}
 		if !s.enterBlock(l, b) {
 			empty = append(empty, &dropBlock{l, b})
 		}
@@ -94,6 +101,7 @@ func (s *Spool) enterBlocks(l *lane, r reading) error {
 	}
 	// What was accepted while we read is on disk behind us: read on.
 	l.window.atTail = r.end && whole && l.lastSeq == r.lastSeq
+	s.feed()
 	s.mu.Unlock()
 	for _, op := range empty {
 		s.post(op)

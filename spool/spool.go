@@ -46,6 +46,8 @@ type Spool struct {
 	full      bool            // the high-water mark was reached, and the low one not since
 	windows   int64           // bytes of all windows
 	reading   int64           // bytes that reads under way may bring in
+	starving  []*lane         // that wait until there is room, in turn
+	fedNow    *lane           // that was woken for it, and has not had its turn
 	aside     int             // messages that are put aside in all lanes
 	retained  retained
 	unkept    bool // what is confirmed is not kept: see KeepConfirmed

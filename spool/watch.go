@@ -106,7 +106,7 @@ func (s *Spool) Drained(ctx context.Context) error {
 // sent again. s.mu is held.
 func (s *Spool) forwardable() (n int) {
 	for _, l := range s.lanes {
-		room := s.windows < s.opts.Window-s.opts.Window/parted
+		room := !s.fullFor(l)
 		if l.window.stopped(room) && !(room && len(l.again) > 0) && s.unblocking(l) < 0 && !l.againBusy {
 			n += l.copies.left
 		} else {
