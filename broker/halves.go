@@ -45,10 +45,11 @@ type HalfFinder interface {
 	// has asked too often, or waited too long. That is as far as its index of messages
 	// has come. since is before it was prepared. ErrMayNotLook: it is not permitted.
 	Dropped(ctx context.Context, p message.HalfPlace, h Half, since time.Time) (bool, error)
-	// There reports whether the half message lies at its place. A broker that has lost
-	// the end of its log has nothing there, or another message, be it another half
-	// message, which it would end without a question. ErrMayNotLook: it is not permitted.
-	There(ctx context.Context, p message.HalfPlace) (bool, error)
+	// There tells which half message of its message lies at a place; the zero Half: none
+	// does. A broker that has lost the end of its log has nothing there, or another
+	// message, be it another half message, also one that has replaced the lost one: it
+	// would end that without a question. ErrMayNotLook: it is not permitted.
+	There(ctx context.Context, p message.HalfPlace) (Half, error)
 }
 
 // Half names a half message.

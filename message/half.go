@@ -19,6 +19,11 @@ type HalfPlace struct {
 // Known reports whether there is one.
 func (p *HalfPlace) Known() bool { return p.Broker != "" }
 
+// Same reports whether q is the same place of the same log, whatever else is told of
+// it: only one of two half messages that were there is there, the later one, for the
+// broker has lost the other.
+func (p *HalfPlace) Same(q HalfPlace) bool { return p.Broker == q.Broker && p.LogOffset == q.LogOffset }
+
 // Confirmation is that of a broker that has committed the half message. It does not
 // tell where, nor whether the message was flushed.
 func (p *HalfPlace) Confirmation() Confirmation {

@@ -89,7 +89,8 @@ func (k *Keeper) tell(ctx context.Context, e *spool.HalfEnd) (told spool.Told, e
 		}
 	}
 	if !done {
-		err = k.endThere(ctx, e.Half.Place, e.Commit)
+		stands := broker.Half{Transaction: e.ID, Number: e.Half.Number}
+		err = k.endThere(ctx, e.Half.Place, e.Commit, func(h broker.Half) bool { return h == stands })
 		if errors.Is(err, errLost) {
 			k.lose(e.ID, e.Half.Place)
 		}
@@ -102,11 +103,7 @@ func (k *Keeper) tell(ctx context.Context, e *spool.HalfEnd) (told spool.Told, e
 	}
 	told.Commit = e.Commit
 	for _, p := range e.Half.Former {
-		if p == e.Half.Place { // it was lost, and the one that stands lies there
-			told.Former = append(told.Former, p)
-			continue
-		}
-		failed := k.endThere(ctx, p, false)
+		failed := k.endFormer(ctx, e.ID, p, e.Half)
 		if failed == nil || errors.Is(failed, broker.ErrNoHalf) {
 			told.Former = append(told.Former, p)
 		} else {

@@ -159,24 +159,39 @@ func (k *Keeper) giveUp(ctx context.Context, t *spool.Transaction, why error) (s
 // end tells a broker once, of a place that is as new as its question. That it asks
 // again makes good what fails.
 func (k *Keeper) end(ctx context.Context, p message.HalfPlace, commit bool) {
-	if err := k.halves.End(ctx, p, commit); err != nil && !errors.Is(err, broker.ErrNoHalf) && ctx.Err() == nil {
+	k.warn(ctx, k.halves.End(ctx, p, commit), p, commit)
+}
+
+// warn says what the end of a half message failed with.
+func (k *Keeper) warn(ctx context.Context, err error, p message.HalfPlace, commit bool) {
+	if err != nil && !errors.Is(err, broker.ErrNoHalf) && ctx.Err() == nil {
 		k.log.Warn("a broker did not confirm the end of a half message; it is told again when it asks", "broker", p.Broker, "message", p.MessageID, "commit", commit, "error", err)
 	}
 }
 
-// endThere ends a half message if it lies where it was. A broker that has lost the end of
-// its log has put others there: it would commit one that is not decided, if group and
-// offsets are the same, or fail again and again with what tells nothing of half messages.
-func (k *Keeper) endThere(ctx context.Context, p message.HalfPlace, commit bool) error {
+// endThere ends a half message if it lies where it was: is recognizes it. A broker that
+// has lost the end of its log has put others there: it would commit one that is not
+// decided, if group and offsets are the same, or fail again and again with what tells
+// nothing of half messages.
+func (k *Keeper) endThere(ctx context.Context, p message.HalfPlace, commit bool, is func(broker.Half) bool) error {
 	there, err := k.halves.There(ctx, p)
 	switch {
 	case errors.Is(err, broker.ErrMayNotLook): // it is told unseen
 	case err != nil:
 		return err
-	case !there:
+	case !is(there):
 		return errLost
 	}
 	return k.halves.End(ctx, p, commit)
+}
+
+// endFormer rolls back a half message of a transaction that was replaced by the one that
+// stands, unless that lies at its place: then the broker has lost it.
+func (k *Keeper) endFormer(ctx context.Context, id string, former message.HalfPlace, stands *spool.BrokerHalf) error {
+	if former.Same(stands.Place) {
+		return errLost
+	}
+	return k.endThere(ctx, former, false, func(h broker.Half) bool { return h.Transaction == id && h.Number < stands.Number })
 }
 
 // errLost reports that a half message does not lie where it was.

@@ -3,6 +3,7 @@ package transaction_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -29,6 +30,7 @@ type halfBroker struct {
 	ids       map[string]string     // of messages, by transaction
 	ordinary  map[int64]bool        // offsets of messages that are no half messages
 
+	preparing  func() // called before the next one is kept, under mu
 	mayNotLook bool
 	look       func(broker.Half) (bool, error)
 	expected   []message.HalfPlace
@@ -51,13 +53,21 @@ func (b *halfBroker) Prepare(_ context.Context, m *message.Message, h broker.Hal
 	if b.prepare != nil {
 		return message.HalfPlace{}, b.prepare
 	}
+	if b.preparing != nil {
+		b.preparing()
+		b.preparing = nil
+	}
 	b.next++
 	b.half[b.next], b.ids[h.Transaction] = h, m.ID.String()
-	return placeAt(m, b.next), nil
+	return placeAt(m, h.Number, b.next), nil
 }
 
-func placeAt(m *message.Message, offset int64) message.HalfPlace {
-	return message.HalfPlace{Topic: m.Topic, Broker: "b", Group: "g", Queue: "b/0", LogOffset: offset, OffsetMessageID: "O", MessageID: m.ID.String()}
+// placeAt is that of a half message whose queue and broker's transaction are its own.
+func placeAt(m *message.Message, number uint64, offset int64) message.HalfPlace {
+	return message.HalfPlace{
+		Topic: m.Topic, Broker: "b", Group: "g", Queue: fmt.Sprint("b/", number), LogOffset: offset,
+		OffsetMessageID: "O", MessageID: m.ID.String(), TransactionID: fmt.Sprint("T", number),
+	}
 }
 
 func (b *halfBroker) End(_ context.Context, p message.HalfPlace, commit bool) error {
@@ -110,14 +120,17 @@ func (b *halfBroker) Dropped(_ context.Context, _ message.HalfPlace, h broker.Ha
 	return slices.Contains(b.dropped, h.Number), nil
 }
 
-func (b *halfBroker) There(_ context.Context, p message.HalfPlace) (bool, error) {
+func (b *halfBroker) There(_ context.Context, p message.HalfPlace) (broker.Half, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.mayNotLook {
-		return false, broker.ErrMayNotLook
+		return broker.Half{}, broker.ErrMayNotLook
 	}
 	h, ok := b.half[p.LogOffset]
-	return ok && b.ids[h.Transaction] == p.MessageID, nil
+	if !ok || b.ids[h.Transaction] != p.MessageID {
+		return broker.Half{}, nil
+	}
+	return h, nil
 }
 
 func (b *halfBroker) Expect(p message.HalfPlace) {
@@ -131,7 +144,7 @@ func (b *halfBroker) asks(t spool.Transaction, number uint64, times int) {
 	b.mu.Lock()
 	b.next++ // it moves it
 	b.half[b.next], b.ids[t.ID] = broker.Half{Transaction: t.ID, Number: number}, t.Messages[0].String()
-	place := placeAt(&message.Message{Topic: "t", ID: t.Messages[0]}, b.next)
+	place := placeAt(&message.Message{Topic: "t", ID: t.Messages[0]}, number, b.next)
 	b.mu.Unlock()
 	b.checks <- broker.HalfCheck{Half: broker.Half{Transaction: t.ID, Number: number}, MessageID: t.Messages[0], Place: place, Times: times}
 }

@@ -35,6 +35,8 @@ func (k *Keeper) check(ctx context.Context, c broker.HalfCheck, running *sync.Wa
 		}
 	case t.Half == nil: // its entry was damaged: the message is decided here alone
 		k.rollBack(ctx, c, "its transaction is decided here alone")
+	case c.Number < t.Half.Number && c.Place.Same(t.Half.Place):
+		// It was lost since the broker asked, and the one that stands lies there.
 	case c.Number < t.Half.Number:
 		k.rollBack(ctx, c, "another one has replaced it")
 	case t.State.Decided() && t.Half.Ended:
@@ -142,7 +144,7 @@ func (k *Keeper) renew(ctx context.Context, t *spool.Transaction, was message.Ha
 	k.log.Warn("a half message has waited so long for its decision that it was replaced by a new one",
 		"transaction", t.ID, "broker", place.Broker, "because", because, "number", number)
 	if was.Known() {
-		k.end(ctx, was, false)
+		k.warn(ctx, k.endFormer(ctx, t.ID, was, &spool.BrokerHalf{Number: number, Place: place}), was, false)
 	}
 	return true
 }

@@ -142,7 +142,7 @@ func (k *Keeper) lookAtPlace(ctx context.Context, t *spool.Transaction, running 
 	if errors.Is(err, broker.ErrMayNotLook) {
 		return nil // the index did not tell either
 	}
-	if err != nil || there {
+	if err != nil || there == (broker.Half{Transaction: t.ID, Number: t.Half.Number}) {
 		return err
 	}
 	k.silence.drop(time.Now())

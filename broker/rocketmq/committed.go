@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/apache/rocketmq-client-go/v2/primitive"
@@ -87,11 +86,10 @@ func readCheck(c command, name, addr string) (q broker.HalfCheck, err error) {
 		return q, fmt.Errorf("an offset in the log %.60q", f["commitLogOffset"])
 	}
 	q.Times, _ = strconv.Atoi(m.GetProperty("TRANSACTION_CHECK_TIMES"))
-	number, transaction, _ := strings.Cut(m.GetProperty(message.PropHalf), " ")
-	q.Number, err = strconv.ParseUint(number, 10, 64)
+	half, err := readNumbered(m.GetProperty(message.PropHalf))
 	id, failed := message.ParseID(q.Place.MessageID)
 	if err == nil && failed == nil && m.GetProperty(message.PropOrigin) == id.Spool().String() {
-		q.MessageID, q.Transaction = id, transaction
+		q.MessageID, q.Half = id, half
 	}
 	return q, nil
 }

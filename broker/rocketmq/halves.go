@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -110,6 +111,16 @@ func (h *Halves) properties(m *message.Message, half broker.Half) string {
 
 // numbered is what a half message says of itself.
 func numbered(h broker.Half) string { return strconv.FormatUint(h.Number, 10) + " " + h.Transaction }
+
+// readNumbered reads it.
+func readNumbered(text string) (broker.Half, error) {
+	number, transaction, _ := strings.Cut(text, " ")
+	n, err := strconv.ParseUint(number, 10, 64)
+	if err != nil {
+		return broker.Half{}, fmt.Errorf("a half message that is %.60q", text)
+	}
+	return broker.Half{Transaction: transaction, Number: n}, nil
+}
 
 // readPlace reads what a broker tells of where a half message is.
 func readPlace(p *message.HalfPlace, offsetID, transactionID, queueOffset string) (err error) {

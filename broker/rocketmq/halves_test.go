@@ -236,12 +236,12 @@ func TestWhoMayOnlyPublishIsToldNothing(t *testing.T) {
 		t.Errorf("dropped %t, %v", gone, err)
 	}
 	s.answer(reqViewMessage, command{Code: codeNoPermission, Remark: "no rights"})
-	if there, err := h.There(t.Context(), p); there || !errors.Is(err, broker.ErrMayNotLook) {
-		t.Errorf("there %t, %v", there, err)
+	if there, err := h.There(t.Context(), p); there != (broker.Half{}) || !errors.Is(err, broker.ErrMayNotLook) {
+		t.Errorf("there %+v, %v", there, err)
 	}
 	s.answer(reqViewMessage, command{Code: codeSystemBusy})
-	if there, err := h.There(t.Context(), p); there || err == nil || errors.Is(err, broker.ErrMayNotLook) {
-		t.Errorf("there %t, %v", there, err)
+	if there, err := h.There(t.Context(), p); there != (broker.Half{}) || err == nil || errors.Is(err, broker.ErrMayNotLook) {
+		t.Errorf("there %+v, %v", there, err)
 	}
 	s.answer(reqQueryMessage, command{Code: codeSystemError})
 	if done, err := h.Committed(t.Context(), p, time.Now()); done || err == nil {

@@ -284,6 +284,7 @@ func TestWhatLiesAtThePlaceOfAHalfMessage(t *testing.T) {
 	first := p.prepare(m, 1)
 	c := p.asked() // it is moved, and lies where it was, too
 	second := p.prepare(n, 1)
+	third := p.prepare(m, 2)
 	ordinary, swapped, inside, behind := first, first, first, first
 	must(t, p.halves.End(t.Context(), second, true))
 	p.awaitDelivered(1)
@@ -291,15 +292,16 @@ func TestWhatLiesAtThePlaceOfAHalfMessage(t *testing.T) {
 	swapped.LogOffset, swapped.QueueOffset = second.LogOffset, second.QueueOffset
 	inside.LogOffset += 40
 	behind.LogOffset += 1 << 40
-	for _, place := range []message.HalfPlace{first, second, c.Place} {
-		if there, err := p.halves.There(t.Context(), place); !there || err != nil {
-			t.Errorf("at %d: %t, %v", place.LogOffset, there, err)
+	for place, number := range map[message.HalfPlace]uint64{first: 1, c.Place: 1, second: 1, third: 2} {
+		want := broker.Half{Transaction: "order-7", Number: number}
+		if there, err := p.halves.There(t.Context(), place); there != want || err != nil {
+			t.Errorf("at %d: %+v, want %+v, %v", place.LogOffset, there, want, err)
 		}
 	}
 	for name, place := range map[string]message.HalfPlace{"another half message": swapped, "a message": ordinary, "the middle of one": inside, "nothing": behind} {
 		there, err := p.halves.There(t.Context(), place)
-		if there || err != nil {
-			t.Errorf("%s: %t, %v", name, there, err)
+		if there != (broker.Half{}) || err != nil {
+			t.Errorf("%s: %+v, %v", name, there, err)
 		}
 		t.Logf("%s: rolled back there: %v", name, p.halves.End(t.Context(), place, false))
 	}

@@ -16,27 +16,27 @@ import (
 )
 
 // There implements [broker.Halves].
-func (h *Halves) There(ctx context.Context, p message.HalfPlace) (bool, error) {
+func (h *Halves) There(ctx context.Context, p message.HalfPlace) (half broker.Half, err error) {
 	if !h.calls.enter() {
-		return false, broker.ErrClosed
+		return half, broker.ErrClosed
 	}
 	defer h.calls.leave()
 	addr, err := h.master(ctx, p.Broker, p.Topic, p.Address)
 	if err != nil {
-		return false, err
+		return half, err
 	}
 	answer, err := h.remoting.call(ctx, addr, newCommand(reqViewMessage, map[string]string{
 		"topic": p.Topic, "offset": strconv.FormatInt(p.LogOffset, 10), "bname": p.Broker,
 	}, nil))
 	switch code, _ := codeOf(err); {
 	case err == nil:
-		return isHalf(answer.body, p), nil
+		return halfAt(answer.body, p), nil
 	case isNothing(err):
-		return false, nil
+		return half, nil
 	case code == codeNoPermission:
 		err = fmt.Errorf("%w: %w", broker.ErrMayNotLook, err)
 	}
-	return false, fmt.Errorf("look at the place of half message %s at %s: %w", p.MessageID, p.Broker, err)
+	return half, fmt.Errorf("look at the place of half message %s at %s: %w", p.MessageID, p.Broker, err)
 }
 
 // isNothing reports the answer of 5.3.3 by which no message begins there
@@ -53,12 +53,16 @@ const halfTopic = "RMQ_SYS_TRANS_HALF_TOPIC"
 // magics of a message in a broker's log (MessageDecoder).
 var magics = []uint32{0xdaa320a7, 0xdaa320a7 + 4}
 
-// isHalf reports whether a broker's bytes are the half message of that place.
-func isHalf(b []byte, p message.HalfPlace) bool {
+// halfAt reads which half message of the message of that place a broker's bytes are.
+func halfAt(b []byte, p message.HalfPlace) (half broker.Half) {
 	if len(b) < 8 || int64(binary.BigEndian.Uint32(b)) != int64(len(b)) || !slices.Contains(magics, binary.BigEndian.Uint32(b[4:])) {
-		return false
+		return half
 	}
 	found := primitive.DecodeMessage(b)
-	return len(found) == 1 && found[0].Topic == halfTopic && found[0].CommitLogOffset == p.LogOffset &&
-		found[0].GetProperty(primitive.PropertyUniqueClientMessageIdKeyIndex) == p.MessageID
+	if len(found) != 1 || found[0].Topic != halfTopic || found[0].CommitLogOffset != p.LogOffset ||
+		found[0].GetProperty(primitive.PropertyUniqueClientMessageIdKeyIndex) != p.MessageID {
+		return half
+	}
+	half, _ = readNumbered(found[0].GetProperty(message.PropHalf))
+	return half
 }
