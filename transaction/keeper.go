@@ -113,15 +113,16 @@ func (k *Keeper) send(ctx context.Context, t *spool.Transaction) (spool.Transact
 	if err != nil {
 		return k.giveUp(ctx, t, err)
 	}
+	k.silence.hear(t.ID, time.Now()) // before expect can take it for one of a former process
 	stands, err := k.spool.PlaceHalf(ctx, t.ID, number, place)
+	if err != nil || stands.State.Decided() {
+		k.silence.forget(t.ID)
+	}
 	if err != nil { // it is half, here and there; who asks again is told
 		return stands, fmt.Errorf("%w: %w", spool.ErrUnknown, err)
 	}
 	if stands.State.Decided() && stands.Half.Ended {
 		k.end(ctx, place, false)
-	}
-	if !stands.State.Decided() {
-		k.silence.hear(t.ID, time.Now())
 	}
 	if stands.State == spool.TransactionRolledBack {
 		return stands, &spool.DecidedError{Stands: stands.State}

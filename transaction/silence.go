@@ -41,7 +41,9 @@ type silence struct {
 func (s *silence) hear(id string, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.heard[id] = at
+	if before, known := s.heard[id]; !known || at.After(before) {
+		s.heard[id] = at
+	}
 }
 
 func (s *silence) forget(id string) {
