@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/pb"
@@ -338,4 +339,28 @@ func TestScrubOfADamagedIndex(t *testing.T) {
 		t.Errorf("the whole table: %v, %v", found, err)
 	}
 	mustCommit(t, Attach(db, &writer{}), put("a", "b"))
+}
+
+// TestADamagedTableIsKeptOnce: a later pass, which meets it again, must not write to it.
+func TestADamagedTableIsKeptOnce(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	filled(t, opts, 60)
+	db := openTest(t, opts)
+	path := aTable(t, opts.Dir)
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	_, err = file.WriteAt([]byte{0xff}, 3)
+	must(t, errors.Join(err, file.Close()))
+	old := time.Now().Add(-time.Hour).Truncate(time.Second)
+	must(t, os.Chtimes(path, old, old))
+	for range 2 {
+		if found, err := db.Scrub(t.Context(), nil); err != nil || len(found) == 0 {
+			t.Fatalf("%v, %v", found, err)
+		}
+	}
+	st, err := os.Stat(path)
+	must(t, err)
+	if !st.ModTime().Equal(old) {
+		t.Error("a table in use was written again")
+	}
 }
