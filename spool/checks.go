@@ -69,7 +69,11 @@ func (s *Spool) giveOut(d due) bool {
 
 func (s *Spool) stillDue(d due) *Transaction {
 	t, err := s.numbered(d.seq)
-	if errors.Is(err, ErrNoTransaction) || err == nil && t.due() != d {
+	if errors.Is(err, ErrNoTransaction) {
+		err = kv.ErrNotFound
+	}
+	err = s.surely(err, kv.Scan{Prefix: transactionKey(d.seq)})
+	if errors.Is(err, kv.ErrNotFound) || err == nil && t.due() != d {
 		s.post(&deletion{[][]byte{d.key()}}) // one that a damage brought back
 		return nil
 	}

@@ -1,12 +1,16 @@
 package spool
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/remora-mq/remora/internal/kv"
 )
 
 // Damage is what one opening found that cannot be read, and what that costs.
@@ -178,6 +182,29 @@ func (s *Spool) notice(what string) {
 	if first {
 		s.post(&doubt{})
 	}
+}
+
+// mustSee passes on the error of a read for what is to be sent, or falls due, or is
+// decided. What damage hides from that must not be passed: what comes behind it, also of
+// its ordering key, would go before it. Nor can it be waited for, because it takes an
+// opening to salvage it. So the database is fenced, as by a compaction that meets damage:
+// the process ends, and starts again.
+func (s *Spool) mustSee(err error) error {
+	if !errors.Is(err, kv.ErrDamaged) {
+		return err
+	}
+	s.db.Condemn(err)
+	return fmt.Errorf("%w: %w", ErrReadOnly, err)
+}
+
+// surely is mustSee for the read of one entry: that there is none, kv.ErrNotFound, it
+// passes on where no damage hides it. where leads to the entry, or to its neighbour.
+func (s *Spool) surely(err error, where kv.Scan) error {
+	if errors.Is(err, kv.ErrNotFound) {
+		where.KeysOnly, where.Whole = true, true
+		err = cmp.Or(s.db.Scan(where, func(_, _ []byte) (bool, error) { return false, nil }), err)
+	}
+	return s.mustSee(err)
 }
 
 // doubt is the wish that the next opening compares everything.

@@ -157,12 +157,18 @@ func (s *Spool) decision(ctx context.Context, t *Transaction, to TransactionStat
 	return op, nil
 }
 
-// messageAt finds one of the messages of t, or reads it as halfOf does.
+// messageAt finds one of the messages of t, or reads it as halfOf does. That it is none
+// any more is certain: the decision passes it over.
 func (s *Spool) messageAt(t *Transaction, i int) (*movedMessage, error) {
 	if len(t.fresh) > 0 {
 		return t.fresh[i].prepared(), nil
 	}
-	return s.halfOf(t, t.Messages[i])
+	id := t.Messages[i]
+	n, err := s.halfOf(t, id)
+	for _, seq := range []uint64{s.ownSeq(id), s.seqOf(id)} {
+		err = s.surely(err, kv.Scan{Prefix: key64(delayedPrefix, seq)})
+	}
+	return n, err
 }
 
 // halfOf reads a half message of t. kv.ErrNotFound: it is none any more.

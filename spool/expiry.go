@@ -147,7 +147,7 @@ func (x *expiry) take(d due) bool {
 		case errors.Is(err, errStale):
 			x.s.post(&deletion{[][]byte{d.key()}})
 		case err != nil:
-			x.s.notice(fmt.Sprintf("sequence %d, which has expired: %v", d.seq, err))
+			x.s.notice(fmt.Sprintf("sequence %d, which has expired: %v", d.seq, x.s.mustSee(err)))
 		case end != nil:
 			x.op.all = append(x.op.all, end)
 			x.size += end.bytes() + bitmapBytes
@@ -243,11 +243,11 @@ func (x *expiry) record(seq uint64) (*message.Record, error) {
 		return r, nil
 	}
 	l, first, err := x.s.findBlock(seq)
-	if err != nil {
+	if err = x.s.surely(err, kv.Scan{Prefix: indexPrefix, From: indexKey(seq), Reverse: true}); err != nil {
 		return nil, err
 	}
 	v, err := x.s.db.Get(blockKey(l.id, first))
-	if err != nil {
+	if err = x.s.surely(err, kv.Scan{Prefix: blockKey(l.id, first)}); err != nil {
 		return nil, fmt.Errorf("read block: %w", err)
 	}
 	x.block = nil

@@ -270,6 +270,17 @@ func (s *Spool) DueBehind(at time.Time) bool {
 	return s.due[clockElapsed].from.at >= millis(at)
 }
 
+// DueKnown reports whether it is known what is due next: until then the index is read.
+func (s *Spool) DueKnown() bool {
+	known := s.nextDue(clockWall) > millis(s.opts.Now()) && s.nextDue(clockElapsed) > s.clock.now() && s.nextDue(clockTTL) > s.clock.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, clock := range [...]dueClock{clockWall, clockElapsed, clockTTL} {
+		known = known && s.due[clock].next == s.due[clock].from // else it is being read
+	}
+	return known
+}
+
 // DueReads counts the entries of the index of due times that were read.
 func (s *Spool) DueReads() int {
 	s.mu.Lock()

@@ -214,7 +214,7 @@ func (s *Spool) eachDue(clock dueClock, visit func(due) bool) error {
 		s.mu.Lock()
 		x.add(from)
 		s.mu.Unlock()
-		return err
+		return s.mustSee(err)
 	}
 	for _, d := range found {
 		if !visit(d) {
@@ -236,7 +236,7 @@ func (s *Spool) eachDue(clock dueClock, visit func(due) bool) error {
 func (s *Spool) scanDue(from due, now uint64) (found []due, behind due, err error) {
 	behind = due{from.clock, never, never}
 	prefix := placePrefix(from.clock)
-	err = s.db.Scan(kv.Scan{Prefix: prefix, From: from.key(), KeysOnly: true}, func(k, _ []byte) (bool, error) {
+	err = s.db.Scan(kv.Scan{Prefix: prefix, From: from.key(), KeysOnly: true, Whole: true}, func(k, _ []byte) (bool, error) {
 		if !fits(k) {
 			s.notice(nameOf(k))
 			return true, nil
@@ -258,6 +258,7 @@ func (s *Spool) readMoved(d due) *movedMessage {
 		return nil
 	}
 	m, err := s.findDelayed(d.seq)
+	err = s.surely(err, kv.Scan{Prefix: key64(delayedPrefix, d.seq)})
 	if errors.Is(err, kv.ErrNotFound) || err == nil && m.due != d {
 		s.post(&deletion{[][]byte{d.key()}}) // it was cancelled, or the entry is one that a damage brought back
 		return nil
@@ -267,7 +268,7 @@ func (s *Spool) readMoved(d due) *movedMessage {
 		n, err = s.moved(m)
 	}
 	if err != nil {
-		s.notice(fmt.Sprintf("sequence %d, which is due: %v", d.seq, err))
+		s.notice(fmt.Sprintf("sequence %d, which is due: %v", d.seq, s.mustSee(err)))
 		return nil
 	}
 	return n

@@ -386,6 +386,7 @@ func (s *specimen) try(t *testing.T, where stratum, running bool, seed uint64, n
 		return
 	}
 	if running {
+		r.rests()
 		what = where.damage(t, rng, r.dbDir(), false)
 	}
 	defer r.close()

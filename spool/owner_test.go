@@ -34,6 +34,7 @@ func TestFlippedBitCostsOneMessage(t *testing.T) {
 					}
 					if in == "table" {
 						r.reopen()
+						r.rests()
 						hit(r, ".sst", 20)
 						if err := r.VerifyNow(); err != nil { // so that the next opening looks at it
 							t.Fatal(err)

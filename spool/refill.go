@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/remora-mq/remora/internal/kv"
@@ -177,14 +176,13 @@ func (s *Spool) readBlocks(l *lane, from uint64, most int64) (blocks []diskBlock
 		blocks = append(blocks, b)
 		return true, nil
 	})
-	if errors.Is(err, kv.ErrDamaged) { // what was read is forwarded; the rest is not taken for forwarded in silence
-		s.notice(fmt.Sprintf("topic %s from sequence %d: %v", l.topic, from, err))
-		err = nil
+	if err != nil {
+		return nil, false, s.mustSee(fmt.Errorf("from sequence %d: %w", from, err))
 	}
 	for _, b := range blocks {
 		s.findPayloads(b)
 	}
-	return blocks, end, err
+	return blocks, end, nil
 }
 
 // decodeBlock reads what can be read: a damaged record stops nothing else. One

@@ -1,6 +1,9 @@
 package kv
 
-import "path/filepath"
+import (
+	"errors"
+	"path/filepath"
+)
 
 // Distrust makes the next Open read every block of every table, and salvage
 // what is damaged: something was found while the database is in use. It serves
@@ -13,6 +16,13 @@ func (db *DB) Distrust(why error) {
 	if err := db.dir.distrust(); err != nil {
 		db.log.Error("cannot leave word for the next start", "dir", db.dir.path, "error", err)
 	}
+}
+
+// Condemn is Distrust of somebody who must not go on with what can be read: it fences
+// the database, so that the next Open is soon.
+func (db *DB) Condemn(why error) {
+	db.distrusted.Store(true)
+	db.fence(errors.Join(why, db.dir.distrust()))
 }
 
 // distrust looks to the next start as if one had died.
