@@ -198,11 +198,12 @@ func (s *Spool) DueEnds(ctx context.Context, most int) (all []HalfEnd, err error
 	}
 }
 
-// staysHalf reports whether a message of t is half.
+// staysHalf reports whether a message of t is half, or may be: what cannot be read is
+// not rolled back.
 func (s *Spool) staysHalf(t *Transaction) bool {
 	return slices.ContainsFunc(t.Messages, func(id message.ID) bool {
-		_, err := s.halfOf(t, id)
-		return err == nil
+		_, err := s.surelyHalf(t, id)
+		return !errors.Is(err, kv.ErrNotFound)
 	})
 }
 
@@ -240,7 +241,7 @@ func (s *Spool) EndedHalf(ctx context.Context, id string, told Told) (Transactio
 // settleHalf has the message of t confirmed, or moved.
 func (s *Spool) settleHalf(t *Transaction, told Told, op *halfEnded) error {
 	for _, id := range t.Messages {
-		n, err := s.halfOf(t, id)
+		n, err := s.surelyHalf(t, id)
 		switch {
 		case err == nil && told.Gone:
 			op.add(s, n, TransactionCommitted)

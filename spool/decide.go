@@ -157,13 +157,17 @@ func (s *Spool) decision(ctx context.Context, t *Transaction, to TransactionStat
 	return op, nil
 }
 
-// messageAt finds one of the messages of t, or reads it as halfOf does. That it is none
-// any more is certain: the decision passes it over.
+// messageAt finds one of the messages of t, or reads it as surelyHalf does.
 func (s *Spool) messageAt(t *Transaction, i int) (*movedMessage, error) {
 	if len(t.fresh) > 0 {
 		return t.fresh[i].prepared(), nil
 	}
-	id := t.Messages[i]
+	return s.surelyHalf(t, t.Messages[i])
+}
+
+// surelyHalf is halfOf for who acts on it that it is none any more: a decision passes it
+// over, and a broker is told to roll it back.
+func (s *Spool) surelyHalf(t *Transaction, id message.ID) (*movedMessage, error) {
 	n, err := s.halfOf(t, id)
 	for _, seq := range []uint64{s.ownSeq(id), s.seqOf(id)} {
 		err = s.surely(err, kv.Scan{Prefix: key64(delayedPrefix, seq)})
