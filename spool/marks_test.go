@@ -23,6 +23,7 @@ func TestLostMarksSendNothingThatWasCancelled(t *testing.T) {
 	salvage := func(r *rig) {
 		r.removed("sn")
 		r.reopen()
+		r.rests()
 		rot(t, r.dbDir(), "rot here")
 		if err := r.VerifyNow(); err != nil {
 			t.Fatal(err)

@@ -29,6 +29,7 @@ func TestVerificationFindsRotWhileOpen(t *testing.T) {
 	if v := r.Verified(); v.Passes != 1 || v.Bytes < 60*3000 || r.Damage().Pending() {
 		t.Fatalf("a whole spool: %+v, %+v", v, r.Damage())
 	}
+	r.rests()
 	rot(t, r.dbDir(), "body 20 ")
 	if err := r.VerifyNow(); err != nil {
 		t.Fatal(err)
