@@ -101,6 +101,7 @@ func (s *Spool) readAgain(l *lane) (entries map[*redriven]*entry, left []uint64,
 			continue
 		}
 		e, err := s.entryApart(rd, seqs[0])
+		err = s.surely(err, kv.Scan{Prefix: deadKey(l.id, seqs[0])})
 		switch {
 		case err == nil:
 			entries[rd] = e
@@ -133,7 +134,7 @@ func (s *Spool) entryApart(rd *redriven, seq uint64) (*entry, error) {
 	}
 	e := d.entry(rd)
 	if d.record.PayloadSize > 0 {
-		e.payload, err = s.findPayload(d.record)
+		e.payload, err = s.surePayload(d.record)
 	}
 	return e, err
 }

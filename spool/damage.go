@@ -190,10 +190,9 @@ func (s *Spool) notice(what string) {
 // opening to salvage it. So the database is fenced, as by a compaction that meets damage:
 // the process ends, and starts again.
 func (s *Spool) mustSee(err error) error {
-	if !errors.Is(err, kv.ErrDamaged) {
+	if !errors.Is(err, kv.ErrDamaged) || !s.db.Condemn(err) {
 		return err
 	}
-	s.db.Condemn(err)
 	return fmt.Errorf("%w: %w", ErrReadOnly, err)
 }
 

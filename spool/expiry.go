@@ -232,7 +232,7 @@ func (x *expiry) entry(seq uint64) (*entry, error) {
 	}
 	e := &entry{msg: &r.Message, size: heldSize(*r), state: message.StatePending, expires: expiryOf(&r.Message)}
 	if r.PayloadSize > 0 {
-		e.payload, err = x.s.findPayload(*r)
+		e.payload, err = x.s.surePayload(*r)
 	}
 	return e, err
 }

@@ -278,7 +278,7 @@ func (s *Spool) readMoved(d due) *movedMessage {
 func (s *Spool) moved(m delayed) (n *movedMessage, err error) {
 	n = &movedMessage{from: m}
 	if m.record.PayloadSize > 0 {
-		n.payload, err = s.findPayload(m.record)
+		n.payload, err = s.surePayload(m.record)
 	}
 	msg := m.record.Message
 	n.newMessage.msg, n.newMessage.size = &msg, heldSize(m.record)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -77,6 +78,13 @@ func heldSize(r message.Record) int {
 		return r.PayloadSize + len(r.Topic)
 	}
 	return r.Size()
+}
+
+// surePayload is findPayload for what is to be sent, or falls due, or is decided.
+// kv.ErrNotFound: the message has ended.
+func (s *Spool) surePayload(r message.Record) (*payload, error) {
+	p, err := s.findPayload(r)
+	return p, s.surely(err, kv.Scan{Prefix: chunkSetKey(r.Seq)})
 }
 
 // findPayload reads where the payload of r is.

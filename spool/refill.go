@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/remora-mq/remora/internal/kv"
@@ -180,7 +181,9 @@ func (s *Spool) readBlocks(l *lane, from uint64, most int64) (blocks []diskBlock
 		return nil, false, s.mustSee(fmt.Errorf("from sequence %d: %w", from, err))
 	}
 	for _, b := range blocks {
-		s.findPayloads(b)
+		if err := s.findPayloads(b); err != nil {
+			return nil, false, err
+		}
 	}
 	return blocks, end, nil
 }
@@ -236,19 +239,23 @@ func (s *Spool) unsettledOf(b diskBlock) (all []uint64) {
 	return all
 }
 
-func (s *Spool) findPayloads(b diskBlock) {
+// findPayloads passes over a payload that cannot be found, unless the spool ends for it.
+func (s *Spool) findPayloads(b diskBlock) error {
 	for _, r := range b.records {
 		if r.PayloadSize == 0 {
 			continue
 		}
-		p, err := s.findPayload(*r)
+		p, err := s.surePayload(*r)
 		switch {
 		case err == nil:
 			b.payloads[r.Seq] = p
+		case errors.Is(err, ErrReadOnly):
+			return err
 		case !s.isSettled(r.Seq):
 			s.notice(fmt.Sprintf("topic %s, sequence %d: %v", r.Topic, r.Seq, err))
 		}
 	}
+	return nil
 }
 
 func (s *Spool) isSettled(seq uint64) bool {

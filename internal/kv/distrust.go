@@ -19,11 +19,22 @@ func (db *DB) Distrust(why error) {
 }
 
 // Condemn is Distrust of somebody who must not go on with what can be read: it fences
-// the database, so that the next Open is soon.
-func (db *DB) Condemn(why error) {
+// the database, so that the next Open is soon. It does so only for damage that the next
+// Open finds as well, and salvages: else it returns false, and does nothing, because
+// processes would end one after the other.
+func (db *DB) Condemn(why error) bool {
+	if proven := (damageError{}); !errors.As(why, &proven) {
+		return false
+	}
 	db.distrusted.Store(true)
 	db.fence(errors.Join(why, db.dir.distrust()))
+	return true
 }
+
+// damageError is of damage that was read from the files themselves, and does not stand up to checksums.
+type damageError struct{ error }
+
+func (d damageError) Unwrap() error { return d.error }
 
 // distrust looks to the next start as if one had died.
 func (d *directory) distrust() error {

@@ -251,8 +251,8 @@ func TestTablesStayFew(t *testing.T) {
 		{0, 1 << 20, minTableSize},
 		{1 << 30, 1 << 20, minTableSize},
 		{8 << 30, 1 << 20, 2 << 20},
-		{64 << 30, 1 << 20, 16 << 20},
-		{64 << 30, math.MaxUint64, 16 << 20},
+		{16 << 30, 1 << 20, 4 << 20},
+		{16 << 30, math.MaxUint64, 4 << 20},
 		{8 << 30, 4096, 4 << 20},
 		{1 << 30, 64, 4 << 20},
 		{1 << 40, 1024, maxTableSize},
@@ -262,7 +262,7 @@ func TestTablesStayFew(t *testing.T) {
 		}
 	}
 	b := Options{Dir: "x", Limit: 64 << 30}.withDefaults().badgerOptions(nil)
-	if b.TableSizeMultiplier != 1 || b.BaseTableSize < 16<<20 {
+	if b.TableSizeMultiplier != 1 || b.BaseTableSize != maxTableSize {
 		t.Errorf("tables of %d bytes, %d times as large on the next level", b.BaseTableSize, b.TableSizeMultiplier)
 	}
 }

@@ -29,8 +29,8 @@ type Options struct {
 	// 0: 8 MiB, at least 1 MiB.
 	MemTableSize int64
 	// Limit is how many bytes the database may come to take: its tables, each a file
-	// that is open and mapped, are so large that they stay below 4,096, and below
-	// half of the files that the process may open; 0: not known.
+	// that is open and mapped, are so large, up to 8 MiB, that they stay below 4,096,
+	// and below half of the files that the process may open; 0: not known.
 	Limit int64
 	// LazyDelay is the longest time a posted operation waits for a commit to
 	// ride in; 0: 50 ms.
@@ -91,7 +91,7 @@ const (
 	defaultMaxQueued    = 64 << 20
 
 	minTableSize = 2 << 20
-	maxTableSize = 64 << 20
+	maxTableSize = 8 << 20 // the largest for which Headroom was measured
 	maxTables    = 4096
 	// fewTables are as many as there may be however few files may be open: with
 	// less, the buffers would be what there is no room for.

@@ -2,6 +2,8 @@ package kv
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -37,5 +39,25 @@ func TestDamagedTableIsKept(t *testing.T) {
 	}
 	if left, err := os.ReadFile(kept[0]); err != nil || !bytes.Equal(left, data) {
 		t.Errorf("%d bytes are kept of %d: %v", len(left), len(data), err)
+	}
+}
+
+// TestOnlyProvenDamageCondemns: a start that finds nothing of it would end in the same
+// way, and so would the next.
+func TestOnlyProvenDamageCondemns(t *testing.T) {
+	opts := testOptions(t.TempDir())
+	filled(t, opts, 2500)
+	db := openTest(t, opts)
+	if db.Condemn(fmt.Errorf("%w: badger panicked", ErrDamaged)) || db.Err() != nil {
+		t.Fatalf("condemned by a panic: %v", db.Err())
+	}
+	path := aTable(t, opts.Dir)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	must(t, err)
+	_, err = f.WriteAt([]byte{0xff}, 100)
+	must(t, errors.Join(err, f.Close()))
+	err = db.Scan(Scan{Whole: true}, func(_, _ []byte) (bool, error) { return true, nil })
+	if proven := (damageError{}); !errors.As(fmt.Errorf("read: %w", err), &proven) || !errors.Is(err, ErrDamaged) {
+		t.Fatalf("not proven: %v", err) // the spool's tests go on from here: the database is not closed then
 	}
 }

@@ -123,7 +123,7 @@ func (db *DB) checkWalked(tables []tableFile, w walked) error {
 			// a compaction was faster, before the scan began
 		default:
 			db.keepDamaged(t.name())
-			return fmt.Errorf("%w: what was scanned: %s: %w", ErrDamaged, t.name(), err)
+			return damageError{fmt.Errorf("%w: what was scanned: %s: %w", ErrDamaged, t.name(), err)}
 		}
 	}
 	return nil
