@@ -46,8 +46,8 @@ var killsItselfAtHalves = built("kills-itself-at-halves",
 		"	place, err := k.store(ctx, &issued, number)\n",
 		"	dieAt(\"renewal: sent\")\n	place, err := k.store(ctx, &issued, number)\n	dieAt(\"renewal: noted\")\n"),
 	replaced("transaction/questions.go",
-		"	k.end(ctx, was, false)\n",
-		"	dieAt(\"renewal: the former ended\")\n	k.end(ctx, was, false)\n"),
+		"	if was.Known() {\n",
+		"	if was.Known() {\n		dieAt(\"renewal: the former ended\")\n"),
 )
 
 const halfTopic = "half-messages"
