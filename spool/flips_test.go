@@ -283,25 +283,10 @@ func (s stratum) damage(t *testing.T, rng *rand.Rand, dir string, cuts bool) (wh
 			return fmt.Sprintf("%s cut at %d", name, at)
 		}
 		bit := byte(1) << rng.IntN(8)
-		change(t, x.path, at, bit)
+		flipBits(t, x.path, at, bit)
 		return fmt.Sprintf("%s byte %d bit %#x", name, at, bit)
 	}
 	panic("beyond all spans")
-}
-
-func change(t *testing.T, path string, at int, bits byte) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := make([]byte, 1)
-	_, err = f.ReadAt(b, int64(at))
-	b[0] ^= bits
-	_, failed := f.WriteAt(b, int64(at))
-	if err := errors.Join(err, failed, f.Close()); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // tally counts what came of the trials of a stratum.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,26 +21,18 @@ import (
 // checksum is longer than it. It is the one that holds text, or the middle one.
 func hide(t *testing.T, dir, text string) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*.sst"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range files {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+	path, end := inFile(t, filepath.Join(dir, "*.sst"), func(data []byte) int {
 		ends := blockEnds(data)
 		at := len(ends) / 2
 		if text != "" {
 			at = slices.IndexFunc(ends, func(end int) bool { return bytes.Contains(data[:end], []byte(text)) })
 		}
-		if at > 0 && at < len(ends)-1 {
-			flipBit(t, path, ends[at]-4, 6)
-			return
+		if at <= 0 || at >= len(ends)-1 {
+			return -1
 		}
-	}
-	t.Fatalf("no table of %v has such a block", files)
+		return ends[at]
+	})
+	flipBits(t, path, end-4, 1<<6)
 }
 
 // blockEnds finds the blocks of a table by their checksums.
@@ -58,21 +49,6 @@ func blockEnds(data []byte) (ends []int) {
 		}
 	}
 	return ends
-}
-
-func flipBit(t *testing.T, path string, at, bit int) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := make([]byte, 1)
-	_, err = f.ReadAt(b, int64(at))
-	b[0] ^= 1 << bit
-	_, failed := f.WriteAt(b, int64(at))
-	if err := errors.Join(err, failed, f.Close()); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // rests waits until the spool reads nothing by itself: damage of what it reads for what

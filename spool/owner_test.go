@@ -66,21 +66,8 @@ func TestFlippedBitCostsOneMessage(t *testing.T) {
 func hit(r *rig, kind string, n int) {
 	r.t.Helper()
 	record := recordOf(r, n)
-	files, err := filepath.Glob(filepath.Join(r.dbDir(), "*"+kind))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	for _, path := range files {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		if at := bytes.Index(data, record); at >= 0 {
-			flipByte(r.t, path, at+len(record)/2)
-			return
-		}
-	}
-	r.t.Fatalf("message %d is in none of %v", n, files)
+	path, at := inFile(r.t, filepath.Join(r.dbDir(), "*"+kind), func(data []byte) int { return bytes.Index(data, record) })
+	flipBits(r.t, path, at+len(record)/2, 1)
 }
 
 // recordOf finds the bytes of the n-th message as they are stored: a part of its

@@ -56,7 +56,14 @@ func TestVerificationFindsRotWhileOpen(t *testing.T) {
 // rot changes a bit in whichever table holds text.
 func rot(t *testing.T, dir, text string) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	path, at := inFile(t, filepath.Join(dir, "*.sst"), func(data []byte) int { return bytes.Index(data, []byte(text)) })
+	flipBits(t, path, at, 1)
+}
+
+// inFile returns the first file of a pattern in which there is a place, and that.
+func inFile(t rapid.TB, pattern string, place func(data []byte) (at int)) (path string, at int) {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,18 +72,16 @@ func rot(t *testing.T, dir, text string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		at := bytes.Index(data, []byte(text))
-		if at < 0 {
-			continue
+		if at := place(data); at >= 0 {
+			return path, at
 		}
-		flipByte(t, path, at)
-		return
 	}
-	t.Fatalf("no table of %v holds %q", files, text)
+	t.Fatalf("none of %v has what is looked for", files)
+	return "", 0
 }
 
-// flipByte flips the lowest bit of a byte, of a file that may be mapped.
-func flipByte(t rapid.TB, path string, at int) {
+// flipBits flips bits of a byte, of a file that may be mapped.
+func flipBits(t rapid.TB, path string, at int, bits byte) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -84,7 +89,7 @@ func flipByte(t rapid.TB, path string, at int) {
 	}
 	b := make([]byte, 1)
 	_, err = f.ReadAt(b, int64(at))
-	b[0] ^= 1
+	b[0] ^= bits
 	_, failed := f.WriteAt(b, int64(at))
 	if err := errors.Join(err, failed, f.Close()); err != nil {
 		t.Fatal(err)

@@ -347,10 +347,7 @@ func TestADamagedTableIsKeptOnce(t *testing.T) {
 	filled(t, opts, 60)
 	db := openTest(t, opts)
 	path := aTable(t, opts.Dir)
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
-	must(t, err)
-	_, err = file.WriteAt([]byte{0xff}, 3)
-	must(t, errors.Join(err, file.Close()))
+	flipInPlace(t, path, 3, 0)
 	old := time.Now().Add(-time.Hour).Truncate(time.Second)
 	must(t, os.Chtimes(path, old, old))
 	for range 2 {

@@ -17,15 +17,9 @@ func TestDamagedTableIsKept(t *testing.T) {
 	tables, err := db.dir.liveTables(opts.Magic)
 	must(t, err)
 	path := filepath.Join(opts.Dir, tables[0].name())
+	flipInPlace(t, path, 100, 0)
 	data, err := os.ReadFile(path)
 	must(t, err)
-	data[100] ^= 1
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	must(t, err)
-	_, err = f.WriteAt(data[100:101], 100)
-	must(t, err)
-	must(t, f.Close())
-
 	for range 2 {
 		if found, err := db.Scrub(t.Context(), nil); err != nil || len(found) == 0 {
 			t.Fatalf("%v, %v", found, err)
@@ -51,12 +45,8 @@ func TestOnlyProvenDamageCondemns(t *testing.T) {
 	if db.Condemn(fmt.Errorf("%w: badger panicked", ErrDamaged)) || db.Err() != nil {
 		t.Fatalf("condemned by a panic: %v", db.Err())
 	}
-	path := aTable(t, opts.Dir)
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	must(t, err)
-	_, err = f.WriteAt([]byte{0xff}, 100)
-	must(t, errors.Join(err, f.Close()))
-	err = db.Scan(Scan{Whole: true}, func(_, _ []byte) (bool, error) { return true, nil })
+	flipInPlace(t, aTable(t, opts.Dir), 100, 0)
+	err := db.Scan(Scan{Whole: true}, func(_, _ []byte) (bool, error) { return true, nil })
 	if proven := (damageError{}); !errors.As(fmt.Errorf("read: %w", err), &proven) || !errors.Is(err, ErrDamaged) {
 		t.Fatalf("not proven: %v", err) // the spool's tests go on from here: the database is not closed then
 	}
