@@ -147,7 +147,7 @@ func (x *expiry) take(d due) bool {
 		case errors.Is(err, errStale):
 			x.s.post(&deletion{[][]byte{d.key()}})
 		case err != nil:
-			x.s.notice(fmt.Sprintf("sequence %d, which has expired: %v", d.seq, x.s.mustSee(err)))
+			x.s.notice(fmt.Sprintf("sequence %d, which has expired: %v", d.seq, err))
 		case end != nil:
 			x.op.all = append(x.op.all, end)
 			x.size += end.bytes() + bitmapBytes

@@ -268,7 +268,7 @@ func (s *Spool) readMoved(d due) *movedMessage {
 		n, err = s.moved(m)
 	}
 	if err != nil {
-		s.notice(fmt.Sprintf("sequence %d, which is due: %v", d.seq, s.mustSee(err)))
+		s.notice(fmt.Sprintf("sequence %d, which is due: %v", d.seq, err))
 		return nil
 	}
 	return n

@@ -43,8 +43,8 @@ type Broker struct {
 	unreadable map[string]struct{} // keys
 }
 
-// expected is how many bytes may come to wait here, where nothing bounds them: there
-// are as many tables as files can be open, up to that.
+// expected is up to how many bytes the tables of what waits here are no more files than
+// can be open. Nothing bounds what waits.
 const expected = 16 << 30
 
 // Open opens or creates the broker in opts.Dir. What was stored and not acked

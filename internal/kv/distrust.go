@@ -31,7 +31,8 @@ func (db *DB) Condemn(why error) bool {
 	return true
 }
 
-// damageError is of damage that was read from the files themselves, and does not stand up to checksums.
+// damageError is of damage that was read from the files themselves: a checksum does not
+// fit.
 type damageError struct{ error }
 
 func (d damageError) Unwrap() error { return d.error }

@@ -66,10 +66,10 @@ func (db *DB) queued(yield func(*batch) bool) {
 	}
 }
 
-// overtake lets an offer take them along when they are enough, take half of a commit,
-// or have waited for half of what they may; a commit of their own would be one more. An offer that finds
-// others waiting joins these: a batch behind theirs would send theirs off half empty.
-// db.mu is held.
+// overtake lets an offer take them along when they are enough, take half of a commit, or
+// have waited for half of what they may; a commit of their own would be one more. An
+// offer that finds others waiting joins these: a batch behind theirs would send theirs
+// off half empty. db.mu is held.
 func (db *DB) overtake(now time.Time) {
 	l := db.later
 	if len(db.pending) > 0 || l.batch == nil {
