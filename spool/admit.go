@@ -1,6 +1,9 @@
 package spool
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // Space watches the volume that the spool lies on. Its methods do not block on
 // anything but the file system's own counters.
@@ -32,9 +35,12 @@ const lowWater = 0.9
 
 // admit refuses what the spool has no room for. What is stored already needs no
 // room: its caller has to hear of it.
-func (s *Spool) admit(op *appendMessages) error {
-	s.mu.Lock()
+func (s *Spool) admit(ctx context.Context, op *appendMessages) error {
+	err := s.lockKnowing(ctx, op)
 	defer s.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	size := s.sizeOfNew(op)
 	if size == 0 {
 		return nil
@@ -73,13 +79,16 @@ func (s *Spool) refuseFull(size int64) error {
 }
 
 // neverFits tells a unit that waiting does not help from one that it may.
-func (s *Spool) neverFits(op *appendMessages) error {
+func (s *Spool) neverFits(ctx context.Context, op *appendMessages) error {
 	share := s.share()
 	if op.bytes() <= min(share, s.opts.Limit) { // nearly always: then nobody's keys matter
 		return nil
 	}
-	s.mu.Lock()
+	err := s.lockKnowing(ctx, op)
 	defer s.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	size := s.sizeOfNew(op)
 	if size > s.opts.Limit {
 		return &TooLargeError{"what the spool may hold (spool.limit)", size, s.opts.Limit}

@@ -27,7 +27,7 @@ import (
 // these or without: it may be; a retry under the same key decides.
 func (s *Spool) Append(ctx context.Context, drafts []Draft) ([]message.Receipt, error) {
 	op := newAppend(drafts)
-	if err := s.neverFits(op); err != nil {
+	if err := s.neverFits(ctx, op); err != nil {
 		return nil, err
 	}
 	if err := s.prepare(ctx, op); err != nil {
@@ -45,7 +45,8 @@ func (s *Spool) Append(ctx context.Context, drafts []Draft) ([]message.Receipt, 
 // newMessage is a draft on its way into a block.
 type newMessage struct {
 	msg         *message.Message
-	key         keyHash // zero: none
+	key         keyHash   // zero: none
+	reads       *keyReads // of it
 	fingerprint uint64
 	size        int
 	external    []byte // encoded payload, when it is stored apart
@@ -118,7 +119,7 @@ func (s *Spool) prepare(ctx context.Context, op *appendMessages) error {
 	if err := cmp.Or(ctx.Err(), errorOf(s.db.Busy(total))); err != nil {
 		return err
 	}
-	if err := s.admit(op); err != nil {
+	if err := s.admit(ctx, op); err != nil {
 		return err
 	}
 	inline := s.sizes.inline
@@ -214,7 +215,7 @@ func (op *appendMessages) apply(c *commit) {
 	for _, n := range op.added {
 		n.find(c.s)
 	}
-	if op.err = op.half.refusal(); op.err == nil {
+	if op.err = cmp.Or(op.half.refusal(), op.unsure()); op.err == nil {
 		op.err = op.check(c)
 	}
 	for _, n := range op.added {
@@ -246,7 +247,7 @@ func (n *newMessage) claim(c *commit) bool {
 // of the commit is sealed. s.mu is held.
 func (n *newMessage) find(s *Spool) {
 	if n.key != (keyHash{}) {
-		n.earlier, _ = s.keys.get(n.key)
+		n.earlier, _ = s.keys.get(n.key, n.reads)
 	}
 }
 

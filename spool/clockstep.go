@@ -111,7 +111,7 @@ func (s *Spool) foundStep(h head) {
 
 // timeEnds reports whether there is anything that time ends: a TTL, or a key. s.mu
 // is held.
-func (s *Spool) timeEnds() bool { return s.ttl.held > 0 || len(s.keys.kept) > 0 }
+func (s *Spool) timeEnds() bool { return s.ttl.held > 0 || s.keys.count > 0 }
 
 // wallAhead is by how much the wall clock is ahead of the spool's.
 func (s *Spool) wallAhead() int64 { return int64(millis(s.opts.Now())) - int64(s.clock.now()) }

@@ -36,6 +36,7 @@ type commit struct {
 	receipts   []*receipt
 	reserved   map[keyHash]*newMessage // dedupe keys of the new messages
 	keys       []keyEntry
+	keyRuns    []keyRun
 	exceptions map[*lane][]Exception
 	prepared   []*appendMessages // of transactions
 	sets       []pair
@@ -66,7 +67,7 @@ func (c *commit) begin(tx *kv.Tx) {
 	*c = commit{
 		s: c.s, tx: tx, now: now, stamp: message.StampOf(now), elapsed: elapsed, at: time.UnixMilli(int64(elapsed)),
 		drafts: c.drafts, lanes: c.lanes, ranges: c.ranges, receipts: emptied(c.receipts), reserved: c.reserved, exceptions: c.exceptions,
-		order: emptied(c.order), blocks: emptied(c.blocks), keys: emptied(c.keys), prepared: emptied(c.prepared), sets: emptied(c.sets), deletes: emptied(c.deletes),
+		order: emptied(c.order), blocks: emptied(c.blocks), keys: emptied(c.keys), keyRuns: emptied(c.keyRuns), prepared: emptied(c.prepared), sets: emptied(c.sets), deletes: emptied(c.deletes),
 		room: c.room[:0],
 	}
 }

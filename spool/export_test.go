@@ -329,3 +329,13 @@ func (s *Spool) Starving(topic string) bool {
 	defer s.mu.Unlock()
 	return s.lanes[topic].starving
 }
+
+// RecallKeys has the idempotency keys of all but the last n or so read.
+func RecallKeys(s *Spool, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys.youngEnough = n
+}
+
+// HashKey is what the spool keeps of a topic and an idempotency key.
+func HashKey(topic, key string) [16]byte { return hashKey(topic, key) }

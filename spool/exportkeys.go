@@ -127,9 +127,9 @@ func (s *Spool) counting(keys []keyEntry, hour uint64) (some []keptSince) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range keys {
-		if ref, known := s.keys.get(k.hash); known && ref.seq == k.ref.seq {
-			settled := elsewhere(ref.seq) || s.settled.has(ref.seq)
-			some = append(some, keptSince{k, hour, settled, s.ended[ref.seq]})
+		if seq := k.ref.seq; s.keys.has(seq) {
+			settled := elsewhere(seq) || s.settled.has(seq)
+			some = append(some, keptSince{k, hour, settled, s.ended[seq]})
 		}
 	}
 	return some

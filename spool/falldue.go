@@ -337,7 +337,7 @@ func (c *commit) move(n *movedMessage, since uint64) {
 	if n.payload != nil {
 		c.deletes = append(c.deletes, chunkSetKey(was))
 	}
-	if ref, known := s.keys.get(n.key); !known || ref.seq != was {
+	if !s.keys.has(was) {
 		n.key = keyHash{}
 	}
 	s.moving[was] = n

@@ -131,6 +131,12 @@ func (op *importMessages) size() int {
 }
 
 func (op *importMessages) apply(c *commit) {
+	if op.err = op.unsure(); op.err != nil {
+		for _, n := range op.added {
+			c.dropChunks(n.payload)
+		}
+		return
+	}
 	op.sort(c)
 	all := appendMessages{}
 	for _, n := range op.accepted {

@@ -35,7 +35,7 @@ func (b *importBatch) take(ctx context.Context, l line) error {
 	if b.done.Known++; l.key == nil || b.ids[l.item.ID] {
 		return nil
 	}
-	return b.takeKey(ctx, importedKey{settledKey{*l.key, l.item.ID, r.State, l.item.AcceptedAt, b.s.now()}, b.s.seqOf(l.item.ID)})
+	return b.takeKey(ctx, importedKey{settledKey: settledKey{*l.key, l.item.ID, r.State, l.item.AcceptedAt, b.s.now()}, seq: b.s.seqOf(l.item.ID)})
 }
 
 // known returns the receipt of a message that is here, or in this batch.
@@ -60,7 +60,7 @@ func (b *importBatch) takeMessage(ctx context.Context, i *Item, key *exportedKey
 		return err
 	}
 	b.sizes.added = append(b.sizes.added, &n.newMessage)
-	if err := b.s.admit(&b.sizes); err != nil {
+	if err := b.s.admit(ctx, &b.sizes); err != nil {
 		return err
 	}
 	if n.size > b.s.sizes.inline {
@@ -97,6 +97,12 @@ func (b *importBatch) flush(ctx context.Context) error {
 	op := b.op
 	b.op, b.sizes, b.size = importMessages{}, appendMessages{}, 0
 	clear(b.ids)
+	b.s.mu.Lock()
+	sought := op.sought(&b.s.keys, nil)
+	b.s.mu.Unlock()
+	if err := b.s.readAhead(ctx, sought); err != nil {
+		return err
+	}
 	if err := b.s.commit(ctx, &op); err != nil {
 		return err
 	}

@@ -1,16 +1,14 @@
 package spool
 
-import (
-	"maps"
-	"slices"
-)
+import "slices"
 
 // importedKey is a key of a message that is not taken in with it: it is here
 // already (seq), or was settled elsewhere.
 type importedKey struct {
 	settledKey
 
-	seq uint64 // 0: elsewhere
+	seq   uint64 // 0: elsewhere
+	reads *keyReads
 }
 
 // importedKeySize bounds what a key costs a commit: itself, and, where each has
@@ -49,7 +47,7 @@ func (n *importedMessage) sameAs(c *commit, own map[keyHash]*importedMessage) (s
 	if first := c.reserved[n.key]; first != nil {
 		return first.fingerprint == n.fingerprint, true
 	}
-	if ref, ok := c.s.keys.get(n.key); ok {
+	if ref, ok := c.s.keys.get(n.key, n.reads); ok {
 		return ref.id == n.msg.ID || ref.fingerprint == n.fingerprint && !c.s.ended[ref.seq], true
 	}
 	first := own[n.key]
@@ -62,22 +60,18 @@ func (c *commit) keepImported(keys []*importedKey) (kept int) {
 	s := c.s
 	oldest, now := hourOf(c.at.Add(-s.opts.DedupeWindow)), hourOf(c.at)
 	apart := c.at.Sub(c.now) // of the clocks
-	hours := map[uint64][]keyEntry{}
+	slices.SortStableFunc(keys, func(a, b *importedKey) int { return a.Since.Compare(b.Since) })
 	for _, k := range keys {
 		hour := min(hourOf(k.Since.Add(apart)), now)
-		if _, known := s.keys.get(k.Hash); known || c.reserved[k.Hash] != nil || hour < oldest {
+		if _, known := s.keys.get(k.Hash, k.reads); known || c.reserved[k.Hash] != nil || hour < oldest {
 			continue
 		}
 		e, ok := c.placed(k)
 		if !ok {
 			continue
 		}
-		hours[hour] = append(hours[hour], e)
-		s.keys.add(e, hour)
+		c.keep(e, hour)
 		kept++
-	}
-	for _, hour := range slices.Sorted(maps.Keys(hours)) {
-		c.sets = append(c.sets, s.keys.entriesOf(hour, hours[hour])...)
 	}
 	return kept
 }
@@ -99,12 +93,28 @@ func (c *commit) placed(k *importedKey) (keyEntry, bool) {
 	return k.entry(k.seq), true
 }
 
-// entriesOf are the entries for keys of an hour.
-func (x *keyIndex) entriesOf(hour uint64, keys []keyEntry) (all []pair) {
-	const perEntry = 1024
-	for part := range slices.Chunk(keys, perEntry) {
-		x.part++
-		all = append(all, pair{dedupeKey(hour, x.part), encodeKeys(part)})
+// sought are the keys of which something has to be read.
+func (op *importMessages) sought(x *keyIndex, all []soughtKey) []soughtKey {
+	for _, n := range op.added {
+		all = x.sought(all, n.key, &n.reads)
+	}
+	for _, k := range op.keys {
+		all = x.sought(all, k.Hash, &k.reads)
 	}
 	return all
+}
+
+// unsure is why it cannot be told of one of the keys who has it.
+func (op *importMessages) unsure() error {
+	for _, n := range op.added {
+		if err := n.reads.failed(); err != nil {
+			return err
+		}
+	}
+	for _, k := range op.keys {
+		if err := k.reads.failed(); err != nil {
+			return err
+		}
+	}
+	return nil
 }

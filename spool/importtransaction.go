@@ -74,7 +74,7 @@ func (b *importBatch) knownTransaction(ctx context.Context, x *importedTransacti
 }
 
 func (s *Spool) importHalf(ctx context.Context, op *appendMessages) error {
-	if err := s.neverFits(op); err != nil {
+	if err := s.neverFits(ctx, op); err != nil {
 		return err
 	}
 	if err := s.prepare(ctx, op); err != nil {

@@ -1,58 +1,92 @@
 package spool
 
-import (
-	"bytes"
-
-	"github.com/remora-mq/remora/message"
-)
-
 // keyIndex knows every dedupe key in the window. On disk the keys of a commit
-// are one entry, in the bucket of their hour, dropped whole.
+// are one entry, in the bucket of their hour, dropped whole. In memory are the keys of
+// the last commits; of all others only tags, which lead to the entries that may
+// have a key. What is read there counts if its sequence is in with.
+//
+// Only the committer changes it, with s.mu held; so it may read without.
 type keyIndex struct {
-	kept  map[keyHash]keptKey
-	with  map[uint64]*bitmap    // sequences that have a key, by range
-	hours map[uint64]int        // keys by hour of accept
-	part  uint64                // makes the next entry's key unique
-	lives []idLife              // of the IDs
-	other map[uint64]message.ID // by sequence: IDs that do not follow from what is kept
-	came  uint64                // the highest place of a message that was settled elsewhere
-
-	stampAt int64 // milliseconds since 1970 of stamp: all keys of a commit have one
-	stamp   message.Stamp
+	tags        tagTable // of all keys that stand on disk, whether they count or not
+	young, old  map[keyHash]keyRef
+	youngFrom   uint64             // the first entry of which all keys, as of those behind it, are in young
+	inMapsFrom  uint64             // or in old
+	youngEnough int                // how many keys young may have before it becomes old
+	with        map[uint64]*bitmap // sequences that have a key, by range
+	count       int                // of those
+	hours       map[uint64]*hourOfKeys
+	part        uint64 // makes the next entry's key unique
+	came        uint64 // the highest place of a message that was settled elsewhere
 }
 
-// keptKey is a keyRef in 24 bytes, because there are a million of them: the ID
-// follows from the sequence, the time, and the life of the spool.
-type keptKey struct {
-	seq         uint64
-	fingerprint uint64
-	at          uint64 // milliseconds since 1970, and in the low bits an index into lives
+// hourOfKeys is what is on disk of an hour of accept.
+type hourOfKeys struct {
+	keys        int
+	first, last uint64 // entries: those between may be of other hours
 }
 
-// idLife is what the IDs of one life of a spool begin with: spool ID and epoch.
-type idLife [8]byte
-
-const (
-	lifeBits  = 16
-	otherLife = 1<<lifeBits - 1 // the ID is in other
-)
+// keysInMemory is how many of the last keys need no read, at least, when there are
+// as many: enough for a client that repeats at once.
+const keysInMemory = 8 << 10
 
 func newKeyIndex() keyIndex {
-	return keyIndex{kept: map[keyHash]keptKey{}, with: map[uint64]*bitmap{}, hours: map[uint64]int{}, other: map[uint64]message.ID{}}
+	return keyIndex{
+		tags: newTagTable(), young: map[keyHash]keyRef{}, old: map[keyHash]keyRef{}, youngFrom: 1, inMapsFrom: 1, youngEnough: keysInMemory,
+		with: map[uint64]*bitmap{}, hours: map[uint64]*hourOfKeys{},
+	}
 }
 
-func (x *keyIndex) get(h keyHash) (ref keyRef, known bool) {
-	k, known := x.kept[h]
-	if !known {
-		return ref, false
+// inMemory finds a key of the last commits.
+func (x *keyIndex) inMemory(h keyHash) (ref keyRef, known bool) {
+	for _, m := range [...]map[keyHash]keyRef{x.young, x.old} {
+		if ref, known = m[h]; known && x.has(ref.seq) {
+			return ref, true
+		}
 	}
-	ref = keyRef{seq: k.seq, fingerprint: k.fingerprint, acceptedAt: int64(k.at >> lifeBits)}
-	if life := k.at & otherLife; life != otherLife {
-		ref.id = x.lives[life].id(ref, message.StampOf(ref.time()))
-	} else {
-		ref.id = x.other[k.seq]
+	return keyRef{}, false
+}
+
+// get finds a key in memory, or in what was read of it, which has to be all that
+// unread names.
+func (x *keyIndex) get(h keyHash, read *keyReads) (ref keyRef, known bool) {
+	if ref, known = x.inMemory(h); known {
+		return ref, true
 	}
-	return ref, true
+	return read.counting(x)
+}
+
+// mayHave is get for who does not read: it may be true of a key that is new.
+func (x *keyIndex) mayHave(h keyHash) bool {
+	_, known := x.inMemory(h)
+	return known || len(x.tags.parts(h, x.part)) > 0
+}
+
+// unread are the entries on disk in which a key may stand that is not in memory, but
+// those that were read; none, if what was read tells.
+func (x *keyIndex) unread(h keyHash, read *keyReads) (all []keyPlace) {
+	parts := x.tags.parts(h, x.part)
+	if parts == nil {
+		return nil
+	}
+	if _, known := read.counting(x); known {
+		return nil
+	}
+	for _, p := range parts {
+		if p < x.inMapsFrom && !read.has(p) {
+			all = append(all, keyPlace{p, x.hoursOf(p)})
+		}
+	}
+	return all
+}
+
+// hoursOf are those to which an entry may belong: one, but for keys that were imported.
+func (x *keyIndex) hoursOf(part uint64) (all []uint64) {
+	for hour, of := range x.hours {
+		if of.first <= part && part <= of.last {
+			all = append(all, hour)
+		}
+	}
+	return all
 }
 
 func (x *keyIndex) has(seq uint64) bool {
@@ -60,75 +94,73 @@ func (x *keyIndex) has(seq uint64) bool {
 	return b != nil && b.has(seq)
 }
 
-func (x *keyIndex) add(e keyEntry, hour uint64) {
-	if old, known := x.kept[e.hash]; known && old.seq > e.ref.seq && !elsewhere(old.seq) { // that was delayed, and moved
-		x.hours[hour]++
-		return
-	} else if known {
-		x.leave(old)
+// add is for a key that is to be written into an entry.
+func (x *keyIndex) add(e keyEntry, hour, part uint64) {
+	x.young[e.hash] = e.ref
+	x.found(e, hour, part)
+}
+
+// found is for a key that stands in an entry on disk.
+func (x *keyIndex) found(e keyEntry, hour, part uint64) {
+	x.tags.add(e.hash, part)
+	h := x.hours[hour]
+	if h == nil {
+		h = &hourOfKeys{first: part, last: part}
+		x.hours[hour] = h
 	}
-	k := keptKey{seq: e.ref.seq, fingerprint: e.ref.fingerprint, at: uint64(e.ref.acceptedAt)<<lifeBits | x.life(e.ref)}
-	if k.at&otherLife == otherLife {
-		x.other[k.seq] = e.ref.id
+	h.keys++
+	h.first, h.last = min(h.first, part), max(h.last, part)
+	x.take(e.ref.seq)
+}
+
+// take makes the key of a sequence count.
+func (x *keyIndex) take(seq uint64) {
+	if elsewhere(seq) {
+		x.came = max(x.came, seq)
 	}
-	x.kept[e.hash] = k
-	if elsewhere(k.seq) {
-		x.came = max(x.came, k.seq)
-	}
-	r := k.seq >> bitmapShift
+	r := seq >> bitmapShift
 	if x.with[r] == nil {
 		x.with[r] = new(bitmap)
 	}
-	x.with[r].set(k.seq)
-	x.hours[hour]++
-}
-
-// drop forgets a key, unless it was used anew.
-func (x *keyIndex) drop(e keyEntry) {
-	if k, known := x.kept[e.hash]; known && k.seq == e.ref.seq {
-		delete(x.kept, e.hash)
-		x.leave(k)
+	if x.with[r].set(seq) {
+		x.count++
 	}
 }
 
-func (x *keyIndex) leave(k keptKey) {
-	delete(x.other, k.seq)
-	b := x.with[k.seq>>bitmapShift]
-	if b.clear(k.seq); b.count == 0 {
-		delete(x.with, k.seq>>bitmapShift)
+// leave makes the key of a sequence count no more.
+func (x *keyIndex) leave(seq uint64) {
+	if !x.has(seq) {
+		return
 	}
+	b := x.with[seq>>bitmapShift]
+	if b.clear(seq); b.count == 0 {
+		delete(x.with, seq>>bitmapShift)
+	}
+	x.count--
 }
 
-// life returns the index of the life that the ID is of, or otherLife: an ID of
-// another zone, or one more life than are counted.
-func (x *keyIndex) life(ref keyRef) uint64 {
-	life := idLife(ref.id[:8])
-	at := len(x.lives) - 1 // the newest, nearly always
-	for at >= 0 && x.lives[at] != life {
-		at--
+// drop forgets that a key stands in an entry, and reports whether it did.
+func (x *keyIndex) drop(h keyHash, hour, part uint64) bool {
+	if !x.tags.remove(h, part) {
+		return false
 	}
-	if at < 0 {
-		at = len(x.lives)
+	if n := x.hours[hour]; n != nil {
+		if n.keys--; n.keys <= 0 {
+			delete(x.hours, hour)
+		}
 	}
-	if id := life.id(ref, x.stampOf(ref)); at >= otherLife || !bytes.Equal(id[:], ref.id[:]) {
-		return otherLife
-	}
-	if at == len(x.lives) {
-		x.lives = append(x.lives, life)
-	}
-	return uint64(at)
+	return true
 }
 
-func (x *keyIndex) stampOf(ref keyRef) message.Stamp {
-	if x.stampAt != ref.acceptedAt {
-		x.stampAt, x.stamp = ref.acceptedAt, message.StampOf(ref.time())
+// synced is called when all that was added can be read: what was added long ago
+// leaves memory.
+func (x *keyIndex) synced() {
+	if len(x.young) < x.youngEnough {
+		return
 	}
-	return x.stamp
+	x.young, x.old = x.old, x.young
+	clear(x.young)
+	x.inMapsFrom, x.youngFrom = x.youngFrom, x.part+1
 }
 
-func (l idLife) id(ref keyRef, at message.Stamp) message.ID {
-	epoch := uint32(l[5])<<16 | uint32(l[6])<<8 | uint32(l[7])
-	return message.NewStampedID(message.SpoolID(l[:5]), epoch, ref.seq, at)
-}
-
-func (x *keyIndex) bytes() int64 { return int64(len(x.kept)) * keyCost }
+func (x *keyIndex) bytes() int64 { return int64(x.count) * keyCost }

@@ -51,20 +51,45 @@ func timeOfHour(hour uint64) time.Time { return time.Unix(int64(hour)*3600, 0).U
 
 // keepKey notes the key of a new message, if it has one.
 func (c *commit) keepKey(n *newMessage) {
-	if n.key != (keyHash{}) {
-		c.keep(keyEntry{n.key, keyRef{n.msg.Seq, n.fingerprint, n.msg.ID, n.msg.AcceptedAt.UnixMilli()}})
+	if n.key == (keyHash{}) {
+		return
 	}
+	if n.moved != nil {
+		c.s.keys.leave(n.moved.Seq)
+	}
+	c.keep(keyEntry{n.key, keyRef{n.msg.Seq, n.fingerprint, n.msg.ID, n.msg.AcceptedAt.UnixMilli()}}, hourOf(c.at))
 }
 
-// keep notes a key for the entry of this commit.
-func (c *commit) keep(e keyEntry) {
+// keyRun are keys of a commit that go into one entry: those up to an index.
+type keyRun struct {
+	hour, part uint64
+	to         int
+}
+
+// keep notes a key for an entry of this commit: the last one, if there is one of that
+// hour, and room in it.
+func (c *commit) keep(e keyEntry, hour uint64) {
+	const perEntry = 1024
+	n := len(c.keyRuns)
+	from := 0
+	if n > 1 {
+		from = c.keyRuns[n-2].to
+	}
+	if n == 0 || c.keyRuns[n-1].hour != hour || len(c.keys)-from == perEntry {
+		c.s.keys.part++
+		c.keyRuns = append(c.keyRuns, keyRun{hour: hour, part: c.s.keys.part})
+		n++
+	}
 	c.keys = append(c.keys, e)
-	c.s.keys.add(e, hourOf(c.at))
+	c.keyRuns[n-1].to = len(c.keys)
+	c.s.keys.add(e, hour, c.keyRuns[n-1].part)
 }
 
 func (c *commit) writeKeys() {
-	for _, p := range c.s.keys.entriesOf(hourOf(c.at), c.keys) {
-		c.set(p.key, p.value)
+	from := 0
+	for _, r := range c.keyRuns {
+		c.set(dedupeKey(r.hour, r.part), encodeKeys(c.keys[from:r.to]))
+		from = r.to
 	}
 }
 
@@ -83,32 +108,26 @@ func encodeKeys(keys []keyEntry) []byte {
 	return seal(b)
 }
 
-func decodeKeys(v []byte) ([]keyEntry, error) {
+func decodeKeys(v []byte) (keys []keyEntry, err error) {
+	keys = make([]keyEntry, 0, len(v)/keyBytes)
+	err = eachKeyIn(v, func(e keyEntry) { keys = append(keys, e) })
+	return keys, err
+}
+
+// eachKeyIn calls fn with each key of an entry that can be read.
+func eachKeyIn(v []byte, fn func(keyEntry)) error {
 	b, err := unseal(v)
 	if err == nil && len(b)%keyBytes != 0 {
 		err = errDamaged
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read dedupe keys: %w", err)
+		return fmt.Errorf("read dedupe keys: %w", err)
 	}
-	keys := make([]keyEntry, 0, len(b)/keyBytes)
 	for k := range slices.Chunk(b, keyBytes) {
-		keys = append(keys, keyEntry{keyHash(k[:16]), keyRef{
+		fn(keyEntry{keyHash(k[:16]), keyRef{
 			seq: binary.BigEndian.Uint64(k[16:]), fingerprint: binary.BigEndian.Uint64(k[24:]),
 			id: message.ID(k[32:48]), acceptedAt: int64(binary.BigEndian.Uint64(k[48:])),
 		}})
 	}
-	return keys, nil
-}
-
-// loadKeys reads the whole window: it is bounded by its budget.
-func (s *Spool) loadKeys() error {
-	return s.scanAll(keyPrefix, func(k, v []byte) error {
-		keys, err := decodeKeys(v)
-		for _, e := range keys {
-			s.keys.add(e, tail64(k, len(keyPrefix)))
-		}
-		s.keys.part = max(s.keys.part, tail64(k, len(keyPrefix)+8))
-		return err
-	})
+	return nil
 }

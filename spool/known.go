@@ -18,6 +18,6 @@ func (s *Spool) Known() Known {
 	return Known{
 		Receipts: s.receipts.total, ReceiptsMax: s.opts.ReceiptsMax,
 		ReceiptBytes: s.receipts.bytes, ReceiptsLimit: s.opts.ReceiptsLimit,
-		DedupeKeys: len(s.keys.kept), DedupeBytes: s.keys.bytes(), DedupeMaxBytes: s.opts.DedupeLimit,
+		DedupeKeys: s.keys.count, DedupeBytes: s.keys.bytes(), DedupeMaxBytes: s.opts.DedupeLimit,
 	}
 }

@@ -72,7 +72,10 @@ func (s *Spool) expireKeys() error {
 	}
 	over := (s.keys.bytes() - s.opts.DedupeLimit + keyCost - 1) / keyCost
 	hours := slices.Sorted(maps.Keys(s.keys.hours))
-	counts := maps.Clone(s.keys.hours)
+	counts := make(map[uint64]int, len(hours))
+	for _, h := range hours {
+		counts[h] = s.keys.hours[h].keys
+	}
 	s.mu.Unlock()
 	for _, h := range hours {
 		if h >= oldest && over <= 0 {
@@ -146,8 +149,12 @@ func (d *dropKeys) size() int { return fixedSize + len(d.gone)*deleteSize + len(
 
 func (d *dropKeys) apply(c *commit) {
 	s := c.s
+	part := tail64(d.entry, len(keyPrefix)+8)
 	for _, k := range d.gone {
-		s.keys.drop(k)
+		if !s.keys.drop(k.hash, d.hour, part) {
+			continue // it was, before
+		}
+		s.keys.leave(k.ref.seq)
 		if s.ended[k.ref.seq] {
 			delete(s.ended, k.ref.seq)
 			c.deletes = append(c.deletes, endedKey(k.ref.seq))
@@ -156,11 +163,10 @@ func (d *dropKeys) apply(c *commit) {
 	if len(d.gone) > 0 {
 		s.head.keysGone = max(s.head.keysGone, d.hour)
 	}
-	if s.keys.hours[d.hour] -= len(d.gone) + len(d.kept); s.keys.hours[d.hour] <= 0 {
-		delete(s.keys.hours, d.hour)
-	}
 	for _, k := range d.kept {
-		c.keep(k)
+		if s.keys.drop(k.hash, d.hour, part) && s.keys.has(k.ref.seq) {
+			c.keep(k, hourOf(c.at))
+		}
 	}
 	c.deletes = append(c.deletes, d.entry)
 }

@@ -60,8 +60,7 @@ func (s *Spool) truly(op *appendMessages, err error) error {
 		if n.key == (keyHash{}) {
 			continue
 		}
-		_, known := s.keys.get(n.key)
-		if known || s.offered[n.key] > 0 {
+		if s.keys.mayHave(n.key) || s.offered[n.key] > 0 {
 			return fmt.Errorf("%w: %w", ErrUnknown, err)
 		}
 	}

@@ -23,6 +23,7 @@ type writer struct {
 	c *commit // from Write until Synced
 
 	unsure []*preparation // of the commit, whose names may be taken
+	sought []soughtKey    // of the commit, that have to be read
 
 	// wrote is a seam for tests, nil else: it compares what was declared and written.
 	wrote func(ops []operation, c *commit)
@@ -38,6 +39,10 @@ func (w *writer) Write(tx *kv.Tx, ops []operation) error {
 		w.s.opts.Space.Look()
 	}
 	w.look(ops)
+	w.lookForKeys(ops)
+	if err := w.s.db.Err(); err != nil { // damage was met
+		return err
+	}
 	w.s.mu.Lock()
 	for _, op := range ops {
 		op.apply(c)
@@ -84,6 +89,7 @@ func (w *writer) Synced(ops []operation) {
 	for _, op := range ops {
 		op.synced(w.s)
 	}
+	w.s.keys.synced()
 	w.s.leaveNote()
 	w.s.mu.Unlock()
 }

@@ -113,7 +113,7 @@ func (s *Spool) prepareNew(ctx context.Context, op *appendMessages) ([]message.R
 	for _, n := range op.added {
 		n.half = op.half.Transaction
 	}
-	if err := s.neverFits(op); err != nil {
+	if err := s.neverFits(ctx, op); err != nil {
 		return nil, err
 	}
 	if err := s.prepare(ctx, op); err != nil {

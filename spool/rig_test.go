@@ -41,6 +41,7 @@ type rig struct {
 	db   *kv.DB
 	*spool.Spool
 
+	recall    int           // how many of the last idempotency keys are in memory: none, so that nearly all are read
 	overdrawn func() string // what a commit wrote above its declaration
 	intruder  *kv.Queue[func(*kv.Tx)]
 }
@@ -83,6 +84,7 @@ func (r *rig) tryOpen() error {
 	}
 	r.db, r.Spool, r.intruder = db, s, nil
 	r.overdrawn = spool.Overdrawn(s)
+	spool.RecallKeys(s, r.recall)
 	return nil
 }
 

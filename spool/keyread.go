@@ -1,0 +1,188 @@
+package spool
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/remora-mq/remora/internal/kv"
+)
+
+// A key that is not in memory is read from the entries that its tag leads to. Who
+// brings it does, before anything is decided by it, so that neither commits nor the
+// spool's lock wait for the disk. But only the committer knows that nothing changes any
+// more until it has looked: what was not read by then, or not found, it reads itself.
+// So a repeat is never taken for new because a read has failed.
+
+// keyPlace is an entry of keys: the hour that it is of is one of some.
+type keyPlace struct {
+	part  uint64
+	hours []uint64
+}
+
+// keyReads is what was read of one key. nil: nothing.
+type keyReads struct {
+	parts []uint64 // that were read: an entry does not change
+	refs  []keyRef // what stood there of the key
+	err   error    // of the committer: it could not find out
+}
+
+func (r *keyReads) has(part uint64) bool { return r != nil && slices.Contains(r.parts, part) }
+
+// counting is what counts of it. s.mu is held, or the committer calls.
+func (r *keyReads) counting(x *keyIndex) (ref keyRef, known bool) {
+	if r == nil {
+		return keyRef{}, false
+	}
+	for _, ref := range r.refs {
+		if x.has(ref.seq) {
+			return ref, true
+		}
+	}
+	return keyRef{}, false
+}
+
+func (r *keyReads) failed() error {
+	if r == nil {
+		return nil
+	}
+	return r.err
+}
+
+// soughtKey is a key of which something has to be read.
+type soughtKey struct {
+	hash   keyHash
+	reads  **keyReads // of the message, or what else has the key
+	places []keyPlace
+}
+
+// sought adds to all a key of which something has to be read, if that is so. s.mu is
+// held, or the committer calls.
+func (x *keyIndex) sought(all []soughtKey, h keyHash, reads **keyReads) []soughtKey {
+	if h == (keyHash{}) {
+		return all
+	}
+	if places := x.unread(h, *reads); places != nil {
+		all = append(all, soughtKey{h, reads, places})
+	}
+	return all
+}
+
+// lockKnowing locks s.mu, when what has to be read of the keys of op was.
+func (s *Spool) lockKnowing(ctx context.Context, op *appendMessages) error {
+	s.mu.Lock()
+	keys := op.sought(&s.keys, nil)
+	if keys == nil {
+		return nil
+	}
+	s.mu.Unlock()
+	err := s.readAhead(ctx, keys)
+	s.mu.Lock()
+	return err
+}
+
+// readAhead reads for an operation that is not queued yet. What it does not find is
+// left to the committer.
+func (s *Spool) readAhead(ctx context.Context, keys []soughtKey) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	found, err := patiently(ctx, s, func() (found []*keyReads, err error) {
+		for i := range keys {
+			r := &keyReads{}
+			for _, p := range keys[i].places {
+				_ = s.readKey(r, keys[i].hash, p)
+			}
+			found = append(found, r)
+		}
+		return found, nil
+	})
+	if err != nil {
+		return fmt.Errorf("read idempotency keys: %w", err)
+	}
+	for i, r := range found {
+		*keys[i].reads = r
+	}
+	return nil
+}
+
+// sought are the keys of which something has to be read.
+func (op *appendMessages) sought(x *keyIndex, all []soughtKey) []soughtKey {
+	for _, n := range op.added {
+		all = x.sought(all, n.key, &n.reads)
+	}
+	return all
+}
+
+// unsure is why it cannot be told of one of the keys who has it.
+func (op *appendMessages) unsure() error {
+	for _, n := range op.added {
+		if err := n.reads.failed(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lookForKeys reads what the operations of a commit have not read themselves.
+func (w *writer) lookForKeys(ops []operation) {
+	x := &w.s.keys
+	w.sought = w.sought[:0]
+	for _, op := range ops {
+		switch op := op.(type) {
+		case *appendMessages:
+			w.sought = op.sought(x, w.sought)
+		case *importMessages:
+			w.sought = op.sought(x, w.sought)
+		}
+	}
+	for _, k := range w.sought {
+		w.s.readSurely(k)
+	}
+	clear(w.sought)
+}
+
+// readSurely reads the rest of what has to be read of a key, or keeps why it cannot be.
+func (s *Spool) readSurely(k soughtKey) {
+	r := *k.reads
+	if r == nil {
+		r = &keyReads{}
+		*k.reads = r
+	}
+	for _, p := range k.places {
+		if err := s.readKey(r, k.hash, p); err != nil {
+			r.err = fmt.Errorf("%w: read an idempotency key: %w", ErrUnknown, s.unreadable(p, err))
+			return
+		}
+	}
+}
+
+// readKey adds to r what an entry has of a key.
+func (s *Spool) readKey(r *keyReads, h keyHash, p keyPlace) error {
+	err := s.eachKeyAt(p, func(e keyEntry) {
+		if e.hash == h {
+			r.refs = append(r.refs, e.ref)
+		}
+	})
+	if err == nil {
+		r.parts = append(r.parts, p.part)
+	}
+	return err
+}
+
+// unreadable is why an entry of keys cannot be read that should be there. If a block is
+// damaged the database is fenced, and the next start salvages (mustSee).
+func (s *Spool) unreadable(p keyPlace, err error) error {
+	if s.db.Err() != nil || errors.Is(err, ErrClosed) {
+		return err
+	}
+	for _, hour := range p.hours {
+		where := dedupeKey(hour, p.part)
+		s.notice(nameOf(where))
+		whole := s.db.Scan(kv.Scan{Prefix: where, KeysOnly: true, Whole: true}, func(_, _ []byte) (bool, error) { return false, nil })
+		err = s.mustSee(cmp.Or(whole, err))
+	}
+	return err
+}
