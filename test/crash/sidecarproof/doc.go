@@ -1,6 +1,7 @@
 // Package sidecarproof holds the evidence that the sidecar keeps its promise
 // to applications: everything goes through the built program and its HTTP API,
-// and nothing looks into its files.
+// and nothing looks into its files, but for the test that lets one of them rot
+// (rot_test.go).
 //
 // Clients post messages, with and without idempotency keys, alone and in
 // batches, and cancel some. What they were answered is kept in a journal. Then
