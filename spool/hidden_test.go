@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,14 +17,16 @@ import (
 )
 
 // hide makes a block one at which Badger ends reading its table, and says nothing: its
-// checksum is longer than it. It is the one that holds text, or the middle one.
+// checksum is longer than it. It is the last that holds text, or the middle one, and
+// neither the first of its table nor the last.
 func hide(t *testing.T, dir, text string) {
 	t.Helper()
 	path, end := inFile(t, filepath.Join(dir, "*.sst"), func(data []byte) int {
 		ends := blockEnds(data)
 		at := len(ends) / 2
 		if text != "" {
-			at = slices.IndexFunc(ends, func(end int) bool { return bytes.Contains(data[:end], []byte(text)) })
+			for at = len(ends) - 2; at > 0 && !bytes.Contains(data[ends[at-1]:ends[at]], []byte(text)); at-- {
+			}
 		}
 		if at <= 0 || at >= len(ends)-1 {
 			return -1
@@ -82,75 +83,119 @@ func (r *rig) restarts() {
 	}
 }
 
+// apart are drafts that are stored apart, each in a chunk of its own, if they come in
+// one unit of a thousand: so many places of payloads are more than a block.
+func apart(first int, each func(n int) spool.Draft) (all []spool.Draft) {
+	for n := first; n < first+1000; n++ {
+		d := each(n)
+		d.Body = append(d.Body, strings.Repeat(".", 300)...)
+		all = append(all, d)
+	}
+	return all
+}
+
+// payloadPlaces stands where a block begins that holds nothing but places of payloads.
+const payloadPlaces = "sx\x00\x00\x00\x00\x00\x00"
+
 // A backlog that seems to end where its table is damaged is not taken for forwarded: the
 // process starts again, and what was hidden goes in its place, before what comes later.
 func TestABacklogHiddenByDamageKeepsItsOrder(t *testing.T) {
-	if !inChild(t) {
-		return
-	}
-	r := newRig(t, spool.Options{Window: 64 << 10})
-	const all = 60
-	large := strings.Repeat("x", 3000)
-	for n := range all {
-		r.accept(keyed("t", fmt.Sprintf("body %02d %s", n, large), "key"))
-	}
-	r.reopen()
-	hide(t, r.dbDir(), "body 30 ")
-	got := 0
-	next := func() (err error) {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		leases, err := r.Lease(ctx, "t", spool.LeaseOptions{MaxMessages: 1})
-		for _, l := range leases {
-			if want := fmt.Sprintf("body %02d ", got); !bytes.HasPrefix(l.Body, []byte(want)) {
-				t.Fatalf("%.8s is forwarded where %s is next", l.Body, want)
+	body := func(n int) string { return fmt.Sprintf("body %04d ", n) }
+	each := func(n int) spool.Draft { return keyed("t", body(n), "key") }
+	for name, tt := range map[string]struct {
+		all    int
+		fill   func(*rig)
+		hidden string // what stands in the block that is
+	}{
+		"messages": {60, func(r *rig) {
+			for n := range 60 {
+				r.accept(keyed("t", body(n)+strings.Repeat("x", 3000), "key"))
 			}
-			got++
-		}
-		r.confirm(leases)
-		return err
-	}
-	var err error
-	for err == nil {
-		err = next()
-	}
-	if !errors.Is(err, spool.ErrReadOnly) || got == 0 {
-		t.Fatalf("%d of %d are forwarded, then: %v", got, all, err)
-	}
-	r.restarts()
-	got = all - int(r.Ledger().Total.InSpool.Held()) // of the last it may not be written that they were confirmed
-	r.accept(keyed("t", fmt.Sprintf("body %02d ", all), "key"))
-	for got <= all {
-		if err := next(); err != nil {
-			t.Fatalf("%d of %d are forwarded, then: %v", got, all, err)
-		}
+		}, body(30)},
+		"the places of their payloads": {6000, func(r *rig) {
+			for n := range 6 {
+				r.accept(apart(1000*n, each)...)
+			}
+		}, payloadPlaces},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if !inChild(t) {
+				return
+			}
+			r := newRig(t, spool.Options{Window: 64 << 10})
+			tt.fill(r)
+			r.reopen()
+			hide(t, r.dbDir(), tt.hidden)
+			got := 0
+			next := func() (err error) {
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				leases, err := r.Lease(ctx, "t", spool.LeaseOptions{MaxMessages: 1})
+				for _, l := range leases {
+					if want := body(got); !bytes.HasPrefix(l.Body, []byte(want)) {
+						t.Fatalf("%.10s is forwarded where %s is next", l.Body, want)
+					}
+					got++
+				}
+				r.confirm(leases)
+				return err
+			}
+			var err error
+			for err == nil {
+				err = next()
+			}
+			if !errors.Is(err, spool.ErrReadOnly) || got == 0 {
+				t.Fatalf("%d of %d are forwarded, then: %v", got, tt.all, err)
+			}
+			r.restarts()
+			got = tt.all - int(r.Ledger().Total.InSpool.Held()) // of the last it may not be written that they were confirmed
+			r.accept(each(tt.all))
+			for got <= tt.all {
+				if err := next(); err != nil {
+					t.Fatalf("%d of %d are forwarded, then: %v", got, tt.all, err)
+				}
+			}
+		})
 	}
 }
 
 // What is due and hidden by damage is not passed over, nor is its place deleted.
 func TestWhatFallsDueIsNotHiddenByDamage(t *testing.T) {
 	const all = 6000
+	later := func(d spool.Draft) spool.Draft { return after(d, time.Hour) }
+	mayExpire := func(d spool.Draft) spool.Draft { return mortal(d, time.Hour) }
 	for name, tt := range map[string]struct {
 		make   func(spool.Draft) spool.Draft
 		hidden string // what stands in the block that is
 	}{
-		"the places of delayed messages": {func(d spool.Draft) spool.Draft { return after(d, time.Hour) }, "qe\x00\x00\x01"},
-		"a delayed message":              {func(d spool.Draft) spool.Draft { return after(d, time.Hour) }, "body 3000"},
-		"the places of TTLs":             {func(d spool.Draft) spool.Draft { return mortal(d, time.Hour) }, "qt\x00\x00\x01"},
-		"a message with a TTL":           {func(d spool.Draft) spool.Draft { return mortal(d, time.Hour) }, "body 3000"},
+		"the places of delayed messages":   {later, "qe\x00\x00\x01"},
+		"a delayed message":                {later, "body 3000"},
+		"the payload of a delayed message": {later, payloadPlaces},
+		"the places of TTLs":               {mayExpire, "qt\x00\x00\x01"},
+		"a message with a TTL":             {mayExpire, "body 3000"},
+		"the payload of one with a TTL":    {mayExpire, payloadPlaces},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if !inChild(t) {
 				return
 			}
 			r, c := timed(t, spool.Options{Window: 1})
-			for n := range all / 100 {
-				var some []spool.Draft
-				for i := range 100 {
-					body := fmt.Sprintf("body %04d", 100*n+i)
-					some = append(some, tt.make(under("key of "+body, draft("t", body))))
+			each := func(n int) spool.Draft {
+				body := fmt.Sprintf("body %04d", n)
+				return tt.make(under("key of "+body, draft("t", body)))
+			}
+			for n := 0; n < all; n += 1000 {
+				if tt.hidden == payloadPlaces {
+					r.accept(apart(n, each)...)
+					continue
 				}
-				r.accept(some...)
+				for i := n; i < n+1000; i += 100 {
+					var some []spool.Draft
+					for k := range 100 {
+						some = append(some, each(i+k))
+					}
+					r.accept(some...)
+				}
 			}
 			r.reopen()
 			hide(t, r.dbDir(), tt.hidden)
