@@ -87,7 +87,7 @@ func (r remote) group() string {
 func (r remote) options(group string) rocketmq.ProducerOptions {
 	return rocketmq.ProducerOptions{
 		NameServers: r.s.cfg.Broker.RocketMQ.NameServers, Group: group, Instance: r.instance,
-		AccessKey: r.s.secrets.accessKey, SecretKey: r.s.secrets.secretKey,
+		Keys:           r.s.secrets.broker.current,
 		AttemptTimeout: r.s.cfg.Forwarder.AttemptTimeout.Std(),
 	}
 }
@@ -106,25 +106,25 @@ const maxGroup = 100
 func (r remote) Consumer(sub broker.Subscription) (broker.Consumer, error) {
 	return rocketmq.NewConsumer(rocketmq.ConsumerOptions{
 		NameServers: r.s.cfg.Broker.RocketMQ.NameServers, Instance: r.instance,
-		AccessKey: r.s.secrets.accessKey, SecretKey: r.s.secrets.secretKey,
+		Keys: r.s.secrets.broker.current,
 	}, sub, r.s.log)
 }
 
 func (r remote) DeadLetters(group string) (broker.DeadLetters, error) {
 	return rocketmq.NewDeadLetters(rocketmq.ConsumerOptions{
 		NameServers: r.s.cfg.Broker.RocketMQ.NameServers, Instance: r.instance,
-		AccessKey: r.s.secrets.accessKey, SecretKey: r.s.secrets.secretKey,
+		Keys: r.s.secrets.broker.current,
 	}, group)
 }
 
 // ClusterOptions say how to reach the configured RocketMQ. It reads the files of
 // the keys.
 func ClusterOptions(c config.Config) (rocketmq.ConsumerOptions, error) {
-	keys, err := readSecrets(c)
+	known, err := readSecrets(c)
 	if err != nil {
 		return rocketmq.ConsumerOptions{}, err
 	}
-	return rocketmq.ConsumerOptions{NameServers: c.Broker.RocketMQ.NameServers, AccessKey: keys.accessKey, SecretKey: keys.secretKey}, nil
+	return rocketmq.ConsumerOptions{NameServers: c.Broker.RocketMQ.NameServers, Keys: known.broker.current}, nil
 }
 
 func (remote) Failed() <-chan struct{} { return nil }

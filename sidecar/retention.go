@@ -116,7 +116,7 @@ func (s *Sidecar) decideRetention(ctx context.Context) error {
 		return nil
 	}
 	inspector, err := rocketmq.NewInspector(rocketmq.ConsumerOptions{
-		NameServers: s.cfg.Broker.RocketMQ.NameServers, AccessKey: s.secrets.accessKey, SecretKey: s.secrets.secretKey,
+		NameServers: s.cfg.Broker.RocketMQ.NameServers, Keys: s.secrets.broker.current,
 	})
 	if err != nil {
 		return err

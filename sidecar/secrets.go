@@ -15,7 +15,7 @@ import (
 // secrets are the contents of the files that the configuration names.
 type secrets struct {
 	dataTokens, adminTokens []string
-	accessKey, secretKey    string
+	broker                  *brokerKeys
 	redisURL, sqlDSN        string
 	redisTLS                *tls.Config   // nil: nothing is configured of it
 	keys                    *keyring.Ring // nil: nothing is encrypted
@@ -35,10 +35,7 @@ func readSecrets(cfg config.Config) (s secrets, err error) {
 	if s.adminTokens, err = readTokens("listen.admin_token_file", cfg.Listen.AdminTokenFile); err != nil {
 		return s, err
 	}
-	if s.accessKey, err = readSecret("broker.rocketmq.access_key_file", cfg.Broker.RocketMQ.AccessKeyFile); err != nil {
-		return s, err
-	}
-	if s.secretKey, err = readSecret("broker.rocketmq.secret_key_file", cfg.Broker.RocketMQ.SecretKeyFile); err != nil {
+	if s.broker, err = openBrokerKeys(cfg.Broker.RocketMQ); err != nil {
 		return s, err
 	}
 	if s.redisURL, err = readSecret("dedupe.redis.url_file", cfg.Dedupe.Redis.URLFile); err != nil {

@@ -69,6 +69,7 @@ func New(cfg config.Config, version string, log *slog.Logger) (*Sidecar, error) 
 	if err != nil {
 		return nil, err
 	}
+	known.broker.log = log.With("component", "broker")
 	registry, conditions := telemetry.NewRegistry(), admin.NewConditions()
 	registry.MustRegister(conditionCollector{conditions})
 	return &Sidecar{

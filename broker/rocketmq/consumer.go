@@ -46,7 +46,7 @@ func NewConsumer(o ConsumerOptions, sub broker.Subscription, logger *slog.Logger
 	if err = errors.Join(err, validSubscription(sub)); err != nil {
 		return nil, fmt.Errorf("configure subscription %s: %w", sub.Name, err)
 	}
-	r := newRemoting(credentials{o.AccessKey, o.SecretKey})
+	r := newRemoting(o.Keys)
 	names := nameServers{o.NameServers, r}
 	return &Consumer{
 		options:      o,
@@ -69,19 +69,55 @@ func (c *Consumer) Consume(ctx context.Context, receive broker.Receiver) error {
 	if c.sub.Jumps != nil {
 		defer jumps.listen(c.sub.Group, c.sub.Topic, c.sub.Jumps)()
 	}
+	starts := c.sub.Starts
+	for {
+		again, err := c.consumeWith(ctx, receive, starts)
+		if !again || ctx.Err() != nil {
+			return err
+		}
+		c.log.Info("the keys have changed: joining the group with the new ones", "left", err)
+		starts = nil
+	}
+}
+
+// consumeWith consumes until ctx is done, or the keys are others than it began with:
+// then it returns true. What is being delivered then is cut short, as at the end.
+func (c *Consumer) consumeWith(ctx context.Context, receive broker.Receiver, starts func(broker.Start)) (again bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	m, err := c.join(ctx, receive)
 	switch {
 	case errors.Is(err, errNeverWorks):
-		return fmt.Errorf("consume %s: %w", c.sub.Name, err)
+		return false, fmt.Errorf("consume %s: %w", c.sub.Name, err)
 	case err != nil:
-		return nil // ctx was done first
+		return false, nil // ctx was done first
 	}
-	if c.sub.Starts != nil && c.start != nil {
-		c.sub.Starts(*c.start)
+	if starts != nil && c.start != nil {
+		starts(*c.start)
 	}
 	c.log.Info("consuming", "topic", c.sub.Topic, "group", c.sub.Group)
-	<-ctx.Done()
-	return m.leave()
+	again = c.awaitOther(ctx, m.keys)
+	cancel() // of what is being delivered
+	return again, m.leave()
+}
+
+// keysEvery is how often a consumer looks whether the keys have changed: the library
+// asks nobody before it pulls.
+const keysEvery = 2 * time.Second
+
+// awaitOther returns true when the keys are no more those that are given, false when
+// ctx is done.
+func (c *Consumer) awaitOther(ctx context.Context, keys Keys) bool {
+	look := time.NewTicker(keysEvery)
+	defer look.Stop()
+	for c.remoting.keys() == keys {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // join tries until the group is joined or ctx is done, and gives up only on what

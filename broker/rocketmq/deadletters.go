@@ -31,7 +31,7 @@ func NewDeadLetters(o ConsumerOptions, group string) (*DeadLetters, error) {
 	if err = errors.Join(err, validGroup(group)); err != nil {
 		return nil, fmt.Errorf("configure dead letters of group %s: %w", group, err)
 	}
-	r := newRemoting(credentials{o.AccessKey, o.SecretKey})
+	r := newRemoting(o.Keys)
 	return &DeadLetters{group, r, nameServers{o.NameServers, r}}, nil
 }
 

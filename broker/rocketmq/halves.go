@@ -54,7 +54,7 @@ func NewHalves(o ProducerOptions, logger *slog.Logger) (*Halves, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure half messages in rocketmq: %w", err)
 	}
-	r := newRemoting(credentials{o.AccessKey, o.SecretKey})
+	r := newRemoting(o.Keys)
 	h := &Halves{
 		options: o, clientID: newInstance(o.Instance, "halves"), remoting: r, names: nameServers{o.NameServers, r}, log: logger,
 		links: map[string]*link{}, sought: map[string]bool{}, checks: make(chan *link),

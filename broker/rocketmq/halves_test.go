@@ -59,7 +59,7 @@ func (s *halfServer) answer(code int, c command) {
 func (s *halfServer) client(t *testing.T) *Halves {
 	t.Helper()
 	h, err := NewHalves(ProducerOptions{
-		NameServers: []string{s.addr}, Group: "g", AccessKey: "key", SecretKey: "secret", AttemptTimeout: 3 * time.Second,
+		NameServers: []string{s.addr}, Group: "g", Keys: func() Keys { return Keys{"key", "secret"} }, AttemptTimeout: 3 * time.Second,
 	}, testLog(t))
 	if err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ func NewInspector(o ConsumerOptions) (*Inspector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure rocketmq inspector: %w", err)
 	}
-	r := newRemoting(credentials{o.AccessKey, o.SecretKey})
+	r := newRemoting(o.Keys)
 	return &Inspector{nameServers{o.NameServers, r}, r}, nil
 }
 

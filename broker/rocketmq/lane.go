@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -32,9 +33,9 @@ type sender interface {
 	Shutdown() error
 }
 
-// lane is one client instance, with its own connections and locks.
+// lane is one client instance at a time, with its own connections and locks.
 type lane struct {
-	sender   sender
+	clients  *clients
 	selector *selector
 	names    nameServers
 	timeout  time.Duration
@@ -48,13 +49,17 @@ type lane struct {
 	tail map[string]<-chan struct{} // topic and queue, or key where none is bound → end of its abandoned call
 }
 
-func newLane(o ProducerOptions, names nameServers, b *breakers) (*lane, error) {
-	tcp, applied := tcpOption[producer.Option](producerTimeouts(o.AttemptTimeout))
-	l := &lane{
+func newLane(o ProducerOptions, names nameServers, b *breakers, log *slog.Logger) (l *lane, err error) {
+	l = &lane{
 		selector: newSelector(b), names: names, timeout: o.AttemptTimeout,
 		locating: make(chan struct{}, maxLocating), tail: map[string]<-chan struct{}{},
 	}
-	keys := credentials{o.AccessKey, o.SecretKey}
+	l.clients, err = newClients(keysOf(o.Keys), func(keys Keys) (sender, error) { return newSender(o, l.selector, keys) }, log)
+	return l, err
+}
+
+func newSender(o ProducerOptions, s *selector, keys Keys) (sender, error) {
+	tcp, applied := tcpOption[producer.Option](producerTimeouts(o.AttemptTimeout))
 	p, err := producer.NewDefaultProducer(
 		producer.WithNameServer(libraryAddrs(o.NameServers)),
 		producer.WithGroupName(o.Group),
@@ -62,17 +67,16 @@ func newLane(o ProducerOptions, names nameServers, b *breakers) (*lane, error) {
 		producer.WithCredentials(keys.library()),
 		producer.WithRetry(0),
 		producer.WithCompressMsgBodyOverHowmuch(math.MaxInt32),
-		producer.WithQueueSelector(l.selector),
+		producer.WithQueueSelector(s),
 		tcp,
 	)
 	if err = errors.Join(err, applied()); err != nil {
 		return nil, err
 	}
-	l.sender = p
-	return l, p.Start()
+	return p, p.Start()
 }
 
-func (l *lane) close() error { return l.sender.Shutdown() }
+func (l *lane) close() error { return l.clients.close() }
 
 // send makes one attempt, at a queue if one is named. On success the error is a
 // nil pointer.
@@ -80,6 +84,9 @@ func (l *lane) send(ctx context.Context, queue string, msgs []*message.Message) 
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	topic, key := msgs[0].Topic, msgs[0].OrderingKey
+	if l.clients.renew() {
+		l.routes.Clear() // the new client has none
+	}
 	order := ""
 	if key != "" {
 		order = topic + "\x00" + cmp.Or(queue, key)
@@ -177,7 +184,9 @@ func (l *lane) call(ctx context.Context, wire []*primitive.Message) (got answer)
 			got = answer{err: fmt.Errorf("rocketmq client panicked: %v", v)}
 		}
 	}()
-	result, err := l.sender.SendSync(bePatient(ctx), wire...)
+	c := l.clients.enter()
+	defer l.clients.leave(c)
+	result, err := c.SendSync(bePatient(ctx), wire...)
 	return answer{result, err}
 }
 

@@ -46,7 +46,7 @@ func (f *fakeSender) SendSync(ctx context.Context, msgs ...*primitive.Message) (
 func newFakeLane() (*lane, *fakeSender) {
 	l := &lane{selector: testSelector(), timeout: 5 * time.Second, locating: make(chan struct{}, maxLocating), tail: map[string]<-chan struct{}{}}
 	f := &fakeSender{selector: l.selector, queues: queues("ab", 1)}
-	l.sender = f
+	l.clients = clientsOf(f)
 	l.routes.Store("t", struct{}{})
 	return l, f
 }
@@ -139,7 +139,7 @@ func TestTimeoutForgetsNoRoute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, _ := newFakeLane()
 		stuck := make(chan struct{})
-		l.sender = neverSelecting{stuck}
+		l.clients = clientsOf(neverSelecting{stuck})
 		if _, e := send(l, testMessage(1, "")); e == nil || e.Status != statusTimeout || e.Queue != "" {
 			t.Errorf("stuck before a queue was chosen: %+v", e)
 		}

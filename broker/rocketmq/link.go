@@ -215,7 +215,7 @@ func (l *link) heartbeat() (frame []byte, groups int, err error) {
 		return nil, 0, err
 	}
 	c := newCommand(reqHeartBeat, nil, body)
-	l.h.remoting.credentials.sign(&c)
+	l.h.remoting.keys().sign(&c)
 	c.Opaque = l.h.remoting.nextOpaque()
 	frame, err = encodeFrame(c)
 	return frame, len(producers), err

@@ -19,7 +19,7 @@ type brokerLocks struct {
 }
 
 func (c *Consumer) newBrokerLocks() *brokerLocks {
-	r := newRemoting(c.remoting.credentials)
+	r := newRemoting(c.remoting.keys)
 	return &brokerLocks{
 		topic: c.sub.Topic, group: c.sub.Group, owner: c.options.Instance + "-" + c.sub.Name,
 		remoting: r, names: nameServers{c.names.addrs, r}, masters: map[string]string{},

@@ -40,6 +40,7 @@ const (
 type member struct {
 	client pushClient
 	acker  *acker
+	keys   Keys
 	unlock func() // returns when the locks of queues were given back
 }
 
@@ -57,7 +58,8 @@ type pushClient interface {
 // is dead.
 func (c *Consumer) newMember(ctx context.Context, receive broker.Receiver) (*member, error) {
 	a := newAcker(ctx, c.sub, receive, c.log)
-	client, err := c.newClient(a)
+	keys := c.remoting.keys()
+	client, err := c.newClient(a, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +72,7 @@ func (c *Consumer) newMember(ctx context.Context, receive broker.Receiver) (*mem
 		// of one that had not, Shutdown would panic.
 		return nil, fmt.Errorf("start rocketmq consumer: %w", err)
 	}
-	return &member{client, a, c.keepLocks(client, a)}, nil //nolint:contextcheck // locks are kept until it has left
+	return &member{client, a, keys, c.keepLocks(client, a)}, nil //nolint:contextcheck // locks are kept until it has left
 }
 
 // keepLocks starts what an ordered subscription needs.
@@ -85,9 +87,8 @@ func (c *Consumer) keepLocks(client pushClient, a *acker) (stop func()) {
 	return func() { cancel(); running.Wait(); table.remoting.close() }
 }
 
-func (c *Consumer) newClient(a *acker) (pushClient, error) {
+func (c *Consumer) newClient(a *acker, keys Keys) (pushClient, error) {
 	tcp, applied := tcpOption[consumer.Option](consumerTimeouts)
-	keys := credentials{c.options.AccessKey, c.options.SecretKey}
 	fetch, strategy := pullThreshold, consumer.AllocateStrategy(consumer.AllocateByAveragely)
 	if a.order != nil {
 		fetch, strategy = orderedThreshold, a.order.assign

@@ -23,8 +23,10 @@ type ProducerOptions struct {
 	// processes with the same one, on hosts of the same address, take each other
 	// for one client. Empty: host name and process ID.
 	Instance string
-	// AccessKey and SecretKey sign requests when the cluster has ACL on.
-	AccessKey, SecretKey string
+	// Keys are what requests are signed with from now on: a change of what it returns
+	// counts without a restart. It is called often, from many goroutines. nil: nothing
+	// is signed.
+	Keys func() Keys
 	// AttemptTimeout bounds one Send. 0 means 5 s. Of brokers that wait for a flush
 	// or a slave longer than that, their answer that they have the message is lost,
 	// and each attempt makes a copy: keep it above syncFlushTimeout (5 s) and
@@ -41,8 +43,8 @@ type ConsumerOptions struct {
 	// Instance is as in ProducerOptions. With the name of an ordered subscription it
 	// owns the locks of queues: who has both may consume what a predecessor had, and
 	// others wait a minute after it was killed.
-	Instance             string
-	AccessKey, SecretKey string // as in ProducerOptions
+	Instance string
+	Keys     func() Keys // as in ProducerOptions
 }
 
 const maxGroup = 100 // characters; longer makes a retry topic that clients cannot read
@@ -56,14 +58,14 @@ func (o ProducerOptions) withDefaults() (ProducerOptions, error) {
 	}
 	o.Instance = instancePrefix(o.Instance)
 	return o, errors.Join(
-		validNameServers(o.NameServers), validGroup(o.Group), validKeys(o.AccessKey, o.SecretKey),
+		validNameServers(o.NameServers), validGroup(o.Group), validKeys(o.Keys),
 		check(o.AttemptTimeout > 0, "the attempt timeout is negative"),
 		check(o.Lanes >= 1 && o.Lanes <= 16, "lanes: %d is not between 1 and 16", o.Lanes))
 }
 
 func (o ConsumerOptions) withDefaults() (ConsumerOptions, error) {
 	o.Instance = instancePrefix(o.Instance)
-	return o, errors.Join(validNameServers(o.NameServers), validKeys(o.AccessKey, o.SecretKey))
+	return o, errors.Join(validNameServers(o.NameServers), validKeys(o.Keys))
 }
 
 func validSubscription(s broker.Subscription) error {
@@ -92,8 +94,9 @@ func validNameServers(addrs []string) error {
 	return nil
 }
 
-func validKeys(access, secret string) error {
-	return check((access == "") == (secret == ""), "access key and secret key come together or not at all")
+func validKeys(keys func() Keys) error {
+	now := keysOf(keys)()
+	return check((now.Access == "") == (now.Secret == ""), "access key and secret key come together or not at all")
 }
 
 func validGroup(group string) error {

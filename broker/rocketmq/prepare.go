@@ -107,7 +107,7 @@ func (c *Consumer) withoutRetryTopic(ctx context.Context, topic topicRoute) ([]s
 
 // heartbeat joins and leaves, on a connection of its own that both calls use.
 func (c *Consumer) heartbeat(ctx context.Context, addr string) error {
-	r := newRemoting(c.remoting.credentials)
+	r := newRemoting(c.remoting.keys)
 	defer r.close()
 	id := newInstance(c.options.Instance, "announce")
 	retry := subscriptionData{Topic: retryTopicPrefix + c.sub.Group, Text: "*", Type: "TAG", Version: 1}

@@ -34,9 +34,9 @@ func NewProducer(o ProducerOptions, logger *slog.Logger) (*Producer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure rocketmq producer: %w", err)
 	}
-	p := &Producer{remoting: newRemoting(credentials{o.AccessKey, o.SecretKey}), breakers: newBreakers(logger)}
+	p := &Producer{remoting: newRemoting(o.Keys), breakers: newBreakers(logger)}
 	for range o.Lanes {
-		l, err := newLane(o, nameServers{o.NameServers, p.remoting}, p.breakers)
+		l, err := newLane(o, nameServers{o.NameServers, p.remoting}, p.breakers, logger)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("start rocketmq producer: %w", err), p.Close())
 		}

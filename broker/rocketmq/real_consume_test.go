@@ -143,7 +143,7 @@ func sendBack(t *testing.T, c *Consumer, d *message.Delivery, back broker.SendBa
 // raw sends past the library, as other producers would.
 func (s *sending) raw(t *testing.T, sysFlag int, properties, body string) {
 	t.Helper()
-	r := newRemoting(credentials{})
+	r := newRemoting(nil)
 	defer r.close()
 	_, err := r.call(t.Context(), s.broker().Addr(), newCommand(10, map[string]string{
 		"producerGroup": "other", "topic": s.topic, "queueId": "0", "sysFlag": strconv.Itoa(sysFlag),
@@ -282,7 +282,7 @@ func TestRealGroupWithoutRetryQueues(t *testing.T) {
 	group := uniqueName("group")
 	body, err := json.Marshal(map[string]any{"groupName": group, "consumeEnable": true, "retryQueueNums": 0, "retryMaxTimes": 16})
 	must(t, err)
-	r := newRemoting(credentials{})
+	r := newRemoting(nil)
 	defer r.close()
 	_, err = r.call(t.Context(), s.broker().Addr(), newCommand(200, nil, body)) // UPDATE_AND_CREATE_SUBSCRIPTIONGROUP
 	must(t, err)

@@ -218,7 +218,7 @@ func TestReadOnlyTopicIsParked(t *testing.T) {
 
 func (s *sending) setTopicPermission(t *testing.T, perm string) {
 	t.Helper()
-	r := newRemoting(credentials{})
+	r := newRemoting(nil)
 	defer r.close()
 	_, err := r.call(t.Context(), s.broker().Addr(), newCommand(17, map[string]string{
 		"topic": s.topic, "defaultTopic": "TBW102", "readQueueNums": "1", "writeQueueNums": "1", "perm": perm,

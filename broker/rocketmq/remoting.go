@@ -21,7 +21,7 @@ const (
 // remoting makes calls of RocketMQ's protocol that the library does not offer,
 // or whose answer it does not read. A connection carries one call at a time.
 type remoting struct {
-	credentials credentials
+	keys func() Keys
 
 	mu     sync.Mutex
 	closed bool
@@ -46,8 +46,8 @@ func certainlyNotSent(err error) bool {
 	return ok
 }
 
-func newRemoting(c credentials) *remoting {
-	return &remoting{credentials: c, idle: map[string][]idleConn{}}
+func newRemoting(keys func() Keys) *remoting {
+	return &remoting{keys: keysOf(keys), idle: map[string][]idleConn{}}
 }
 
 // call sends one request and returns the answer. An answer other than SUCCESS
@@ -66,7 +66,7 @@ func (r *remoting) call(ctx context.Context, addr string, c command) (command, e
 }
 
 func (r *remoting) exchange(ctx context.Context, addr string, c command) (command, error) {
-	r.credentials.sign(&c)
+	r.keys().sign(&c)
 	c.Opaque = r.nextOpaque()
 	frame, err := encodeFrame(c)
 	if err != nil {

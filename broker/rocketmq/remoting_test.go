@@ -75,7 +75,7 @@ func (s *fakeServer) seen() (calls []command, conns int) {
 
 func TestCallsShareAConnection(t *testing.T) {
 	s := serve(t, func(c command) *command { return &command{Remark: c.ExtFields["a"]} })
-	r := newRemoting(credentials{})
+	r := newRemoting(nil)
 	defer r.close()
 	for _, want := range []string{"1", "2", "3"} {
 		got, err := r.call(t.Context(), s.addr, newCommand(7, map[string]string{"a": want}, nil))
@@ -92,7 +92,7 @@ func TestCallErrors(t *testing.T) {
 	refused := serve(t, func(command) *command { return &command{Code: 16, Remark: "read only"} })
 	wrong := serve(t, func(command) *command { return &command{Opaque: 5} })
 	silent := serve(t, func(command) *command { return nil })
-	r := newRemoting(credentials{})
+	r := newRemoting(nil)
 	defer r.close()
 	call := func(addr string, limit time.Duration) error {
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -130,7 +130,7 @@ func TestConnectionOfAbandonedCallIsClosed(t *testing.T) {
 		}
 		return &command{}
 	})
-	r := newRemoting(credentials{})
+	r := newRemoting(nil)
 	defer r.close()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -148,7 +148,7 @@ func TestConnectionOfAbandonedCallIsClosed(t *testing.T) {
 func TestSign(t *testing.T) {
 	fields := map[string]string{"topic": "t", "a": "1"}
 	c := newCommand(7, fields, []byte("body"))
-	credentials{"key", "secret"}.sign(&c)
+	Keys{"key", "secret"}.sign(&c)
 	mac := hmac.New(sha1.New, []byte("secret"))
 	mac.Write([]byte("key" + "1" + "t" + "body")) // AccessKey, a, topic, body
 	want := base64.StdEncoding.EncodeToString(mac.Sum(nil))
@@ -159,7 +159,7 @@ func TestSign(t *testing.T) {
 		t.Errorf("the caller's fields were changed: %v", fields)
 	}
 	plain := newCommand(7, nil, nil)
-	credentials{}.sign(&plain)
+	Keys{}.sign(&plain)
 	if plain.ExtFields != nil {
 		t.Errorf("signed without keys: %v", plain.ExtFields)
 	}

@@ -77,7 +77,7 @@ func (s *sendBackServer) sendBacks() (all []command) {
 
 func (s *sendBackServer) client(t *testing.T) (*sendBacks, *time.Time) {
 	now := time.Now()
-	r := newRemoting(credentials{})
+	r := newRemoting(nil)
 	t.Cleanup(r.close)
 	b := newSendBacks("g", r, nameServers{[]string{s.addr}, r})
 	b.now = func() time.Time { return now }

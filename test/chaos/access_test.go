@@ -1,15 +1,20 @@
 package chaos
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"sync"
 	"testing"
 	"time"
 )
 
 // TestAccessControl: with a wrong secret messages wait, and nothing dies of it;
-// with the right one they go. After the secret was changed at the broker they
-// wait again, until the sidecar is started with the new one.
+// with the right one in its file they go, without a restart. After the secret was
+// changed at the broker they wait again, until the file has the new one.
 func TestAccessControl(t *testing.T) {
 	const topic = "guarded"
 	ctx := within(t, 2*time.Minute)
@@ -29,15 +34,14 @@ func TestAccessControl(t *testing.T) {
 			t.Errorf("%s: %+v (%v)", why, l, err)
 		}
 	}
-	begin := func(secret string) {
+	rewrite := func(secret string) {
 		t.Helper()
 		must(t, os.WriteFile(w.secret, []byte(secret), 0o600))
-		must(t, w.side.Start())
 	}
-	begin("wrong")
+	rewrite("wrong")
+	must(t, w.side.Start())
 	waits("wrong secret")
-	must(t, w.side.Stop())
-	begin(secret)
+	rewrite(secret)
 	w.drained(ctx, t)
 
 	change := func(secret string) {
@@ -48,9 +52,71 @@ func TestAccessControl(t *testing.T) {
 	change("second")
 	t.Cleanup(func() { change(secret) })
 	waits("changed secret")
-	must(t, w.side.Stop())
-	begin("second")
+	rewrite("second")
 	took := w.drained(ctx, t)
 	w.judge(ctx, t)
-	t.Logf("%d messages accepted and on the brokers, %d repeats; drained %v after the start with the new secret", w.count(), w.repeats(), took.Round(time.Millisecond))
+	t.Logf("%d messages accepted and on the brokers, %d repeats; drained %v after the new secret was in its file", w.count(), w.repeats(), took.Round(time.Millisecond))
+}
+
+// handled is a handler of a subscription, and what it was given.
+type handled struct {
+	mu     sync.Mutex
+	bodies map[string]int
+}
+
+func (h *handled) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the sidecar is gone
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bodies[string(body)]++
+}
+
+// await waits until all of the bodies came.
+func (h *handled) await(ctx context.Context, t *testing.T, bodies ...string) {
+	t.Helper()
+	await(ctx, t, func() error {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		for _, b := range bodies {
+			if h.bodies[b] == 0 {
+				return fmt.Errorf("%q is not handled", b)
+			}
+		}
+		return nil
+	})
+}
+
+// TestConsumingGoesOnWithAnotherSecret: a subscription takes the new secret from its
+// file, too, and misses nothing of what came meanwhile.
+func TestConsumingGoesOnWithAnotherSecret(t *testing.T) {
+	const topic = "guarded-and-handled"
+	ctx := within(t, 2*time.Minute)
+	h := &handled{bodies: map[string]int{}}
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	s := newScene(t, fmt.Sprintf("subscriptions: [{name: guarded, topic: %s, handler: %q}]\n", topic, server.URL))
+	w := newTrial(t, s, topic)
+	post := func(body string) {
+		t.Helper()
+		if _, err := w.post(ctx, &sent{topic: topic, body: []byte(body)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(t, w.side.Start())
+	post("with the first secret")
+	h.await(ctx, t, "with the first secret")
+	for _, b := range w.Brokers {
+		must(t, b.SetPassword(user, "third"))
+		t.Cleanup(func() { must(t, b.SetPassword(user, secret)) })
+	}
+	post("after the change")
+	must(t, os.WriteFile(w.secret, []byte("third"), 0o600))
+	post("with the new secret")
+	h.await(ctx, t, "after the change", "with the new secret")
+	w.drained(ctx, t)
+	post("and after that")
+	h.await(ctx, t, "and after that")
 }

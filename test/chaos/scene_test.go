@@ -32,8 +32,8 @@ type scene struct {
 	names   []*link // of each name server
 }
 
-// newScene has a sidecar that is not started.
-func newScene(t *testing.T) *scene {
+// newScene has a sidecar that is not started; more is YAML of its configuration.
+func newScene(t *testing.T, more ...string) *scene {
 	t.Helper()
 	c, dir := shared, t.TempDir()
 	s := &scene{Cluster: c, secret: filepath.Join(dir, "secret")}
@@ -53,7 +53,7 @@ func newScene(t *testing.T) *scene {
 	}
 	s.side = binary.New(t, "sidecar", fmt.Sprintf(`
 broker: {type: rocketmq, rocketmq: {name_servers: [%s], access_key_file: %q, secret_key_file: %q}}
-%s`, strings.Join(addrs, ", "), access, s.secret, forwarding))
+%s`, strings.Join(addrs, ", "), access, s.secret, strings.Join(append(more, forwarding), "")))
 	return s
 }
 

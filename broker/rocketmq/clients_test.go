@@ -1,0 +1,135 @@
+package rocketmq
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+)
+
+func clientsOf(s sender) *clients {
+	c, err := newClients(keysOf(nil), func(Keys) (sender, error) { return s, nil }, slog.New(slog.DiscardHandler))
+	if err != nil {
+		panic(err)
+	}
+	return c
+}
+
+// keyed is a client that tells what it was made with.
+type keyed struct {
+	*fakeSender
+
+	keys     Keys
+	shutdown chan struct{}
+}
+
+func (k *keyed) Shutdown() error { close(k.shutdown); return nil }
+
+// keyedLane has a client for each of the keys that it is told.
+func keyedLane(t *testing.T) (l *lane, use func(Keys), made *[]*keyed) {
+	t.Helper()
+	l, f := newFakeLane()
+	var now atomic.Pointer[Keys]
+	now.Store(&Keys{"user", "first"})
+	made = new([]*keyed)
+	open := func(keys Keys) (sender, error) {
+		if keys.Secret == "none" {
+			return nil, errors.New("no client with these")
+		}
+		k := &keyed{&fakeSender{selector: f.selector, queues: f.queues}, keys, make(chan struct{})}
+		k.answer = func(context.Context, []*primitive.Message) (*primitive.SendResult, error) {
+			return nil, libraryCode(codeNoPermission)
+		}
+		*made = append(*made, k)
+		return k, nil
+	}
+	var err error
+	if l.clients, err = newClients(func() Keys { return *now.Load() }, open, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	return l, func(k Keys) { now.Store(&k) }, made
+}
+
+func (k *keyed) isShutDown(t *testing.T) {
+	t.Helper()
+	select {
+	case <-k.shutdown:
+	case <-time.After(10 * time.Second):
+		t.Error("the client with the former keys is not shut down")
+	}
+}
+
+// Keys that change are those of the next attempt. The former client ends when its last
+// call does, and a key that is read again as it was costs nothing.
+func TestOtherKeysTakeAnotherClient(t *testing.T) {
+	l, use, made := keyedLane(t)
+	called, answer := make(chan struct{}), make(chan struct{})
+	(*made)[0].answer = func(context.Context, []*primitive.Message) (*primitive.SendResult, error) {
+		close(called)
+		<-answer
+		return nil, libraryCode(codeNoPermission)
+	}
+	first := make(chan struct{})
+	go func() { defer close(first); send(l, testMessage(1, "")) }()
+	<-called
+	use(Keys{"user", "second"})
+	l.clients.renew() // as the next attempt does, which needs the route that is forgotten
+	for range 3 {
+		l.routes.Store("t", struct{}{})
+		send(l, testMessage(2, ""))
+	}
+	if all := *made; len(all) != 2 || all[1].keys.Secret != "second" || all[0].selects.Load() != 1 || all[1].selects.Load() != 3 {
+		t.Fatalf("%d clients were made", len(all))
+	}
+	select {
+	case <-(*made)[0].shutdown:
+		t.Error("the former client was shut down under its call")
+	default:
+	}
+	close(answer)
+	<-first
+	(*made)[0].isShutDown(t)
+	use(Keys{"user", "none"})
+	l.routes.Store("t", struct{}{})
+	if _, e := send(l, testMessage(3, "")); e == nil || e.Status != "NO_PERMISSION" || len(*made) != 2 {
+		t.Errorf("keys that make no client: %+v, %d clients", e, len(*made))
+	}
+	if err := l.close(); err != nil {
+		t.Error(err)
+	}
+	(*made)[1].isShutDown(t)
+}
+
+// A call that hangs with the former keys does not keep a lane from closing.
+func TestClosingLaneShutsTheFormerClientDown(t *testing.T) {
+	l, use, made := keyedLane(t)
+	stuck := l.clients.enter()
+	use(Keys{"user", "second"})
+	if !l.clients.renew() {
+		t.Fatal("other keys took no other client")
+	}
+	if err := l.close(); err != nil {
+		t.Error(err)
+	}
+	(*made)[0].isShutDown(t)
+	(*made)[1].isShutDown(t)
+	l.clients.leave(stuck)
+}
+
+// The routes that the former client had are looked for again before the next one sends.
+func TestRoutesAreForgottenWithTheirClient(t *testing.T) {
+	l, use, _ := keyedLane(t)
+	l.names = nameServers{nil, newRemoting(nil)}
+	use(Keys{"user", "second"})
+	send(l, testMessage(1, ""))
+	if _, known := l.routes.Load("t"); known {
+		t.Error("the route of the former client is still taken for known")
+	}
+	if err := l.close(); err != nil {
+		t.Error(err)
+	}
+}

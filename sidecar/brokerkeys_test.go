@@ -1,0 +1,57 @@
+package sidecar
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/broker/rocketmq"
+	"github.com/remora-mq/remora/config"
+)
+
+// Keys are read again from their files, soon after they have changed; what cannot be
+// read changes nothing, and is said once.
+func TestBrokerKeysAreReadAgain(t *testing.T) {
+	dir := t.TempDir()
+	files := config.RocketMQ{AccessKeyFile: filepath.Join(dir, "access"), SecretKeyFile: filepath.Join(dir, "secret")}
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(files.AccessKeyFile, "user\n")
+	write(files.SecretKeyFile, "first\n")
+	k, err := openBrokerKeys(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	k.log = slog.New(slog.NewTextHandler(&log, nil))
+	now := time.Now()
+	k.now = func() time.Time { return now }
+	is := func(secret string) {
+		t.Helper()
+		if got := k.current(); got != (rocketmq.Keys{Access: "user", Secret: secret}) {
+			t.Errorf("they are %+v, want %s", got, secret)
+		}
+	}
+	write(files.SecretKeyFile, "second\n")
+	is("first")
+	now = now.Add(keysReadAgain + time.Second)
+	is("second")
+	write(files.SecretKeyFile, "")
+	for range 3 {
+		now = now.Add(keysReadAgain)
+		is("second")
+	}
+	if n := strings.Count(log.String(), "cannot be read again"); n != 1 || strings.Contains(log.String(), "second") {
+		t.Errorf("said %d times: %s", n, log.String())
+	}
+	write(files.SecretKeyFile, "third")
+	now = now.Add(keysReadAgain)
+	is("third")
+}
