@@ -26,8 +26,9 @@ type Halves interface {
 	// ask here for its decision. Where only the topic is known, each broker that has it
 	// is one that may ask.
 	Expect(p message.HalfPlace)
-	// Serve has check called for all that brokers ask, one call at a time of each, and
-	// returns when ctx is done and no call runs any more. It is called once.
+	// Serve has check called for all that brokers ask, from several goroutines, but of a
+	// transaction one call at a time of each broker; it returns when ctx is done and no
+	// call runs any more. It is called once.
 	Serve(ctx context.Context, check func(ctx context.Context, c HalfCheck)) error
 	// Unreached names the brokers that cannot ask here now, and should.
 	Unreached() []string

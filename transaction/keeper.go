@@ -62,10 +62,11 @@ type Keeper struct {
 	metrics *keeperMetrics
 	began   time.Time
 	asking  chan struct{} // one for each application that is asked
+	renews  chan struct{} // one for each half message that is replaced
 	silence silence
 
 	mu      sync.Mutex
-	asked   map[string]bool // transactions whose application is being asked
+	asked   map[string]bool // transactions whose application is being asked, or that are renewed
 	strange time.Time       // when a broker asked last for what is not known here
 }
 
@@ -76,7 +77,7 @@ func NewKeeper(s HalfSpool, halves broker.Halves, ask func(context.Context, *spo
 	return &Keeper{
 		spool: s, halves: halves, ask: ask, log: log, metrics: newKeeperMetrics(), began: time.Now(),
 		silence: silence{heard: map[string]time.Time{}},
-		asking:  make(chan struct{}, 16), asked: map[string]bool{},
+		asking:  make(chan struct{}, 16), renews: make(chan struct{}, 16), asked: map[string]bool{},
 	}
 }
 

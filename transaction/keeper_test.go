@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
@@ -298,6 +299,32 @@ func TestHalfMessageIsRenewed(t *testing.T) {
 	r.commit("tx")
 	r.await("tx", ended)
 	b.await(t, "once", func() bool { return slices.Equal(b.delivered, []string{"tx"}) && !slices.Contains(b.rolled, 2) })
+}
+
+// Applications that hang, of two hosts, keep no half message from being replaced before
+// its broker drops it.
+func TestRenewalsHaveRoomBesideApplicationsThatHang(t *testing.T) {
+	const places = 16
+	hanging, released := make(chan struct{}, places), make(chan struct{})
+	hang := func(http.ResponseWriter, *http.Request) {
+		hanging <- struct{}{}
+		<-released
+	}
+	goOn := sync.OnceFunc(func() { close(released) })
+	defer goOn()
+	r, b := newRig(t, transaction.Options{Timeout: time.Minute, Allowed: transaction.Allowed{"http://127.0.0.1:*"}}, hang), newHalfBroker()
+	k := r.keep(b)
+	first, other := r.app, newApplication(t, hang)
+	for i := range places {
+		r.app = []*application{first, other}[i%2]
+		b.asks(r.mustAtBroker(k, fmt.Sprint("hangs-", i)), 1, 1)
+	}
+	for range places {
+		<-hanging
+	}
+	b.asks(r.mustAtBroker(k, "old"), 1, 10)
+	r.await("old", func(t spool.Transaction) bool { return t.Half.Number == 2 })
+	goOn()
 }
 
 func TestUnknownHalfMessageIsAnAlarm(t *testing.T) {

@@ -89,24 +89,25 @@ func (k *Keeper) answerOpen(ctx context.Context, c broker.HalfCheck, t *spool.Tr
 		}
 	case stands.State.Decided():
 	case c.Times >= renewAfter:
-		k.aside(&stands, running, func() {
+		k.aside(k.renews, &stands, running, func() {
 			k.renew(ctx, &stands, c.Place, fmt.Sprintf("its broker has asked for it %d times, and would drop it", c.Times))
 		})
 	case stands.State == spool.TransactionHalf:
-		k.aside(&stands, running, func() { k.ask(ctx, &stands) })
+		k.aside(k.asking, &stands, running, func() { k.ask(ctx, &stands) })
 	}
 }
 
-// aside does something for a transaction, unless that is being done, or too much is:
-// the broker asks again.
-func (k *Keeper) aside(t *spool.Transaction, running *sync.WaitGroup, do func()) {
+// aside does something for a transaction, unless that is being done, or room has no
+// place: the broker asks again. Applications that hang take no place of what replaces
+// half messages, which cannot wait as long.
+func (k *Keeper) aside(room chan struct{}, t *spool.Transaction, running *sync.WaitGroup, do func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.asked[t.ID] {
 		return
 	}
 	select {
-	case k.asking <- struct{}{}:
+	case room <- struct{}{}:
 	default:
 		return
 	}
@@ -116,7 +117,7 @@ func (k *Keeper) aside(t *spool.Transaction, running *sync.WaitGroup, do func())
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		delete(k.asked, t.ID)
-		<-k.asking
+		<-room
 	})
 }
 

@@ -129,7 +129,7 @@ func (k *Keeper) look(ctx context.Context, id string, running *sync.WaitGroup) e
 	k.silence.drop(time.Now())
 	k.log.Error("a broker does not ask for a half message any more, for it has as often as it does: a new one takes its place",
 		"transaction", id, "broker", t.Half.Place.Broker, "message", t.Half.Place.MessageID, "prepared", t.PreparedAt)
-	k.aside(&t, running, func() {
+	k.aside(k.renews, &t, running, func() {
 		if k.renew(ctx, &t, t.Half.Place, "it was dropped") {
 			k.metrics.dropped.Inc()
 		}
@@ -148,7 +148,7 @@ func (k *Keeper) lookAtPlace(ctx context.Context, t *spool.Transaction, running 
 		return err
 	}
 	k.silence.drop(time.Now())
-	k.aside(t, running, func() {
+	k.aside(k.renews, t, running, func() {
 		if k.renew(ctx, t, message.HalfPlace{}, "it was lost") {
 			k.lose(t.ID, t.Half.Place)
 		}

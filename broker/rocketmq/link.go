@@ -42,6 +42,8 @@ const (
 	relinkLast     = 5 * time.Second
 	// maxAsked half messages have a question that waits for its answer.
 	maxAsked = 4096
+	// answersAtOnce is how many questions of a broker are being answered.
+	answersAtOnce = 64
 	// sayDropped is how often it is said that questions are dropped, at most.
 	sayDropped = time.Minute
 )
@@ -269,13 +271,26 @@ func (l *link) drop(questions int) {
 	l.dropped, l.said = 0, time.Now()
 }
 
-// serve answers until ctx is done.
+// serve answers until ctx is done, so many at once: an answer waits for the disk, and
+// those that wait together share its sync.
 func (l *link) serve(ctx context.Context, check func(context.Context, broker.HalfCheck)) {
+	var answering sync.WaitGroup
+	defer answering.Wait()
+	room := make(chan struct{}, answersAtOnce)
 	for {
+		select {
+		case room <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
 		q, err := l.asked.next(ctx)
 		if err != nil {
 			return
 		}
-		check(ctx, q)
+		answering.Go(func() {
+			defer func() { <-room }()
+			defer l.asked.done(q)
+			check(ctx, q)
+		})
 	}
 }

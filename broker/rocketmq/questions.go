@@ -17,6 +17,9 @@ import (
 // At most so many wait. Those of more half messages are a sample by a hash: neither who
 // is asked for first nor who is asked for last has the places round by round. After so
 // many answers the sample is another one.
+//
+// Of a transaction one question is being answered at a time, also where its half
+// message was replaced: the next one waits for it.
 type questions struct {
 	most int
 	put  chan struct{} // has room for one: there are some
@@ -24,6 +27,7 @@ type questions struct {
 	mu       sync.Mutex
 	waiting  map[halfName]broker.HalfCheck
 	turns    []halfName
+	busy     map[string]bool // transactions of which one is being answered
 	seed     maphash.Seed
 	highest  uint64 // hash of the sample
 	answered int    // since the sample was made
@@ -36,7 +40,7 @@ type halfName struct {
 }
 
 func newQuestions(most int) *questions {
-	q := &questions{most: most, put: make(chan struct{}, 1), waiting: map[halfName]broker.HalfCheck{}}
+	q := &questions{most: most, put: make(chan struct{}, 1), waiting: map[halfName]broker.HalfCheck{}, busy: map[string]bool{}}
 	q.sampleAnew()
 	return q
 }
@@ -63,11 +67,16 @@ func (q *questions) add(c broker.HalfCheck) (dropped int) {
 		q.turns = append(q.turns, name)
 	}
 	q.waiting[name] = c
+	q.tell()
+	return dropped
+}
+
+// tell wakes who waits for a question.
+func (q *questions) tell() {
 	select {
 	case q.put <- struct{}{}:
 	default:
 	}
-	return dropped
 }
 
 func (q *questions) sampled(name halfName) bool {
@@ -87,7 +96,7 @@ func (q *questions) thin() (dropped int) {
 	return dropped
 }
 
-// next waits for a question.
+// next waits for a question; done has to follow. One goroutine calls it.
 func (q *questions) next(ctx context.Context) (broker.HalfCheck, error) {
 	for ctx.Err() == nil {
 		if c, ok := q.take(); ok {
@@ -108,12 +117,29 @@ func (q *questions) take() (c broker.HalfCheck, ok bool) {
 		q.sampleAnew()
 		return c, false
 	}
-	name := q.turns[0]
-	q.turns = q.turns[1:]
+	i := slices.IndexFunc(q.turns, func(name halfName) bool { return !q.busy[name.half.Transaction] })
+	if i < 0 {
+		return c, false
+	}
+	name := q.turns[i]
+	if i == 0 {
+		q.turns = q.turns[1:]
+	} else {
+		q.turns = slices.Delete(q.turns, i, i+1)
+	}
 	c = q.waiting[name]
 	delete(q.waiting, name)
+	q.busy[name.half.Transaction] = true
 	if q.answered++; q.answered >= q.most {
 		q.sampleAnew()
 	}
 	return c, true
+}
+
+// done says that a question is answered, or will not be.
+func (q *questions) done(c broker.HalfCheck) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.busy, c.Transaction)
+	q.tell()
 }

@@ -1,8 +1,11 @@
 package rocketmq
 
 import (
+	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/message"
@@ -28,12 +31,80 @@ func TestAHalfMessageHasOnePlaceAmongTheQuestions(t *testing.T) {
 		}
 	}
 	for half := range 3 {
-		if c, ok := q.take(); !ok || c != questionOf(half, 99) {
+		c, ok := q.take()
+		if !ok || c != questionOf(half, 99) {
 			t.Errorf("question %d is %+v, %t", half, c, ok)
 		}
+		q.done(c)
 	}
 	if c, ok := q.take(); ok {
 		t.Errorf("there is another question: %+v", c)
+	}
+}
+
+// Of a transaction one question is answered at a time, also of a half message that was
+// replaced; others are answered meanwhile, in their turn.
+func TestATransactionIsAnsweredOnceAtATime(t *testing.T) {
+	q := newQuestions(10)
+	first, replaced, other := questionOf(1, 1), questionOf(1, 2), questionOf(2, 3)
+	replaced.Number = 2
+	again := first
+	again.Place.LogOffset = 4
+	q.add(first)
+	got, _ := q.take()
+	for _, c := range []broker.HalfCheck{again, replaced, other} {
+		q.add(c)
+	}
+	if c, ok := q.take(); !ok || c != other {
+		t.Errorf("the next is %+v, %t; want the one of another transaction", c, ok)
+	}
+	if c, ok := q.take(); ok {
+		t.Errorf("%+v is answered beside the one before", c)
+	}
+	q.done(got)
+	for _, want := range []broker.HalfCheck{again, replaced} {
+		c, ok := q.take()
+		if !ok || c != want {
+			t.Errorf("the next is %+v, %t; want %+v", c, ok, want)
+		}
+		q.done(c)
+	}
+}
+
+// Answers wait for each other's disk: so many are under way, and no more.
+func TestAnswersAreUnderWayTogether(t *testing.T) {
+	l := newLink(&Halves{}, "b", "t")
+	for half := range 3 * answersAtOnce {
+		l.asked.add(questionOf(half, 1))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	began, goOn := make(chan struct{}), make(chan struct{})
+	var now, most atomic.Int64
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		l.serve(ctx, func(context.Context, broker.HalfCheck) {
+			most.Store(max(most.Load(), now.Add(1)))
+			began <- struct{}{}
+			<-goOn
+			now.Add(-1)
+		})
+	}()
+	for n := range answersAtOnce {
+		select {
+		case <-began:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%d answers are under way, want %d", n, answersAtOnce)
+		}
+	}
+	close(goOn)
+	for range 2 * answersAtOnce {
+		<-began
+	}
+	cancel()
+	<-served
+	if most.Load() > answersAtOnce {
+		t.Errorf("%d answers were under way", most.Load())
 	}
 }
 
@@ -74,6 +145,7 @@ func TestEachHalfMessageHasItsTurn(t *testing.T) {
 			}
 			for range answers {
 				c, _ := q.take()
+				q.done(c)
 				delete(missing, c.Transaction)
 			}
 		}
