@@ -13,7 +13,7 @@ func Default() Config {
 			Retain:      RetainAuto,
 		},
 		Forwarder: Forwarder{
-			Concurrency: 64, Batch: ForwardBatch{MaxMessages: 128, MaxBytes: MiB}, AttemptTimeout: 5 * Second,
+			Concurrency: 64, Batch: ForwardBatch{MaxMessages: 256, MaxBytes: MiB}, AttemptTimeout: 5 * Second,
 			Retry:    Backoff{Initial: 100 * Millisecond, Max: 30 * Second},
 			Ordering: Ordering{FailoverAfter: Never, OnDead: OnDeadSkip},
 		},

@@ -48,7 +48,7 @@ type Bindings interface {
 // Options of a forwarder. Zero means the default.
 type Options struct {
 	Concurrency    int            // attempts at a time, over all topics; default 64
-	MaxMessages    int            // in a batch; default 128
+	MaxMessages    int            // in a batch; default 256
 	MaxBytes       int            // of a batch; default 1 MiB
 	AttemptTimeout time.Duration  // default 5 s
 	Retry          backoff.Policy // default 100 ms to 30 s
@@ -76,7 +76,7 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	def(&o.Concurrency, 64)
-	def(&o.MaxMessages, 128)
+	def(&o.MaxMessages, 256)
 	def(&o.MaxBytes, 1<<20)
 	if o.AttemptTimeout <= 0 {
 		o.AttemptTimeout = 5 * time.Second
