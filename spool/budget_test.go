@@ -276,3 +276,30 @@ func TestMessageAboveTheBudgetGoesAlone(t *testing.T) {
 	r.none("t")
 	r.balanced()
 }
+
+// TestReadWaitsUntilItIsWorthIt: where a full budget has little room again, as it has
+// after each message that is sent, nothing is read for it.
+func TestReadWaitsUntilItIsWorthIt(t *testing.T) {
+	const window, many, sent = 4 * budget, 5000, 300
+	r := newRig(t, spool.Options{Window: window})
+	body := strings.Repeat("x", 1<<10)
+	for range many / 50 {
+		r.accept(repeat(50, draft("t", body))...)
+	}
+	r.reopen()
+	reads, before := 0, int64(0)
+	for range sent {
+		leases, err := r.Lease(t.Context(), "t", spool.LeaseOptions{MaxMessages: many, MaxBytes: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now := r.Windows(); now > before {
+			reads++
+		}
+		r.confirm(leases)
+		before = r.Windows()
+	}
+	if before < window/2 || reads > sent/20 {
+		t.Errorf("%d reads for %d messages that were sent, with %d bytes in memory", reads, sent, before)
+	}
+}
