@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -14,10 +15,15 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/remora-mq/remora/bench/load"
+	"github.com/remora-mq/remora/message"
 )
 
 // client is rocketmq-client-go as an application uses it.
-type client struct{ rocketmq.Producer }
+type client struct {
+	rocketmq.Producer
+
+	dressed atomic.Uint64 // messages
+}
 
 func newClient(nameServers []string) (*client, error) {
 	rlog.SetLogLevel("error")
@@ -29,12 +35,24 @@ func newClient(nameServers []string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{p}, p.Start()
+	return &client{Producer: p}, p.Start()
+}
+
+// plain leaves a message as it is: the broker finds it by its place alone.
+func plain(*primitive.Message) {}
+
+// dress gives a message the properties that the sidecar sends with each: its ID, of
+// which the broker keeps an index, its origin and its number.
+func (c *client) dress(m *primitive.Message) {
+	n, spool := c.dressed.Add(1), message.SpoolID{1}
+	m.WithProperty(primitive.PropertyUniqueClientMessageIdKeyIndex, message.NewID(spool, 1, n, time.Now()).String())
+	m.WithProperty(message.PropOrigin, spool.String())
+	m.WithProperty(message.PropTopicSeq, strconv.FormatUint(n, 10))
 }
 
 // send sends n messages in batches, so many at a time, and returns the messages
 // a second.
-func (c *client) send(ctx context.Context, atATime, batch, n int) (float64, error) {
+func (c *client) send(ctx context.Context, atATime, batch, n int, prepare func(*primitive.Message)) (float64, error) {
 	var taken atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	began := time.Now()
@@ -46,7 +64,7 @@ func (c *client) send(ctx context.Context, atATime, batch, n int) (float64, erro
 				if from >= n {
 					return nil
 				}
-				if err := c.sendOnce(ctx, bodies, min(batch, n-from)); err != nil {
+				if err := c.sendOnce(ctx, bodies, min(batch, n-from), prepare); err != nil {
 					return err
 				}
 			}
@@ -56,10 +74,11 @@ func (c *client) send(ctx context.Context, atATime, batch, n int) (float64, erro
 	return float64(n) / time.Since(began).Seconds(), err
 }
 
-func (c *client) sendOnce(ctx context.Context, bodies *load.Bodies, n int) error {
+func (c *client) sendOnce(ctx context.Context, bodies *load.Bodies, n int, prepare func(*primitive.Message)) error {
 	msgs := make([]*primitive.Message, n)
 	for i := range msgs {
 		msgs[i] = primitive.NewMessage(oneTopic, bodies.Next())
+		prepare(msgs[i])
 	}
 	result, err := c.SendSync(ctx, msgs...)
 	if err != nil {

@@ -2,7 +2,9 @@
 // RocketMQ, beside an application that sends them by itself with
 // rocketmq-client-go, in one run:
 //
-//	client-go, batches of 64   what that client can do at all
+//	client-go, batches of 64   what that client can do at all: messages without an ID
+//	… with our properties      the same, with what lets a consumer tell a repeat and
+//	                           a gap, and the broker find a message by its ID
 //	client-go, SendSync        what applications do
 //	remora drains …            the built sidecar, from a spool that was filled while
 //	                           no name server answered: one topic; many topics and

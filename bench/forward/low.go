@@ -33,7 +33,7 @@ func (t *trial) lowLoad(ctx context.Context, s *built.Sidecar, round report.Roun
 	}{
 		{singles, func() (time.Duration, error) {
 			began := time.Now()
-			err := t.client.sendOnce(ctx, bodies, 1)
+			err := t.client.sendOnce(ctx, bodies, 1, plain)
 			return time.Since(began), err
 		}},
 		{confirmed, func() (time.Duration, error) { return toConfirmation(ctx, s, p, bodies) }},

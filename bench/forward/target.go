@@ -16,6 +16,10 @@ func (o *options) targets() []report.Target {
 			Value: report.RateRatio(one, at(batches, o.attempts)), Bound: 0.9, Least: true,
 		},
 		{
+			Name:  "drain of one topic / the same with our properties, msg/s",
+			Value: report.RateRatio(one, at(dressed, o.attempts)), Least: true,
+		},
+		{
 			Name:  "drain of one topic / client-go SendSync, msg/s",
 			Value: report.RateRatio(one, at(singles, o.attempts)), Bound: 5, Least: true,
 		},

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+
 	"github.com/remora-mq/remora/bench/proc"
 	"github.com/remora-mq/remora/bench/report"
 	"github.com/remora-mq/remora/test/rocketmq"
@@ -15,6 +17,7 @@ import (
 // The peers of the page.
 const (
 	batches       = "client-go, batches of 64"
+	dressed       = "client-go, the same with our properties"
 	singles       = "client-go, SendSync"
 	drainsOne     = "remora drains one topic"
 	drainsMany    = "remora drains many topics and keys"
@@ -43,7 +46,7 @@ type trial struct {
 func (t *trial) play(ctx context.Context) (err error) {
 	t.run.Title = t.title()
 	t.run.Connections = columns(1, t.attempts, t.connections)
-	t.run.Peers = []string{batches, singles, drainsOne, drainsMany, drainsBeside, accepts, forwards, confirmed, waits}
+	t.run.Peers = []string{batches, dressed, singles, drainsOne, drainsMany, drainsBeside, accepts, forwards, confirmed, waits}
 	if err := t.startCluster(); err != nil {
 		return err
 	}
@@ -120,11 +123,11 @@ func (t *trial) createTopics() error {
 func (t *trial) warmUp(ctx context.Context) error {
 	progressf("warming up the broker")
 	// Concurrent first calls fail: some find a route whose broker is not known yet.
-	if _, err := t.client.send(ctx, 1, 1, 1); err != nil {
+	if _, err := t.client.send(ctx, 1, 1, 1, plain); err != nil {
 		return fmt.Errorf("warm up: %w", err)
 	}
 	for _, batch := range []int{1, batchOfClient} {
-		if _, err := t.client.send(ctx, t.attempts, batch, min(t.messages, 20_000)); err != nil {
+		if _, err := t.client.send(ctx, t.attempts, batch, min(t.messages, 20_000), t.client.dress); err != nil {
 			return fmt.Errorf("warm up: %w", err)
 		}
 	}
@@ -138,6 +141,7 @@ func (t *trial) playRound(ctx context.Context, round report.Round) error {
 	}{
 		{batches, t.sendBatches},
 		{drainsOne, t.drainOne},
+		{dressed, t.sendDressed},
 		{singles, t.sendSingles},
 		{drainsMany, t.drainMany},
 		{drainsBeside, t.drainBeside},
@@ -152,20 +156,24 @@ func (t *trial) playRound(ctx context.Context, round report.Round) error {
 }
 
 func (t *trial) sendBatches(ctx context.Context, round report.Round) error {
-	return t.sendAs(ctx, round, batches, batchOfClient, t.messages)
+	return t.sendAs(ctx, round, batches, batchOfClient, t.messages, plain)
+}
+
+func (t *trial) sendDressed(ctx context.Context, round report.Round) error {
+	return t.sendAs(ctx, round, dressed, batchOfClient, t.messages, t.client.dress)
 }
 
 // sendSingles sends fewer messages: they take several times as long.
 func (t *trial) sendSingles(ctx context.Context, round report.Round) error {
-	return t.sendAs(ctx, round, singles, 1, max(t.messages/5, 1))
+	return t.sendAs(ctx, round, singles, 1, max(t.messages/5, 1), plain)
 }
 
-func (t *trial) sendAs(ctx context.Context, round report.Round, name string, batch, n int) error {
+func (t *trial) sendAs(ctx context.Context, round report.Round, name string, batch, n int, prepare func(*primitive.Message)) error {
 	before, err := proc.Read(os.Getpid())
 	if err != nil {
 		return err
 	}
-	rate, err := t.client.send(ctx, t.attempts, batch, n)
+	rate, err := t.client.send(ctx, t.attempts, batch, n, prepare)
 	if err != nil {
 		return err
 	}
