@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
+	"github.com/remora-mq/remora/transaction"
 )
 
 // BenchmarkPublish is the listener's own work for a publish of 1 KiB with an
@@ -37,11 +39,28 @@ func BenchmarkBare(b *testing.B) {
 	benchmarkRequests(b, s)
 }
 
+// BenchmarkTransaction is the listener's own work for two requests: a transaction of
+// one message of 1 KiB is prepared, and committed.
+func BenchmarkTransaction(b *testing.B) {
+	body := fmt.Sprintf(`{"id":"0123456789abcdef0123456789abcdef","messages":[{"topic":"bench","body":%q}],`+
+		`"check":{"url":"http://127.0.0.1:8080/tx","after":"1h","interval":"24h"}}`, strings.Repeat("x", 1024))
+	const head = " HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: "
+	request := fmt.Appendf(nil, "POST /v1/transactions%s%d\r\n\r\n%s", head, len(body), body)
+	request = fmt.Append(request, "POST /v1/transactions/0123456789abcdef0123456789abcdef/commit", head, "0\r\n\r\n")
+	benchmarkRequest(b, New(Options{
+		BrokerType: "null", CheckURLs: transaction.Allowed{"http://127.0.0.1:*"}, Transactions: undecided{},
+	}, unstored{}), request)
+}
+
 func benchmarkRequests(b *testing.B, s *Server) {
 	b.Helper()
 	body := make([]byte, 1024)
-	request := fmt.Appendf(nil, "POST /v1/topics/bench/messages HTTP/1.1\r\nHost: 127.0.0.1\r\n"+
-		"Content-Type: application/octet-stream\r\nContent-Length: %d\r\nIdempotency-Key: 0123456789abcdef0123456789abcdef\r\n\r\n%s", len(body), body)
+	benchmarkRequest(b, s, fmt.Appendf(nil, "POST /v1/topics/bench/messages HTTP/1.1\r\nHost: 127.0.0.1\r\n"+
+		"Content-Type: application/octet-stream\r\nContent-Length: %d\r\nIdempotency-Key: 0123456789abcdef0123456789abcdef\r\n\r\n%s", len(body), body))
+}
+
+func benchmarkRequest(b *testing.B, s *Server, request []byte) {
+	b.Helper()
 	nc := &client{request: request, left: b.N, addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}
 	c := newConn(nc, timeouts{read: time.Second, slack: time.Second})
 	b.ReportAllocs()
@@ -88,4 +107,22 @@ type unstored struct{ Spool }
 
 func (unstored) Append(_ context.Context, drafts []spool.Draft) ([]message.Receipt, error) {
 	return []message.Receipt{{Topic: drafts[0].Topic, State: message.StatePending, AcceptedAt: time.Now()}}, nil
+}
+
+// undecided takes transactions, and keeps nothing of them.
+type undecided struct{ others }
+
+type others = Transactions
+
+func (undecided) Prepare(_ context.Context, d spool.TransactionDraft) (spool.Transaction, []message.Receipt, error) {
+	t := spool.Transaction{ID: d.ID, Check: d.Check, PreparedAt: time.Now(), Messages: make([]message.ID, 1)}
+	t.NextCheckAt = t.PreparedAt.Add(d.Check.After)
+	return t, []message.Receipt{{Topic: d.Messages[0].Topic, State: message.StateHalf, AcceptedAt: t.PreparedAt}}, nil
+}
+
+func (undecided) CommitTransaction(_ context.Context, id, by string) (spool.Transaction, error) {
+	return spool.Transaction{
+		ID: id, State: spool.TransactionCommitted, PreparedAt: time.Now(), EndedAt: time.Now(), DecidedBy: by, Messages: make([]message.ID, 1),
+		Receipts: []message.Receipt{{Topic: "bench", State: message.StatePending, AcceptedAt: time.Now()}},
+	}, nil
 }

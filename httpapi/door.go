@@ -33,8 +33,9 @@ type request struct {
 // requests are those that no connection has. An idle connection has none.
 var requests = sync.Pool{New: func() any { return &request{answer: make([]byte, 0, mostAnswers)} }}
 
-// mostAnswers is what most answers to a publish fit into.
-const mostAnswers = 512
+// mostAnswers is what most answers to a publish fit into, and to a transaction of one
+// message.
+const mostAnswers = 1 << 10
 
 // newRequest gives the connection an empty request, once for a body that is offered
 // and then sent.

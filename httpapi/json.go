@@ -31,9 +31,10 @@ func parseObject(text []byte) (members []member, err error) {
 // membersOf is parseObject of what is known to be valid JSON.
 func membersOf(text []byte) (members []member, err error) {
 	var seen map[string]bool
+	members = make([]member, 0, usualMembers)
 	err = split(text, '{', func(element []byte) error {
 		end := skipValue(element)
-		name, err := stringOf(element[:end])
+		name, err := nameIn(element[:end])
 		if err != nil {
 			return err
 		}
@@ -52,8 +53,12 @@ func membersOf(text []byte) (members []member, err error) {
 	return members, nil
 }
 
-// fewMembers are looked through one by one.
-const fewMembers = 16
+const (
+	// usualMembers are as many as most objects have, or more.
+	usualMembers = 6
+	// fewMembers are looked through one by one.
+	fewMembers = 16
+)
 
 // noted adds the last name, or all when there were none.
 func noted(seen map[string]bool, members []member) map[string]bool {
@@ -83,11 +88,52 @@ func elementsOf(text []byte, item func(json.RawMessage) error) error {
 
 // valid refuses what is no JSON, and says where.
 func valid(text []byte) error {
-	if json.Valid(text) {
+	var room [512]byte
+	if bones, ok := skeleton(room[:0], text); ok && json.Valid(bones) || !ok && json.Valid(text) {
 		return nil
 	}
 	var into json.RawMessage
 	return syntaxProblem(json.Unmarshal(text, &into))
+}
+
+// skeleton appends text with empty strings in place of those that stand for their own
+// bytes: it is JSON exactly if text is, and encoding/json, which looks at each byte,
+// has little left of a text that is mostly a body. false: it has no room in b.
+func skeleton(b, text []byte) (bones []byte, ok bool) {
+	for {
+		quote := bytes.IndexByte(text, '"')
+		if quote < 0 {
+			if len(b)+len(text) > cap(b) {
+				return nil, false
+			}
+			return append(b, text...), true
+		}
+		end := quote + skipString(text[quote:])
+		bone := text[quote:end]
+		if ownBytes(bone) {
+			bone = emptyString
+		}
+		if len(b)+quote+len(bone) > cap(b) {
+			return nil, false
+		}
+		b, text = append(append(b, text[:quote]...), bone...), text[end:]
+	}
+}
+
+var emptyString = []byte(`""`)
+
+// ownBytes reports a whole string without escapes, and without what has to be one.
+func ownBytes(text []byte) bool {
+	last := len(text) - 1
+	if last < 1 || text[last] != '"' || bytes.IndexByte(text, '\\') >= 0 {
+		return false
+	}
+	for _, c := range text {
+		if c < ' ' {
+			return false
+		}
+	}
+	return true
 }
 
 const space = " \t\r\n"
@@ -170,6 +216,26 @@ func skipString(text []byte) int {
 	} // else the quote was escaped, and i is behind it
 	return len(text)
 }
+
+// nameIn reads the name of a member. Those that mean something here are known.
+func nameIn(text []byte) (string, error) {
+	if name, known := memberNames[string(text)]; known {
+		return name, nil
+	}
+	return stringOf(text)
+}
+
+// memberNames are the names, by how they stand in a text.
+var memberNames = func() map[string]string {
+	names := map[string]string{}
+	for _, name := range []string{
+		"id", "mode", "check", "messages", "url", "after", "interval", "max_attempts", "on_exhausted", // of a transaction
+		"topic", "body", "body_base64", "tag", "keys", "ordering_key", "properties", "content_type", "idempotency_key", "delay", "deliver_at", "ttl",
+	} {
+		names[`"`+name+`"`] = name
+	}
+	return names
+}()
 
 // stringOf reads a string of valid JSON.
 func stringOf(text []byte) (s string, err error) {

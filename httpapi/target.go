@@ -18,13 +18,15 @@ type target struct {
 const mostTarget = 256
 
 // targetOf reads a target. Most clients ask for the same path again and again, so the
-// connection keeps the last one, unless it has a query or is long.
+// connection keeps the last one, unless it has a query, is long, or names a transaction,
+// of which each is decided once.
 func (c *conn) targetOf(raw []byte) (target, error) {
 	if string(raw) == c.last.text {
 		return c.last, nil
 	}
 	t, err := parseTarget(string(raw))
-	if err == nil && t.query == nil && len(raw) <= mostTarget {
+	once := t.arg != "" && t.route.transactions
+	if err == nil && t.query == nil && !once && len(raw) <= mostTarget {
 		c.last = t
 	}
 	return t, err

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"net/url"
@@ -28,14 +27,6 @@ type Transactions interface {
 	Transactions(ctx context.Context, states []spool.TransactionState, cursor string, limit int) (spool.TransactionPage, error)
 }
 
-// transactionJSON is a transaction of the contract.
-type transactionJSON struct {
-	transaction.View
-
-	Duplicate bool          `json:"duplicate"`
-	Messages  []receiptJSON `json:"messages"` // without those whose receipt is not kept any more
-}
-
 // prepare answers POST /v1/transactions.
 func (s *Server) prepare(r *request, _ string) (response, error) {
 	d, err := s.transactionDraft(r)
@@ -57,8 +48,7 @@ func (s *Server) prepare(r *request, _ string) (response, error) {
 		return response{}, preparedNot(err)
 	}
 	s.metrics.accepted(r.began)
-	res := s.answerTransaction(201, t, receipts)
-	res.set("Location", "/v1/transactions/"+url.PathEscape(t.ID))
+	res := s.answerTransaction(r, 201, &t, receipts)
 	if t.Duplicate {
 		res.set("Idempotency-Replayed", "true")
 	}
@@ -86,13 +76,16 @@ func preparedNot(err error) error {
 	return err
 }
 
-func (s *Server) answerTransaction(status int, t spool.Transaction, receipts []message.Receipt) response {
-	out := transactionJSON{View: transaction.ViewOf(t), Duplicate: t.Duplicate, Messages: make([]receiptJSON, len(receipts))}
-	for i := range receipts {
-		out.Messages[i] = s.receiptOf(&receipts[i])
+// answerTransaction tells of t. What was prepared has a place, too.
+func (s *Server) answerTransaction(r *request, status int, t *spool.Transaction, receipts []message.Receipt) response {
+	body := append(s.appendTransaction(r.answer[:0], t, receipts), '\n')
+	r.answer = body
+	res := response{status: status, contentType: typeJSON, body: body}
+	if status == 201 {
+		r.answer = append(append(body, "/v1/transactions/"...), url.PathEscape(t.ID)...)
+		res.location = r.answer[len(body):]
 	}
-	body := out.appendJSON(make([]byte, 0, 640+320*len(receipts)))
-	return response{status: status, contentType: typeJSON, body: append(body, '\n')}
+	return res
 }
 
 // transactionDraft reads a request.
@@ -137,7 +130,7 @@ type transactionReader struct {
 	s     *Server
 	r     *request
 	d     spool.TransactionDraft
-	sent  [][]byte // what tells it from another one
+	sent  []byte // what tells it from another one
 	batch *batch
 	check bool
 }
@@ -274,7 +267,7 @@ func (x *transactionReader) setMessages(m member) error {
 			err = x.s.draft(&p)
 			d.DedupeKey = "" // of a CloudEvent
 			sum := fingerprint(&d.Message, p.delay, p.deliverAt, p.ttl)
-			x.sent = append(x.sent, sum[:])
+			x.sent = append(x.sent, sum[:]...)
 			return err
 		})
 	})
@@ -293,15 +286,15 @@ func (x *transactionReader) end() (spool.TransactionDraft, error) {
 		if err := fitsBroker(x.d.Messages); err != nil {
 			return x.d, err
 		}
-		x.sent = append(x.sent, []byte(modeBroker))
+		x.sent = append(x.sent, modeBroker...)
 	}
 	c := x.d.Check
-	h := sha256.New()
-	h.Write(appendSized(nil, "transaction", x.d.ID, c.URL, c.After.String(), c.Interval.String(), strconv.Itoa(c.Most), c.Exhausted.String()))
-	for _, sum := range x.sent {
-		h.Write(sum)
-	}
-	copy(x.d.Fingerprint[:], h.Sum(nil))
+	h, _ := hashers.Get().(*hasher) // New makes no other
+	defer hashers.Put(h)
+	b := appendSized(h.room[:0], "transaction", x.d.ID, c.URL, c.After.String(), c.Interval.String(), strconv.Itoa(c.Most), c.Exhausted.String())
+	h.Reset()
+	h.Write(append(b, x.sent...))
+	copy(x.d.Fingerprint[:], h.Sum(b[:0]))
 	return x.d, nil
 }
 
@@ -337,7 +330,7 @@ func (s *Server) decide(r *request, id string, do func(ctx context.Context, id, 
 	if err != nil {
 		return response{}, decidedNot(err, t)
 	}
-	return s.answerTransaction(200, t, t.Receipts), nil
+	return s.answerTransaction(r, 200, &t, t.Receipts), nil
 }
 
 // decidedNot words why a decision was not made. What is half is stored, whatever
@@ -357,12 +350,12 @@ func decidedNot(err error, t spool.Transaction) error {
 }
 
 // showTransaction answers GET /v1/transactions/{id}.
-func (s *Server) showTransaction(_ *request, id string) (response, error) {
+func (s *Server) showTransaction(r *request, id string) (response, error) {
 	t, err := patiently(s, func(ctx context.Context) (spool.Transaction, error) { return s.opts.Transactions.Transaction(ctx, id) })
 	if err != nil {
 		return response{}, err
 	}
-	return s.answerTransaction(200, t, t.Receipts), nil
+	return s.answerTransaction(r, 200, &t, t.Receipts), nil
 }
 
 // listTransactions answers GET /v1/transactions.

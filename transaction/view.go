@@ -45,16 +45,17 @@ type PageView struct {
 // ViewOf tells of a transaction.
 func ViewOf(t spool.Transaction) View {
 	return View{
-		ID: t.ID, State: t.State.String(), Mode: modeOf(&t), Key: t.Key, PreparedAt: t.PreparedAt.UTC(), EndedAt: optional(t.EndedAt), DecidedBy: t.DecidedBy,
+		ID: t.ID, State: t.State.String(), Mode: ModeOf(&t), Key: t.Key, PreparedAt: t.PreparedAt.UTC(), EndedAt: optional(t.EndedAt), DecidedBy: t.DecidedBy,
 		MessageIDs: append([]message.ID{}, t.Messages...),
 		Check: CheckView{
 			URL: t.Check.URL, After: t.Check.After.String(), Interval: t.Check.Interval.String(), MaxAttempts: t.Check.Most,
-			OnExhausted: exhausted(t.Check.Exhausted), InVain: t.Checks, LastAnswer: t.LastCheck, NextAt: optional(t.NextCheckAt),
+			OnExhausted: Exhausted(t.Check.Exhausted), InVain: t.Checks, LastAnswer: t.LastCheck, NextAt: optional(t.NextCheckAt),
 		},
 	}
 }
 
-func modeOf(t *spool.Transaction) string {
+// ModeOf is the word for where the half message of t is.
+func ModeOf(t *spool.Transaction) string {
 	if t.Half != nil {
 		return "broker"
 	}
@@ -70,7 +71,8 @@ func PageOf(p spool.TransactionPage) PageView {
 	return out
 }
 
-func exhausted(x spool.TransactionState) string {
+// Exhausted is the word for what becomes of a transaction whose check-backs are used up.
+func Exhausted(x spool.TransactionState) string {
 	switch x {
 	case spool.TransactionCommitted:
 		return "commit"
