@@ -116,19 +116,28 @@ func (c *commit) seal() {
 	c.sealExceptions()
 }
 
+// accept gives the messages of a lane their places: those that wait first, which have
+// entries of their own. In between they would cut the run of the others, each part of
+// which takes a block.
 func (c *commit) accept(l *lane, added []*newMessage) {
-	var b *block
 	size := 0 // of the records still to come
 	for _, n := range added {
-		size += n.recordSize()
-	}
-	for _, n := range added {
-		if c.place(l, n); n.due.seq > 0 {
-			c.acceptDelayed(l, n)
-			c.count(l, n)
-			b, size = nil, size-n.recordSize()
+		if !c.delays(n) {
+			size += n.recordSize()
 			continue
 		}
+		c.place(l, n)
+		n.due.seq = n.msg.Seq
+		c.acceptDelayed(l, n)
+		c.count(l, n)
+	}
+	var b *block
+	for _, n := range added {
+		if n.due.seq > 0 {
+			continue
+		}
+		c.place(l, n)
+		c.beginTTL(l, n)
 		if b == nil || b.origin != n.msg.ID.Spool() || b.full(n.recordSize(), c.s.sizes.block) {
 			b = newBlock(l.id, n.msg, c.take(blockHeader+min(size, c.s.sizes.block)))
 			c.blocks = append(c.blocks, b)
@@ -144,27 +153,22 @@ func (c *commit) accept(l *lane, added []*newMessage) {
 	c.touch(l)
 }
 
-// place gives n its sequence, ID and number, and says whether it is delayed: then
-// its due has the sequence, too.
+// place gives n its sequence, ID and number, which one that waits gets when it is
+// pending.
 func (c *commit) place(l *lane, n *newMessage) {
-	delayed := c.delays(n)
+	waits := n.due != due{}
 	switch {
 	case n.imported:
 		c.keepID(l, n)
 	case n.moved != nil:
-		c.number(l, n, delayed)
+		c.number(l, n, waits)
 	default:
 		n.msg.Seq, n.msg.ID, n.msg.AcceptedAt = c.nextSeq(), c.nextID(), c.now
-		if delayed {
-			l.numbers.earlier++ // it gets one when it is pending
+		if waits {
+			l.numbers.earlier++
 		} else {
 			n.msg.TopicSeq = l.numbers.next(n.msg.ID.Spool())
 		}
-	}
-	if delayed {
-		n.due.seq = n.msg.Seq
-	} else {
-		c.beginTTL(l, n)
 	}
 }
 

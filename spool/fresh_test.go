@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -126,6 +127,58 @@ func TestDecisionsShareTheCommitOfAccepts(t *testing.T) {
 	if n := r.db.Stats().Commits - before; n != 2 {
 		t.Errorf("%d commits, want that which was under way, and one of the accept and the decision", n)
 	}
+}
+
+// What waits has entries of its own, and does not cut the run of the other messages of
+// a commit, which share a block.
+func TestWhatWaitsLeavesTheOthersInOneBlock(t *testing.T) {
+	r := newRigOn(t, spool.Options{}, kv.Options{LazyDelay: time.Hour})
+	for _, id := range []string{"1", "3"} {
+		r.prepare(prepared(id, draft("a", id)))
+	}
+	done := make(chan error)
+	one := func(do func() error) func(n int) {
+		return func(n int) {
+			go func() { done <- do() }()
+			r.queued(n)
+		}
+	}
+	decided := func(id string) func(int) {
+		return one(func() error { _, err := r.CommitTransaction(t.Context(), id, "test"); return err })
+	}
+	half := func(id string) func(int) {
+		return one(func() error { _, _, err := r.Prepare(t.Context(), prepared(id, draft("a", id))); return err })
+	}
+	accepted := func(drafts ...spool.Draft) func(int) {
+		return one(func() error { _, err := r.Append(t.Context(), drafts); return err })
+	}
+	before, goOn := len(r.find("sm")), r.occupy()
+	all := []func(int){
+		decided("1"), half("h1"), accepted(draft("a", "2"), after(draft("a", "late"), time.Hour)), half("h2"), decided("3"),
+		accepted(after(draft("a", "late too"), time.Hour), draft("a", "4")),
+	}
+	for i, queue := range all {
+		queue(i + 1)
+	}
+	goOn()
+	for range all {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := len(r.find("sm")) - before; n != 1 {
+		t.Errorf("the messages take %d blocks", n)
+	}
+	leases := r.lease("a", 0)
+	if len(leases) != 4 {
+		t.Errorf("%d messages can be leased, want 4", len(leases))
+	}
+	for i, l := range leases {
+		if want := strconv.Itoa(i + 1); string(l.Body) != want || l.TopicSeq != uint64(i+1) {
+			t.Errorf("message %d is %q, number %d", i+1, l.Body, l.TopicSeq)
+		}
+	}
+	r.balanced()
 }
 
 // What is refused may repeat what is known: that is told of all the same. Where the
