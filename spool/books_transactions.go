@@ -58,7 +58,7 @@ func (b *books) closeTransactions() {
 		t := b.decided[number]
 		x.count(t.clock(), 1)
 		x.last = max(x.last, number)
-		b.sets = append(b.sets, pair{transactionKey(number), encodeTransaction(t)}, pair{t.due().key(), seal(nil)})
+		b.sets = append(b.sets, pair{transactionKey(number), t.encode(nil)}, pair{t.due().key(), nothing})
 		for _, n := range t.names() {
 			b.sets = append(b.sets, pair{nameKey(n), encodeName(number)})
 		}

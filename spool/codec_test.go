@@ -233,7 +233,7 @@ func TestCodecsCarryEverything(t *testing.T) {
 	carried(t, "dead letter", d, deadLetter{reason: "REFUSED", receipt: r, record: message.Record{Message: *m}}, err)
 
 	late := &newMessage{msg: m, key: keyHash{1, 2}, fingerprint: 3, deliverAt: time.UnixMilli(1 << 41), due: due{clockElapsed, 1 << 42, m.Seq}}
-	y, err := decodeDelayed(encodeDelayed(late))
+	y, err := decodeDelayed(encodeDelayed(nil, late))
 	carried(t, "delayed message", y, delayed{due: late.due, deliverAt: late.deliverAt, key: late.key, fingerprint: late.fingerprint, record: message.Record{Message: *m}}, err)
 
 	bl := newBlock(1, m, nil)

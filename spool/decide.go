@@ -48,9 +48,7 @@ func (s *Spool) changeTransaction(ctx context.Context, id string, change func(*T
 	if err := s.over(ctx); err != nil {
 		return Transaction{}, err
 	}
-	if t, o, err := s.takeFresh(ctx, id); err != nil {
-		return Transaction{}, err
-	} else if t != nil {
+	if t, o := s.takeFresh(id); t != nil {
 		return s.changeOwned(ctx, t, o, change)
 	}
 	return patiently(ctx, s, func() (Transaction, error) {

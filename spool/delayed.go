@@ -27,9 +27,10 @@ type delayed struct {
 // half reports whether it is a half message.
 func (d *delayed) half() bool { return d.due.clock == clockHalf }
 
-// encodeDelayed makes the value of an entry sy, for a message that has its sequence.
-func encodeDelayed(n *newMessage) []byte {
-	b := binary.AppendUvarint(append(make([]byte, 0, delayedHead+n.recordSize()), byte(n.due.clock)), n.due.at)
+// encodeDelayed makes the value of an entry sy, for a message that has its sequence, in
+// room.
+func encodeDelayed(room []byte, n *newMessage) []byte {
+	b := binary.AppendUvarint(append(room, byte(n.due.clock)), n.due.at)
 	b = binary.AppendUvarint(b, millis(n.deliverAt))
 	b = binary.BigEndian.AppendUint64(append(b, n.key[:]...), n.fingerprint)
 	if n.half != nil {
@@ -40,6 +41,15 @@ func encodeDelayed(n *newMessage) []byte {
 
 // delayedHead bounds what stands before the record.
 const delayedHead = 1 + 2*binary.MaxVarintLen64 + 16 + 8
+
+// delayedSize bounds what encodeDelayed makes of n.
+func (n *newMessage) delayedSize() int {
+	size := delayedHead + n.recordSize() + trailer
+	if n.half != nil {
+		size += n.half.extra()
+	}
+	return size
+}
 
 // delayRoom is what a message takes in its commit for being delayed.
 const delayRoom = delayedHead + 2*deleteSize + 2*valueOverhead
@@ -101,7 +111,7 @@ func (c *commit) delays(n *newMessage) bool {
 // acceptDelayed writes a message that has its sequence into entries of its own.
 func (c *commit) acceptDelayed(l *lane, n *newMessage) {
 	c.needs(formatOf(n.msg))
-	c.sets = append(c.sets, pair{delayedKey(n.msg.Seq, l.id), encodeDelayed(n)})
+	c.sets = append(c.sets, pair{delayedKey(n.msg.Seq, l.id), encodeDelayed(c.take(n.delayedSize()), n)})
 	if n.half != nil {
 		c.needs(formatHalf)
 		l.counts.half++
@@ -111,7 +121,7 @@ func (c *commit) acceptDelayed(l *lane, n *newMessage) {
 	c.needs(2)
 	l.counts.delayed++
 	c.s.delayed++
-	c.sets = append(c.sets, pair{n.due.key(), seal(nil)})
+	c.sets = append(c.sets, pair{n.due.key(), nothing})
 }
 
 // leaveDelayed deletes the entries of a delayed or half message.

@@ -19,7 +19,7 @@ type whereabouts struct {
 }
 
 func (p whereabouts) encode() []byte {
-	b := binary.AppendUvarint(nil, p.seq)
+	b := binary.AppendUvarint(make([]byte, 0, 3*binary.MaxVarintLen64+trailer), p.seq)
 	if p.number > 0 || p.since > 0 {
 		b = binary.AppendUvarint(b, p.number)
 	}

@@ -165,6 +165,9 @@ var errDamaged = errors.New("damaged entry")
 // seal appends the version of the format, and the CRC32C of b and that, to b.
 func seal(b []byte) []byte { return sealAs(b, FormatVersion) }
 
+// nothing is the value of an entry whose key says all.
+var nothing = seal(nil)
+
 // trailer is how many bytes seal appends.
 const trailer = 1 + 4
 

@@ -32,7 +32,8 @@ type preparation struct {
 
 	owned    *owned
 	imported bool       // prepared before, and elsewhere
-	chosen   []nameHash // names that may be another transaction's
+	all      []nameHash // names that lead to it
+	chosen   []nameHash // those of them that may be another transaction's
 	taken    error      // one of them is, or could not be looked for
 }
 
@@ -85,12 +86,13 @@ func (s *Spool) prepareOnce(ctx context.Context, d TransactionDraft) (Transactio
 	if t.ID == "" {
 		t.ID = drawID()
 	}
-	o, err := s.own(ctx, t.names()...)
+	names := t.names()
+	o, err := s.own(ctx, names...)
 	if err != nil {
 		return Transaction{}, nil, fmt.Errorf("prepare: %w", err)
 	}
 	op := newAppend(d.Messages)
-	op.half = &preparation{Transaction: t, owned: o, chosen: d.chosen(t)}
+	op.half = &preparation{Transaction: t, owned: o, all: names, chosen: d.chosen(names)}
 	receipts, err := s.prepareNew(ctx, op)
 	if err != nil {
 		s.unlessUnknown(o, err)
@@ -99,9 +101,8 @@ func (s *Spool) prepareOnce(ctx context.Context, d TransactionDraft) (Transactio
 	return *t, receipts, nil
 }
 
-// chosen are the names of t but an ID that was drawn.
-func (d *TransactionDraft) chosen(t *Transaction) []nameHash {
-	all := t.names()
+// chosen are all names but an ID that was drawn, which is the first.
+func (d *TransactionDraft) chosen(all []nameHash) []nameHash {
 	if d.ID == "" {
 		return all[1:]
 	}
@@ -213,7 +214,7 @@ func (p *preparation) write(c *commit, added []*newMessage) {
 	} else {
 		p.PreparedAt, p.at = c.now, c.elapsed+uint64(p.Check.After.Milliseconds())
 	}
-	for _, name := range p.names() {
+	for _, name := range p.all {
 		c.sets = append(c.sets, pair{nameKey(name), encodeName(p.number)})
 	}
 	p.Transaction.write(c, due{})

@@ -134,14 +134,15 @@ func nameOfID(id string) nameHash   { return hashName('i', id) }
 func nameOfKey(key string) nameHash { return hashName('k', key) }
 
 func hashName(kind byte, text string) nameHash {
-	sum := sha256.Sum256(append([]byte{kind}, text...))
+	var room [128]byte // of most
+	sum := sha256.Sum256(append(append(room[:0], kind), text...))
 	return nameHash(sum[:16])
 }
 
 // names are those by which it is found. The key of what was rolled back is free
 // for another.
 func (t *Transaction) names() (all []nameHash) {
-	all = append(all, nameOfID(t.ID))
+	all = append(make([]nameHash, 0, 2), nameOfID(t.ID))
 	if t.Key != "" && t.State != TransactionRolledBack {
 		all = append(all, nameOfKey(t.Key))
 	}
@@ -155,8 +156,9 @@ const (
 	MaxCheckURL      = 2048
 )
 
-func encodeTransaction(t *Transaction) []byte {
-	b := append(make([]byte, 0, t.size()), byte(t.State), byte(t.Check.Exhausted))
+// encode appends the value of its entry to b, which is empty.
+func (t *Transaction) encode(b []byte) []byte {
+	b = append(b, byte(t.State), byte(t.Check.Exhausted))
 	b = append(b, t.fingerprint[:]...)
 	for _, text := range [...]string{t.ID, t.Key, t.Check.URL, t.LastCheck, t.DecidedBy} {
 		b = appendText(b, text)
@@ -226,7 +228,9 @@ func nameKey(n nameHash) []byte {
 	return append(append(make([]byte, 0, 18), namePrefix...), n[:]...)
 }
 
-func encodeName(number uint64) []byte { return seal(binary.AppendUvarint(nil, number)) }
+func encodeName(number uint64) []byte {
+	return seal(binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen64+trailer), number))
+}
 
 func decodeName(v []byte) (number uint64, err error) {
 	b, err := unseal(v)
@@ -251,5 +255,5 @@ func (t *Transaction) write(c *commit, was due) {
 		}
 	}
 	c.s.transactions.count(t.clock(), 1)
-	c.sets = append(c.sets, pair{transactionKey(t.number), encodeTransaction(t)}, pair{t.due().key(), seal(nil)})
+	c.sets = append(c.sets, pair{transactionKey(t.number), t.encode(c.take(t.size()))}, pair{t.due().key(), nothing})
 }

@@ -12,9 +12,9 @@ import (
 
 // transactions is what is in memory of all transactions. s.mu guards it.
 type transactions struct {
-	busy   map[nameHash]chan struct{} // names that one call is at work with; closed when it is done
-	last   uint64                     // number that was given
-	given  map[handed]due             // to who checks or ends them, and not back yet
+	busy   map[nameHash]*owned // names that one call is at work with
+	last   uint64              // number that was given
+	given  map[handed]due      // to who checks or ends them, and not back yet
 	counts TransactionCounts
 	fresh  fresh
 	sooner signal // one is to be checked before DueChecks wakes
@@ -70,7 +70,7 @@ func (s *Spool) TransactionCounts() TransactionCounts {
 
 func newTransactions() transactions {
 	return transactions{
-		busy: map[nameHash]chan struct{}{}, given: map[handed]due{}, fresh: newFresh(), sooner: newSignal(), ending: newSignal(),
+		busy: map[nameHash]*owned{}, given: map[handed]due{}, fresh: newFresh(), sooner: newSignal(), ending: newSignal(),
 	}
 }
 
@@ -96,7 +96,16 @@ func (s *Spool) loadTransactions() error {
 // queued has to be on disk before the next one reads.
 type owned struct {
 	names []nameHash
-	done  chan struct{}
+	room  [2]nameHash   // of most
+	done  chan struct{} // closed by disown; nil: nobody waits for that
+}
+
+// ended is closed when the names are given up. Spool.mu is held.
+func (o *owned) ended() <-chan struct{} {
+	if o.done == nil {
+		o.done = make(chan struct{})
+	}
+	return o.done
 }
 
 // own waits until no other call is at work with a transaction of these names. They
@@ -104,18 +113,15 @@ type owned struct {
 func (s *Spool) own(ctx context.Context, names ...nameHash) (*owned, error) {
 	for {
 		s.mu.Lock()
-		var other chan struct{}
-		for _, n := range names {
-			if busy := s.transactions.busy[n]; busy != nil {
-				other = busy
-			}
+		o, other := s.transactions.own(names...)
+		if o != nil {
+			s.mu.Unlock()
+			return o, nil
 		}
-		if other == nil {
-			break
-		}
+		ended := other.ended()
 		s.mu.Unlock()
 		select {
-		case <-other:
+		case <-ended:
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%w: %w: another call for this transaction has not ended", ErrBusy, ctx.Err())
 		case <-s.closing:
@@ -124,23 +130,34 @@ func (s *Spool) own(ctx context.Context, names ...nameHash) (*owned, error) {
 			return nil, ErrReadOnly
 		}
 	}
-	defer s.mu.Unlock()
-	o := &owned{names, make(chan struct{})}
+}
+
+// own takes names, unless another call is at work with one of them.
+func (x *transactions) own(names ...nameHash) (o, other *owned) {
 	for _, n := range names {
-		s.transactions.busy[n] = o.done
+		if other = x.busy[n]; other != nil {
+			return nil, other
+		}
+	}
+	o = &owned{}
+	o.names = append(o.room[:0], names...)
+	for _, n := range names {
+		x.busy[n] = o
 	}
 	return o, nil
 }
 
 // disown lets the next call have the names. s.mu is held.
 func (s *Spool) disown(o *owned) {
-	if s.transactions.busy[o.names[0]] != o.done {
+	if s.transactions.busy[o.names[0]] != o {
 		return
 	}
 	for _, n := range o.names {
 		delete(s.transactions.busy, n)
 	}
-	close(o.done)
+	if o.done != nil {
+		close(o.done)
+	}
 }
 
 // unlessUnknown disowns what a commit did not take: else that does it.
@@ -163,27 +180,20 @@ func (s *Spool) ownID(ctx context.Context, id string) (*owned, error) {
 }
 
 // takeFresh owns a transaction that is in memory, and leaves it to its caller; nil: it
-// has to be read.
-func (s *Spool) takeFresh(ctx context.Context, id string) (*Transaction, *owned, error) {
-	s.mu.Lock()
-	here := s.transactions.fresh.byID[id] != nil
-	s.mu.Unlock()
-	if !here {
-		return nil, nil, nil
-	}
-	o, err := s.ownID(ctx, id)
-	if err != nil {
-		return nil, nil, err
-	}
+// has to be read, as one has that another call is at work with.
+func (s *Spool) takeFresh(id string) (*Transaction, *owned) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.transactions.fresh.take(id)
-	if t == nil { // another call has changed it
-		s.disown(o)
-		return nil, nil, nil
+	if s.transactions.fresh.byID[id] == nil {
+		return nil, nil
 	}
+	o, _ := s.transactions.own(nameOfID(id))
+	if o == nil {
+		return nil, nil
+	}
+	t := s.transactions.fresh.take(id)
 	s.tellCheck(t)
-	return t, o, nil
+	return t, o
 }
 
 // named finds a transaction by one of its names.

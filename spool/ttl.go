@@ -74,7 +74,7 @@ func (c *commit) beginTTL(l *lane, n *newMessage) {
 	c.needs(formatTTL)
 	l.counts.expiring++
 	c.s.ttl.held++
-	c.sets = append(c.sets, pair{due{clockTTL, at, m.Seq}.key(), seal(nil)})
+	c.sets = append(c.sets, pair{due{clockTTL, at, m.Seq}.key(), nothing})
 }
 
 // endTTL is called when a message ends, or becomes a dead letter.
