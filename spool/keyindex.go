@@ -21,8 +21,9 @@ type keyIndex struct {
 
 // hourOfKeys is what is on disk of an hour of accept.
 type hourOfKeys struct {
-	keys        int
-	first, last uint64 // entries: those between may be of other hours
+	keys            int
+	first, last     uint64 // entries: those between may be of other hours
+	lowest, highest uint64 // of the sequences
 }
 
 // keysInMemory is how many of the last keys need no read, at least, when there are
@@ -105,11 +106,12 @@ func (x *keyIndex) found(e keyEntry, hour, part uint64) {
 	x.tags.add(e.hash, part)
 	h := x.hours[hour]
 	if h == nil {
-		h = &hourOfKeys{first: part, last: part}
+		h = &hourOfKeys{first: part, last: part, lowest: e.ref.seq, highest: e.ref.seq}
 		x.hours[hour] = h
 	}
 	h.keys++
 	h.first, h.last = min(h.first, part), max(h.last, part)
+	h.lowest, h.highest = min(h.lowest, e.ref.seq), max(h.highest, e.ref.seq)
 	x.take(e.ref.seq)
 }
 
