@@ -203,7 +203,7 @@ func (s *Spool) AdoptTransactions(ctx context.Context, url string) (n int, err e
 }
 
 // eachHalf calls fn with each transaction that is half, while nobody else is at work
-// with any.
+// with any. One that damage hides is not passed over: the database is fenced.
 func (s *Spool) eachHalf(ctx context.Context, fn func(*Transaction) error) error {
 	var numbers []uint64
 	prefix := placePrefix(clockCheck)
@@ -213,16 +213,19 @@ func (s *Spool) eachHalf(ctx context.Context, fn func(*Transaction) error) error
 		}
 		return true, ctx.Err()
 	})
+	err = s.mustSee(err)
 	for _, number := range numbers {
 		if err != nil {
 			return err
 		}
 		var t *Transaction
-		if t, err = s.numbered(number); errors.Is(err, ErrNoTransaction) || t != nil && t.State != TransactionHalf {
-			err = nil // a damage brought the entry back
-			continue
-		}
-		if err == nil {
+		t, err = s.numbered(number)
+		switch {
+		case errors.Is(err, ErrNoTransaction):
+			if err = s.surely(kv.ErrNotFound, kv.Scan{Prefix: transactionKey(number)}); errors.Is(err, kv.ErrNotFound) {
+				err = nil // a damage brought the entry back
+			}
+		case err == nil && t.State == TransactionHalf:
 			err = fn(t)
 		}
 	}

@@ -170,7 +170,7 @@ func (s *Spool) surelyHalf(t *Transaction, id message.ID) (*movedMessage, error)
 	for _, seq := range []uint64{s.ownSeq(id), s.seqOf(id)} {
 		err = s.surely(err, kv.Scan{Prefix: key64(delayedPrefix, seq)})
 	}
-	return n, err
+	return n, s.surely(err, kv.Scan{Prefix: importKey(id)})
 }
 
 // halfOf reads a half message of t. kv.ErrNotFound: it is none any more.

@@ -17,21 +17,22 @@ import (
 )
 
 // hide makes a block one at which Badger ends reading its table, and says nothing: its
-// checksum is longer than it. It is the last that holds text, or the middle one, and
-// neither the first of its table nor the last.
+// checksum is longer than it. It is the middle one, of those that hold text if that is
+// given, and neither the first of its table nor the last.
 func hide(t *testing.T, dir, text string) {
 	t.Helper()
 	path, end := inFile(t, filepath.Join(dir, "*.sst"), func(data []byte) int {
 		ends := blockEnds(data)
-		at := len(ends) / 2
-		if text != "" {
-			for at = len(ends) - 2; at > 0 && !bytes.Contains(data[ends[at-1]:ends[at]], []byte(text)); at-- {
+		var holding []int
+		for at := 1; at < len(ends)-1; at++ {
+			if bytes.Contains(data[ends[at-1]:ends[at]], []byte(text)) {
+				holding = append(holding, ends[at])
 			}
 		}
-		if at <= 0 || at >= len(ends)-1 {
+		if len(holding) == 0 {
 			return -1
 		}
-		return ends[at]
+		return holding[(len(holding)-1)/2]
 	})
 	flipBits(t, path, end-4, 1<<6)
 }

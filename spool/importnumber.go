@@ -2,7 +2,9 @@ package spool
 
 import (
 	"encoding/binary"
+	"fmt"
 
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -41,38 +43,59 @@ func decodeWhereabouts(v []byte) (p whereabouts, ok bool) {
 	return p, err == nil && !f.failed
 }
 
-// whereabouts finds a message that was imported, or delayed.
+// whereabouts finds a message that was imported, or delayed. Who concludes something
+// from that there are none asks hiddenWhereabouts, too.
 func (s *Spool) whereabouts(id message.ID) (p whereabouts, ok bool) {
 	if !s.mayHaveImported() {
 		return p, false
 	}
 	v, err := s.db.Get(importKey(id))
 	if err != nil {
-		return p, false // the read that follows meets what is wrong, too
+		return p, false
 	}
 	return decodeWhereabouts(v)
 }
 
-// withNumber puts the number of an imported message into m, a copy.
-func (s *Spool) withNumber(m *message.Message) {
-	if m.TopicSeq != 0 {
-		return
+// hiddenWhereabouts is the damage that may hide those of a message; nil: there is none.
+func (s *Spool) hiddenWhereabouts(id message.ID) error {
+	if !s.mayHaveImported() {
+		return nil
 	}
-	if p, ok := s.whereabouts(m.ID); ok && p.seq == m.Seq {
-		m.TopicSeq = p.number
+	where := kv.Scan{Prefix: importKey(id), KeysOnly: true, Whole: true}
+	return s.db.Scan(where, func(_, _ []byte) (bool, error) { return false, nil })
+}
+
+// withNumber puts the number of an imported message into m, a copy, or says that damage
+// hides it.
+func (s *Spool) withNumber(m *message.Message) {
+	if err := s.findNumber(m); err != nil {
+		s.notice(fmt.Sprintf("number of message %s: %v", m.ID, err))
 	}
 }
 
-// withNumbers does that for what is about to be forwarded.
-func (s *Spool) withNumbers(leases []*Lease) {
-	if !s.mayHaveImported() {
-		return
+func (s *Spool) findNumber(m *message.Message) error {
+	if m.TopicSeq != 0 || !s.mayHaveImported() {
+		return nil
 	}
-	for _, l := range leases {
-		if l.TopicSeq == 0 {
-			m := *l.Message
-			s.withNumber(&m)
-			l.Message = &m
-		}
+	p, ok := s.whereabouts(m.ID)
+	if !ok {
+		return s.hiddenWhereabouts(m.ID)
 	}
+	if p.seq == m.Seq {
+		m.TopicSeq = p.number
+	}
+	return nil
+}
+
+// withItsNumber does that for what is about to be forwarded, which is not without.
+func (s *Spool) withItsNumber(l *Lease) error {
+	if l.TopicSeq != 0 {
+		return nil
+	}
+	m := *l.Message
+	if err := s.findNumber(&m); err != nil {
+		return s.mustSee(fmt.Errorf("find number of message %s: %w", m.ID, err))
+	}
+	l.Message = &m
+	return nil
 }

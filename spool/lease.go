@@ -387,13 +387,11 @@ func (s *Spool) leasedWith(ctx context.Context, leases []*Lease, opts LeaseOptio
 // Payloads reads what was left to it by Later, and returns the leases of which it is
 // known. The others are given back.
 func (s *Spool) Payloads(ctx context.Context, leases []*Lease) []*Lease {
-	leases = s.withPayloads(ctx, leases)
-	s.withNumbers(leases)
-	return leases
+	return s.withPayloads(ctx, leases)
 }
 
-// withPayloads reads the payloads that are stored apart. A message whose
-// payload cannot be read waits a minute and delays nothing but its own key.
+// withPayloads reads the payloads that are stored apart, and the numbers of imported
+// messages. A message of which one cannot be read waits a minute and delays nothing but its own key.
 func (s *Spool) withPayloads(ctx context.Context, leases []*Lease) []*Lease {
 	ok := make([]*Lease, 0, len(leases))
 	for i, l := range leases {
@@ -420,12 +418,12 @@ func (s *Spool) withPayloads(ctx context.Context, leases []*Lease) []*Lease {
 }
 
 func (s *Spool) withPayload(ctx context.Context, l *Lease) error {
-	if l.entry.payload == nil {
-		return nil
-	}
-	m, err := s.readPayload(ctx, l.entry.payload)
-	if err == nil {
+	if l.entry.payload != nil {
+		m, err := s.readPayload(ctx, l.entry.payload)
+		if err != nil {
+			return err
+		}
 		l.Message = m
 	}
-	return err
+	return s.withItsNumber(l)
 }

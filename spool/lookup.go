@@ -12,7 +12,7 @@ import (
 )
 
 // Receipt tells what is known of a message: from accept until its receipt's
-// retention ends, then ErrNotFound.
+// retention ends, then ErrNotFound. Of what damage may hide it is not said that it is not there.
 func (s *Spool) Receipt(ctx context.Context, id message.ID) (message.Receipt, error) {
 	for {
 		seq := s.seqOf(id)
@@ -21,6 +21,9 @@ func (s *Spool) Receipt(ctx context.Context, id message.ID) (message.Receipt, er
 			err = ErrNotFound
 		}
 		if !errors.Is(err, ErrNotFound) || s.seqOf(id) == seq { // else it was delayed, and is not any more
+			if errors.Is(err, ErrNotFound) {
+				err = cmp.Or(s.hiddenWhereabouts(id), err)
+			}
 			return r, err
 		}
 	}

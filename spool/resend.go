@@ -179,6 +179,9 @@ func (r *resend) sendable(rec *message.Record) bool {
 	if ok && rec.TopicSeq == 0 {
 		p, imported := s.whereabouts(rec.ID)
 		ok = imported && p.seq == rec.Seq
+		if err := s.hiddenWhereabouts(rec.ID); !imported && err != nil {
+			s.notice(fmt.Sprintf("message %s is not sent again: %v", rec.ID, err))
+		}
 	}
 	return ok
 }
