@@ -13,9 +13,21 @@ func (db *DB) Distrust(why error) {
 		return
 	}
 	db.log.Error("something in the database cannot be read: the next start reads all of it", "dir", db.dir.path, "error", why)
-	if err := db.dir.distrust(); err != nil {
+	if err := db.leaveWord(); err != nil {
 		db.log.Error("cannot leave word for the next start", "dir", db.dir.path, "error", err)
 	}
+}
+
+// leaveWord looks to the next start as if one had died, once.
+func (db *DB) leaveWord() error {
+	db.wording.Lock()
+	defer db.wording.Unlock()
+	if db.worded {
+		return nil
+	}
+	err := db.dir.distrust()
+	db.worded = err == nil
+	return err
 }
 
 // Condemn is Distrust of somebody who must not go on with what can be read: it fences
@@ -27,7 +39,7 @@ func (db *DB) Condemn(why error) bool {
 		return false
 	}
 	db.distrusted.Store(true)
-	db.fence(errors.Join(why, db.dir.distrust()))
+	db.fence(errors.Join(why, db.leaveWord()))
 	return true
 }
 

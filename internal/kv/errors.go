@@ -11,10 +11,10 @@ var (
 	ErrNotFound = errors.New("key not found")
 	// ErrClosed: the database is closed or closing; nothing happened.
 	ErrClosed = errors.New("database is closed")
-	// ErrFenced: a commit or a sync failed; the database refuses everything
-	// until the process has restarted. Alone it means that nothing of this
+	// ErrFenced: a commit or a sync failed, or damage was met that nobody may pass; the
+	// database refuses everything until the process has restarted. Alone it means that nothing of this
 	// operation was written.
-	ErrFenced = errors.New("database is fenced after a failed write or sync; restart the process")
+	ErrFenced = errors.New("database is fenced: a write or a sync failed, or it is damaged; restart the process")
 	// ErrUnknown: the operation may be durable or may not be: it was in the
 	// commit that failed, or its caller stopped waiting.
 	ErrUnknown = errors.New("outcome of the write is unknown")

@@ -50,7 +50,9 @@ type DB struct {
 
 	damage     atomic.Pointer[Damage]
 	fenced     atomic.Bool // cause != nil, for readers
-	distrusted atomic.Bool
+	distrusted atomic.Bool // that is logged
+	wording    sync.Mutex  // held by the one who leaves word for the next start
+	worded     bool
 	failed     chan struct{} // closed by fence
 	wake       chan struct{} // capacity 1: something may be ready
 	idle       chan struct{} // closed when the committer has ended

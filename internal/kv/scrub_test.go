@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -33,6 +34,24 @@ func TestDamagedTableIsKept(t *testing.T) {
 	}
 	if left, err := os.ReadFile(kept[0]); err != nil || !bytes.Equal(left, data) {
 		t.Errorf("%d bytes are kept of %d: %v", len(left), len(data), err)
+	}
+}
+
+// TestDamageLeavesItsWordOnce: many readers meet it, and each write is a sync.
+func TestDamageLeavesItsWordOnce(t *testing.T) {
+	dir := t.TempDir()
+	db := openDoomed(t, testOptions(dir))
+	word := filepath.Join(dir, startsName)
+	why := damageError{fmt.Errorf("%w: a checksum does not fit", ErrDamaged)}
+	db.Distrust(why)
+	if err := os.Remove(word); err != nil {
+		t.Fatal(err)
+	}
+	if !db.Condemn(why) || !errors.Is(db.Err(), ErrDamaged) {
+		t.Errorf("failed: %v", db.Err())
+	}
+	if _, err := os.Stat(word); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is written again: %v", err)
 	}
 }
 
