@@ -135,7 +135,7 @@ func TestStalledCommitRefusesOffersUntilItEnds(t *testing.T) {
 	if !<-d.stall {
 		t.Fatal("told that nothing is stalled")
 	}
-	if since, times := d.Stalled(); since.IsZero() || times != 1 {
+	if since, times := d.Stalled(); since.IsZero() || times == 0 {
 		t.Errorf("stalled since %v, %d times", since, times)
 	}
 	if err := d.Offer(t.Context(), put("second", "2"), 64); !errors.Is(err, ErrBusy) || errors.Is(err, ErrUnknown) {
@@ -158,18 +158,30 @@ func TestStalledCommitRefusesOffersUntilItEnds(t *testing.T) {
 	if <-d.stall {
 		t.Error("told of a second one")
 	}
-	<-d.began
-	d.release <- struct{}{}
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() { // from now on the disk is as fast as it is
+		for {
+			select {
+			case <-d.began:
+				d.release <- struct{}{}
+			case <-ended:
+				return
+			}
+		}
+	}()
 	committed.Wait()
-	fourth := d.later(t.Context(), put("fourth", "4"))
-	select {
-	case <-d.began:
-		d.release <- struct{}{}
-	case err := <-fourth:
-		t.Fatalf("an offer after the stall is answered %v", err)
-	}
-	if err := <-fourth; err != nil {
-		t.Error(err)
+	for {
+		err := d.Offer(t.Context(), put("fourth", "4"), 64)
+		if errors.Is(err, ErrBusy) { // it may have stalled again, and then that ends, too
+			for <-d.stall {
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("an offer after the stall is answered %v", err)
+		}
+		return
 	}
 }
 
