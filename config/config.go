@@ -81,7 +81,7 @@ type Broker struct {
 type RocketMQ struct {
 	NameServers   []string `yaml:"name_servers"` // host:port
 	ProducerGroup string   `yaml:"producer_group"`
-	AccessKeyFile string   `yaml:"access_key_file"`
+	AccessKeyFile string   `yaml:"access_key_file"` // both are read again when they change
 	SecretKeyFile string   `yaml:"secret_key_file"`
 }
 
