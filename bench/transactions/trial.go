@@ -90,9 +90,15 @@ func (t *trial) prepare(ctx context.Context, c *contestant) error {
 		return errors.Join(c.fill(ctx, t.open, t.check("24h")), proc.Quiet(ctx, c.PID(), calm))
 	case t.due():
 		c.due = true
-		return c.fill(ctx, t.open, t.check("0s"))
+		return errors.Join(c.fill(ctx, t.open, t.check("0s")), proc.Quiet(ctx, c.PID(), t.rest()))
 	}
 	return nil
+}
+
+// rest is for how long those that are due may be asked for before they are measured: a
+// database goes on compacting what it was filled with. Nine tenths of them are left.
+func (o *options) rest() time.Duration {
+	return min(calm, time.Duration(o.open/10)*time.Second/mostInSecond)
 }
 
 func (t *trial) playRounds(ctx context.Context) error {
