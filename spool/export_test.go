@@ -45,6 +45,9 @@ func (s *Spool) ExpiredReceipts() (drop func() error) {
 	return func() error { return s.commit(s.life, op) }
 }
 
+// MostLanes is for how many topics a delayed message is looked for by its key.
+const MostLanes = mostLanes
+
 // FreshBytes bounds what transactions take in memory.
 const FreshBytes = freshBytes
 

@@ -181,6 +181,30 @@ func TestWhatWaitsLeavesTheOthersInOneBlock(t *testing.T) {
 	r.balanced()
 }
 
+// What is not in memory is read: by its key where there are few topics, by an iterator
+// where there are many.
+func TestHalfMessagesAreReadAmongFewTopicsAndMany(t *testing.T) {
+	for _, topics := range []int{1, spool.MostLanes, spool.MostLanes + 1} {
+		t.Run(fmt.Sprint(topics, " topics"), func(t *testing.T) {
+			r := newRig(t, spool.Options{})
+			for i := range topics {
+				r.prepare(prepared(fmt.Sprint("tx", i), draft(fmt.Sprint("t", i), "x"), after(draft("t0", "later"), time.Hour)))
+			}
+			r.reopen()
+			for i := range topics {
+				id := fmt.Sprint("tx", i)
+				if x, err := r.CommitTransaction(t.Context(), id, "test"); err != nil || len(x.Receipts) != 2 || x.Receipts[0].State != message.StatePending {
+					t.Errorf("%s: %+v, %v", id, x, err)
+				}
+				if l := r.lease(fmt.Sprint("t", i), 0); len(l) != 1 {
+					t.Errorf("%s: %d messages can be leased", id, len(l))
+				}
+			}
+			r.balanced()
+		})
+	}
+}
+
 // What is refused may repeat what is known: that is told of all the same. Where the
 // disk does not answer it is not known whether it does, unless no name was chosen.
 func TestRefusedPrepareMayRepeatAnother(t *testing.T) {
