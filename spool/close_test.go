@@ -3,9 +3,12 @@ package spool_test
 import (
 	"context"
 	"errors"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
@@ -113,4 +116,49 @@ func TestWaitHearsOfEveryEnd(t *testing.T) {
 	if got, err := r.Wait(ctx, id); err != nil || got.State != message.StatePending {
 		t.Errorf("after its context: %s %v", got.State, err)
 	}
+}
+
+// whenAsked is a context that calls fn when it is first asked whether it is done.
+type whenAsked struct {
+	context.Context //nolint:containedctx // it is one
+
+	fn func()
+}
+
+func (c whenAsked) Err() error { c.fn(); return c.Context.Err() }
+
+// A spool that closes while its numbers are read was not damaged.
+func TestClosingIsNotNoticedAsDamage(t *testing.T) {
+	from := newRig(t, spool.Options{})
+	from.accept(draft("t", "1"), draft("t", "2"), draft("t", "3"))
+	for _, l := range from.lease("t", 0) {
+		from.bury(l)
+	}
+	r := newRig(t, spool.Options{})
+	r.accept(draft("other", "whose sequence is that of no imported message"))
+	if done := r.take(from.export(spool.Query{})); done.Messages != 3 {
+		t.Fatalf("imported %+v", done)
+	}
+	closed := make(chan error, 1)
+	ctx := whenAsked{t.Context(), sync.OnceFunc(func() {
+		go func() { closed <- errors.Join(r.Spool.Close(), r.db.Close()) }()
+		for {
+			if _, err := r.db.Get([]byte("any")); errors.Is(err, kv.ErrClosed) {
+				return
+			}
+			runtime.Gosched()
+		}
+	})}
+	list, _ := r.Exceptions(ctx, "t", "", 10)
+	if n := len(list.Items); n != 3 || list.Items[0].TopicSeq != 1 || list.Items[2].TopicSeq != 0 {
+		t.Fatalf("it did not close meanwhile: %+v", list.Items)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	r.IsImported(message.Message{ID: list.Items[0].ID})
+	if d := r.Damage(); d.Pending() {
+		t.Errorf("noticed as damage: %q", d.Seen)
+	}
+	r.Spool = nil // it is closed
 }

@@ -342,3 +342,8 @@ func RecallKeys(s *Spool, n int) {
 
 // HashKey is what the spool keeps of a topic and an idempotency key.
 func HashKey(topic, key string) [16]byte { return hashKey(topic, key) }
+
+// IsImported is what Resend asks of a message without a number.
+func (s *Spool) IsImported(m message.Message) bool {
+	return s.isImported(&message.Record{Message: m})
+}

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/remora-mq/remora/internal/kv"
@@ -68,7 +69,7 @@ func (s *Spool) hiddenWhereabouts(id message.ID) error {
 // withNumber puts the number of an imported message into m, a copy, or says that damage
 // hides it.
 func (s *Spool) withNumber(m *message.Message) {
-	if err := s.findNumber(m); err != nil {
+	if err := s.findNumber(m); errors.Is(err, kv.ErrDamaged) { // it may just be closing
 		s.notice(fmt.Sprintf("number of message %s: %v", m.ID, err))
 	}
 }

@@ -177,13 +177,20 @@ func (r *resend) sendable(rec *message.Record) bool {
 		ok = err == nil
 	}
 	if ok && rec.TopicSeq == 0 {
-		p, imported := s.whereabouts(rec.ID)
-		ok = imported && p.seq == rec.Seq
-		if err := s.hiddenWhereabouts(rec.ID); !imported && err != nil {
-			s.notice(fmt.Sprintf("message %s is not sent again: %v", rec.ID, err))
-		}
+		ok = s.isImported(rec)
 	}
 	return ok
+}
+
+func (s *Spool) isImported(rec *message.Record) bool {
+	p, found := s.whereabouts(rec.ID)
+	if found {
+		return p.seq == rec.Seq
+	}
+	if err := s.hiddenWhereabouts(rec.ID); errors.Is(err, kv.ErrDamaged) { // it may just be closing
+		s.notice(fmt.Sprintf("message %s is not sent again: %v", rec.ID, err))
+	}
+	return false
 }
 
 // flush commits what was collected, or counts it.
