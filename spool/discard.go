@@ -52,7 +52,9 @@ func (s *Spool) discarded(d *deadLetter) (*ending, error) {
 		return nil, errNoTopic
 	}
 	now := s.now()
-	s.withNumber(&d.record.Message)
+	if err := s.tellNumber(&d.record.Message); err != nil { // an ending without it would be no exception, for good
+		return nil, fmt.Errorf("find its number: %w", err)
+	}
 	end := &ending{receipt: d.receipt, lane: l, number: d.record.TopicSeq, size: heldSize(d.record), wasDead: true}
 	end.State, end.SettledAt = message.StateDiscarded, now
 	end.History.Add(message.Event{At: now, Name: end.State.String()})

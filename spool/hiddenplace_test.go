@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
@@ -81,6 +83,55 @@ func TestNumbersHiddenByDamageAreNotLeftOut(t *testing.T) {
 	for n, id := range ids {
 		if sent[id] != uint64(n+1) {
 			t.Fatalf("message %s, number %d, was sent as number %d", id, n+1, sent[id])
+		}
+	}
+}
+
+// A dead letter whose number damage hides is not ended without it: the number would be a
+// gap that no exception explains. That is refused, and the next start counts the damage.
+func TestDiscardEndsNoDeadLetterWithoutItsNumber(t *testing.T) {
+	if !inChild(t) {
+		return
+	}
+	const all = 6000
+	from := newRig(t, spool.Options{})
+	var some []spool.Draft
+	for n := range all {
+		some = append(some, draft("t", fmt.Sprint(n)))
+	}
+	for few := range slices.Chunk(some, 500) {
+		from.accept(few...)
+	}
+	var ids []message.ID
+	for len(ids) < all {
+		for _, l := range from.lease("t", 0) {
+			from.bury(l)
+			ids = append(ids, l.ID)
+		}
+	}
+	r := newRig(t, spool.Options{})
+	r.take(from.export(spool.Query{})) // the IDs lead to them by themselves, as in the spool that gave them
+	r.reopen()
+	hide(t, r.dbDir(), "sf"+string(ids[0][:6]))
+	done, refused, err := r.Discard(t.Context(), ids)
+	if err != nil || len(refused) == 0 || len(done)+len(refused) != all {
+		t.Fatalf("%d are discarded, %d refused: %v", len(done), len(refused), err)
+	}
+	for id, why := range refused {
+		if !errors.Is(why, kv.ErrDamaged) {
+			t.Errorf("message %s is refused: %v", id, why)
+		}
+	}
+	if len(r.Damage().Seen) == 0 {
+		t.Error("the damage is not noticed")
+	}
+	told := map[message.ID]uint64{}
+	for _, e := range r.exceptions("t", all) {
+		told[e.ID] = e.TopicSeq
+	}
+	for n, id := range ids {
+		if refused[id] == nil && told[id] != uint64(n+1) {
+			t.Fatalf("message %s, number %d, is told as exception %d", id, n+1, told[id])
 		}
 	}
 }

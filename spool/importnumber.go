@@ -66,12 +66,17 @@ func (s *Spool) hiddenWhereabouts(id message.ID) error {
 	return s.db.Scan(where, func(_, _ []byte) (bool, error) { return false, nil })
 }
 
-// withNumber puts the number of an imported message into m, a copy, or says that damage
-// hides it.
-func (s *Spool) withNumber(m *message.Message) {
-	if err := s.findNumber(m); errors.Is(err, kv.ErrDamaged) { // it may just be closing
+// withNumber is tellNumber for who shows a message, also without its number.
+func (s *Spool) withNumber(m *message.Message) { _ = s.tellNumber(m) }
+
+// tellNumber puts the number of an imported message into m, a copy. That damage hides it
+// is noticed.
+func (s *Spool) tellNumber(m *message.Message) error {
+	err := s.findNumber(m)
+	if errors.Is(err, kv.ErrDamaged) { // it may just be closing
 		s.notice(fmt.Sprintf("number of message %s: %v", m.ID, err))
 	}
+	return err
 }
 
 func (s *Spool) findNumber(m *message.Message) error {
