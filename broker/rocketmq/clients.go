@@ -37,12 +37,14 @@ func newClients(keys func() Keys, open func(Keys) (sender, error), log *slog.Log
 }
 
 // renew has another client send from now on if the keys have changed, and reports
-// whether it does.
-func (c *clients) renew() bool {
+// whether it does. Reading them may take as long as their files do: others send
+// meanwhile, with those from before.
+func (c *clients) renew() (renewed bool) {
+	before := c.sending()
+	keys := c.keys()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	keys := c.keys()
-	if keys == c.now.keys || keys == c.refused {
+	if c.now != before || keys == before.keys || keys == c.refused { // of another one they may be the older keys
 		return false
 	}
 	s, err := c.open(keys)
@@ -55,6 +57,12 @@ func (c *clients) renew() bool {
 	c.retire(c.now)
 	c.now = &client{sender: s, keys: keys}
 	return true
+}
+
+func (c *clients) sending() *client {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
 }
 
 // retire shuts a client down when no call of it is under way, or the lane closes. c.mu

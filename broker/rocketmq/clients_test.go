@@ -120,6 +120,39 @@ func TestClosingLaneShutsTheFormerClientDown(t *testing.T) {
 	l.clients.leave(stuck)
 }
 
+// Files that cannot be read now, on a mount that hangs, hold only the attempt that reads
+// them. What it reads does not replace a client that was made meanwhile.
+func TestKeysAreReadWithoutTheLock(t *testing.T) {
+	l, use, made := keyedLane(t)
+	now, reading, goOn := l.clients.keys, make(chan struct{}), make(chan struct{})
+	l.clients.keys = func() Keys {
+		keys := now()
+		close(reading)
+		<-goOn
+		return keys
+	}
+	renewed := make(chan bool)
+	use(Keys{"user", "second"})
+	go func() { renewed <- l.clients.renew() }()
+	<-reading
+	if !l.clients.mu.TryLock() {
+		t.Fatal("nothing is sent while the keys are read")
+	}
+	l.clients.keys = now
+	l.clients.mu.Unlock()
+	use(Keys{"user", "third"})
+	if !l.clients.renew() {
+		t.Error("other keys took no other client")
+	}
+	close(goOn)
+	if <-renewed || len(*made) != 2 || (*made)[1].keys.Secret != "third" {
+		t.Errorf("%d clients were made", len(*made))
+	}
+	if err := l.close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // The routes that the former client had are looked for again before the next one sends.
 func TestRoutesAreForgottenWithTheirClient(t *testing.T) {
 	l, use, _ := keyedLane(t)
