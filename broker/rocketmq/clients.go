@@ -23,9 +23,10 @@ type clients struct {
 type client struct {
 	sender
 
-	keys  Keys
-	calls int           // under way; of clients.mu
-	over  chan struct{} // closed when another one sends, and no call is under way; nil: this one sends
+	keys   Keys
+	routes sync.Map      // topic → struct{}: it has a route
+	calls  int           // under way; of clients.mu
+	over   chan struct{} // closed when another one sends, and no call is under way; nil: this one sends
 }
 
 func newClients(keys func() Keys, open func(Keys) (sender, error), log *slog.Logger) (*clients, error) {
@@ -36,27 +37,25 @@ func newClients(keys func() Keys, open func(Keys) (sender, error), log *slog.Log
 	return c, err
 }
 
-// renew has another client send from now on if the keys have changed, and reports
-// whether it does. Reading them may take as long as their files do: others send
+// renew has another client send from now on if the keys have changed. Reading them may take as long as their files do: others send
 // meanwhile, with those from before.
-func (c *clients) renew() (renewed bool) {
+func (c *clients) renew() {
 	before := c.sending()
 	keys := c.keys()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.now != before || keys == before.keys || keys == c.refused { // of another one they may be the older keys
-		return false
+		return
 	}
 	s, err := c.open(keys)
 	if err != nil {
 		c.refused = keys
 		c.log.Error("no client can be made with the new keys; the former one goes on", "error", err)
-		return false
+		return
 	}
 	c.log.Info("the keys have changed: a new client sends")
 	c.retire(c.now)
 	c.now = &client{sender: s, keys: keys}
-	return true
 }
 
 func (c *clients) sending() *client {
@@ -89,6 +88,13 @@ func (c *clients) enter() *client {
 	defer c.mu.Unlock()
 	c.now.calls++
 	return c.now
+}
+
+// stay is enter for a call that may outlast the one who entered.
+func (c *clients) stay(one *client) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	one.calls++
 }
 
 func (c *clients) leave(one *client) {

@@ -41,7 +41,6 @@ type lane struct {
 	timeout  time.Duration
 
 	abandoned atomic.Int32 // calls still in the library after Send gave them up
-	routes    sync.Map     // topic → struct{}: the library has a route
 
 	locating chan struct{} // has room for those who look for a topic before it is sent
 
@@ -84,14 +83,14 @@ func (l *lane) send(ctx context.Context, queue string, msgs []*message.Message) 
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	topic, key := msgs[0].Topic, msgs[0].OrderingKey
-	if l.clients.renew() {
-		l.routes.Clear() // the new client has none
-	}
+	l.clients.renew()
+	one := l.clients.enter() // what is found out for this one holds for no other
+	defer l.clients.leave(one)
 	order := ""
 	if key != "" {
 		order = topic + "\x00" + cmp.Or(queue, key)
 	}
-	if e := l.ready(ctx, topic, order); e != nil {
+	if e := l.ready(ctx, one, topic, order); e != nil {
 		return nil, e
 	}
 	a := l.selector.begin(queue, key, len(msgs))
@@ -100,8 +99,8 @@ func (l *lane) send(ctx context.Context, queue string, msgs []*message.Message) 
 		l.selector.end(a)
 		return nil, e
 	}
-	result, err := l.watch(ctx, a, order, wire)
-	e = l.learn(topic, l.selector.chosen(a), outcome(result, err, len(msgs)))
+	result, err := l.watch(ctx, one, a, order, wire)
+	e = l.learn(one, topic, l.selector.chosen(a), outcome(result, err, len(msgs)))
 	if e != nil {
 		return nil, e
 	}
@@ -111,7 +110,7 @@ func (l *lane) send(ctx context.Context, queue string, msgs []*message.Message) 
 // ready returns nil when the attempt may begin. The library's own search for an
 // unknown topic ignores the context and takes turns in one lock
 // (internal/route.go:123), so it is asked only once the topic is known to exist.
-func (l *lane) ready(ctx context.Context, topic, order string) *broker.SendError {
+func (l *lane) ready(ctx context.Context, one *client, topic, order string) *broker.SendError {
 	if l.abandoned.Load() >= maxAbandoned {
 		return &broker.SendError{Outcome: message.OutcomeRetryable, Status: statusStuck,
 			Err: fmt.Errorf("%d earlier attempts are still stuck in the client", maxAbandoned)}
@@ -119,13 +118,13 @@ func (l *lane) ready(ctx context.Context, topic, order string) *broker.SendError
 	if err := errors.Join(l.overtaken(ctx, order), ctx.Err()); err != nil {
 		return &broker.SendError{Outcome: message.OutcomeRetryable, Status: statusTimeout, Err: err}
 	}
-	if _, known := l.routes.Load(topic); known {
+	if _, known := one.routes.Load(topic); known {
 		return nil
 	}
 	if err := l.names.publishable(ctx, topic); err != nil {
 		return ofError(err)
 	}
-	l.routes.Store(topic, struct{}{})
+	one.routes.Store(topic, struct{}{})
 	return nil
 }
 
@@ -153,12 +152,14 @@ type answer struct {
 
 // watch calls the library and gives up soon after ctx is done. An abandoned
 // call is counted until it returns.
-func (l *lane) watch(ctx context.Context, a *attempt, order string, wire []*primitive.Message) (*primitive.SendResult, error) {
+func (l *lane) watch(ctx context.Context, one *client, a *attempt, order string, wire []*primitive.Message) (*primitive.SendResult, error) {
 	answered, over := make(chan answer, 1), make(chan struct{})
+	l.clients.stay(one)
 	go func() {
 		defer close(over)
+		defer l.clients.leave(one)
 		defer l.selector.end(a)
-		got := l.call(ctx, wire)
+		got := call(ctx, one, wire)
 		if got.err == nil {
 			a.giveBack()
 		}
@@ -178,15 +179,13 @@ func (l *lane) watch(ctx context.Context, a *attempt, order string, wire []*prim
 	}
 }
 
-func (l *lane) call(ctx context.Context, wire []*primitive.Message) (got answer) {
+func call(ctx context.Context, one *client, wire []*primitive.Message) (got answer) {
 	defer func() {
 		if v := recover(); v != nil {
 			got = answer{err: fmt.Errorf("rocketmq client panicked: %v", v)}
 		}
 	}()
-	c := l.clients.enter()
-	defer l.clients.leave(c)
-	result, err := c.SendSync(bePatient(ctx), wire...)
+	result, err := one.SendSync(bePatient(ctx), wire...)
 	return answer{result, err}
 }
 
@@ -208,7 +207,7 @@ func (l *lane) abandon(order string, over <-chan struct{}) {
 
 // learn draws the conclusions of an attempt for the next ones, and adds to its
 // error where it was tried.
-func (l *lane) learn(topic string, c choice, e *broker.SendError) *broker.SendError {
+func (l *lane) learn(one *client, topic string, c choice, e *broker.SendError) *broker.SendError {
 	switch {
 	case c.refused != "":
 		return &broker.SendError{Outcome: message.OutcomeRetryable, Status: statusOpen, Queue: c.refused, Probe: true, Elsewhere: c.others,
@@ -218,7 +217,7 @@ func (l *lane) learn(topic string, c choice, e *broker.SendError) *broker.SendEr
 			Err: fmt.Errorf("the topic has no queue %s now, which its ordering keys are bound to", c.missing)}
 	case c.queue == nil:
 		if e != nil && e.Status != statusTimeout {
-			l.routes.Delete(topic) // the next attempt looks for it again
+			one.routes.Delete(topic) // the next attempt looks for it again
 		}
 		return e
 	}

@@ -47,7 +47,7 @@ func newFakeLane() (*lane, *fakeSender) {
 	l := &lane{selector: testSelector(), timeout: 5 * time.Second, locating: make(chan struct{}, maxLocating), tail: map[string]<-chan struct{}{}}
 	f := &fakeSender{selector: l.selector, queues: queues("ab", 1)}
 	l.clients = clientsOf(f)
-	l.routes.Store("t", struct{}{})
+	l.clients.now.routes.Store("t", struct{}{})
 	return l, f
 }
 
@@ -140,15 +140,16 @@ func TestTimeoutForgetsNoRoute(t *testing.T) {
 		l, _ := newFakeLane()
 		stuck := make(chan struct{})
 		l.clients = clientsOf(neverSelecting{stuck})
+		l.clients.now.routes.Store("t", struct{}{})
 		if _, e := send(l, testMessage(1, "")); e == nil || e.Status != statusTimeout || e.Queue != "" {
 			t.Errorf("stuck before a queue was chosen: %+v", e)
 		}
 		close(stuck)
-		if _, known := l.routes.Load("t"); !known {
+		if _, known := l.clients.now.routes.Load("t"); !known {
 			t.Error("the topic's route is looked for again after a timeout")
 		}
 		send(l, testMessage(2, ""))
-		if _, known := l.routes.Load("t"); known {
+		if _, known := l.clients.now.routes.Load("t"); known {
 			t.Error("the topic's route is not looked for again when the library has none")
 		}
 	})

@@ -30,12 +30,14 @@ func (l *lane) locate(ctx context.Context, topic string) {
 	case <-ctx.Done():
 		return
 	}
-	if l.ready(ctx, topic, "") != nil {
+	one := l.clients.enter()
+	defer l.clients.leave(one)
+	if l.ready(ctx, one, topic, "") != nil {
 		return
 	}
 	a := l.selector.begin("", "", 1)
 	l.selector.chosen(a) // it is over: no queue is chosen, so the library finds the route and sends nothing
 	m := primitive.NewMessage(topic, []byte("not sent"))
 	m.Queue = &a.ticket
-	_, _ = l.watch(ctx, a, "", []*primitive.Message{m}) // an error is all that it gives
+	_, _ = l.watch(ctx, one, a, "", []*primitive.Message{m}) // an error is all that it gives
 }
