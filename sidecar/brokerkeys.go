@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -10,12 +11,16 @@ import (
 	"github.com/remora-mq/remora/config"
 )
 
-// keysReadAgain is how old what is known of the files of the broker's keys may be.
-const keysReadAgain = 2 * time.Second
+const (
+	// keysReadAgain is how old what is known of the files of the broker's keys may be.
+	keysReadAgain = 2 * time.Second
+	// keysReads are made at most of keys that have changed, one right after the other.
+	keysReads = 4
+)
 
 // brokerKeys are what the files of the broker's keys hold. They are read again when they
 // are used and 2 s have passed, so that a change needs no restart. While one of them
-// cannot be read, the keys from before go on.
+// cannot be read, or they change from one read to the next, the keys from before go on.
 type brokerKeys struct {
 	files config.RocketMQ
 	now   func() time.Time
@@ -24,12 +29,14 @@ type brokerKeys struct {
 
 	reading sync.Mutex // held by the one who reads
 	read    time.Time
+	pair    func() (rocketmq.Keys, error)
 	failed  string // why, when it was read last
 }
 
 func openBrokerKeys(c config.RocketMQ) (*brokerKeys, error) {
 	k := &brokerKeys{files: c, now: time.Now, log: slog.New(slog.DiscardHandler)}
-	keys, err := k.readFiles()
+	k.pair = k.readFiles
+	keys, err := k.settled(rocketmq.Keys{})
 	k.known.Store(&keys)
 	k.read = k.now()
 	return k, err
@@ -43,6 +50,19 @@ func (k *brokerKeys) readFiles() (keys rocketmq.Keys, err error) {
 		return rocketmq.Keys{}, err
 	}
 	return keys, nil
+}
+
+// settled reads the files until two reads agree, or they hold what is known: one that
+// falls between two writes may find the keys of two pairs, or a half of one.
+func (k *brokerKeys) settled(known rocketmq.Keys) (keys rocketmq.Keys, err error) {
+	before := known
+	for range keysReads {
+		if keys, err = k.pair(); err != nil || keys == before {
+			return keys, err
+		}
+		before = keys
+	}
+	return known, errors.New("the files of the broker's keys change while they are read")
 }
 
 // current returns the keys that sign now.
@@ -61,7 +81,7 @@ func (k *brokerKeys) refresh() {
 		return
 	}
 	k.read = now
-	keys, err := k.readFiles()
+	keys, err := k.settled(*k.known.Load())
 	if err != nil {
 		if k.failed != err.Error() {
 			k.log.Error("the keys for the broker cannot be read again; those from before go on signing", "error", err)

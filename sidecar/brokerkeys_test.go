@@ -55,3 +55,35 @@ func TestBrokerKeysAreReadAgain(t *testing.T) {
 	now = now.Add(keysReadAgain)
 	is("third")
 }
+
+// What is read while the files are written is two halves, of which only the broker would
+// know that they do not belong together: a pair is taken when it is read twice.
+func TestBrokerKeysAreTakenWhenTheyHaveSettled(t *testing.T) {
+	pair := func(access, secret string) rocketmq.Keys { return rocketmq.Keys{Access: access, Secret: secret} }
+	first, swapped, second := pair("first", "first's"), pair("first", "second's"), pair("second", "second's")
+	var reads []rocketmq.Keys // of the files, from now on; the last one stays
+	k := &brokerKeys{files: config.RocketMQ{SecretKeyFile: "secret"}, log: slog.New(slog.DiscardHandler)}
+	k.pair = func() (rocketmq.Keys, error) {
+		keys := reads[0]
+		reads = reads[min(1, len(reads)-1):]
+		return keys, nil
+	}
+	now := time.Now()
+	k.now, k.read = func() time.Time { return now }, now
+	k.known.Store(&first)
+	for _, next := range []struct {
+		reads []rocketmq.Keys
+		want  rocketmq.Keys
+	}{
+		{[]rocketmq.Keys{swapped, first}, first},
+		{[]rocketmq.Keys{pair("first", "sec"), swapped, first, swapped, second}, first},
+		{[]rocketmq.Keys{swapped, second}, second},
+		{[]rocketmq.Keys{pair("", ""), first}, first},
+	} {
+		reads = next.reads
+		now = now.Add(keysReadAgain)
+		if got := k.current(); got != next.want {
+			t.Errorf("read as %v they are %v, want %v", next.reads, got, next.want)
+		}
+	}
+}
