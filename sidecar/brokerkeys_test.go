@@ -32,7 +32,7 @@ func TestBrokerKeysAreReadAgain(t *testing.T) {
 	var log strings.Builder
 	k.log = slog.New(slog.NewTextHandler(&log, nil))
 	now := time.Now()
-	k.now = func() time.Time { return now }
+	k.now, k.read = func() time.Time { return now }, now
 	is := func(secret string) {
 		t.Helper()
 		if got := k.current(); got != (rocketmq.Keys{Access: "user", Secret: secret}) {
