@@ -27,9 +27,12 @@ const (
 	// maxGrant bounds what one read brings in: the smallest messages take several
 	// times as much in memory as on disk.
 	maxGrant = 2 * refillBytes
-	// leastRoom is the part of Window below which there is no room: one in so many. A
-	// read costs the same for one message as for hundreds.
+	// leastRoom is the part of Window below which a read that can wait is put off: one in
+	// so many. It costs the same for one message as for hundreds.
 	leastRoom = 64
+	// maxPutOff is how often in a row it is, for a lane: more room may never come, be it
+	// that what fills the windows was attempted and waits.
+	maxPutOff = 64
 	// maxReads bounds the reads that are made at a time, each of up to refillBytes
 	// and a block besides what is in the windows.
 	maxReads = 4
@@ -40,20 +43,24 @@ const (
 	ownGrant = ownBytes / 8
 )
 
-// room is what a read may bring in of what all topics share; 0: it is taken, or too
-// little is left to read for it. s.mu is held.
+// room is what a read may bring in of what all topics share; 0: it is taken. s.mu is
+// held.
 func (s *Spool) room() int64 {
-	room := s.spare() - s.reading
-	if room < s.leastRoom() {
-		return 0
-	}
-	return min(room, maxGrant)
+	return min(max(s.spare()-s.reading, 0), maxGrant)
 }
 
 // spare is what is not taken of what all topics share. s.mu is held.
 func (s *Spool) spare() int64 { return s.opts.Window - s.opts.Window/parted - s.windows }
 
-func (s *Spool) leastRoom() int64 { return max(s.opts.Window/leastRoom, 1) }
+// worthIt is room for a read of l before which something may be leased: none, for so
+// many times, where it is little. s.mu is held.
+func (s *Spool) worthIt(l *lane, room int64) int64 {
+	if room < s.opts.Window/leastRoom && l.putOff < maxPutOff {
+		l.putOff++
+		return 0
+	}
+	return room
+}
 
 // part is what l may have yet of its own, whatever the others have. s.mu is held.
 func (s *Spool) part(l *lane) int64 {
@@ -74,7 +81,7 @@ func (l *lane) beyond() int64 {
 // fullFor reports whether l is not read on, also where nothing of it can be leased.
 // Reads under way do not count: they may bring in less. s.mu is held.
 func (s *Spool) fullFor(l *lane) bool {
-	return s.spare() < s.leastRoom() && l.window.bytes >= max(ownBytes, s.sharePart())
+	return s.spare() <= 0 && l.window.bytes >= max(ownBytes, s.sharePart())
 }
 
 // grant lets a read of l bring in so much. s.mu is held.

@@ -49,6 +49,7 @@ type lane struct {
 	reading       int64 // what all reads of it that are under way may bring in
 	leaving       int   // messages with an ending that no commit has applied yet
 	starving      bool  // it is among those that wait for room
+	putOff        int   // how often in a row it was not read on for a little room
 }
 
 // counts are the ledger of one topic. accepted is the sum of all others and

@@ -157,13 +157,14 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 }
 
 // stepToRead is what to read before anything is leased: what comes before what is
-// in the window, and what comes behind it while less than most is ready.
+// in the window, and what comes behind it while less than most is ready. The latter
+// waits for more than a little room: where nothing can be leased, readOn does not.
 func (s *Spool) stepToRead(l *lane, most int) (st step, some bool) {
 	room := s.room()
 	if st, some = s.stepBack(l, max(room, s.part(l))); some {
 		return st, true
 	}
-	if l.window.queued < most && s.startLoading(l, room) {
+	if l.window.queued < most && s.startLoading(l, s.worthIt(l, room)) {
 		return step{load: true}, true
 	}
 	return step{}, false
@@ -227,7 +228,7 @@ func (s *Spool) startLoading(l *lane, may int64) bool {
 	if may == 0 || w.atTail || w.loading {
 		return false
 	}
-	w.loading = true
+	w.loading, l.putOff = true, 0
 	s.grant(l, &w.load, may)
 	return true
 }
