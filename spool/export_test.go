@@ -333,6 +333,9 @@ func (s *Spool) Starving(topic string) bool {
 	return s.lanes[topic].starving
 }
 
+// KeyCost is what an idempotency key counts for.
+const KeyCost = keyCost
+
 // RecallKeys has the idempotency keys of all but the last n or so read.
 func RecallKeys(s *Spool, n int) {
 	s.mu.Lock()

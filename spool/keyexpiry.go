@@ -9,8 +9,9 @@ import (
 )
 
 // expireKeys drops the oldest hours: those out of the window, and, over the
-// budget, others, of which some may go. Of a backlog none may, however much it is
-// over the budget, so it is not read.
+// budget, others, of which some may go. Of a backlog none may, so it is not read, and
+// its keys are not of the budget: else a topic that is stuck would end everybody's
+// deduplication.
 func (s *Spool) expireKeys() error {
 	s.mu.Lock()
 	s.receipts.forget(nanos(s.certain(0).Add(-keyGrace)))
@@ -18,13 +19,14 @@ func (s *Spool) expireKeys() error {
 	if s.clockHeld() {
 		oldest = 0
 	}
-	over := (s.keys.bytes() - s.opts.DedupeLimit + keyCost - 1) / keyCost
+	maybe := s.keys.bytes() > s.opts.DedupeLimit
 	hours := slices.Sorted(maps.Keys(s.keys.hours))
 	s.mu.Unlock()
 	var mayGo keysByBucket
-	if over > 0 {
+	if maybe {
 		mayGo = s.keysThatMayGo()
 	}
+	over := (int64(mayGo.settled)*keyCost - s.opts.DedupeLimit + keyCost - 1) / keyCost
 	worth := int(s.opts.DedupeLimit / keyCost / 16) // an hour is read for as many, at least
 	for _, h := range hours {
 		old := h < oldest
@@ -40,10 +42,11 @@ func (s *Spool) expireKeys() error {
 	return nil
 }
 
-// keysByBucket are the buckets of sequences that have keys.
+// keysByBucket are the buckets of sequences that have keys which may go.
 type keysByBucket struct {
 	buckets []uint64 // in order
 	total   int      // keys
+	settled int      // with those that may not go yet
 }
 
 // keysThatMayGo finds those that may go to make room. It holds the lock for a
@@ -81,6 +84,7 @@ func (s *Spool) addThatMayGo(all *keysByBucket, r uint64) {
 		for i := range words {
 			n += bits.OnesCount64(with.words[at+i] & ended.words[at+i])
 		}
+		all.settled += n
 		if first := r<<bitmapShift + uint64(at)*64; n > 0 && s.graceIsOver(first) {
 			all.buckets, all.total = append(all.buckets, first>>receiptBucketShift), all.total+n
 		}

@@ -44,3 +44,52 @@ func TestKeysOfABacklogAreNotReadToMakeRoom(t *testing.T) {
 		t.Errorf("%d keys are left, but those that cannot be read; %q seen", r.Known().DedupeKeys, r.Damage().Seen)
 	}
 }
+
+// The keys of what is held take no room from those of what is settled: where one topic
+// is stuck, the others keep their window.
+func TestAStuckTopicEndsNoDeduplication(t *testing.T) {
+	const limit = 1000
+	for name, before := range map[string]time.Duration{"for long": 2 * time.Hour, "just now": 0} {
+		t.Run(name, func(t *testing.T) {
+			c := newClock()
+			r := newRig(t, spool.Options{Now: c.now, DedupeLimit: limit * spool.KeyCost})
+			acceptKeys := func(topic string, from, to int) {
+				for ; from < to; from += 100 {
+					var some []spool.Draft
+					for i := range 100 {
+						some = append(some, under(fmt.Sprint("key ", from+i), draft(topic, "x")))
+					}
+					r.accept(some...)
+				}
+			}
+			flow := func(from, to int) {
+				acceptKeys("flows", from, to)
+				r.confirmAll("flows")
+			}
+			first := r.settle("flows", "first")
+			if before > 0 {
+				acceptKeys("stuck", 0, 2*limit)
+			}
+			c.advance(before)
+			flow(0, 300)
+			if before == 0 {
+				acceptKeys("stuck", 0, 2*limit)
+			}
+			c.advance(21 * time.Minute)
+			r.expire()
+			if n, w := r.Known().DedupeKeys, r.DedupeWindow(); n != 2*limit+301 || w != 24*time.Hour {
+				t.Errorf("%d keys are known, the window is %s", n, w)
+			}
+			if again := r.accept(under("first", draft("flows", "first")))[0]; !again.Duplicate || again.ID != first {
+				t.Errorf("a repeat: %+v, first %s", again, first)
+			}
+			c.advance(time.Hour)
+			flow(300, limit+300) // now the budget is reached, by these alone
+			c.advance(time.Hour)
+			r.expire()
+			if n := r.Known().DedupeKeys; n != 3*limit {
+				t.Errorf("%d keys are known, %d of them held", n, 2*limit)
+			}
+		})
+	}
+}

@@ -27,8 +27,8 @@ type Options struct {
 	ReceiptsMax   int
 	ReceiptsLimit int64
 	// DedupeWindow is how long a dedupe key is known (default 24 h), within
-	// DedupeLimit bytes (default 64 MiB), the oldest of settled messages going first,
-	// when those that may go are a sixteenth of it.
+	// DedupeLimit bytes (default 64 MiB) of those of settled messages, the oldest going
+	// first, when those that may go are a sixteenth of it.
 	DedupeWindow time.Duration
 	DedupeLimit  int64
 	// LedgerKeep is how long the exceptions of a topic are kept. Default 168 h.
