@@ -343,6 +343,28 @@ func RecallKeys(s *Spool, n int) {
 	s.keys.youngEnough = n
 }
 
+// ReadKeys reads what has to be read of the keys of drafts, as who brings them does,
+// or as the committer does, and returns how many it found.
+func ReadKeys(s *Spool, drafts []Draft, committer bool) (found int, err error) {
+	op := newAppend(drafts)
+	s.mu.Lock()
+	sought := op.sought(&s.keys, nil)
+	s.mu.Unlock()
+	if committer {
+		s.readSurely(sought)
+	} else if err := s.readAhead(context.Background(), sought); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range op.added {
+		if _, known := n.reads.counting(&s.keys); known {
+			found++
+		}
+	}
+	return found, op.unsure()
+}
+
 // HashKey is what the spool keeps of a topic and an idempotency key.
 func HashKey(topic, key string) [16]byte { return hashKey(topic, key) }
 

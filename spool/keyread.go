@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/remora-mq/remora/internal/kv"
@@ -89,13 +90,13 @@ func (s *Spool) readAhead(ctx context.Context, keys []soughtKey) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	found, err := patiently(ctx, s, func() (found []*keyReads, err error) {
-		for i := range keys {
-			r := &keyReads{}
-			for _, p := range keys[i].places {
-				_ = s.readKey(r, keys[i].hash, p)
-			}
-			found = append(found, r)
+	found, err := patiently(ctx, s, func() ([]*keyReads, error) {
+		found := make([]*keyReads, len(keys))
+		for i := range found {
+			found[i] = &keyReads{}
+		}
+		for _, e := range entriesOf(keys, found) {
+			_ = s.readEntry(e)
 		}
 		return found, nil
 	})
@@ -138,36 +139,69 @@ func (w *writer) lookForKeys(ops []operation) {
 			w.sought = op.sought(x, w.sought)
 		}
 	}
-	for _, k := range w.sought {
-		w.s.readSurely(k)
+	if len(w.sought) > 0 {
+		w.s.readSurely(w.sought)
 	}
 	clear(w.sought)
 }
 
-// readSurely reads the rest of what has to be read of a key, or keeps why it cannot be.
-func (s *Spool) readSurely(k soughtKey) {
-	r := *k.reads
-	if r == nil {
-		r = &keyReads{}
-		*k.reads = r
+// readSurely reads the rest of what has to be read of keys, or keeps why it cannot be.
+func (s *Spool) readSurely(keys []soughtKey) {
+	reads := make([]*keyReads, len(keys))
+	for i, k := range keys {
+		if *k.reads == nil {
+			*k.reads = &keyReads{}
+		}
+		reads[i] = *k.reads
 	}
-	for _, p := range k.places {
-		if err := s.readKey(r, k.hash, p); err != nil {
-			r.err = fmt.Errorf("%w: read an idempotency key: %w", ErrUnknown, s.unreadable(p, err))
-			return
+	for _, e := range entriesOf(keys, reads) {
+		if err := s.readEntry(e); err != nil {
+			err = fmt.Errorf("%w: read an idempotency key: %w", ErrUnknown, s.unreadable(e.keyPlace, err))
+			e.each(func(r *keyReads) { r.err = cmp.Or(r.err, err) })
 		}
 	}
 }
 
-// readKey adds to r what an entry has of a key.
-func (s *Spool) readKey(r *keyReads, h keyHash, p keyPlace) error {
-	err := s.eachKeyAt(p, func(e keyEntry) {
-		if e.hash == h {
-			r.refs = append(r.refs, e.ref)
+// soughtEntry is an entry that is read for keys, and where to note what it has of them.
+type soughtEntry struct {
+	keyPlace
+	keys map[keyHash][]*keyReads
+}
+
+// entriesOf are the entries that have to be read for keys, each once, in order: a client
+// that repeats a batch asks for a thousand keys of one entry. reads are those of the keys.
+func entriesOf(keys []soughtKey, reads []*keyReads) []*soughtEntry {
+	byPart := map[uint64]*soughtEntry{}
+	for i, k := range keys {
+		for _, p := range k.places {
+			e := byPart[p.part]
+			if e == nil {
+				e = &soughtEntry{p, map[keyHash][]*keyReads{}}
+				byPart[p.part] = e
+			}
+			e.keys[k.hash] = append(e.keys[k.hash], reads[i])
+		}
+	}
+	return slices.SortedFunc(maps.Values(byPart), func(a, b *soughtEntry) int { return cmp.Compare(a.part, b.part) })
+}
+
+func (e *soughtEntry) each(fn func(*keyReads)) {
+	for _, all := range e.keys {
+		for _, r := range all {
+			fn(r)
+		}
+	}
+}
+
+// readEntry notes what an entry has of the keys.
+func (s *Spool) readEntry(e *soughtEntry) error {
+	err := s.eachKeyAt(e.keyPlace, func(k keyEntry) {
+		for _, r := range e.keys[k.hash] {
+			r.refs = append(r.refs, k.ref)
 		}
 	})
 	if err == nil {
-		r.parts = append(r.parts, p.part)
+		e.each(func(r *keyReads) { r.parts = append(r.parts, e.part) })
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -100,5 +101,30 @@ func TestAKeyThatMovedCountsOnce(t *testing.T) {
 	r.confirm(r.lease("t", 0))
 	if again := r.accept(d)[0]; again.ID != first.ID || !again.Duplicate {
 		t.Errorf("a repeat of what is confirmed: %+v", again)
+	}
+}
+
+// A client that repeats its batch after an outage asks for a thousand keys of one entry
+// of 57 KB. It is read once, by who brings them and by the committer.
+func TestTheKeysOfABatchAreReadTogether(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	const keys = 1000
+	var drafts []spool.Draft
+	for n := range keys {
+		drafts = append(drafts, under(fmt.Sprint("key ", n), draft("t", "x")))
+	}
+	r.accept(drafts...)
+	r.reopen() // the keys leave memory
+	for _, committer := range []bool{false, true} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		found, err := spool.ReadKeys(r.Spool, drafts, committer)
+		runtime.ReadMemStats(&after)
+		if err != nil || found != keys {
+			t.Errorf("committer %t: %d keys are found, %v", committer, found, err)
+		}
+		if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
+			t.Errorf("committer %t: %d bytes were read and allocated", committer, n)
+		}
 	}
 }
