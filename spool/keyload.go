@@ -39,37 +39,51 @@ func (s *Spool) loadKeys() error {
 }
 
 // outdate finds, of keys that stand in two entries, the one that counts no more. Each
-// entry is read once.
+// former entry is read once, for all keys that lead to it.
 func (s *Spool) outdate(met []metKey) error {
 	x := &s.keys
 	for i := range met {
 		met[i].former = wholePart(met[i].former, x.part)
 	}
 	slices.SortStableFunc(met, func(a, b metKey) int { return cmp.Compare(a.former, b.former) })
-	var keys []keyEntry
+	later := map[keyHash][]uint64{} // sequences
 	for i, m := range met {
-		if i == 0 || m.former != met[i-1].former {
-			var err error
-			if keys, err = s.keysIn(keyPlace{m.former, x.hoursOf(m.former)}); err != nil {
-				return fmt.Errorf("read dedupe keys again: %w", err)
-			}
+		later[m.hash] = append(later[m.hash], m.seq)
+		if i+1 < len(met) && met[i+1].former == m.former {
+			continue
 		}
-		for _, old := range keys {
-			switch seq := old.ref.seq; {
-			case old.hash != m.hash || seq == m.seq:
-			case seq > m.seq && !elsewhere(seq): // that was delayed, and moved
-				x.leave(m.seq)
-			default:
-				x.leave(seq)
-			}
+		if err := s.outdateIn(keyPlace{m.former, x.hoursOf(m.former)}, later); err != nil {
+			return fmt.Errorf("read dedupe keys again: %w", err)
 		}
+		clear(later)
 	}
 	return nil
 }
 
-func (s *Spool) keysIn(p keyPlace) (keys []keyEntry, err error) {
-	err = s.eachKeyAt(p, func(e keyEntry) { keys = append(keys, e) })
-	return keys, err
+// outdateIn does that for one of the former entries. One that is not found any more, which
+// the scan has shown with no damaged block near, must not end every opening: then both keys
+// count, which tells a repeat the same.
+func (s *Spool) outdateIn(p keyPlace, later map[keyHash][]uint64) error {
+	err := s.eachKeyAt(p, func(former keyEntry) {
+		for _, seq := range later[former.hash] {
+			s.keys.outdate(former.ref.seq, seq)
+		}
+	})
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// outdate makes the key of one of two sequences count no more.
+func (x *keyIndex) outdate(former, seq uint64) {
+	switch {
+	case former == seq:
+	case former > seq && !elsewhere(former): // that was delayed, and moved
+		x.leave(seq)
+	default:
+		x.leave(former)
+	}
 }
 
 // eachKeyAt calls fn with each key of an entry. kv.ErrNotFound: there is no such entry.
