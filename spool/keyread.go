@@ -12,10 +12,10 @@ import (
 )
 
 // A key that is not in memory is read from the entries that its tag leads to. Who
-// brings it does, before anything is decided by it, so that neither commits nor the
-// spool's lock wait for the disk. But only the committer knows that nothing changes any
-// more until it has looked: what was not read by then, or not found, it reads itself.
-// So a repeat is never taken for new because a read has failed.
+// brings it does, before anything is decided by it, so that nobody waits for the disk
+// with the spool's lock. But only the committer knows that nothing changes any more until
+// it has looked: what was not read by then, or not found, it reads itself. So a repeat is
+// never taken for new because a read has failed.
 
 // keyPlace is an entry of keys: the hour that it is of is one of some.
 type keyPlace struct {
