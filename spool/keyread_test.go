@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,5 +127,24 @@ func TestTheKeysOfABatchAreReadTogether(t *testing.T) {
 		if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
 			t.Errorf("committer %t: %d bytes were read and allocated", committer, n)
 		}
+	}
+}
+
+// Repeats that together are larger than the spool are not told that they never fit, and
+// are not stored, while their keys cannot be read.
+func TestRepeatsThatCannotBeReadAreNotTooLarge(t *testing.T) {
+	r := newRig(t, spool.Options{Limit: 10_000, TopicShare: 1})
+	var all []spool.Draft
+	for i := range 4 {
+		d := under(fmt.Sprint("key ", i), draft("t", strings.Repeat("x", 4000)))
+		r.accept(d)
+		r.confirm(r.lease("t", 0))
+		r.flush()
+		all = append(all, d)
+	}
+	r.reopen() // the keys leave memory
+	r.removed("sk")
+	if _, err := r.Append(t.Context(), all); !errors.Is(err, spool.ErrUnknown) || errors.Is(err, spool.ErrTooLarge) {
+		t.Errorf("repeats: %v", err)
 	}
 }
