@@ -36,7 +36,12 @@ type brokerKeys struct {
 func openBrokerKeys(c config.RocketMQ) (*brokerKeys, error) {
 	k := &brokerKeys{files: c, now: time.Now, log: slog.New(slog.DiscardHandler)}
 	k.pair = k.readFiles
-	keys, err := k.settled(rocketmq.Keys{})
+	keys, err := k.pair()
+	if err == nil {
+		if again, failed := k.settled(keys); failed == nil { // a pipe is read once
+			keys = again
+		}
+	}
 	k.known.Store(&keys)
 	k.read = k.now()
 	return k, err

@@ -1,6 +1,8 @@
 package sidecar
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -85,5 +87,23 @@ func TestBrokerKeysAreTakenWhenTheyHaveSettled(t *testing.T) {
 		if got := k.current(); got != next.want {
 			t.Errorf("read as %v they are %v, want %v", next.reads, got, next.want)
 		}
+	}
+}
+
+// A secret may come through a pipe, which holds it once.
+func TestBrokerKeysFromAPipe(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	access := filepath.Join(t.TempDir(), "access")
+	_, failed := w.WriteString("secret\n")
+	if err := errors.Join(failed, w.Close(), os.WriteFile(access, []byte("user\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	k, err := openBrokerKeys(config.RocketMQ{AccessKeyFile: access, SecretKeyFile: fmt.Sprintf("/dev/fd/%d", r.Fd())})
+	if want := (rocketmq.Keys{Access: "user", Secret: "secret"}); err != nil || k.current() != want {
+		t.Errorf("they are %+v (%v), want %+v", k.current(), err, want)
 	}
 }
