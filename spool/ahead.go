@@ -12,8 +12,8 @@ func (s *Spool) goAhead(l *lane, most int) {
 	if !l.flowing || s.closed() {
 		return
 	}
-	w, ahead := &l.window, aheadBatches*max(1, most)
-	if w.queued < ahead && s.windows < s.opts.Window/2 && s.startLoading(l, s.room()) {
+	w, room, ahead := &l.window, s.room(), aheadBatches*max(1, most)
+	if w.queued < ahead && s.windows < s.opts.Window/2 && room >= s.opts.Window/leastRoom && s.startLoading(l, room) {
 		s.running.Go(func() { _ = s.loadBlocks(l) }) // Lease meets the error again
 	}
 	if l.attemptedSynced < w.loadedTo {
