@@ -20,8 +20,8 @@ var knownGauges = []*prometheus.Desc{
 	prometheus.NewDesc("remora_spool_receipt_bytes", "Bytes of receipts on disk.", nil, nil),
 	prometheus.NewDesc("remora_spool_receipt_limit_bytes", "Bytes of receipts above which those that were settled first are dropped.", nil, nil),
 	prometheus.NewDesc("remora_spool_idempotency_keys", "Idempotency keys that are known.", nil, nil),
-	prometheus.NewDesc("remora_spool_idempotency_bytes", "Bytes that idempotency keys take, in memory and on disk together.", nil, nil),
-	prometheus.NewDesc("remora_spool_idempotency_limit_bytes", "Bytes of idempotency keys above which the oldest of settled messages are dropped.", nil, nil),
+	prometheus.NewDesc("remora_spool_idempotency_bytes", "Bytes that idempotency keys take, in memory and on disk together, those of held messages too.", nil, nil),
+	prometheus.NewDesc("remora_spool_idempotency_limit_bytes", "Bytes of the idempotency keys of settled messages above which the oldest are dropped.", nil, nil),
 	prometheus.NewDesc("remora_spool_idempotency_window_seconds", "How long an idempotency key is known at least, now.", nil, nil),
 }
 

@@ -7,8 +7,8 @@ type Known struct {
 	ReceiptBytes   int64 `json:"receipt_bytes"` // on disk
 	ReceiptsLimit  int64 `json:"receipts_limit_bytes"`
 	DedupeKeys     int   `json:"idempotency_keys"`
-	DedupeBytes    int64 `json:"idempotency_bytes"` // in memory and on disk together
-	DedupeMaxBytes int64 `json:"idempotency_limit_bytes"`
+	DedupeBytes    int64 `json:"idempotency_bytes"`       // in memory and on disk together, also of held messages
+	DedupeMaxBytes int64 `json:"idempotency_limit_bytes"` // for those of settled messages
 }
 
 // Known returns the counts of receipts and dedupe keys, and their budgets.
