@@ -37,8 +37,8 @@ func newClients(keys func() Keys, open func(Keys) (sender, error), log *slog.Log
 	return c, err
 }
 
-// renew has another client send from now on if the keys have changed. Reading them may take as long as their files do: others send
-// meanwhile, with those from before.
+// renew has another client send from now on if the keys have changed. Reading them may
+// take as long as their files do: others send meanwhile, with those from before.
 func (c *clients) renew() {
 	before := c.sending()
 	keys := c.keys()
