@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,8 +52,11 @@ func (b Ballast) Restore() error {
 		if err := b.GiveUp(); err != nil || b.Size == 0 {
 			return err
 		}
+		held = 0
 	}
-	err = b.allocate()
+	if err = b.fits(held); err == nil {
+		err = b.allocate()
+	}
 	if err == nil {
 		return nil
 	}
@@ -60,6 +64,16 @@ func (b Ballast) Restore() error {
 		return gone
 	}
 	return fmt.Errorf("restore the ballast of %d bytes: %w", b.Size, err)
+}
+
+// fits is asked before blocks are: an allocation that ends on a full volume has had, for
+// as long as it went on, all that others there were about to write to.
+func (b Ballast) fits(held int64) error {
+	space, err := SpaceOf(filepath.Dir(b.Path))
+	if err == nil && space.Total > 0 && space.Free < b.Size-held {
+		return unix.ENOSPC
+	}
+	return err
 }
 
 func (b Ballast) allocate() error {

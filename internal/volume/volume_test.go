@@ -78,10 +78,8 @@ func TestBallast(t *testing.T) {
 	if _, err := os.Stat(b.Path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a ballast of nothing: %v", err)
 	}
-	space, err := SpaceOf(filepath.Dir(b.Path))
-	must(t, err)
-	b.Size = space.Total * 2
-	if err := b.Restore(); !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EFBIG) {
+	b.Size = 1 << 62 // who tries to allocate it is told of a file that is too big
+	if err := b.Restore(); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("more than there is: %v", err)
 	}
 	held(0)
