@@ -29,7 +29,7 @@ func (c *Client) sign(r *request, call *Call) {
 	if c.o.Signer == nil {
 		return
 	}
-	secrets, err := c.o.Signer.current()
+	secrets, err := c.o.Signer.secrets.Current()
 	if err != nil {
 		c.log.Error("signing secrets cannot be read again; those from before go on signing", "error", err)
 	}

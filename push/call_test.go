@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/remora-mq/remora/internal/reread"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -151,8 +152,9 @@ func FuzzHeaders(f *testing.F) {
 	for _, s := range []string{"", "a", "a\r\nX-Admin: 1", "\r\n\r\nPOST / HTTP/1.1\r\n", "\x00", "\n", " a ", "\t", "€", "\xff\xfe", "a%20b", "ce-id", "ce-\r\nx", `"\`, "a,b"} {
 		f.Add(s, s)
 	}
-	signer := &Signer{now: time.Now, read: time.Now().Add(time.Hour)}
-	signer.secrets.Store(&[][]byte{[]byte("secret")})
+	secrets := [][]byte{[]byte("secret")}
+	same := func(known [][]byte) ([][]byte, error) { return known, nil }
+	signer := &Signer{secrets: reread.New(secrets, same, time.Now)}
 	c := &Client{head: head("127.0.0.1", "/", "remora"), o: Options{Signer: signer}.withDefaults()}
 	f.Fuzz(func(t *testing.T, s, name string) {
 		d := &message.Delivery{Group: s, Identity: s, BrokerMessageID: s}

@@ -6,64 +6,31 @@ import (
 	"encoding/base64"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/remora-mq/remora/internal/reread"
 )
 
-// readAgain is how old what is known of a file of secrets may be.
-const readAgain = 2 * time.Second
-
 // Signer signs calls by Standard Webhooks, with each of the secrets that are in
-// its file: one, or two while one replaces the other. It reads the file again when
-// it is used and 2 s have passed, so a change needs no restart. While what is there
-// cannot be read as secrets, those before go on. Methods may be called from many
-// goroutines.
+// its file: one, or two while one replaces the other. The file is read again when it
+// changes. While what is there cannot be read as secrets, those before go on. Methods
+// may be called from many goroutines.
 type Signer struct {
-	path    string
 	now     func() time.Time
-	secrets atomic.Pointer[[][]byte]
-
-	reading sync.Mutex // held by the one who reads
-	read    time.Time
+	secrets *reread.Value[[][]byte]
 }
 
 // OpenSigner reads the secrets in the file. An error tells file and line, and
 // nothing of what is there.
 func OpenSigner(path string) (*Signer, error) {
-	s := &Signer{path: path, now: time.Now}
 	secrets, err := readSecrets(path)
 	if err != nil {
 		return nil, err
 	}
-	s.secrets.Store(&secrets)
-	s.read = s.now()
+	s := &Signer{now: time.Now}
+	again := func([][]byte) ([][]byte, error) { return readSecrets(path) }
+	s.secrets = reread.New(secrets, again, func() time.Time { return s.now() })
 	return s, nil
-}
-
-// current returns the secrets that sign now. An error says why they are those from
-// before: it is returned to one caller each time that the file was read.
-func (s *Signer) current() ([][]byte, error) {
-	err := s.refresh()
-	return *s.secrets.Load(), err
-}
-
-func (s *Signer) refresh() error {
-	if !s.reading.TryLock() {
-		return nil
-	}
-	defer s.reading.Unlock()
-	now := s.now()
-	if now.Sub(s.read) < readAgain {
-		return nil
-	}
-	s.read = now
-	secrets, err := readSecrets(s.path)
-	if err != nil {
-		return err
-	}
-	s.secrets.Store(&secrets)
-	return nil
 }
 
 // sign adds the headers of Standard Webhooks. The id is the same in each call for

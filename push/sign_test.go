@@ -13,6 +13,7 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
+	"github.com/remora-mq/remora/internal/reread"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -145,16 +146,16 @@ func TestSecretsChangeWithoutARestart(t *testing.T) {
 	wantSigned("A")
 	secretFile(t, path, secretA, secretB)
 	wantSigned("A") // is not read for each call
-	now = now.Add(readAgain)
+	now = now.Add(reread.Every)
 	wantSigned("AB")
 	if err := os.Rename(secretFile(t, path+".new", secretB, secretC), path); err != nil {
 		t.Fatal(err)
 	}
-	now = now.Add(readAgain)
+	now = now.Add(reread.Every)
 	wantSigned("BC")
 	for _, bad := range []string{"", secretA + "x"} {
 		secretFile(t, path, bad)
-		now = now.Add(readAgain)
+		now = now.Add(reread.Every)
 		log.Reset()
 		wantSigned("BC")
 		if !strings.Contains(log.String(), path) || strings.Contains(log.String(), secretA) {
@@ -164,10 +165,10 @@ func TestSecretsChangeWithoutARestart(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	now = now.Add(readAgain)
+	now = now.Add(reread.Every)
 	wantSigned("BC")
 	secretFile(t, path, secretC)
-	now = now.Add(readAgain)
+	now = now.Add(reread.Every)
 	wantSigned("C")
 }
 
@@ -211,7 +212,7 @@ func TestSigningUnderUse(t *testing.T) {
 	path := secretFile(t, "", secretA)
 	s := openSigner(t, path)
 	later := time.Now()
-	s.now = func() time.Time { later = later.Add(readAgain); return later } // always due; asked by the one who reads
+	s.now = func() time.Time { later = later.Add(reread.Every); return later } // always due; asked by the one who reads
 	h := serve(t, text(ok))
 	c := newClient(t, Options{URL: h.url(), Signer: s})
 	done := make(chan string)

@@ -3,38 +3,30 @@ package sidecar
 import (
 	"errors"
 	"log/slog"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/remora-mq/remora/broker/rocketmq"
 	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/internal/reread"
 )
 
-const (
-	// keysReadAgain is how old what is known of the files of the broker's keys may be.
-	keysReadAgain = 2 * time.Second
-	// keysReads are made at most of keys that have changed, one right after the other.
-	keysReads = 4
-)
+// keysReads are made at most of keys that have changed, one right after the other.
+const keysReads = 4
 
 // brokerKeys are what the files of the broker's keys hold. They are read again when they
-// are used and 2 s have passed, so that a change needs no restart. While one of them
-// cannot be read, or they change from one read to the next, the keys from before go on.
+// change. While one of them cannot be read, or they change from one read to the next, the
+// keys from before go on.
 type brokerKeys struct {
 	files config.RocketMQ
-	now   func() time.Time
 	log   *slog.Logger
-	known atomic.Pointer[rocketmq.Keys]
+	pair  func() (rocketmq.Keys, error)
+	keys  *reread.Value[rocketmq.Keys]
 
-	reading sync.Mutex // held by the one who reads
-	read    time.Time
-	pair    func() (rocketmq.Keys, error)
-	failed  string // why, when it was read last
+	failed string // why, when they were read last; of the one who reads
 }
 
 func openBrokerKeys(c config.RocketMQ) (*brokerKeys, error) {
-	k := &brokerKeys{files: c, now: time.Now, log: slog.New(slog.DiscardHandler)}
+	k := &brokerKeys{files: c, log: slog.New(slog.DiscardHandler)}
 	k.pair = k.readFiles
 	keys, err := k.pair()
 	if err == nil {
@@ -42,8 +34,7 @@ func openBrokerKeys(c config.RocketMQ) (*brokerKeys, error) {
 			keys = again
 		}
 	}
-	k.known.Store(&keys)
-	k.read = k.now()
+	k.keys = reread.New(keys, k.again, time.Now)
 	return k, err
 }
 
@@ -72,28 +63,22 @@ func (k *brokerKeys) settled(known rocketmq.Keys) (keys rocketmq.Keys, err error
 
 // current returns the keys that sign now.
 func (k *brokerKeys) current() rocketmq.Keys {
-	if k.files.SecretKeyFile != "" && k.reading.TryLock() {
-		k.refresh()
-		k.reading.Unlock()
-	}
-	return *k.known.Load()
+	keys, _ := k.keys.Current() // again has said why they are those from before
+	return keys
 }
 
-// refresh reads the files if that was some time ago. k.reading is held.
-func (k *brokerKeys) refresh() {
-	now := k.now()
-	if now.Sub(k.read) < keysReadAgain {
-		return
+// again reads the files, if there are any, and says why they cannot be read, once.
+func (k *brokerKeys) again(known rocketmq.Keys) (rocketmq.Keys, error) {
+	if k.files.SecretKeyFile == "" {
+		return known, nil
 	}
-	k.read = now
-	keys, err := k.settled(*k.known.Load())
-	if err != nil {
-		if k.failed != err.Error() {
-			k.log.Error("the keys for the broker cannot be read again; those from before go on signing", "error", err)
-		}
+	keys, err := k.settled(known)
+	switch {
+	case err == nil:
+		k.failed = ""
+	case err.Error() != k.failed:
 		k.failed = err.Error()
-		return
+		k.log.Error("the keys for the broker cannot be read again; those from before go on signing", "error", err)
 	}
-	k.failed = ""
-	k.known.Store(&keys)
+	return keys, err
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/remora-mq/remora/broker/rocketmq"
 	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/internal/reread"
 )
 
 // Keys are read again from their files, soon after they have changed; what cannot be
@@ -34,7 +35,7 @@ func TestBrokerKeysAreReadAgain(t *testing.T) {
 	var log strings.Builder
 	k.log = slog.New(slog.NewTextHandler(&log, nil))
 	now := time.Now()
-	k.now, k.read = func() time.Time { return now }, now
+	k.keys = reread.New(k.current(), k.again, func() time.Time { return now })
 	is := func(secret string) {
 		t.Helper()
 		if got := k.current(); got != (rocketmq.Keys{Access: "user", Secret: secret}) {
@@ -43,18 +44,18 @@ func TestBrokerKeysAreReadAgain(t *testing.T) {
 	}
 	write(files.SecretKeyFile, "second\n")
 	is("first")
-	now = now.Add(keysReadAgain + time.Second)
+	now = now.Add(reread.Every + time.Second)
 	is("second")
 	write(files.SecretKeyFile, "")
 	for range 3 {
-		now = now.Add(keysReadAgain)
+		now = now.Add(reread.Every)
 		is("second")
 	}
 	if n := strings.Count(log.String(), "cannot be read again"); n != 1 || strings.Contains(log.String(), "second") {
 		t.Errorf("said %d times: %s", n, log.String())
 	}
 	write(files.SecretKeyFile, "third")
-	now = now.Add(keysReadAgain)
+	now = now.Add(reread.Every)
 	is("third")
 }
 
@@ -71,8 +72,7 @@ func TestBrokerKeysAreTakenWhenTheyHaveSettled(t *testing.T) {
 		return keys, nil
 	}
 	now := time.Now()
-	k.now, k.read = func() time.Time { return now }, now
-	k.known.Store(&first)
+	k.keys = reread.New(first, k.again, func() time.Time { return now })
 	for _, next := range []struct {
 		reads []rocketmq.Keys
 		want  rocketmq.Keys
@@ -83,7 +83,7 @@ func TestBrokerKeysAreTakenWhenTheyHaveSettled(t *testing.T) {
 		{[]rocketmq.Keys{pair("", ""), first}, first},
 	} {
 		reads = next.reads
-		now = now.Add(keysReadAgain)
+		now = now.Add(reread.Every)
 		if got := k.current(); got != next.want {
 			t.Errorf("read as %v they are %v, want %v", next.reads, got, next.want)
 		}

@@ -21,7 +21,7 @@ type room struct {
 // everything below. apart is asked first.
 var floors = [][]string{
 	{"message", "config", "api", "internal/kv", "internal/lifecycle", "internal/telemetry", "internal/backoff",
-		"internal/problem", "internal/keyring", "internal/volume", "internal/heap"},
+		"internal/problem", "internal/keyring", "internal/volume", "internal/heap", "internal/reread"},
 	// httpguard refuses with a problem, so it stands above it.
 	{"broker", "dedupe", "push", "internal/httpguard"},
 	{"spool", "broker/*", "dedupe/*", "deadletter/*", "seen"},
