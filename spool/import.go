@@ -112,6 +112,7 @@ func (n *importedMessage) bytes() int {
 // importMessages accepts messages that keep their IDs, and keys of others.
 type importMessages struct {
 	added    []*importedMessage
+	messages appendMessages // of added, as new ones
 	keys     []*importedKey
 	accepted []*importedMessage // of added
 	err      error

@@ -9,12 +9,11 @@ import (
 
 // importBatch gathers what goes into one commit.
 type importBatch struct {
-	s     *Spool
-	done  *Imported
-	op    importMessages
-	sizes appendMessages // the same messages, for who admits them
-	size  int
-	ids   map[message.ID]bool
+	s    *Spool
+	done *Imported
+	op   importMessages
+	size int
+	ids  map[message.ID]bool
 }
 
 // take adds what stands in a line.
@@ -59,15 +58,15 @@ func (b *importBatch) takeMessage(ctx context.Context, i *Item, key *exportedKey
 	if err := b.makeRoom(ctx, n.bytes()); err != nil {
 		return err
 	}
-	b.sizes.added = append(b.sizes.added, &n.newMessage)
-	if err := b.s.admit(ctx, &b.sizes); err != nil {
+	all := appendMessages{added: append(b.op.messages.added, &n.newMessage)}
+	if err := b.s.admit(ctx, &all); err != nil {
 		return err
 	}
 	if n.size > b.s.sizes.inline {
 		b.s.storeApart(&n.newMessage)
 	}
 	b.size += n.bytes()
-	b.op.added = append(b.op.added, n)
+	b.op.added, b.op.messages = append(b.op.added, n), all
 	b.ids[i.ID] = true
 	return nil
 }
@@ -95,12 +94,11 @@ func (b *importBatch) flush(ctx context.Context) error {
 		return nil
 	}
 	op := b.op
-	b.op, b.sizes, b.size = importMessages{}, appendMessages{}, 0
+	b.op, b.size = importMessages{}, 0
 	clear(b.ids)
-	b.s.mu.Lock()
-	sought := op.sought(&b.s.keys, nil)
+	err := b.s.lockKnowing(ctx, &op)
 	b.s.mu.Unlock()
-	if err := b.s.readAhead(ctx, sought); err != nil {
+	if err != nil {
 		return err
 	}
 	if err := b.s.commit(ctx, &op); err != nil {

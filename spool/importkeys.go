@@ -93,23 +93,17 @@ func (c *commit) placed(k *importedKey) (keyEntry, bool) {
 	return k.entry(k.seq), true
 }
 
-// sought are the keys of which something has to be read.
 func (op *importMessages) sought(x *keyIndex, all []soughtKey) []soughtKey {
-	for _, n := range op.added {
-		all = x.sought(all, n.key, &n.reads)
-	}
+	all = op.messages.sought(x, all)
 	for _, k := range op.keys {
 		all = x.sought(all, k.Hash, &k.reads)
 	}
 	return all
 }
 
-// unsure is why it cannot be told of one of the keys who has it.
 func (op *importMessages) unsure() error {
-	for _, n := range op.added {
-		if err := n.reads.failed(); err != nil {
-			return err
-		}
+	if err := op.messages.unsure(); err != nil {
+		return err
 	}
 	for _, k := range op.keys {
 		if err := k.reads.failed(); err != nil {

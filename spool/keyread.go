@@ -71,8 +71,17 @@ func (x *keyIndex) sought(all []soughtKey, h keyHash, reads **keyReads) []sought
 	return all
 }
 
+// keyed is an operation that brings keys.
+type keyed interface {
+	// sought adds to all those of which something has to be read. s.mu is held, or the
+	// committer calls.
+	sought(x *keyIndex, all []soughtKey) []soughtKey
+	// unsure is why it cannot be told of one of them who has it.
+	unsure() error
+}
+
 // lockKnowing locks s.mu, when what has to be read of the keys of op was.
-func (s *Spool) lockKnowing(ctx context.Context, op *appendMessages) error {
+func (s *Spool) lockKnowing(ctx context.Context, op keyed) error {
 	s.mu.Lock()
 	keys := op.sought(&s.keys, nil)
 	if keys == nil {
@@ -109,7 +118,6 @@ func (s *Spool) readAhead(ctx context.Context, keys []soughtKey) error {
 	return nil
 }
 
-// sought are the keys of which something has to be read.
 func (op *appendMessages) sought(x *keyIndex, all []soughtKey) []soughtKey {
 	for _, n := range op.added {
 		all = x.sought(all, n.key, &n.reads)
@@ -117,7 +125,6 @@ func (op *appendMessages) sought(x *keyIndex, all []soughtKey) []soughtKey {
 	return all
 }
 
-// unsure is why it cannot be told of one of the keys who has it.
 func (op *appendMessages) unsure() error {
 	for _, n := range op.added {
 		if err := n.reads.failed(); err != nil {
@@ -129,14 +136,10 @@ func (op *appendMessages) unsure() error {
 
 // lookForKeys reads what the operations of a commit have not read themselves.
 func (w *writer) lookForKeys(ops []operation) {
-	x := &w.s.keys
 	w.sought = w.sought[:0]
 	for _, op := range ops {
-		switch op := op.(type) {
-		case *appendMessages:
-			w.sought = op.sought(x, w.sought)
-		case *importMessages:
-			w.sought = op.sought(x, w.sought)
+		if op, ok := op.(keyed); ok {
+			w.sought = op.sought(&w.s.keys, w.sought)
 		}
 	}
 	if len(w.sought) > 0 {
