@@ -104,29 +104,21 @@ func (r *renewal) size() int       { return fixedSize + r.bytes }
 func (r *renewal) apply(c *commit) { c.sets = append(c.sets, r.sets...) }
 func (*renewal) synced(*Spool)     {}
 
-func (r *renewal) add(key, value []byte) {
-	r.sets = append(r.sets, pair{slices.Clone(key), slices.Clone(value)})
-	r.bytes += len(key) + len(value) + valueOverhead
+func (r *renewal) add(p pair) {
+	r.sets = append(r.sets, p)
+	r.bytes += len(p.key) + len(p.value) + valueOverhead
 }
 
 // renew adds the entries of a prefix.
 func (s *Spool) renew(ctx context.Context, r *renewal, prefix []byte) error {
-	for from := prefix; from != nil; {
-		start := from
-		from = nil
-		err := s.db.Scan(kv.Scan{Prefix: prefix, From: start}, func(k, v []byte) (bool, error) {
-			if r.bytes > s.sizes.op {
-				from = slices.Clone(k)
-				return false, nil
-			}
-			if v != nil { // else it is damaged
-				r.add(k, v)
-			}
-			return true, nil
-		})
+	for p, err := range s.db.pairs(kv.Scan{Prefix: prefix}) {
 		if err != nil {
 			return err
 		}
+		if p.value == nil { // it is damaged
+			continue
+		}
+		r.add(p)
 		if err := s.flushRenewal(ctx, r, s.sizes.op); err != nil {
 			return err
 		}
@@ -154,7 +146,7 @@ func (s *Spool) renewPayload(ctx context.Context, r *renewal, seq uint64) error 
 	}
 	for _, key := range append([][]byte{chunkSetKey(seq)}, p.keys()...) {
 		if v, err := s.db.Get(key); err == nil && v != nil {
-			r.add(key, v)
+			r.add(pair{key, v})
 		}
 		if err := s.flushRenewal(ctx, r, s.sizes.op); err != nil {
 			return err

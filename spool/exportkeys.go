@@ -81,45 +81,24 @@ func (k *keptSince) exported() exportedKey {
 	return exportedKey{k.hash, fingerprintText(k.ref.fingerprint)}
 }
 
-// eachKey calls fn with the keys that count, some at a time: nothing of the
-// database is held while fn works. One that is moved meanwhile may come twice.
+// eachKey calls fn with the keys that count. One that is moved meanwhile may come twice.
 func (s *Spool) eachKey(ctx context.Context, fn func(keptSince) error) error {
-	from := keyPrefix
-	for from != nil {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		some, next, err := s.someKeys(from)
-		if err != nil {
+	for p, err := range s.db.pairs(kv.Scan{Prefix: keyPrefix, Whole: true}) {
+		if err = cmp.Or(err, ctx.Err()); err != nil {
 			return fmt.Errorf("read idempotency keys: %w", err)
 		}
-		for _, k := range some {
+		keys, err := decodeKeys(p.value)
+		if err != nil { // the next opening drops it
+			s.notice(nameOf(p.key))
+			continue
+		}
+		for _, k := range s.counting(keys, tail64(p.key, len(keyPrefix))) {
 			if err := fn(k); err != nil {
 				return err
 			}
 		}
-		from = next
 	}
 	return nil
-}
-
-// someKeys reads keys from an entry on; next is where to go on, nil at the end.
-func (s *Spool) someKeys(from []byte) (some []keptSince, next []byte, err error) {
-	const most = 16 << 10
-	err = s.db.Scan(kv.Scan{Prefix: keyPrefix, From: from, Whole: true}, func(k, v []byte) (bool, error) {
-		if len(some) >= most {
-			next = slices.Clone(k)
-			return false, nil
-		}
-		keys, err := decodeKeys(v)
-		if err != nil { // the next opening drops it
-			s.notice(nameOf(k))
-			return true, nil //nolint:nilerr // see there
-		}
-		some = append(some, s.counting(keys, tail64(k, len(keyPrefix)))...)
-		return true, nil
-	})
-	return some, next, err
 }
 
 // counting are those of an entry's keys that no later entry has.

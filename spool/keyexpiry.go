@@ -107,38 +107,17 @@ func (s *Spool) hasSome(hour uint64, keys keysByBucket) bool {
 // move into the hour of now; an entry of which all have to stay, and that is not
 // too old, is left alone. It returns how many went.
 func (s *Spool) expireHour(hour uint64, old bool) (gone int, err error) {
-	prefix := key64(keyPrefix, hour)
-	for from := prefix; from != nil; {
-		var entries []pair
-		if entries, from, err = s.someEntries(prefix, from); err != nil {
+	for p, err := range s.db.pairs(kv.Scan{Prefix: key64(keyPrefix, hour)}) {
+		if err != nil {
 			return gone, err
 		}
-		for _, p := range entries {
-			n, err := s.expireEntry(p, hour, old)
-			if err != nil {
-				return gone, err
-			}
-			gone += n
+		n, err := s.expireEntry(p, hour, old)
+		if err != nil {
+			return gone, err
 		}
+		gone += n
 	}
 	return gone, nil
-}
-
-// someEntries reads entries of a prefix, some at a time: an hour of a backlog does
-// not fit into memory. next is where to go on, nil at the end.
-func (s *Spool) someEntries(prefix, from []byte) (some []pair, next []byte, err error) {
-	const most = 256 << 10
-	size := 0
-	err = s.db.Scan(kv.Scan{Prefix: prefix, From: from}, func(k, v []byte) (bool, error) {
-		if size >= most {
-			next = slices.Clone(k)
-			return false, nil
-		}
-		some = append(some, pair{slices.Clone(k), slices.Clone(v)})
-		size += len(k) + len(v)
-		return true, nil
-	})
-	return some, next, err
 }
 
 func (s *Spool) expireEntry(p pair, hour uint64, old bool) (gone int, err error) {

@@ -2,6 +2,8 @@ package spool
 
 import (
 	"bytes"
+	"iter"
+	"slices"
 
 	"github.com/remora-mq/remora/internal/keyring"
 	"github.com/remora-mq/remora/internal/kv"
@@ -39,6 +41,43 @@ func (d *store) Scan(s kv.Scan, fn func(key, value []byte) (more bool, err error
 // Snapshot passes a reader of plain values.
 func (d *store) Snapshot(fn func(r kv.Reader) error) error {
 	return errorOf(d.DB.Snapshot(func(r kv.Reader) error { return fn(&plainReader{d, r}) }))
+}
+
+// pairs yields what a scan finds, read some at a time: nothing of the database is held
+// while the loop works, which may commit, and the whole need not fit into memory.
+func (d *store) pairs(scan kv.Scan) iter.Seq2[pair, error] {
+	return func(yield func(pair, error) bool) {
+		for more := true; more; {
+			some, next, err := d.somePairs(scan)
+			for _, p := range some {
+				if !yield(p, nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(pair{}, err)
+				return
+			}
+			scan.From, more = next, next != nil
+		}
+	}
+}
+
+// somePairs reads as many as fit into memory with ease. next is where to go on, nil at
+// the end.
+func (d *store) somePairs(scan kv.Scan) (some []pair, next []byte, err error) {
+	const most = 256 << 10
+	size := 0
+	err = d.Scan(scan, func(k, v []byte) (bool, error) {
+		if size >= most {
+			next = slices.Clone(k)
+			return false, nil
+		}
+		some = append(some, pair{slices.Clone(k), slices.Clone(v)})
+		size += len(k) + len(v)
+		return true, nil
+	})
+	return some, next, err
 }
 
 type plainReader struct {
