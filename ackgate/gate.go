@@ -18,7 +18,8 @@ import (
 )
 
 // Handler calls the application. Deliver returns soon after ctx is done, or the call's
-// timeout has passed, and may be called from many goroutines. The zero Answer is a failed attempt.
+// timeout has passed, and may be called from many goroutines. The zero Answer is a
+// failed attempt.
 type Handler interface {
 	Deliver(ctx context.Context, call *push.Call) push.Answer
 }

@@ -47,11 +47,11 @@ type Pulled struct {
 }
 
 // Receive hands over messages of a subscription without a handler: those that are
-// there, at most p.Max, or the first to come within p.Wait. Each is leased, and
-// marked in the dedupe store, before it is returned; one that the caller does not
-// come to know is to be taken back (TakeBack), or its lease ends. A lease that ends
-// is a failed attempt. None, without an error, means that there was no message. ErrStopping ends the wait at
-// once when the subscription does.
+// there, at most p.Max, or the first to come within p.Wait. Each is leased, and marked
+// in the dedupe store, before it is returned; one that the caller does not come to know
+// is to be taken back (TakeBack), or its lease ends. A lease that ends is a failed
+// attempt. None, without an error, means that there was no message. ErrStopping ends
+// the wait at once when the subscription does.
 func (r *Leases) Receive(ctx context.Context, subscription string, p Pull) ([]Pulled, error) {
 	r.mu.Lock()
 	g, known := r.gates[subscription]

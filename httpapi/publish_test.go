@@ -264,7 +264,8 @@ func TestLargestMessage(t *testing.T) {
 	}
 }
 
-// What delays a message, and how long it may take, reaches the spool, as header, query or item of a batch.
+// What delays a message, and how long it may take, reaches the spool, as header, query
+// or item of a batch.
 func TestSchedule(t *testing.T) {
 	at := time.Now().Add(time.Hour).UTC().Truncate(time.Millisecond)
 	sent := at.Format(time.RFC3339Nano)

@@ -32,14 +32,14 @@ type Adopted struct {
 // that are not due yet, undecided ones, and those for which there was no time.
 func (a Adopted) Left() uint64 { return a.After.InSpool.Held() }
 
-// Adopt takes over a spool whose sidecar is gone: it forwards what is held there
-// to the broker of cfg under the same message IDs, and returns when nothing more
-// is to be forwarded, or the time is over, or ctx is done: none of that is an
-// error. A delayed message that is not due by then, or that an operator holds, is
-// left with its due time, as all else that is left. The application of an open
-// transaction is gone: another one is asked for its decision, and waited for, where
-// transactions.adopted_check_url says so; else it is undecided from then on. kv.ErrLocked: its sidecar is not gone;
-// ErrNoSpool: there is none.
+// Adopt takes over a spool whose sidecar is gone: it forwards what is held there to the
+// broker of cfg under the same message IDs, and returns when nothing more is to be
+// forwarded, or the time is over, or ctx is done: none of that is an error. A delayed
+// message that is not due by then, or that an operator holds, is left with its due
+// time, as all else that is left. The application of an open transaction is gone:
+// another one is asked for its decision, and waited for, where
+// transactions.adopted_check_url says so; else it is undecided from then on.
+// kv.ErrLocked: its sidecar is not gone; ErrNoSpool: there is none.
 //
 // Nothing is accepted meanwhile; whatever is accepted there later gets another
 // spool ID.

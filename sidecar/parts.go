@@ -95,8 +95,8 @@ type task struct {
 	err  error // after done
 }
 
-// start runs a part until it is stopped, by the steps and not by ctx. If it ends before, that is reported
-// as broken.
+// start runs a part until it is stopped, by the steps and not by ctx. If it ends
+// before, that is reported as broken.
 func (p *parts) start(ctx context.Context, name string, run func(context.Context) error) *task {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	t := &task{name: name, stop: stop, done: make(chan struct{})}

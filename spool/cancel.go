@@ -11,14 +11,15 @@ import (
 // Cancel ends a held message before it is sent. When it returns nil that is on
 // stable storage, and the message will never be forwarded.
 //
-// It is granted only if no attempt can have reached the broker: none was made
-// in this process, or all ended known not stored, and none can have been made
-// by a former one. Else ErrAlreadySent (in flight or settled) or ErrMaybeSent.
-// Of a message that is cancelled already it returns the receipt; of one whose
-// transaction is undecided, or that a broker has as a half message, ErrWrongState. What is half is missing from its
-// transaction from then on. A crash before
-// Cancel returns leaves the message cancelled or pending. Once begun it does not
-// end with ctx.
+// It is granted only if no attempt can have reached the broker: none was made in this
+// process, or all ended known not stored, and none can have been made by a former one.
+// Else ErrAlreadySent (in flight or settled) or ErrMaybeSent. Of a message that is
+// cancelled already it returns the receipt. A half message is missing from its
+// transaction from then on; where that is undecided, or a broker has it too, the error
+// is ErrWrongState.
+//
+// A crash before Cancel returns leaves the message cancelled or pending. Once begun it
+// does not end with ctx.
 func (s *Spool) Cancel(ctx context.Context, id message.ID) (message.Receipt, error) {
 	seq, current, err := s.toChange(ctx, id)
 	if err != nil {

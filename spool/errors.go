@@ -23,7 +23,7 @@ var (
 	ErrTooLarge = errors.New("too large to be stored")
 	// ErrClosed: the spool is closing or closed.
 	ErrClosed = errors.New("spool is closed")
-	// ErrReadOnly: a sync failed before, or damage was met; the spool takes nothing more in this process.
+	// ErrReadOnly: a sync failed before, or damage was met; restart the process.
 	ErrReadOnly = errors.New("spool is read-only after a failed sync, or for damage")
 	// ErrUnknown: a sync failed, or the caller gave up waiting, while the
 	// operation was being written; it may or may not be stored.

@@ -20,8 +20,9 @@ import (
 // crc32c is of the bytes of the message, transaction or key as they stand in the line, sha256
 // of all lines before the trailer. A file without its trailer is not whole.
 //
-// Format 3, which is written where there are none, has no transactions. Format 2 has no TTL. Format 1 has no keys, neither lines of them nor with a
-// message, and no origin. They are read, and no more written.
+// Format 3, which is written where there are none, has no transactions. Formats 2 and 1
+// are read, and no more written: 2 has no TTL, 1 no origins and no keys, neither in lines
+// of their own nor with a message.
 const (
 	exportVersion    = 4
 	exportVersionTTL = 3

@@ -385,15 +385,10 @@ func (s *Spool) leasedWith(ctx context.Context, leases []*Lease, opts LeaseOptio
 	return s.Payloads(ctx, leases)
 }
 
-// Payloads reads what was left to it by Later, and returns the leases of which it is
-// known. The others are given back.
+// Payloads reads what was left to it by Later: payloads that are stored apart, and the
+// numbers of imported messages. It returns the leases of which all is known, and gives
+// the others back; one that cannot be read delays its own key alone, for a minute.
 func (s *Spool) Payloads(ctx context.Context, leases []*Lease) []*Lease {
-	return s.withPayloads(ctx, leases)
-}
-
-// withPayloads reads the payloads that are stored apart, and the numbers of imported
-// messages. A message of which one cannot be read waits a minute and delays nothing but its own key.
-func (s *Spool) withPayloads(ctx context.Context, leases []*Lease) []*Lease {
 	ok := make([]*Lease, 0, len(leases))
 	for i, l := range leases {
 		err := s.withPayload(ctx, l)

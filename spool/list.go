@@ -65,11 +65,12 @@ const (
 	stepBytes = 64
 )
 
-// List returns held messages: first those that are delayed, then those that wait
-// or are in flight, each in the order in which they were accepted, or became
-// pending, then the dead letters, and those that were redriven, by topic, then, where
-// settled ones are asked for, those whose receipts are kept. It reads a bounded
-// amount and holds no lock while it does, so a message that changes its state between two pages may be on both; none that stays held is on neither.
+// List returns held messages: those that are delayed, then those that wait or are in
+// flight, each in the order in which they were accepted, or became pending, then dead
+// letters, and those that were redriven, by topic; last, where settled ones are asked
+// for, those whose receipts are kept. It reads a bounded amount and holds no lock
+// meanwhile: a message that changes its state between two pages may be on both, and one
+// that stays held is on one.
 func (s *Spool) List(ctx context.Context, q Query) (Page, error) {
 	at, err := parsePosition(q.Cursor)
 	if err != nil {

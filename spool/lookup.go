@@ -11,8 +11,8 @@ import (
 	"github.com/remora-mq/remora/message"
 )
 
-// Receipt tells what is known of a message: from accept until its receipt's
-// retention ends, then ErrNotFound. Of what damage may hide it is not said that it is not there.
+// Receipt tells what is known of a message, from accept until its receipt's retention
+// ends; then ErrNotFound, which is never said of what damage may hide.
 func (s *Spool) Receipt(ctx context.Context, id message.ID) (message.Receipt, error) {
 	for {
 		seq := s.seqOf(id)

@@ -13,8 +13,8 @@ const (
 	keyGrace = 15 * time.Minute
 )
 
-// maintain ends the retention of receipts, dedupe keys, exceptions and transactions. It owns no state and
-// changes it by operations, as everyone does.
+// maintain ends the retention of receipts, dedupe keys, exceptions and transactions. It
+// owns no state and changes it by operations, as everyone does.
 func (s *Spool) maintain() {
 	tick := time.NewTicker(maintainEvery)
 	defer tick.Stop()

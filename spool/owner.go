@@ -53,10 +53,10 @@ func frameRuns(v []byte) (runs []kv.Run) {
 	return runs
 }
 
-// Proves implements kv.Owner for what is written once, and does no harm when it
-// comes back: a bitmap tells that a record, in a block or a dead letter, is
-// settled, or was delayed and is a record elsewhere; a part of a payload is checked by its record; a receipt tells of what
-// never changes any more.
+// Proves implements kv.Owner for what is written once, and does no harm when it comes
+// back: a bitmap tells that a record, in a block or a dead letter, is settled, or was
+// delayed and is a record elsewhere; a part of a payload is checked by its record; a
+// receipt tells of what never changes any more.
 func (o owner) Proves(key, value []byte) bool {
 	if !isOurs(key) {
 		return false

@@ -8,10 +8,10 @@ import (
 	"github.com/remora-mq/remora/message"
 )
 
-// ReleaseHeld lets a message on hold be forwarded again, at its place in the
-// order of its topic, and a delayed one fall due when it is. When it returns nil that is on stable storage; a crash
-// before leaves the message on hold or not. Of a message that is not on hold it
-// returns the receipt.
+// ReleaseHeld lets a message on hold be forwarded again, at its place in the order of
+// its topic, and a delayed one fall due when it is. When it returns nil that is on
+// stable storage; a crash before leaves the message on hold or not. Of a message that
+// is not on hold it returns the receipt.
 //
 // Errors: ErrNotFound; ErrWrongState when it is a dead letter or settled; those
 // of a commit. Once begun it does not end with ctx.

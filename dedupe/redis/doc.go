@@ -30,11 +30,11 @@
 // messages are only there as hashes. A mark is about 250 bytes of Redis's memory,
 // one of a fingerprint about 200.
 //
-// A key that has no mark is taken by SET with NX: the server spends a quarter of a script
-// on it. For one that has, a script looks what is known, and where the key is free
-// another takes it, if its mark is still the one that was seen. Marks that are hashes of Redis are of an
-// earlier version, and written anew when they are met; a sidecar of that version
-// takes the server for unavailable where it meets one of this.
+// A key that has no mark is taken by SET with NX: the server spends a quarter of a
+// script on it. For one that has, a script looks what is known, and where the key is
+// free another takes it, if its mark is still the one that was seen. Marks that are
+// hashes of Redis are of an earlier version, and written anew when they are met; a
+// sidecar of that version takes the server for unavailable where it meets one of this.
 //
 // The token is drawn at random for each call that begins. The keys of Redis that an
 // operation uses are in one slot, so a cluster of Redis will do that is reached
@@ -59,12 +59,12 @@
 //
 // # Concurrency
 //
-// Methods of Store may be called from many goroutines. Calls that come while a
-// pipeline is under way wait for the next one, and share it: the way there and
-// back, and the sync of a server that has appendfsync always. One that takes an eighth of the
-// timeout may have a connection that hangs: its calls are sent again over another. Redis 5 or later is
-// needed, 6 or later for users of its access control; a user needs the commands
-// EVAL, EVALSHA, GET, SET, EXISTS, PTTL and PING, the keys remora:dedupe:*, and
-// CONFIG GET or INFO for Inspect; TYPE, HMGET and TIME while there are marks of an
+// Methods of Store may be called from many goroutines. Calls that come while a pipeline
+// is under way wait for the next one, and share it: the way there and back, and the
+// sync of a server that has appendfsync always. One that takes an eighth of the timeout
+// may have a connection that hangs: its calls are sent again over another. Redis 5 or
+// later is needed, 6 or later for users of its access control; a user needs the
+// commands EVAL, EVALSHA, GET, SET, EXISTS, PTTL and PING, the keys remora:dedupe:*,
+// and CONFIG GET or INFO for Inspect; TYPE, HMGET and TIME while there are marks of an
 // earlier version.
 package redis

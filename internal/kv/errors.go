@@ -11,8 +11,8 @@ var (
 	ErrNotFound = errors.New("key not found")
 	// ErrClosed: the database is closed or closing; nothing happened.
 	ErrClosed = errors.New("database is closed")
-	// ErrFenced: a commit or a sync failed, or damage was met that nobody may pass; the
-	// database refuses everything until the process has restarted. Alone it means that nothing of this
+	// ErrFenced: a commit or a sync failed, or damage was met that nobody may pass. All
+	// is refused until the process has restarted. Without ErrUnknown nothing of the
 	// operation was written.
 	ErrFenced = errors.New("database is fenced: a write or a sync failed, or it is damaged; restart the process")
 	// ErrUnknown: the operation may be durable or may not be: it was in the

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// badgerLog passes Badger's words on and raises the alarm at failures that
-// Badger only logs: a failed flush that is retried without end (db.go:1162), a WAL or a table that could
-// not be deleted (memtable.go:126) and would bring back settled records, a
-// memtable that could not be created (memtable.go:145). Debug lines contain
-// keys and are dropped; Badger logs no values.
+// badgerLog passes Badger's words on and raises the alarm at failures that Badger only
+// logs: a failed flush that is retried without end (db.go:1162), a WAL or a table that
+// could not be deleted (memtable.go:126) and would bring back settled records, a
+// memtable that could not be created (memtable.go:145). Debug lines contain keys and
+// are dropped; Badger logs no values.
 type badgerLog struct {
 	log  *slog.Logger
 	fail func(error)

@@ -135,9 +135,9 @@ func TestDamageInAValueCostsThatValue(t *testing.T) {
 	}
 }
 
-// differing compares what was told with what was written: versions whose value
-// is another, or was cut off elsewhere, and those that nobody wrote. A value that proves its key may have
-// another version.
+// differing compares what was told with what was written: versions whose value is
+// another, or was cut off elsewhere, and those that nobody wrote. A value that proves
+// its key may have another version.
 func differing(want map[versioned]tableEntry, got []tableEntry) (damaged, unknown []versioned) {
 	values := map[string]bool{}
 	for _, e := range want {

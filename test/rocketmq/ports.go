@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// Nodes listen on loopback. Blocks lie below the ephemeral range (from 32768 on Linux): else an outgoing
-// connection could take a killed broker's port before it starts again.
+// Nodes listen on loopback. Blocks lie below the ephemeral range (from 32768 on Linux):
+// else an outgoing connection could take a killed broker's port before it starts again.
 const (
 	loopback   = "127.0.0.1"
 	firstPort  = 16000

@@ -219,8 +219,8 @@ type damageReport struct {
 
 // TestDamageMetWhileItRuns: a message rots in a table, under a sidecar with a backlog
 // that waits for its broker. The broker comes back, and the process ends, with 74, when
-// it comes to what it cannot read, for sending it or in a compaction. The next one says what is lost wherever one looks,
-// and sends all the rest, in order.
+// it comes to what it cannot read, for sending it or in a compaction. The next one says
+// what is lost wherever one looks, and sends all the rest, in order.
 func TestDamageMetWhileItRuns(t *testing.T) {
 	cluster := rocketmq.Start(t, rocketmq.Options{})
 	cluster.CreateTopic(t, rotTopic, 1)
