@@ -58,6 +58,14 @@ var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, SyncStalled
 // known are listed by ?verbose also while they are not the case.
 var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, DeliveryBlocked, Handler, HandlerFailing, AppNotReady, SubscriptionPaused, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep, Undecided, StrangeHalf, DroppedHalf}
 
+// Degrading returns the known conditions that leave the sidecar ready.
+func Degrading() []Condition {
+	return slices.DeleteFunc(slices.Clone(known), func(name Condition) bool {
+		_, unready := notReady[name]
+		return unready
+	})
+}
+
 // Conditions is what is the case now, and since when.
 type Conditions struct {
 	now func() time.Time

@@ -107,15 +107,13 @@ type conditionCollector struct{ conditions *admin.Conditions }
 
 var degradedDesc = prometheus.NewDesc("remora_degraded", "1 for each reason for which the sidecar is degraded now, else 0.", []string{"reason"}, nil)
 
-// reasons are always shown, so that an alarm has a 0 to begin from.
-var reasons = []admin.Condition{admin.Broker, admin.TopicParked, admin.OrderingBlocked, admin.DeliveryBlocked, admin.Handler, admin.DedupeStore, admin.SpoolFull, admin.DiskLow, admin.Damaged, admin.ClockStep, admin.Undecided}
-
 // Describe implements prometheus.Collector.
 func (conditionCollector) Describe(ch chan<- *prometheus.Desc) { ch <- degradedDesc }
 
-// Collect implements prometheus.Collector.
+// Collect implements prometheus.Collector. It always shows all, so that an alarm has a 0
+// to begin from.
 func (c conditionCollector) Collect(ch chan<- prometheus.Metric) {
-	for _, reason := range reasons {
+	for _, reason := range admin.Degrading() {
 		is := map[bool]float64{true: 1}[c.conditions.Is(reason)]
 		ch <- prometheus.MustNewConstMetric(degradedDesc, prometheus.GaugeValue, is, string(reason))
 	}
