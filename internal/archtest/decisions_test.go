@@ -2,6 +2,7 @@ package archtest
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,28 +14,86 @@ import (
 var (
 	decisionForm = regexp.MustCompile(`^(\d{4})-[a-z0-9-]+\.md$`)
 	numberForm   = regexp.MustCompile(`^# (\d{4}): `)
+	stateForm    = regexp.MustCompile(`^(Accepted|Proposed|Superseded)\b`)
 )
 
+// decisionIndex lists the pages.
+const decisionIndex = "README.md"
+
 // TestDecisionsAreNumbered checks that the pages of docs/adr are numbered from 0
-// on, each number once, and that a page says its own.
+// on, each number once, that a page says its own, and its state, and that the index
+// has all of them.
 func TestDecisionsAreNumbered(t *testing.T) {
 	folder := filepath.Join(root, "docs", "adr")
 	entries, err := os.ReadDir(folder)
 	if err != nil {
 		t.Fatal(err)
 	}
-	titles := map[string]string{}
+	titles, states := map[string]string{}, map[string]string{}
+	index := ""
 	for _, e := range entries {
 		text, err := os.ReadFile(filepath.Join(folder, e.Name()))
 		if err != nil {
 			t.Fatal(err)
 		}
-		titles[e.Name()], _, _ = strings.Cut(string(text), "\n")
+		if e.Name() == decisionIndex {
+			index = string(text)
+			continue
+		}
+		lines := append(strings.Split(string(text), "\n"), "", "", "")
+		titles[e.Name()], states[e.Name()] = lines[0], lines[2]
 	}
 	if len(titles) < 20 {
 		t.Fatalf("only %d decisions were found, the check would prove nothing", len(titles))
 	}
 	requireNone(t, misnumbered(titles))
+	requireNone(t, misindexed(index, titles, states))
+}
+
+// misindexed compares the rows of the index with the pages' titles and states.
+func misindexed(index string, titles, states map[string]string) (wrong []string) {
+	rows := map[string]bool{}
+	for row := range strings.Lines(index) {
+		if strings.HasPrefix(row, "| [") {
+			rows[strings.TrimSpace(row)] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(titles)) {
+		number, title, _ := strings.Cut(strings.TrimPrefix(titles[name], "# "), ": ")
+		state := stateForm.FindString(states[name])
+		if state == "" {
+			wrong = append(wrong, fmt.Sprintf("docs/adr/%s has %q where Accepted, Proposed or Superseded should stand", name, states[name]))
+			continue
+		}
+		row := fmt.Sprintf("| [%s](%s) | %s | %s |", number, name, title, strings.ToLower(state))
+		if !rows[row] {
+			wrong = append(wrong, "docs/adr/"+decisionIndex+" should have the row "+row)
+		}
+		delete(rows, row)
+	}
+	for _, row := range slices.Sorted(maps.Keys(rows)) {
+		wrong = append(wrong, "docs/adr/"+decisionIndex+" has a row of no page: "+row)
+	}
+	return wrong
+}
+
+func TestRuleSeesAWrongIndex(t *testing.T) {
+	const right = "| [0000](0000-a.md) | A | accepted |\n"
+	for name, tc := range map[string]struct {
+		index, state string
+		want         string
+	}{
+		"right":         {"# Decisions\n\n" + right, "Accepted. Adds to 0003.", ""},
+		"no row":        {"", "Accepted.", "should have the row"},
+		"another state": {right, "Superseded by 0001.", "should have the row | [0000](0000-a.md) | A | superseded |"},
+		"no state":      {right, "## Context", `has "## Context" where`},
+		"no page":       {right + "| [0001](0001-b.md) | B | accepted |\n", "Accepted.", "a row of no page: | [0001]"},
+	} {
+		got := strings.Join(misindexed(tc.index, map[string]string{"0000-a.md": "# 0000: A"}, map[string]string{"0000-a.md": tc.state}), "; ")
+		if (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
 }
 
 // misnumbered takes the first lines of pages by their names.
