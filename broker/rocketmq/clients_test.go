@@ -78,7 +78,7 @@ func TestOtherKeysTakeAnotherClient(t *testing.T) {
 	go func() { defer close(first); send(l, testMessage(1, "")) }()
 	<-called
 	use(Keys{"user", "second"})
-	l.clients.renew() // as the next attempt does, which needs the route that is forgotten
+	l.clients.renew() // as the next attempt does, which would look for the route
 	for range 3 {
 		l.clients.now.routes.Store("t", struct{}{})
 		send(l, testMessage(2, ""))
@@ -155,7 +155,7 @@ func TestKeysAreReadWithoutTheLock(t *testing.T) {
 // again before the next one sends: the library's own search would not end in time.
 func TestRoutesGoWithTheirClient(t *testing.T) {
 	l, use, made := keyedLane(t)
-	asked, goOn := make(chan struct{}, 2), make(chan struct{})
+	asked, goOn := make(chan struct{}, 3), make(chan struct{})
 	s := serve(t, func(command) *command {
 		asked <- struct{}{}
 		<-goOn
@@ -173,11 +173,19 @@ func TestRoutesGoWithTheirClient(t *testing.T) {
 	close(goOn)
 	<-first
 	send(l, testMessage(2, ""))
-	if calls, _ := s.seen(); len(calls) != 2 {
-		t.Errorf("the route is looked for %d times for two clients", len(calls))
+	use(Keys{"user", "third"})
+	send(l, testMessage(3, "")) // which finds them by itself
+	if calls, _ := s.seen(); len(calls) != 3 {
+		t.Errorf("the route is looked for %d times for three clients", len(calls))
 	}
-	if all := *made; len(all) != 2 || all[0].selects.Load() != 1 || all[1].selects.Load() != 1 {
-		t.Errorf("of %d clients not each has sent one message", len(all))
+	all := *made
+	if len(all) != 3 {
+		t.Fatalf("%d clients were made", len(all))
+	}
+	for _, one := range all {
+		if n := one.selects.Load(); n != 1 {
+			t.Errorf("the client of the %s keys has sent %d messages, want its own", one.keys.Secret, n)
+		}
 	}
 	if err := l.close(); err != nil {
 		t.Error(err)
