@@ -42,6 +42,20 @@ func (d *slowDisk) later(ctx context.Context, op *write) <-chan error {
 	return answer
 }
 
+// told waits until it is told that the disk has stalled, or does not any more.
+func (d *slowDisk) told(t *testing.T) (stalled bool) {
+	t.Helper()
+	select {
+	case stalled = <-d.stall:
+	case <-time.After(patience):
+		t.Fatal("nothing is told of a stall")
+	}
+	return stalled
+}
+
+// patience bounds the waits of tests that would hang where the code is wrong.
+const patience = 30 * time.Second
+
 func TestOfferIsWithdrawnBeforeItsCommitBegins(t *testing.T) {
 	d := newSlowDisk(t, time.Hour, 0)
 	first := d.later(t.Context(), put("first", "1"))
@@ -132,14 +146,16 @@ func TestStalledCommitRefusesOffersUntilItEnds(t *testing.T) {
 	d := newSlowDisk(t, 20*time.Millisecond, 0)
 	first := d.later(t.Context(), put("first", "1"))
 	<-d.began
-	if !<-d.stall {
+	if !d.told(t) {
 		t.Fatal("told that nothing is stalled")
 	}
 	if since, times := d.Stalled(); since.IsZero() || times == 0 {
 		t.Errorf("stalled since %v, %d times", since, times)
 	}
-	if err := d.Offer(t.Context(), put("second", "2"), 64); !errors.Is(err, ErrBusy) || errors.Is(err, ErrUnknown) {
-		t.Errorf("an offer is answered %v", err)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := d.Offer(ctx, put("second", "2"), 64); !errors.Is(err, ErrBusy) || errors.Is(err, ErrUnknown) {
+		t.Fatalf("an offer is answered %v", err)
 	}
 	if err := d.Busy(1); !errors.Is(err, ErrBusy) {
 		t.Errorf("busy: %v", err)
@@ -155,7 +171,7 @@ func TestStalledCommitRefusesOffersUntilItEnds(t *testing.T) {
 	if err := <-first; err != nil {
 		t.Error(err)
 	}
-	if <-d.stall {
+	if d.told(t) {
 		t.Error("told of a second one")
 	}
 	ended := make(chan struct{})
@@ -174,7 +190,7 @@ func TestStalledCommitRefusesOffersUntilItEnds(t *testing.T) {
 	for {
 		err := d.Offer(t.Context(), put("fourth", "4"), 64)
 		if errors.Is(err, ErrBusy) { // it may have stalled again, and then that ends, too
-			for <-d.stall {
+			for d.told(t) {
 			}
 			continue
 		}
