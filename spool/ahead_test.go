@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/message"
+	"pgregory.net/rapid"
+
 	"github.com/remora-mq/remora/spool"
 )
 
@@ -68,7 +70,8 @@ func TestFailingLaneDoesNotGoAhead(t *testing.T) {
 	}
 }
 
-func eventually(t *testing.T, is func() bool) {
+// eventually is for what gives no signal to anybody outside.
+func eventually(t rapid.TB, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

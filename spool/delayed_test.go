@@ -69,11 +69,7 @@ func (r *rig) leaseSome(topic string, n int) (all []*spool.Lease) {
 // awaitWatched waits until a call waits for the end of a message.
 func (r *rig) awaitWatched(id message.ID) {
 	r.t.Helper()
-	for began := time.Now(); !r.Watched(id); time.Sleep(time.Millisecond) {
-		if time.Since(began) > 20*time.Second {
-			r.t.Fatal("nobody waits for the message")
-		}
-	}
+	eventually(r.t, func() bool { return r.Watched(id) })
 }
 
 func (r *rig) awaitSeen() {

@@ -140,9 +140,7 @@ func (r *rig) cancelAtOnce(topic string, n int) {
 			done <- err
 		}(r.Spool)
 	}
-	for r.db.Stats().Queued < n {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(r.t, func() bool { return r.db.Stats().Queued >= n })
 	goOn()
 	for range n {
 		if err := <-done; err != nil {

@@ -56,9 +56,8 @@ func blockEnds(data []byte) (ends []int) {
 // rests waits until the spool reads nothing by itself: damage of what it reads for what
 // is due ends the process.
 func (r *rig) rests() {
-	for !r.DueKnown() {
-		time.Sleep(time.Millisecond)
-	}
+	r.t.Helper()
+	eventually(r.t, r.DueKnown)
 }
 
 // restarts ends the process that met damage, and begins the next one.

@@ -440,9 +440,7 @@ func TestOrderedAgainInTheCommitThatEndsTheOrder(t *testing.T) {
 		}
 		again <- got
 	}(r.Spool)
-	for r.db.Stats().Queued < 2 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, func() bool { return r.db.Stats().Queued >= 2 })
 	goOn()
 	if got := <-again; got.Messages != 1 {
 		t.Fatalf("%+v", got)
