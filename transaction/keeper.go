@@ -65,9 +65,10 @@ type Keeper struct {
 	renews  chan struct{} // one for each half message that is replaced
 	silence silence
 
-	mu      sync.Mutex
-	asked   map[string]bool // transactions whose application is being asked, or that are renewed
-	strange time.Time       // when a broker asked last for what is not known here
+	mu        sync.Mutex
+	asked     map[string]bool          // transactions whose application is being asked, or that are renewed
+	preparing map[string]chan struct{} // by what a repeat names: closed when the call that has it ends
+	strange   time.Time                // when a broker asked last for what is not known here
 }
 
 // NewKeeper returns a Keeper that does nothing until Run, but Prepare. ask is
@@ -77,7 +78,7 @@ func NewKeeper(s HalfSpool, halves broker.Halves, ask func(context.Context, *spo
 	return &Keeper{
 		spool: s, halves: halves, ask: ask, log: log, metrics: newKeeperMetrics(), began: time.Now(),
 		silence: silence{heard: map[string]time.Time{}},
-		asking:  make(chan struct{}, 16), renews: make(chan struct{}, 16), asked: map[string]bool{},
+		asking:  make(chan struct{}, 16), renews: make(chan struct{}, 16), asked: map[string]bool{}, preparing: map[string]chan struct{}{},
 	}
 }
 
@@ -86,12 +87,19 @@ var ErrNoHalves = errors.New("this broker keeps no half messages")
 
 // Prepare is Spool.Prepare, and returns nil only when the broker has the half message,
 // too. Where it does not, the transaction is rolled back before Prepare returns:
-// *NotPreparedError.
+// *NotPreparedError. A repeat waits for the call before it: each would send a half
+// message, and the one whose broker does not take it would roll back what the other one
+// has answered.
 func (k *Keeper) Prepare(ctx context.Context, d spool.TransactionDraft) (spool.Transaction, []message.Receipt, error) {
 	if k.halves == nil {
 		return spool.Transaction{}, nil, ErrNoHalves
 	}
 	d.AtBroker = true
+	leave, err := k.enter(ctx, nameOf(&d))
+	if err != nil {
+		return spool.Transaction{}, nil, err
+	}
+	defer leave()
 	t, receipts, err := k.spool.Prepare(ctx, d)
 	if err != nil || t.Half == nil || t.Half.Number > 0 || t.State != spool.TransactionHalf {
 		return t, receipts, err
@@ -105,6 +113,54 @@ func (k *Keeper) Prepare(ctx context.Context, d spool.TransactionDraft) (spool.T
 	t, err = k.send(ctx, &t)
 	t.Duplicate = duplicate
 	return t, receipts, err
+}
+
+// nameOf is what two calls for one transaction have in common; "": there is one call.
+func nameOf(d *spool.TransactionDraft) string {
+	switch {
+	case d.ID != "":
+		return "i" + d.ID
+	case d.Key != "":
+		return "k" + d.Key
+	}
+	return ""
+}
+
+// enter waits until no other call prepares what has that name. Then none does until
+// leave is called.
+func (k *Keeper) enter(ctx context.Context, name string) (leave func(), err error) {
+	if name == "" {
+		return func() {}, nil
+	}
+	for {
+		former, mine := k.take(name)
+		if former == nil {
+			return func() { k.giveBack(name, mine) }, nil
+		}
+		select {
+		case <-former:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: another call prepares it: %w", spool.ErrUnknown, ctx.Err())
+		}
+	}
+}
+
+// take returns what is closed when the call that has the name ends, or gives it away.
+func (k *Keeper) take(name string) (former, mine chan struct{}) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if former = k.preparing[name]; former == nil {
+		mine = make(chan struct{})
+		k.preparing[name] = mine
+	}
+	return former, mine
+}
+
+func (k *Keeper) giveBack(name string, mine chan struct{}) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.preparing, name)
+	close(mine)
 }
 
 // send has the broker keep the half message that was issued last.

@@ -31,7 +31,8 @@ type halfBroker struct {
 	ids       map[string]string     // of messages, by transaction
 	ordinary  map[int64]bool        // offsets of messages that are no half messages
 
-	preparing  func() // called before the next one is kept, under mu
+	first      func() error // what the next Prepare does instead
+	preparing  func()       // called before the next one is kept, under mu
 	mayNotLook bool
 	look       func(broker.Half) (bool, error)
 	expected   []message.HalfPlace
@@ -49,6 +50,13 @@ func (b *halfBroker) set(do func()) {
 }
 
 func (b *halfBroker) Prepare(_ context.Context, m *message.Message, h broker.Half) (message.HalfPlace, error) {
+	b.mu.Lock()
+	first := b.first
+	b.first = nil
+	b.mu.Unlock()
+	if first != nil {
+		return message.HalfPlace{}, first()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.prepare != nil {
@@ -182,10 +190,13 @@ func (r *rig) keep(b *halfBroker) *transaction.Keeper {
 }
 
 func (r *rig) atBroker(k *transaction.Keeper, id string) (spool.Transaction, error) {
-	t, _, err := k.Prepare(context.Background(), spool.TransactionDraft{
-		ID: id, Check: spool.Check{URL: r.app.URL + "/tx", After: time.Hour, Interval: time.Hour, Most: 15, Exhausted: spool.TransactionUndecided},
-		Messages: []spool.Draft{{Message: message.Message{Topic: "t", Body: []byte("body")}}},
-	})
+	return r.atBrokerAs(context.Background(), k, spool.TransactionDraft{ID: id})
+}
+
+func (r *rig) atBrokerAs(ctx context.Context, k *transaction.Keeper, d spool.TransactionDraft) (spool.Transaction, error) {
+	d.Check = spool.Check{URL: r.app.URL + "/tx", After: time.Hour, Interval: time.Hour, Most: 15, Exhausted: spool.TransactionUndecided}
+	d.Messages = []spool.Draft{{Message: message.Message{Topic: "t", Body: []byte("body")}}}
+	t, _, err := k.Prepare(ctx, d)
 	return t, err
 }
 
@@ -257,6 +268,40 @@ func TestWhatTheBrokerDoesNotTakeIsRolledBack(t *testing.T) {
 		b.set(func() { b.rolled = nil })
 		b.asks(tx, 1, 1) // it was stored all the same
 		b.await(t, "answered", func() bool { return slices.Equal(b.rolled, []uint64{1}) })
+	}
+}
+
+// A client that repeats a prepare, because the first call takes too long, is answered
+// what stands: that one may fail in the end, and rolls back what it has begun.
+func TestARepeatedPrepareWaitsForTheFirst(t *testing.T) {
+	for name, draft := range map[string]spool.TransactionDraft{"by ID": {ID: "tx"}, "by key": {Key: "key"}} {
+		t.Run(name, func(t *testing.T) {
+			r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
+			k := r.keep(b)
+			sent, fails := make(chan struct{}), make(chan struct{})
+			b.set(func() { b.first = func() error { close(sent); <-fails; return errors.New("timeout") } })
+			first, again := make(chan error, 1), make(chan error, 1)
+			var stands spool.Transaction
+			go func() { _, err := r.atBrokerAs(t.Context(), k, draft); first <- err }()
+			<-sent
+			gaveUp, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			if _, err := r.atBrokerAs(gaveUp, k, draft); !errors.Is(err, spool.ErrUnknown) {
+				t.Errorf("a repeat that cannot wait: %v", err)
+			}
+			go func() { var err error; stands, err = r.atBrokerAs(t.Context(), k, draft); again <- err }()
+			close(fails)
+			if n, ok := errors.AsType[*transaction.NotPreparedError](<-first); !ok {
+				t.Errorf("the first: %v", n)
+			}
+			if err := <-again; err == nil {
+				if now, err := r.Transaction(t.Context(), stands.ID); err != nil || now.State != spool.TransactionHalf {
+					t.Errorf("the repeat was answered, and %+v, %v", now, err)
+				}
+			} else if !errors.Is(err, spool.ErrDecided) || draft.ID == "" {
+				t.Errorf("the repeat: %v", err)
+			}
+		})
 	}
 }
 
