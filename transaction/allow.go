@@ -50,13 +50,25 @@ func parse(address string) (*url.URL, error) {
 		return nil, fmt.Errorf("%.100q has not the form http://host:port/path", address)
 	case u.User != nil || u.Fragment != "" || strings.Contains(u.Hostname(), "*"):
 		return nil, fmt.Errorf("%.100q has a user, a fragment, or a * in its host", address)
-	case strings.Contains("/"+u.Path+"/", "/../"), strings.Contains("/"+u.Path+"/", "/./"):
-		return nil, errors.New("its path has dots, which lead elsewhere")
+	case leadsElsewhere(u.Path):
+		return nil, errors.New("its path has dots or a backslash, which lead elsewhere")
 	}
 	if anyPort {
 		u.Host = u.Hostname() + ":*"
 	}
 	return u, nil
+}
+
+// leadsElsewhere reports a path that a server may take for another one: with segments of
+// dots, which some recognise before a ';' too, or with backslashes, which some turn.
+func leadsElsewhere(path string) bool {
+	for segment := range strings.SplitSeq(path, "/") {
+		name, _, _ := strings.Cut(segment, ";")
+		if name == "." || name == ".." {
+			return true
+		}
+	}
+	return strings.Contains(path, `\`)
 }
 
 // anyPortOf takes a port * off.
