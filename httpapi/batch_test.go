@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -118,6 +119,42 @@ func TestBadBatches(t *testing.T) {
 				t.Errorf("items are named: %s", a.raw)
 			case c.index >= 0 && (len(items) == 0 || items[0].(map[string]any)["index"] != float64(c.index)):
 				t.Errorf("item %d is not named: %s", c.index, a.raw)
+			}
+		})
+	}
+}
+
+// TestSmallMembersTakeLittleMemory: the budget counts the text of a batch, so what is made
+// of it must not be many times as much.
+func TestSmallMembersTakeLittleMemory(t *testing.T) {
+	l := start(t, httpapi.Options{})
+	var names strings.Builder
+	for i := 0; names.Len() < 2<<20; i++ {
+		fmt.Fprintf(&names, `"%d":"",`, i)
+	}
+	object := "{" + strings.TrimSuffix(names.String(), ",") + "}"
+	event := []string{"Content-Type", "application/cloudevents-batch+json"}
+	for _, c := range []struct {
+		name, target, body string
+		header             []string
+		code, says         string
+	}{
+		{"an item", batchPath, "[" + object + "]", asJSON, "invalid-item", "10000 names"},
+		{"properties", batchPath, `[{"topic":"a","body":"x","properties":` + object + `}]`, asJSON, "invalid-item", "10000 names"},
+		{"keys", batchPath, `[{"topic":"a","body":"x","keys":["k"` + strings.Repeat(`,"k"`, 1<<19) + `]}]`, asJSON, "properties-too-large", "31743"},
+		{"an event", orders, "[" + object + "]", event, "invalid-cloudevent", "10000 names"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			a := l.do("POST", c.target, c.body, c.header...)
+			runtime.ReadMemStats(&after)
+			l.refused(a, a.status, c.code)
+			if !strings.Contains(string(a.raw), c.says) {
+				t.Errorf("answered %s", a.raw)
+			}
+			if made := after.TotalAlloc - before.TotalAlloc; made > 20<<20 {
+				t.Errorf("%d MiB were made of %d", made>>20, len(c.body)>>20)
 			}
 		})
 	}

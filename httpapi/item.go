@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 
 	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
 
@@ -53,7 +55,7 @@ func (it *item) set(m member) error {
 	case "tag":
 		return m.text(&msg.Tag)
 	case "keys":
-		return m.into(&msg.Keys, "an array of strings")
+		return it.setKeys(m)
 	case "ordering_key":
 		return m.text(&msg.OrderingKey)
 	case "properties":
@@ -98,6 +100,27 @@ func (it *item) setBase64(m member) (err error) {
 	return nil
 }
 
+// setKeys reads no more keys than a message can have: what they take in memory is many
+// times their text.
+func (it *item) setKeys(m member) error {
+	if m.value[0] != '[' {
+		return invalidItem("%.100q is not an array of strings", m.name)
+	}
+	it.Keys = nil
+	left := message.MaxProperties
+	return elementsOf(m.value, func(element json.RawMessage) error {
+		key, err := stringOf(element)
+		if err != nil {
+			return invalidItem("%.100q is not an array of strings", m.name)
+		}
+		if left -= len(key) + 1; left < 0 {
+			return &message.Invalid{Code: "properties-too-large", Detail: fmt.Sprintf("the keys have more than %d bytes together", message.MaxProperties), Limit: message.MaxProperties}
+		}
+		it.Keys = append(it.Keys, key)
+		return nil
+	})
+}
+
 func (it *item) setKey(m member) error {
 	if err := m.text(&it.DedupeKey); err != nil {
 		return err
@@ -127,12 +150,8 @@ func (m member) text(into *string) (err error) {
 		*into, err = stringOf(m.value)
 		return err
 	}
-	return m.into(into, "a string")
-}
-
-func (m member) into(target any, what string) error {
-	if json.Unmarshal(m.value, target) != nil {
-		return invalidItem("%.100q is not %s", m.name, what)
+	if json.Unmarshal(m.value, into) != nil {
+		return invalidItem("%.100q is not a string", m.name)
 	}
 	return nil
 }

@@ -38,6 +38,9 @@ func membersOf(text []byte) (members []member, err error) {
 		if err != nil {
 			return err
 		}
+		if len(members) == mostMembers {
+			return invalidJSON("an object has more than %d names", mostMembers)
+		}
 		if seen[name] || seen == nil && slices.ContainsFunc(members, func(m member) bool { return m.name == name }) {
 			return invalidJSON("the name %.100q stands twice in one object", name)
 		}
@@ -58,6 +61,9 @@ const (
 	usualMembers = 6
 	// fewMembers are looked through one by one.
 	fewMembers = 16
+	// mostMembers are more than a message can have of properties. What an object of
+	// small members takes in memory is many times its text, which alone is counted.
+	mostMembers = 10_000
 )
 
 // noted adds the last name, or all when there were none.
