@@ -197,6 +197,7 @@ func TestErrorsOfTheSpool(t *testing.T) {
 		{spool.ErrReadOnly, 503, "spool-read-only", false},
 		{spool.ErrTooManyTopics, 400, "too-many-topics", false},
 		{fmt.Errorf("%w: %w", spool.ErrUnknown, spool.ErrReadOnly), 503, "spool-read-only", "unknown"},
+		{fmt.Errorf("%w: %w", spool.ErrUnknown, spool.ErrKeyDamaged), 503, "spool-read-only", "unknown"},
 		{fmt.Errorf("%w: %w", spool.ErrUnknown, context.DeadlineExceeded), 503, "busy", "unknown"},
 		{fmt.Errorf("%w: %w", spool.ErrUnknown, context.Canceled), 503, "draining", "unknown"},
 		{context.DeadlineExceeded, 503, "busy", false},
@@ -222,6 +223,18 @@ func TestErrorsOfTheSpool(t *testing.T) {
 			}
 			checkRetryAfter(t, a)
 		})
+	}
+}
+
+// TestDamagedKeyIsNoFailedWrite: what keeps a repeat from being taken is said, and that
+// it is not known whether there is something to repeat.
+func TestDamagedKeyIsNoFailedWrite(t *testing.T) {
+	l := start(t, httpapi.Options{})
+	l.spool.err = fmt.Errorf("%w: read an idempotency key: %w", spool.ErrUnknown, spool.ErrKeyDamaged)
+	a := l.do("POST", orders, "x", "Idempotency-Key", "k")
+	said := fmt.Sprint(a.json["title"], a.json["detail"], a.json["hint"])
+	if a.status != 503 || a.json["stored"] != "unknown" || !strings.Contains(said, "this idempotency key") || strings.Contains(said, "sync failed") || strings.Contains(said, "write failed") {
+		t.Errorf("answered %d %s", a.status, a.raw)
 	}
 }
 

@@ -31,7 +31,7 @@ func (all problems) of(err error) *problem.Problem {
 
 // spoolProblems is the one place that maps errors of the spool to problems.
 var spoolProblems = problems{
-	{spool.ErrReadOnly, problem.SpoolReadOnly, "an earlier sync failed; the spool takes nothing more until the sidecar is restarted"},
+	{spool.ErrReadOnly, problem.SpoolReadOnly, "an earlier sync failed, or damage was met; the spool takes nothing more until the sidecar is restarted"},
 	{spool.ErrFull, problem.SpoolFull, "the spool has reached its high-water mark"},
 	{spool.ErrTopicFull, problem.TopicFull, "the topic holds as much as one may (spool.topic_share)"},
 	{spool.ErrDiskLow, problem.DiskLow, "the volume has less free space than has to stay free (spool.reserve)"},
@@ -77,6 +77,12 @@ func problemOf(err error) *problem.Problem {
 }
 
 func unknownProblem(err error) *problem.Problem {
+	if errors.Is(err, spool.ErrKeyDamaged) {
+		p := problem.New(problem.SpoolReadOnly, "what tells whether this idempotency key was accepted before is damaged: the message may or may not be stored, and other messages are taken; "+
+			"the next start of the sidecar gives up what is damaged, and a repeat may be taken for a new message then")
+		p.Stored = problem.StoredUnknown
+		return p
+	}
 	code, why := problem.SpoolReadOnly, "the write failed or did not end in time"
 	for _, known := range spoolProblems {
 		if errors.Is(err, known.err) {

@@ -28,6 +28,9 @@ var (
 	// ErrUnknown: a sync failed, or the caller gave up waiting, while the
 	// operation was being written; it may or may not be stored.
 	ErrUnknown = errors.New("it is not known whether this was stored")
+	// ErrKeyDamaged, with ErrUnknown: what tells whether the dedupe key was accepted
+	// before is damaged. The next opening gives it up, and says so.
+	ErrKeyDamaged = errors.New("what is known of the idempotency key is damaged")
 	// ErrKeyReused: the dedupe key was accepted before with other content.
 	ErrKeyReused = errors.New("idempotency key was used before with other content")
 	// ErrKeySettled: the message accepted under the dedupe key was cancelled or discarded.

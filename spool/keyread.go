@@ -221,5 +221,8 @@ func (s *Spool) unreadable(p keyPlace, err error) error {
 		whole := s.db.Scan(kv.Scan{Prefix: where, KeysOnly: true, Whole: true}, func(_, _ []byte) (bool, error) { return false, nil })
 		err = s.mustSee(cmp.Or(whole, err))
 	}
+	if s.db.Err() == nil {
+		err = fmt.Errorf("%w: %w", ErrKeyDamaged, err)
+	}
 	return err
 }

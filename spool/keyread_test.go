@@ -27,7 +27,7 @@ func TestARepeatWhoseKeyIsDamagedIsNotNew(t *testing.T) {
 			r.accept(draft("t", "others"))
 			damage(r)
 			_, err := r.Append(t.Context(), []spool.Draft{draft("t", "new"), d})
-			if !errors.Is(err, spool.ErrUnknown) {
+			if !errors.Is(err, spool.ErrUnknown) || !errors.Is(err, spool.ErrKeyDamaged) {
 				t.Fatalf("the repeat: %v", err)
 			}
 			if seen := r.Damage().Seen; len(seen) == 0 {

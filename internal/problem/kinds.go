@@ -130,7 +130,7 @@ var kinds = []Kind{
 	{DiskLow, 503, "The volume is low on space", "Send again after Retry-After. The operator: free space on the spool's volume.", true, StoredNo},
 	{Busy, 503, "The sidecar has too much to do", "Send again after Retry-After.", true, StoredNo},
 	{BrokerUnavailable, 503, "The broker does not do what was asked", "The detail says why. Send again after Retry-After.", true, StoredNo},
-	{SpoolReadOnly, 503, "The spool takes nothing more", "A sync failed. Send again with the same idempotency key after the sidecar has restarted. The operator: see its log, then the disk.", true, StoredNo},
+	{SpoolReadOnly, 503, "The spool cannot take this before the sidecar's next start", "Send again with the same idempotency key after the sidecar has restarted. The operator: see its log, then the disk.", true, StoredNo},
 	{DedupeUnavailable, 503, "The dedupe store does not answer", "Send again after Retry-After: nothing was done. The operator: see the sidecar's log.", true, StoredNo},
 	{Starting, 503, "The sidecar is starting", "Send again after Retry-After. What was accepted before is known when the spool is open.", true, StoredUnknown},
 	{Draining, 503, "The sidecar is stopping", "Send again after Retry-After, to its successor.", true, StoredNo},
