@@ -82,6 +82,9 @@ func (s *Server) receive(ctx *fasthttp.RequestCtx, c *conn) (*request, error) {
 	if err := r.fields.parse(h.RawHeaders(), http10); err != nil {
 		return nil, err
 	}
+	if r.fields.closes() {
+		ctx.SetConnectionClose()
+	}
 	var err error
 	if r.target, err = c.targetOf(h.RequestURI()); err != nil {
 		return nil, err

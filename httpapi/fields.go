@@ -64,6 +64,19 @@ func (f *fields) list(one name) string {
 	return strings.Join(f.values(room[:0], one), ", ")
 }
 
+// closes reports that the client wants the connection to end with the answer (RFC 9112,
+// 9.6). fasthttp sees that only where it is written as one word, in lower case.
+func (f *fields) closes() bool {
+	if f.has(nameConnection) {
+		for option := range strings.SplitSeq(f.list(nameConnection), ",") {
+			if strings.EqualFold(strings.Trim(option, " \t"), "close") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // parse reads a raw header block again, after fasthttp, and strictly: it refuses what
 // two readers could understand differently (RFC 9112, 5.1, 5.2, 6.1). The fields share
 // no memory with raw.

@@ -28,6 +28,7 @@ const (
 	nameDeliverAt
 	nameTTL
 	namePrefer
+	nameConnection
 	nameMisspelt   // MQ- and something that is no option
 	nameCloudEvent // ce- and an attribute
 )
@@ -45,7 +46,7 @@ var names = map[string]name{
 	"host": nameHost, "content-length": nameContentLength, "transfer-encoding": nameTransferEncoding,
 	"content-type": nameContentType, "content-encoding": nameContentEncoding, "content-digest": nameContentDigest,
 	"authorization": nameAuthorization, "origin": nameOrigin, "sec-fetch-site": nameSecFetchSite,
-	"traceparent": nameTraceParent, "tracestate": nameTraceState, "expect": nameExpect, "prefer": namePrefer,
+	"traceparent": nameTraceParent, "tracestate": nameTraceState, "expect": nameExpect, "prefer": namePrefer, "connection": nameConnection,
 	"idempotency-key": nameKey, "mq-tag": nameTag, "mq-key": nameKeys, "mq-ordering-key": nameOrderingKey,
 	"mq-property": nameProperty, "mq-delay": nameDelay, "mq-deliver-at": nameDeliverAt, "mq-ttl": nameTTL,
 }

@@ -38,6 +38,12 @@ func TestRawRequests(t *testing.T) {
 		// Well-formed, so that the rest of the table proves something.
 		{"one request", head + "Content-Length: 1\r\n\r\nx", []int{202}, 1},
 		{"two requests, pipelined", head + "Content-Length: 1\r\n\r\nx" + smuggled, []int{202, 202}, 2},
+		{"the last request", head + "Connection: close\r\nContent-Length: 1\r\n\r\nx" + smuggled, []int{202}, 1},
+		{"the last request, in capitals", head + "Connection: Close\r\nContent-Length: 1\r\n\r\nx" + smuggled, []int{202}, 1},
+		{"the last request, in a list", head + "Connection: TE, close\r\nContent-Length: 1\r\n\r\nx" + smuggled, []int{202}, 1},
+		{"the last request, in two lists", head + "Connection: close\r\nConnection: TE\r\nContent-Length: 1\r\n\r\nx" + smuggled, []int{202}, 1},
+		{"the last request, offered", head + "Connection: Close\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx" + smuggled, []int{100, 202}, 1},
+		{"not the last request", head + "Connection: closed\r\nContent-Length: 1\r\n\r\nx" + smuggled, []int{202, 202}, 2},
 		{"chunked", head + "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", []int{202}, 1},
 		{"chunked, coding in capitals", head + "Transfer-Encoding: CHUNKED\r\n\r\n1\r\nx\r\n0\r\n\r\n", []int{202}, 1},
 		{"chunk extension", head + "Transfer-Encoding: chunked\r\n\r\n1;a=b\r\nx\r\n0\r\n\r\n", []int{202}, 1},
