@@ -94,6 +94,9 @@ func (s *Server) transactionDraft(r *request) (d spool.TransactionDraft, err err
 	if err != nil {
 		return d, err
 	}
+	if err := noneOf(r, ofOneMessage&^nameKey, "a transaction; put it into its messages"); err != nil {
+		return d, err
+	}
 	for name := range r.query {
 		if name != "idempotency_key" {
 			return d, invalidOption("the query parameter %.100q says nothing here; put it into the JSON of the body", name)

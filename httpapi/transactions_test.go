@@ -156,6 +156,11 @@ func TestBadTransactions(t *testing.T) {
 			}
 		})
 	}
+	for _, header := range []string{"MQ-Delay", "MQ-Tag", "MQ-Property", "MQ-Delya"} {
+		if a := l.prepare(prepared(""), header, "1h"); a.status != 400 || a.code() != "invalid-option" || !strings.Contains(string(a.raw), strings.ToLower(header)) {
+			t.Errorf("%s: %d %s", header, a.status, a.raw)
+		}
+	}
 	if a := l.do("POST", transactionsPath, prepared(""), "Content-Type", "text/plain"); a.status != 415 {
 		t.Errorf("a text: %d %s", a.status, a.raw)
 	}

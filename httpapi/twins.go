@@ -50,11 +50,20 @@ func knownOptions(r *request) error {
 // noOptions refuses the options of a single publish where each message of the
 // body has its own.
 func noOptions(r *request) error {
-	if i := r.fields.index(ofOneMessage); i >= 0 {
-		return invalidOption("the header %.100q says nothing about a batch; put it into the items", r.fields.name(i))
+	if err := noneOf(r, ofOneMessage, "a batch; put it into the items"); err != nil {
+		return err
 	}
 	for name := range r.query {
 		return invalidOption("the query parameter %.100q says nothing about a batch; put it into the items", name)
+	}
+	return nil
+}
+
+// noneOf refuses headers that say something about one message, where each has its own
+// options in JSON.
+func noneOf(r *request, these name, of string) error {
+	if i := r.fields.index(these); i >= 0 {
+		return invalidOption("the header %.100q says nothing about %s", r.fields.name(i), of)
 	}
 	return nil
 }
