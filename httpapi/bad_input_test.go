@@ -20,6 +20,9 @@ import (
 
 // TestBadInput: a problem that says what to change, and nothing stored.
 func TestBadInput(t *testing.T) {
+	event := func(more ...string) []string {
+		return append([]string{"ce-specversion", "1.0", "ce-id", "1", "ce-source", "/s", "ce-type", "t"}, more...)
+	}
 	cases := []struct {
 		name   string
 		target string // "" or a query: of orders
@@ -120,11 +123,17 @@ func TestBadInput(t *testing.T) {
 		{"CloudEvent without a type", "", "x", []string{"ce-specversion", "1.0", "ce-id", "1", "ce-source", "/s"}, 400, "invalid-cloudevent", "type"},
 		{"CloudEvent of another version", "", "x", []string{"ce-specversion", "2.0", "ce-id", "1", "ce-source", "/s", "ce-type", "t"}, 400, "invalid-cloudevent", "1.0"},
 		{"CloudEvent attribute with a control character", "", "x", []string{"ce-specversion", "1.0", "ce-id", "%01", "ce-source", "/s", "ce-type", "t"}, 400, "invalid-cloudevent", "0x01"},
+		{"CloudEvent without data, attribute that is not UTF-8", "", "", event("ce-subject", "%FF"), 400, "invalid-cloudevent", "UTF-8"},
+		{"CloudEvent without data, attribute with a control character", "", "", event("ce-subject", "%01"), 400, "invalid-cloudevent", "0x01"},
+		{"CloudEvent without data, empty attribute", "", "", event("ce-subject", ""), 400, "invalid-cloudevent", "subject"},
+		{"CloudEvent without data, type that is not UTF-8", "", "", event("Content-Type", "text/\xff"), 400, "invalid-cloudevent", "UTF-8"},
+		{"CloudEvent without data, compressed", "", "", event("Content-Encoding", "gzip"), 415, "unsupported-media-type", "plain"},
 		{"CloudEvent that is no JSON", "", "x", []string{"Content-Type", "application/cloudevents+json"}, 400, "invalid-cloudevent", "JSON"},
 		{"CloudEvent without an id", "", `{"specversion":"1.0","source":"/s","type":"t"}`, []string{"Content-Type", "application/cloudevents+json"}, 400, "invalid-cloudevent", "id"},
 		{"CloudEvents format that is not JSON", "", "x", []string{"Content-Type", "application/cloudevents+avro"}, 415, "unsupported-media-type", "application/cloudevents+json"},
 		{"CloudEvent, compressed", "", "x", []string{"Content-Type", "application/cloudevents+json", "Content-Encoding", "gzip"}, 415, "unsupported-media-type", "plain"},
 		{"CloudEvents, one key for all", "", "[]", []string{"Content-Type", "application/cloudevents-batch+json", "Idempotency-Key", "k"}, 400, "invalid-option", "source and id"},
+		{"CloudEvents, wait", "?wait=5s", "[]", []string{"Content-Type", "application/cloudevents-batch+json"}, 400, "invalid-option", "wait"},
 		{"CloudEvents, none", "", "[]", []string{"Content-Type", "application/cloudevents-batch+json"}, 400, "empty-batch", ""},
 
 		{"foreign Host", "", "x", []string{"Host", "evil.example:7600"}, 421, "misdirected-request", "evil.example"},

@@ -60,6 +60,9 @@ func (s *Server) publishEvents(r *request, p *publication) (response, error) {
 	if p.DedupeKey != "" {
 		return response{}, invalidOption("one Idempotency-Key cannot stand for a batch; each event is known by its source and id")
 	}
+	if len(r.query["wait"]) > 0 { // Prefer may be left out of account, says its RFC
+		return response{}, invalidOption("the query parameter \"wait\" says nothing about a batch, which is answered when it is stored")
+	}
 	text, err := s.readBatch(r)
 	if err != nil {
 		return response{}, err

@@ -111,14 +111,21 @@ func eventKey(source, id string) string {
 }
 
 // asStructured makes a structured event of an event in binary mode that has no
-// data: RocketMQ cannot store an empty body.
-func asStructured(m *message.Message, attributes []message.Property) {
+// data: RocketMQ cannot store an empty body. What such an event must not carry as
+// properties it must not have here either: JSON would alter some of it in silence.
+func asStructured(m *message.Message, attributes []message.Property) error {
+	if err := uncompressed(m.ContentEncoding); err != nil {
+		return err
+	}
+	if m.ContentType != "" {
+		attributes = append(slices.Clone(attributes), message.Property{Name: "datacontenttype", Value: m.ContentType})
+	}
+	if err := new(message.Message).SetCloudEvent(attributes); err != nil {
+		return err
+	}
 	object := map[string]string{}
 	for _, a := range attributes {
 		object[a.Name] = a.Value
-	}
-	if m.ContentType != "" {
-		object["datacontenttype"] = m.ContentType
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -128,6 +135,7 @@ func asStructured(m *message.Message, attributes []message.Property) {
 	}
 	m.Body = bytes.TrimSpace(b.Bytes())
 	m.ContentType = typeCloudEvent
+	return nil
 }
 
 // attribute returns the value of an attribute in binary mode.

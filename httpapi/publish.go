@@ -56,7 +56,9 @@ func (s *Server) draft(p *publication) error {
 	case p.cloudEvent != nil:
 		p.DedupeKey = cmp.Or(p.DedupeKey, eventKey(attribute(p.cloudEvent, "source"), attribute(p.cloudEvent, "id")))
 		if len(m.Body) == 0 {
-			asStructured(m, p.cloudEvent)
+			if err := asStructured(m, p.cloudEvent); err != nil {
+				return err
+			}
 			p.cloudEvent = nil
 		}
 	}
