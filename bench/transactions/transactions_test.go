@@ -18,9 +18,10 @@ func TestMain(m *testing.M) {
 }
 
 // TestTrialIsPlayedToItsEnd is a whole run in little time: each turn has to answer
-// some, only the due ones are asked for, and the spools are compared with the answers.
+// some, only the due ones are asked for, again and again where they are few, and the
+// spools are compared with the answers.
 func TestTrialIsPlayedToItsEnd(t *testing.T) {
-	o, err := parseOptions(strings.Fields("-open 300 -rounds 1 -warmup 0s -time 100ms"))
+	o, err := parseOptions(strings.Fields("-open 20 -rounds 1 -warmup 0s -time 100ms"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,9 +56,11 @@ func (t *trial) play(ctx context.Context) (err error) {
 	return nil
 }
 
-// check is what a transaction says of check-backs.
+// check is what a transaction says of check-backs: the first after that time, and each
+// one a second after the one before. So those that are due stay due, however few they
+// are and however long the run, and none becomes undecided.
 func (t *trial) check(after string) string {
-	return fmt.Sprintf(`{"url":%q,"after":%q,"interval":"24h"}`, t.app.url, after)
+	return fmt.Sprintf(`{"url":%q,"after":%q,"interval":"1s","max_attempts":1000000}`, t.app.url, after)
 }
 
 func (t *trial) start(ctx context.Context) error {
@@ -95,8 +97,9 @@ func (t *trial) prepare(ctx context.Context, c *contestant) error {
 	return nil
 }
 
-// rest is for how long those that are due may be asked for before they are measured: a
-// database goes on compacting what it was filled with. Nine tenths of them are left.
+// rest bounds how long a server with transactions that are due is waited for before it is
+// measured: a database goes on compacting what it was filled with, the longer the more
+// that was, and asking never ends.
 func (o *options) rest() time.Duration {
 	return min(calm, time.Duration(o.open/10)*time.Second/mostInSecond)
 }
