@@ -68,11 +68,12 @@ func printLedger(c *cobra.Command, s *spooler, out *format) error {
 const some = 10
 
 func ledgerTable(w io.Writer, l *sidecar.Ledger) {
-	fmt.Fprintln(w, "TOPIC\tACCEPTED\tCONFIRMED\tCANCELLED\tROLLED BACK\tDISCARDED\tLOST\tPENDING\tHELD\tIN FLIGHT\tRETRYING\tDEAD\tBYTES")
+	fmt.Fprintln(w, "TOPIC\tACCEPTED\tCONFIRMED\tCANCELLED\tROLLED BACK\tDISCARDED\tLOST\tHALF\tDELAYED\tPENDING\tHELD\tIN FLIGHT\tRETRYING\tDEAD\tBYTES")
 	row := func(name string, c spool.Counts) {
 		n := c.InSpool
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", name, c.Accepted, c.Confirmed, c.Cancelled, c.RolledBack,
-			c.Discarded, c.Lost, n.Pending-min(c.OnHold, n.Pending), c.OnHold, n.InFlight, n.Retrying, n.Dead, c.Bytes)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", name, c.Accepted, c.Confirmed, c.Cancelled, c.RolledBack,
+			c.Discarded, c.Lost, n.Half, n.Delayed-min(c.DelayedOnHold, n.Delayed), n.Pending-min(c.OnHold, n.Pending), c.OnHold+c.DelayedOnHold,
+			n.InFlight, n.Retrying, n.Dead, c.Bytes)
 	}
 	for _, topic := range slices.Sorted(maps.Keys(l.Topics)) {
 		row(topic, l.Topics[topic])

@@ -127,6 +127,8 @@ func showTx(w io.Writer, v transaction.View) {
 	}
 	line("id", "%s", v.ID)
 	line("state", "%s", v.State)
+	line("mode", "%s", v.Mode)
+	line("idempotency key", "%s", v.Key)
 	line("prepared", "%s", at(&v.PreparedAt))
 	line("since", "%s", at(v.EndedAt))
 	line("decided by", "%s", v.DecidedBy)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +27,8 @@ func TestTransactionsAreDecided(t *testing.T) {
 		{"tx list --state half", "", 0, []string{"no transactions"}},
 		{"tx list --state quarter", "", 1, []string{"invalid-option"}},
 		{"tx show one -o json", "", 0, []string{`"state": "undecided"`, `"decided_by": "nobody answered"`}},
-		{"tx show one", "", 0, []string{"http://127.0.0.1:1/tx, after 1m0s"}},
+		{"tx show one", "", 0, []string{"http://127.0.0.1:1/tx, after 1m0s", "mode", "local", "key of one"}},
+		{"spool stats", "", 0, []string{"half 3", "of transactions: 0 half, 3 undecided"}},
 		{"tx show unknown", "", 1, []string{"unknown-transaction"}},
 		{"tx commit", "", 2, nil},
 		{"tx commit one", "", 2, []string{"commit 1 transactions: one?"}},
@@ -52,6 +54,35 @@ func TestTransactionsAreDecided(t *testing.T) {
 	}
 }
 
+// What was accepted is what a row of the ledger says became of it.
+func TestRowsOfTheLedgerAddUp(t *testing.T) {
+	dir := t.TempDir()
+	leaveTransactions(t, dir, "one", "two", "three")
+	for _, args := range []string{"tx commit one --yes", "tx rollback two --yes", "ledger"} {
+		var out, errOut bytes.Buffer
+		if code := execute(append(strings.Fields(args), "--dir", dir), strings.NewReader(""), &out, &errOut); code != 0 {
+			t.Fatalf("%s: %s", args, errOut.String())
+		}
+		if args != "ledger" {
+			continue
+		}
+		for _, row := range strings.Split(out.String(), "\n")[1:3] {
+			cells := strings.Fields(row)
+			accepted, all := cells[1], 0
+			for _, cell := range cells[2 : len(cells)-1] { // the last are bytes
+				n, err := strconv.Atoi(cell)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all += n
+			}
+			if accepted != "3" || all != 3 {
+				t.Errorf("%s are accepted, and %d are somewhere:\n%s", accepted, all, out.String())
+			}
+		}
+	}
+}
+
 // leaveTransactions makes a spool with undecided transactions.
 func leaveTransactions(t *testing.T, dir string, ids ...string) {
 	t.Helper()
@@ -65,7 +96,7 @@ func leaveTransactions(t *testing.T, dir string, ids ...string) {
 	}
 	for _, id := range ids {
 		_, _, err := s.Prepare(t.Context(), spool.TransactionDraft{
-			ID: id, Messages: []spool.Draft{{Message: message.Message{Topic: "orders", Body: []byte(id)}}},
+			ID: id, Key: "key of " + id, Messages: []spool.Draft{{Message: message.Message{Topic: "orders", Body: []byte(id)}}},
 			Check: spool.Check{URL: "http://127.0.0.1:1/tx", After: time.Minute, Interval: time.Minute, Most: 15, Exhausted: spool.TransactionUndecided},
 		})
 		if err == nil {
