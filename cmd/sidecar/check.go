@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/sidecar"
 )
 
 // level is how bad a finding is.
@@ -83,6 +86,7 @@ func look(ctx context.Context, l *config.Loaded) *findings {
 	for _, w := range l.Warnings {
 		f.warnf("configuration", "correct its name, or unset it", "%s", w)
 	}
+	lookAtSecrets(f, l)
 	lookAtVolume(f, l)
 	lookAtListeners(ctx, f, l)
 	lookAtBroker(ctx, f, l)
@@ -90,6 +94,15 @@ func look(ctx context.Context, l *config.Loaded) *findings {
 	lookAtHandlers(ctx, f, l)
 	lookAtChecks(ctx, f, l)
 	return f
+}
+
+// lookAtSecrets reads what a start would read. Of the keys of the spool lookAtVolume says
+// more.
+func lookAtSecrets(f *findings, l *config.Loaded) {
+	_, err := sidecar.New(l.Config, version, slog.New(slog.DiscardHandler))
+	if err != nil && !errors.Is(err, sidecar.ErrKeyFile) {
+		f.badf("configuration", "correct the file, or the key that names it; the sidecar does not start without it", "%v", err)
+	}
 }
 
 func report(c *cobra.Command, f *findings, output string) error {
