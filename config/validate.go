@@ -81,6 +81,37 @@ func (c *Config) listeners(p *Problems) {
 		p.loopback("listen.admin", c.Listen.Admin, "listen.admin_token_file")
 	}
 	p.address("listen.health", c.Listen.Health, true)
+	c.Listen.distinct(p)
+}
+
+// distinct wants an address for each listener.
+func (l *Listen) distinct(p *Problems) {
+	type place struct{ path, addr string }
+	all := make([]place, 0, len(l.Data)+2)
+	for i, addr := range l.Data {
+		all = append(all, place{fmt.Sprintf("listen.data[%d]", i), addr})
+	}
+	all = append(all, place{"listen.admin", l.Admin}, place{"listen.health", l.Health})
+	for i, one := range all {
+		for _, former := range all[:i] {
+			if sameAddress(former.addr, one.addr) {
+				p.addf(one.path, "%s is taken by %s; write another port", one.addr, former.path)
+				break
+			}
+		}
+	}
+}
+
+// sameAddress reports two addresses of which a process can listen on one only. Port 0
+// is another one each time.
+func sameAddress(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || strings.HasPrefix(a, "unix://") {
+		return a == b
+	}
+	every := func(host string) bool { return host == "" || host == "0.0.0.0" || host == "::" }
+	return portA == portB && portA != "0" && (hostA == hostB || every(hostA) || every(hostB))
 }
 
 // maxSocketPath is what fits into a sockaddr_un, with the "~" of its making.

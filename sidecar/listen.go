@@ -48,7 +48,7 @@ func (s *Sidecar) bindData() (bound []net.Listener, err error) {
 			for _, b := range bound {
 				_ = b.Close() // nothing was accepted
 			}
-			return nil, err
+			return nil, taken(err, "listen.data")
 		}
 		bound = append(bound, ln)
 	}

@@ -2,8 +2,10 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/remora-mq/remora/admin"
@@ -17,7 +19,7 @@ func (s *Sidecar) openWatchers(ctx context.Context) error {
 	health := admin.NewHealth(s.conditions, s.registry, s.log)
 	addr, err := s.watch(ctx, "health listener", s.cfg.Listen.Health, health)
 	if err != nil {
-		return err
+		return taken(err, "listen.health")
 	}
 	s.setAddress(func(a *Addresses) { a.Health = addr })
 	operators := admin.New(admin.Options{
@@ -26,7 +28,7 @@ func (s *Sidecar) openWatchers(ctx context.Context) error {
 	}, s.sources())
 	s.parts.operators = operators
 	if addr, err = s.watch(ctx, "admin listener", s.cfg.Listen.Admin, operators); err != nil {
-		return err
+		return taken(err, "listen.admin")
 	}
 	s.setAddress(func(a *Addresses) { a.Admin = addr })
 	return nil
@@ -41,6 +43,14 @@ func (s *Sidecar) watch(ctx context.Context, name, addr string, server *admin.Se
 	p.watchers = append(p.watchers, server)
 	p.watching = append(p.watching, p.start(ctx, name, func(context.Context) error { return server.Serve(ln) }))
 	return ln.Addr().String(), nil
+}
+
+// taken says what to do where somebody else listens at the address of a key.
+func taken(err error, key string) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w: stop what listens there, or change %s", err, key)
+	}
+	return err
 }
 
 // Ledger is the answer of GET /v1/ledger: the counters of now, and whether a
