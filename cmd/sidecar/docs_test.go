@@ -2,12 +2,42 @@ package main
 
 import (
 	"os"
+	"path"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/remora-mq/remora/api"
 )
+
+// docs/operating.md lists what the admin API has.
+func TestOperatingPageListsTheAdminAPI(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	isDocumented := func(p string) bool {
+		for row := range strings.Lines(string(text)) {
+			begins := strings.HasPrefix(row, "| `") && strings.Contains(row, " "+path.Dir(p)+"/")
+			if strings.Contains(row, " "+p+"`") || strings.Contains(row, "`"+p+"`") || begins && strings.Contains(row, "`/"+path.Base(p)+"`") {
+				return true
+			}
+		}
+		return false
+	}
+	paths := regexp.MustCompile("(?m)^  (/v1/.*):$").FindAllSubmatch(api.Admin, -1)
+	if len(paths) == 0 {
+		t.Error("the API has no paths")
+	}
+	for _, p := range paths {
+		if !isDocumented(string(p[1])) {
+			t.Errorf("the page says nothing of %s", p[1])
+		}
+	}
+}
 
 // docs/operating.md lists the commands that work on a spool or its subscriptions, and
 // no other.
