@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"math"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/remora-mq/remora/ackgate"
 	"github.com/remora-mq/remora/message"
@@ -26,7 +29,8 @@ type Options struct {
 	// MaxHeader bounds a request's header, in bytes. Default: 48 KiB.
 	MaxHeader int
 	// MaxConns bounds the open connections; further ones are answered 503 busy
-	// and closed. Default: 20,000.
+	// and closed. Default: 20,000, and at most three eighths of the files that the
+	// process may have open.
 	MaxConns int
 
 	// ReadTimeout is for a whole request, from its first byte. Default: 10 s.
@@ -92,7 +96,7 @@ func (o Options) withDefaults() Options {
 	o.MaxBatchBytes = cmp.Or(max(o.MaxBatchBytes, 0), 16<<20)
 	o.IngestBudget = max(cmp.Or(max(o.IngestBudget, 0), 32<<20), int64(o.MaxMessage), int64(o.MaxBatchBytes))
 	o.MaxHeader = cmp.Or(max(o.MaxHeader, 0), 48<<10)
-	o.MaxConns = cmp.Or(max(o.MaxConns, 0), 20_000)
+	o.MaxConns = min(cmp.Or(max(o.MaxConns, 0), 20_000), mostConns())
 	o.ReadTimeout = cmp.Or(max(o.ReadTimeout, 0), 10*time.Second)
 	o.WriteTimeout = cmp.Or(max(o.WriteTimeout, 0), 10*time.Second)
 	o.IdleTimeout = cmp.Or(max(o.IdleTimeout, 0), 60*time.Second)
@@ -114,4 +118,15 @@ func (o Options) withDefaults() Options {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return o
+}
+
+// mostConns leaves files for the spool, which takes up to a half of them: a client that
+// opens connections, and sends nothing, would keep it from opening one, which ends the
+// process.
+func mostConns() int {
+	var files unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) != nil {
+		return math.MaxInt
+	}
+	return int(min(files.Cur/8*3, math.MaxInt))
 }

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os/exec"
@@ -23,9 +26,37 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "freeport": freePort, "ready": ready, "listen": listen, "read": read, "untilok": untilok, "untilsays": untilSays,
+			"exits": exits, "freeport": freePort, "ready": ready, "listen": listen, "read": read, "untilok": untilok, "untilsays": untilSays, "crowd": crowd,
 		},
 	})
+}
+
+// crowd ADDRESS opens as many connections as it may, and more than there may be files,
+// and publishes what fills some files over the first.
+func crowd(ts *testscript.TestScript, _ bool, args []string) {
+	var first net.Conn
+	for range 400 {
+		c, err := net.Dial("tcp", args[0])
+		ts.Check(err)
+		defer c.Close()
+		if first == nil {
+			first = c
+			ts.Check(c.SetDeadline(time.Now().Add(time.Minute)))
+		}
+	}
+	answers := bufio.NewReader(first)
+	body := strings.Repeat("x", 3<<20)
+	for range 20 {
+		_, err := fmt.Fprintf(first, "POST /v1/topics/orders/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		ts.Check(err)
+		res, err := http.ReadResponse(answers, nil)
+		ts.Check(err)
+		_, err = io.Copy(io.Discard, res.Body)
+		ts.Check(errors.Join(err, res.Body.Close()))
+		if res.StatusCode != http.StatusAccepted {
+			ts.Fatalf("answered %s", res.Status)
+		}
+	}
 }
 
 // exits CODE PROGRAM ARG... runs a program that has to end with that code.
