@@ -90,7 +90,7 @@ func (g *Gate) gather(ctx context.Context, p Pull) (all []Pulled, err error) {
 	for taken := g.offer(pl, p.Max); taken > 0; taken = g.offer(pl, p.Max-len(all)) {
 		all = pl.collect(all, taken)
 	}
-	if len(all) > 0 {
+	if len(all) > 0 || pl.isFull() {
 		return all, nil
 	}
 	select {
@@ -130,14 +130,17 @@ type puller struct {
 
 	mu    sync.Mutex
 	bytes int
-	full  bool // a message had no room
+	full  bool // a message had no room, or found nobody
 }
 
-// admit reports whether the answer has room for so many bytes more.
+// admit reports whether the caller is there, and the answer has room for so many bytes
+// more. After one that was not admitted no message is offered a place: however many
+// wait, each would come back from it at once.
 func (p *puller) admit(n int) bool {
+	gone := p.gone()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.bytes > 0 && p.bytes+n > maxPulled {
+	if gone || p.bytes > 0 && p.bytes+n > maxPulled {
 		p.full = true
 		return false
 	}
@@ -187,7 +190,7 @@ func (h *held) pulled(ctx context.Context, pl *puller) (reason, time.Duration) {
 // handOver leases the message to the puller, and tells it in any case.
 func (h *held) handOver(ctx context.Context, pl *puller) (given *Pulled, why reason, wait time.Duration) {
 	defer func() { pl.got <- given }()
-	if pl.gone() || !pl.admit(len(h.d.Body)) {
+	if !pl.admit(len(h.d.Body)) {
 		return nil, notYet, 0
 	}
 	lease := min(pl.lease, h.g.o.MaxHold)

@@ -281,6 +281,25 @@ func TestNothingIsLeasedToWhoHasHungUp(t *testing.T) {
 	})
 }
 
+// TestReceiveEndsForWhoHasHungUp: who is gone is offered none of many messages that
+// wait, again and again.
+func TestReceiveEndsForWhoHasHungUp(t *testing.T) {
+	pulling(t, func(s *scene) {
+		s.start(options())
+		after(time.Second, func() {
+			asked := 0
+			gone := Pull{Max: 1, Wait: time.Minute, Lease: time.Hour, Gone: func() bool {
+				asked++ // of one message at a time
+				return asked < 1000
+			}}
+			if got := s.pull(gone); len(got) > 0 || asked > 10 {
+				t.Errorf("pulled %d messages; whether the caller is there was asked %d times", len(got), asked)
+			}
+		})
+		s.run(time.Minute, deliveries(40)...)
+	})
+}
+
 // What is taken back is handed over at once, and has cost nothing.
 func TestTakenBackIsPulledAgain(t *testing.T) {
 	for name, noStore := range map[string]bool{"with a store": false, "without": true} {
