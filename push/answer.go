@@ -122,12 +122,13 @@ func parseLease(text string) (time.Duration, error) {
 }
 
 // parseRetryAfter reads seconds or an HTTP date (RFC 9110, 10.2.3). A date in
-// the past is no wait.
+// the past is no wait; a number that no integer holds is a long one.
 func parseRetryAfter(text string, now time.Time) (time.Duration, bool) {
 	text = strings.TrimSpace(text)
-	const most = int64(365 * 24 * time.Hour / time.Second)
-	if s, err := strconv.ParseUint(text, 10, 63); err == nil {
-		return time.Duration(min(int64(s), most)) * time.Second, true
+	const most = uint64(365 * 24 * time.Hour / time.Second)
+	if text != "" && strings.Trim(text, "0123456789") == "" {
+		s, _ := strconv.ParseUint(text, 10, 64) // the largest, where it does not fit
+		return time.Duration(min(s, most)) * time.Second, true
 	}
 	if at, err := http.ParseTime(text); err == nil {
 		return max(at.Sub(now), 0), true

@@ -184,8 +184,8 @@ func TestRetryAfter(t *testing.T) {
 		{"0", 0, true}, {" 120 ", 2 * time.Minute, true},
 		{"Fri, 02 Jan 2026 03:05:05 GMT", time.Minute, true},
 		{"Fri, 02 Jan 2026 03:00:00 GMT", 0, true},
-		{"99999999999999999999", 0, false}, {"9000000000000000000", 365 * 24 * time.Hour, true},
-		{"-1", 0, false}, {"", 0, false}, {"1.5", 0, false}, {"soon", 0, false},
+		{"99999999999999999999", 365 * 24 * time.Hour, true}, {"9000000000000000000", 365 * 24 * time.Hour, true},
+		{"-1", 0, false}, {"-99999999999999999999", 0, false}, {"99999999999999999999s", 0, false}, {"", 0, false}, {"1.5", 0, false}, {"soon", 0, false},
 	}
 	for _, tt := range tests {
 		if got, ok := parseRetryAfter(tt.text, now); got != tt.want || ok != tt.ok {

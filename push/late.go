@@ -91,7 +91,8 @@ func (c *Client) hear(cn *conn) (a Answer, keep bool) {
 	if err != nil {
 		return Answer{Err: fmt.Errorf("handler's answer %d broke off: %w", h.StatusCode(), err)}, false
 	}
-	return c.read(h), ended && !h.ConnectionClose() && cn.br.Buffered() == 0 && cn.ordinary()
+	keep = ended && !h.ConnectionClose() && h.StatusCode() != http.StatusSwitchingProtocols && cn.br.Buffered() == 0 && cn.ordinary()
+	return c.read(h), keep
 }
 
 // hearOK reads an answer that is here whole, and means done without further words, as

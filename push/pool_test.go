@@ -67,6 +67,20 @@ func TestConnectionIsNotReusedAfter(t *testing.T) {
 	}
 }
 
+// What a handler switches to another protocol carries no further call.
+func TestSwitchedConnectionIsNotReused(t *testing.T) {
+	h := serve(t, text("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"))
+	c := newClient(t, Options{URL: h.url()})
+	for range 2 {
+		if a := deliver(t, c); a.Disposition != Retry || a.Status != 101 {
+			t.Errorf("%+v", a)
+		}
+	}
+	if n := h.conns.Load(); n != 2 {
+		t.Errorf("%d connections for 2 calls", n)
+	}
+}
+
 // A handler that closes idle connections costs neither an attempt nor a second
 // call.
 func TestConnectionClosedWhileIdle(t *testing.T) {
