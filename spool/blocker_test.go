@@ -3,6 +3,7 @@ package spool_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,11 +20,19 @@ func blocked(t *testing.T, opts spool.Options) (r *rig, dead, behind message.ID)
 	return r, receipts[0].ID, receipts[1].ID
 }
 
-// leasable are the bodies of all that can be leased now.
-func (r *rig) leasable(topic string) (all []string) {
+// leasable are the bodies of what can be leased within a moment.
+func (r *rig) leasable(topic string) []string { return r.awaitLeasable(topic, 0) }
+
+// awaitLeasable waits for so many messages, however slow the machine is, and then for
+// more of them for a moment.
+func (r *rig) awaitLeasable(topic string, want int) (all []string) {
 	r.t.Helper()
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		wait := 50 * time.Millisecond
+		if len(all) < want {
+			wait = 20 * time.Second
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), wait)
 		leases, err := r.Lease(ctx, topic, spool.LeaseOptions{MaxMessages: 9})
 		cancel()
 		if err != nil {
@@ -86,7 +95,7 @@ func TestDeadLetterBlocksItsKey(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, dead, behind := blocked(t, spool.Options{BlockOnDead: true})
-			if got := fmt.Sprint(r.leasable("t")); got != "[4]" || r.BlockedKeys() != 1 || r.blockedBy(behind) != dead {
+			if got := fmt.Sprint(r.awaitLeasable("t", 1)); got != "[4]" || r.BlockedKeys() != 1 || r.blockedBy(behind) != dead {
 				t.Fatalf("leased %s, %d keys are blocked, by %s", got, r.BlockedKeys(), r.blockedBy(behind))
 			}
 			drained, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -101,7 +110,7 @@ func TestDeadLetterBlocksItsKey(t *testing.T) {
 			if err := tc.act(r, dead); err != nil {
 				t.Fatal(err)
 			}
-			if got := fmt.Sprint(r.leasable("t")); got != tc.then || r.BlockedKeys() != 0 {
+			if got := fmt.Sprint(r.awaitLeasable("t", len(strings.Fields(tc.then)))); got != tc.then || r.BlockedKeys() != 0 {
 				t.Errorf("leased %s, want %s; %d keys are blocked", got, tc.then, r.BlockedKeys())
 			}
 			r.balanced()
@@ -112,7 +121,7 @@ func TestDeadLetterBlocksItsKey(t *testing.T) {
 // A message that dies again blocks again.
 func TestDeadLetterBlocksAgain(t *testing.T) {
 	r, dead, _ := blocked(t, spool.Options{BlockOnDead: true})
-	r.leasable("t")
+	r.awaitLeasable("t", 1)
 	if _, _, err := r.Redrive(t.Context(), []message.ID{dead}); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +137,7 @@ func TestDeadLetterIsSkipped(t *testing.T) {
 	if r.blockedBy(behind) != (message.ID{}) {
 		t.Error("it is said to wait")
 	}
-	if got := fmt.Sprint(r.leasable("t")); got != "[2 3 4]" && got != "[4 2 3]" {
+	if got := fmt.Sprint(r.awaitLeasable("t", 3)); got != "[2 3 4]" && got != "[4 2 3]" {
 		t.Errorf("leased %s", got)
 	}
 }

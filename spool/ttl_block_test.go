@@ -3,6 +3,7 @@ package spool_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,7 +44,7 @@ func TestExpiredDeadLetterBlocksItsKey(t *testing.T) {
 func (r *rig) waitsBehind(dead, behind message.ID) {
 	r.t.Helper()
 	r.expiredLetter(dead)
-	if got := fmt.Sprint(r.leasable("t")); got != "[other]" || r.BlockedKeys() != 1 || r.blockedBy(behind) != dead {
+	if got := fmt.Sprint(r.awaitLeasable("t", 1)); got != "[other]" || r.BlockedKeys() != 1 || r.blockedBy(behind) != dead {
 		r.t.Fatalf("leased %s, %d keys are blocked, by %s", got, r.BlockedKeys(), r.blockedBy(behind))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -68,7 +69,7 @@ func (r *rig) goesOn(dead message.ID, redriven bool) {
 	if err := r.Drained(over); err == nil {
 		r.t.Error("drained, with messages that may be sent again")
 	}
-	if got := fmt.Sprint(r.leasable("t")); got != want || r.BlockedKeys() != 0 {
+	if got := fmt.Sprint(r.awaitLeasable("t", len(strings.Fields(want)))); got != want || r.BlockedKeys() != 0 {
 		r.t.Errorf("leased %s, want %s; %d keys are blocked", got, want, r.BlockedKeys())
 	}
 	r.balanced()
