@@ -21,32 +21,38 @@ import (
 // acker stands between the library's callback and the receiver. It is the only
 // place that returns a ConsumeResult, and the only one it returns is success.
 type acker struct {
-	sub     broker.Subscription
-	receive broker.Receiver
-	log     *slog.Logger
+	sub       broker.Subscription
+	receivers *receivers
+	log       *slog.Logger
 
-	ctx   context.Context // done: the consumer stops
-	slots chan struct{}   // the library bounds each topic, this both of a group
-	calls gate            // closed: the consumer has stopped
+	ctx   context.Context // done: its member leaves
+	calls *gate           // closed: it has left, or with all others, for good
 	again backoff.Policy  // before a delivery that failed is tried again here
 	order *claims         // nil: the subscription is not ordered
 }
 
-func newAcker(ctx context.Context, sub broker.Subscription, receive broker.Receiver, log *slog.Logger) *acker {
+func newAcker(ctx context.Context, sub broker.Subscription, r *receivers, log *slog.Logger) *acker {
 	a := &acker{
-		sub: sub, receive: receive, log: log, ctx: ctx,
-		slots: make(chan struct{}, sub.Concurrency),
+		sub: sub, receivers: r, log: log, ctx: ctx, calls: &r.calls,
 		again: backoff.Policy{Initial: 5 * time.Second, Max: 5 * time.Minute},
 	}
 	if sub.Ordered {
-		a.order = newClaims(ctx, sub.Topic, log)
+		a.order, a.calls = newClaims(ctx, sub.Topic, log), new(gate)
 	}
 	return a
 }
 
+// leave returns when what is delivered has ended, the context being done; or at once,
+// where that goes on for a member to come.
+func (a *acker) leave(goesOn bool) {
+	if !goesOn || a.order != nil {
+		a.calls.close()
+	}
+}
+
 // handle is called by the library for one message. It returns ConsumeSuccess
 // after the receiver returned nil, and otherwise never returns: it holds, and
-// when the consumer stops it ends the goroutine. The library then does nothing
+// when its member leaves it ends the goroutine. The library then does nothing
 // with the message, which stays the lowest offset that is not acked
 // (consumer/process_queue.go:199-227). Any value returned would do harm: success
 // acks, ConsumeRetryLater acks when the send-back is refused, and both acked or
@@ -66,8 +72,8 @@ func (a *acker) handle(ctx context.Context, msgs ...*primitive.MessageExt) (cons
 	return consumer.ConsumeSuccess, nil
 }
 
-// inTurn returns true once the message may be acked, false when the consumer
-// stops or the message's queue goes to another member before that.
+// inTurn returns true once the message may be acked, false when the member leaves or
+// the message's queue goes to another one before that, or the consumer stops.
 func (a *acker) inTurn(ctx context.Context, msgs []*primitive.MessageExt) (acked bool) {
 	concurrent, ok := primitive.GetConcurrentlyCtx(ctx)
 	if !ok || len(msgs) != 1 {
@@ -76,21 +82,23 @@ func (a *acker) inTurn(ctx context.Context, msgs []*primitive.MessageExt) (acked
 		return false
 	}
 	if a.order == nil {
-		return a.hold(a.ctx, concurrent.MQ, msgs[0]) //nolint:contextcheck // the library's context is never done
+		return a.receivers.once(a.ctx, spotOf(concurrent.MQ, msgs[0]), func() bool { //nolint:contextcheck // the library's context is never done
+			return a.hold(a.ctx, a.receivers.ctx, concurrent.MQ, msgs[0])
+		})
 	}
 	held, done, ok := a.order.await(concurrent.MQ, msgs[0])
 	if !ok {
 		return false
 	}
 	defer func() { done(acked) }()
-	return a.hold(held, concurrent.MQ, msgs[0]) //nolint:contextcheck // as above
+	return a.hold(held, held, concurrent.MQ, msgs[0]) //nolint:contextcheck // as above
 }
 
-// hold returns true once the message may be acked, false when ctx is done before
-// that.
-func (a *acker) hold(ctx context.Context, queue primitive.MessageQueue, m *primitive.MessageExt) bool {
+// hold returns true once the message may be acked, false when ctx is done before that;
+// but what is at the receiver then may go on for as long as lasting.
+func (a *acker) hold(ctx, lasting context.Context, queue primitive.MessageQueue, m *primitive.MessageExt) bool {
 	for failures := 1; ctx.Err() == nil; failures++ {
-		err := a.deliver(ctx, queue, m)
+		err := a.deliver(ctx, lasting, queue, m)
 		if err == nil {
 			return true
 		}
@@ -129,7 +137,7 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // deliver returns nil only when receive did.
-func (a *acker) deliver(ctx context.Context, queue primitive.MessageQueue, m *primitive.MessageExt) (err error) {
+func (a *acker) deliver(ctx, lasting context.Context, queue primitive.MessageQueue, m *primitive.MessageExt) (err error) {
 	err = errors.New("receiver did not return")
 	defer func() {
 		if v := recover(); v != nil {
@@ -141,18 +149,18 @@ func (a *acker) deliver(ctx context.Context, queue primitive.MessageQueue, m *pr
 		return err
 	}
 	select {
-	case a.slots <- struct{}{}:
+	case a.receivers.slots <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	var once sync.Once
-	d.Park = func() { once.Do(func() { <-a.slots }) }
+	d.Park = func() { once.Do(func() { <-a.receivers.slots }) }
 	defer d.Park()
-	return a.receive(ctx, d)
+	return a.receivers.receive(lasting, d)
 }
 
 // fetched is a filter hook, called between the pull and the queue of messages to
-// deliver. When the consumer has stopped, it ends the pulling goroutine: what was
+// deliver. When the member leaves, it ends the pulling goroutine: what was
 // fetched must not be delivered, and must not meet the channel that Shutdown
 // closes, for that would panic (consumer.go:292-311, process_queue.go:124-130). A
 // queue of an ordered subscription that is another's ends the same way. To return

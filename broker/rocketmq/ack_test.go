@@ -31,7 +31,7 @@ func callback(a *acker, msgs ...*primitive.MessageExt) (result chan consumer.Con
 
 func newTestAcker(t *testing.T, receive broker.Receiver) (*acker, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(t.Context())
-	return newAcker(ctx, broker.Subscription{Topic: "t", Group: "g", Concurrency: 2}, receive, testLog(t)), cancel
+	return newAcker(ctx, broker.Subscription{Topic: "t", Group: "g"}, newReceivers(ctx, 2, receive), testLog(t)), cancel
 }
 
 // The rule of this package: no result but success, and that only after nil.

@@ -84,7 +84,7 @@ func (w *world) join(name string) *fakeMember {
 	alive, kill := context.WithCancel(context.Background())
 	m := &fakeMember{w: w, name: name, stop: stop, kill: kill, alive: alive, ended: make(chan struct{}), tables: map[primitive.MessageQueue]*fakeQueue{}}
 	sub := broker.Subscription{Name: "s", Topic: "t", Group: "g", Concurrency: 3, Ordered: true}
-	m.acker = newAcker(ctx, sub, m.receive, slog.New(slog.DiscardHandler))
+	m.acker = newAcker(ctx, sub, newReceivers(ctx, sub.Concurrency, m.receive), slog.New(slog.DiscardHandler))
 	w.mu.Lock()
 	w.members[name] = m
 	w.mu.Unlock()

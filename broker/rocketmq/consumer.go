@@ -66,12 +66,14 @@ func (c *Consumer) Consume(ctx context.Context, receive broker.Receiver) error {
 		return fmt.Errorf("consume %s: called twice", c.sub.Name)
 	}
 	defer c.remoting.close()
+	r := newReceivers(ctx, c.sub.Concurrency, receive)
+	defer r.calls.close() // waits for them
 	if c.sub.Jumps != nil {
 		defer jumps.listen(c.sub.Group, c.sub.Topic, c.sub.Jumps)()
 	}
 	starts := c.sub.Starts
 	for {
-		again, err := c.consumeWith(ctx, receive, starts)
+		again, err := c.consumeWith(ctx, r, starts)
 		if !again || ctx.Err() != nil {
 			return err
 		}
@@ -81,11 +83,12 @@ func (c *Consumer) Consume(ctx context.Context, receive broker.Receiver) error {
 }
 
 // consumeWith consumes until ctx is done, or the keys are others than it began with:
-// then it returns true. What is being delivered then is cut short, as at the end.
-func (c *Consumer) consumeWith(ctx context.Context, receive broker.Receiver, starts func(broker.Start)) (again bool, err error) {
+// then it returns true, and what is being delivered goes on. Of an ordered subscription it
+// is cut short, as at the end.
+func (c *Consumer) consumeWith(ctx context.Context, r *receivers, starts func(broker.Start)) (again bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	m, err := c.join(ctx, receive)
+	m, err := c.join(ctx, r)
 	switch {
 	case errors.Is(err, errNeverWorks):
 		return false, fmt.Errorf("consume %s: %w", c.sub.Name, err)
@@ -97,8 +100,8 @@ func (c *Consumer) consumeWith(ctx context.Context, receive broker.Receiver, sta
 	}
 	c.log.Info("consuming", "topic", c.sub.Topic, "group", c.sub.Group)
 	again = c.awaitOther(ctx, m.keys)
-	cancel() // of what is being delivered
-	return again, m.leave()
+	cancel()
+	return again, m.leave(again)
 }
 
 // keysEvery is how often a consumer looks whether the keys have changed: the library
@@ -122,7 +125,7 @@ func (c *Consumer) awaitOther(ctx context.Context, keys Keys) bool {
 
 // join tries until the group is joined or ctx is done, and gives up only on what
 // can never work.
-func (c *Consumer) join(ctx context.Context, receive broker.Receiver) (*member, error) {
+func (c *Consumer) join(ctx context.Context, r *receivers) (*member, error) {
 	for failures := 1; ; failures++ {
 		err := c.prepare(ctx)
 		switch {
@@ -134,7 +137,7 @@ func (c *Consumer) join(ctx context.Context, receive broker.Receiver) (*member, 
 		policy := c.awaitRoute
 		if err == nil {
 			var m *member
-			if m, err = c.newMember(ctx, receive); err == nil {
+			if m, err = c.newMember(ctx, r); err == nil {
 				return m, nil
 			}
 			policy = c.afterFailure

@@ -18,7 +18,8 @@
 // ConsumeRetryLater loses the message when the broker refuses to take it back
 // (push_consumer.go:915-927), and the zero value acks. What must not be acked is
 // held, and when the consumer stops the callback's goroutine ends without a
-// result. Retry custody is a send-back of our own whose answer is read.
+// result. Retry custody is a send-back of our own whose answer is read. Other keys take
+// another client: what is at the receiver outlives the former one (receivers.go).
 //
 // PushConsumer was chosen over PullConsumer, which acks whole pulled batches,
 // sends an SQL filter as a tag filter (pull_consumer.go:742-743), empties topics

@@ -56,8 +56,8 @@ type pushClient interface {
 
 // newMember starts a library consumer of a new name: one that failed to start
 // is dead.
-func (c *Consumer) newMember(ctx context.Context, receive broker.Receiver) (*member, error) {
-	a := newAcker(ctx, c.sub, receive, c.log)
+func (c *Consumer) newMember(ctx context.Context, r *receivers) (*member, error) {
+	a := newAcker(ctx, c.sub, r, c.log)
 	keys := c.remoting.keys()
 	client, err := c.newClient(a, keys)
 	if err != nil {
@@ -137,12 +137,13 @@ func messageSelector(s broker.Subscription) consumer.MessageSelector {
 	return consumer.MessageSelector{Type: consumer.TAG, Expression: strings.Join(s.Tags, " || ")}
 }
 
-// leave is called when the consumer's context is done. Nothing more is fetched
+// leave is called when the member's context is done. Nothing more is fetched
 // or delivered from that moment on; the library's Suspend would do less, and
 // races with its own goroutines. Its Shutdown waits for nobody and discards what
-// running callbacks return, so it comes last.
-func (m *member) leave() error {
-	m.acker.calls.close() // waits for the receivers
+// running callbacks return, so it comes last. Where another member is to come, the
+// receivers are not waited for.
+func (m *member) leave(goesOn bool) error {
+	m.acker.leave(goesOn)
 	time.Sleep(settleTime)
 	err := m.client.PersistConsumerOffset()
 	time.Sleep(settleTime)

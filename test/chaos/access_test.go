@@ -58,13 +58,17 @@ func TestAccessControl(t *testing.T) {
 	t.Logf("%d messages accepted and on the brokers, %d repeats; drained %v after the new secret was in its file", w.count(), w.repeats(), took.Round(time.Millisecond))
 }
 
-// handled is a handler of a subscription, and what it was given.
+// handled is a handler of a subscription, and what it was given. It leases one of its
+// messages.
 type handled struct {
+	leases string // a body
+
 	mu     sync.Mutex
 	bodies map[string]int
+	leased []string // the deliveries
 }
 
-func (h *handled) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+func (h *handled) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the sidecar is gone
@@ -72,6 +76,10 @@ func (h *handled) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.bodies[string(body)]++
+	if string(body) == h.leases {
+		h.leased = append(h.leased, r.Header.Get("MQ-Delivery-Id"))
+		w.WriteHeader(http.StatusAccepted)
+	}
 }
 
 // await waits until all of the bodies came.
@@ -90,11 +98,11 @@ func (h *handled) await(ctx context.Context, t *testing.T, bodies ...string) {
 }
 
 // TestConsumingGoesOnWithAnotherSecret: a subscription takes the new secret from its
-// file, too, and misses nothing of what came meanwhile.
+// file, too, and misses nothing of what came meanwhile. What is leased then stays leased.
 func TestConsumingGoesOnWithAnotherSecret(t *testing.T) {
 	const topic = "guarded-and-handled"
 	ctx := within(t, 2*time.Minute)
-	h := &handled{bodies: map[string]int{}}
+	h := &handled{leases: "for a while", bodies: map[string]int{}}
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
 	s := newScene(t, fmt.Sprintf("subscriptions: [{name: guarded, topic: %s, handler: %q}]\n", topic, server.URL))
@@ -106,8 +114,9 @@ func TestConsumingGoesOnWithAnotherSecret(t *testing.T) {
 		}
 	}
 	must(t, w.side.Start())
+	post(h.leases)
 	post("with the first secret")
-	h.await(ctx, t, "with the first secret")
+	h.await(ctx, t, h.leases, "with the first secret")
 	for _, b := range w.Brokers {
 		must(t, b.SetPassword(user, "third"))
 		t.Cleanup(func() { must(t, b.SetPassword(user, secret)) })
@@ -119,4 +128,23 @@ func TestConsumingGoesOnWithAnotherSecret(t *testing.T) {
 	w.drained(ctx, t)
 	post("and after that")
 	h.await(ctx, t, "and after that")
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.leased) != 1 {
+		t.Fatalf("what was leased was delivered %d times", len(h.leased))
+	}
+	if status := ack(ctx, t, w, h.leased[0]); status != http.StatusOK {
+		t.Errorf("its ack is answered %d", status)
+	}
+}
+
+func ack(ctx context.Context, t *testing.T, w *trial, delivery string) (status int) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+w.side.Addresses().Data[0]+"/v1/deliveries/"+delivery+"/ack", nil)
+	must(t, err)
+	r.Close = true
+	response, err := http.DefaultClient.Do(r)
+	must(t, err)
+	must(t, response.Body.Close())
+	return response.StatusCode
 }
