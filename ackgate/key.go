@@ -51,20 +51,27 @@ func (r KeyRule) of(scope string, d *message.Delivery) dedupe.Key {
 // time and trace context. It is stored, so its layout must not change: counts
 // and texts, each text with its length in front.
 func fingerprint(d *message.Delivery) dedupe.Fingerprint {
-	h := sha256.New()
-	texts := func(all ...string) {
-		b := binary.AppendUvarint(nil, uint64(len(all)))
-		for _, s := range all {
-			b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
-		}
-		h.Write(b)
-	}
-	texts(d.Topic, d.Tag, d.OrderingKey, d.ContentType, d.ContentEncoding)
-	texts(d.Keys...)
+	var room [2 << 10]byte // most messages fit, and are no allocation
+	b := appendTexts(room[:0], d.Topic, d.Tag, d.OrderingKey, d.ContentType, d.ContentEncoding)
+	b = appendTexts(b, d.Keys...)
 	for _, p := range d.Properties {
-		texts(p.Name, p.Value)
+		b = appendTexts(b, p.Name, p.Value)
 	}
-	texts()
+	b = appendTexts(b)
+	if len(b)+len(d.Body) <= len(room) {
+		sum := sha256.Sum256(append(b, d.Body...))
+		return dedupe.Fingerprint(sum[:16])
+	}
+	h := sha256.New()
+	h.Write(b)
 	h.Write(d.Body)
 	return dedupe.Fingerprint(h.Sum(nil)[:16])
+}
+
+func appendTexts(b []byte, all ...string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(all)))
+	for _, s := range all {
+		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
+	}
+	return b
 }

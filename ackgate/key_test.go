@@ -1,6 +1,8 @@
 package ackgate
 
 import (
+	"bytes"
+	"fmt"
 	"testing"
 
 	"github.com/remora-mq/remora/message"
@@ -62,6 +64,24 @@ func TestFingerprintIsOfTheEffect(t *testing.T) {
 		d := base()
 		if change(d); fingerprint(d) == fingerprint(base()) {
 			t.Errorf("%s does not change the fingerprint", name)
+		}
+	}
+}
+
+// Fingerprints are stored: those of an earlier version are those of this one.
+func TestFingerprintsStay(t *testing.T) {
+	small := delivery("a")
+	small.Tag, small.Keys, small.OrderingKey, small.ContentType, small.ContentEncoding = "t", []string{"k", "l"}, "o", "text/plain", "br"
+	small.Properties = []message.Property{{Name: "p", Value: "v"}, {Name: "q"}}
+	large := *small
+	large.Body = bytes.Repeat([]byte("a"), 1<<20)
+	for want, d := range map[string]*message.Delivery{
+		"79b1c50799177bf2e717d61fa6715059": small,
+		"ed8fedb8885dbccecf23eadfb5d79c96": &large,
+		"f13ee6ed54ea2aae9fc49a9faeb5da6e": {},
+	} {
+		if got := fmt.Sprintf("%x", fingerprint(d)); got != want {
+			t.Errorf("of %d bytes: %s, want %s", len(d.Body), got, want)
 		}
 	}
 }
