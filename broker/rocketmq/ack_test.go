@@ -19,11 +19,16 @@ import (
 // callback calls handle as the library does. returned is closed when the
 // goroutine ends, result is what it returned, if it did.
 func callback(a *acker, msgs ...*primitive.MessageExt) (result chan consumer.ConsumeResult, ended chan struct{}) {
+	return callbackOf(a, primitive.MessageQueue{}, msgs...)
+}
+
+func callbackOf(a *acker, queue primitive.MessageQueue, msgs ...*primitive.MessageExt) (result chan consumer.ConsumeResult, ended chan struct{}) {
 	result, ended = make(chan consumer.ConsumeResult, 1), make(chan struct{})
 	go func() {
 		defer close(ended)
-		ctx := primitive.WithConcurrentlyCtx(context.Background(), primitive.NewConsumeConcurrentlyContext())
-		r, _ := a.handle(ctx, msgs...)
+		of := primitive.NewConsumeConcurrentlyContext()
+		of.MQ = queue
+		r, _ := a.handle(primitive.WithConcurrentlyCtx(context.Background(), of), msgs...)
 		result <- r
 	}()
 	return result, ended

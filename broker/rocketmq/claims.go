@@ -33,6 +33,7 @@ type claims struct {
 	mu     sync.Mutex
 	wanted []primitive.MessageQueue // by a fair share
 	lines  map[primitive.MessageQueue]*line
+	rested chan struct{} // closed: nothing is at the receiver any more; nil: turns are given
 }
 
 func newClaims(ctx context.Context, topic string, log *slog.Logger) *claims {
@@ -149,7 +150,7 @@ func (c *claims) await(mq primitive.MessageQueue, m *primitive.MessageExt) (ctx 
 	if l.old() { // this process was stopped for a while: nobody else has looked yet
 		c.finish(mq, l, errLockOld)
 	}
-	if l.ends() {
+	if l.ends() || c.rested != nil {
 		return nil, nil, false
 	}
 	l.running++
@@ -169,5 +170,37 @@ func (c *claims) done(m *primitive.MessageExt, t *turn, acked bool) {
 	}
 	if l.ends() {
 		c.rouse()
+	}
+	c.noteRest()
+}
+
+// rest gives no more turns, and returns when nobody has one, or ctx is done. It is
+// called once. The locks of the queues are kept.
+func (c *claims) rest(ctx context.Context) {
+	c.mu.Lock()
+	rested := make(chan struct{})
+	c.rested = rested
+	c.noteRest()
+	c.mu.Unlock()
+	select {
+	case <-rested:
+	case <-ctx.Done():
+	}
+}
+
+// noteRest ends the rest that is waited for. mu is held.
+func (c *claims) noteRest() {
+	if c.rested == nil {
+		return
+	}
+	for _, l := range c.lines {
+		if l.running > 0 {
+			return
+		}
+	}
+	select {
+	case <-c.rested:
+	default:
+		close(c.rested)
 	}
 }

@@ -67,13 +67,13 @@ func (c *Consumer) Consume(ctx context.Context, receive broker.Receiver) error {
 	}
 	defer c.remoting.close()
 	r := newReceivers(ctx, c.sub.Concurrency, receive)
-	defer r.calls.close() // waits for them
+	defer r.close()
 	if c.sub.Jumps != nil {
 		defer jumps.listen(c.sub.Group, c.sub.Topic, c.sub.Jumps)()
 	}
 	starts := c.sub.Starts
 	for {
-		again, err := c.consumeWith(ctx, r, starts)
+		again, err := c.consumeWith(r.ctx, r, starts) //nolint:contextcheck // it is made of ctx
 		if !again || ctx.Err() != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func (c *Consumer) Consume(ctx context.Context, receive broker.Receiver) error {
 
 // consumeWith consumes until ctx is done, or the keys are others than it began with:
 // then it returns true, and what is being delivered goes on. Of an ordered subscription it
-// is cut short, as at the end.
+// has restTime to end, and is then cut short, as at the end.
 func (c *Consumer) consumeWith(ctx context.Context, r *receivers, starts func(broker.Start)) (again bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -99,7 +99,9 @@ func (c *Consumer) consumeWith(ctx context.Context, r *receivers, starts func(br
 		starts(*c.start)
 	}
 	c.log.Info("consuming", "topic", c.sub.Topic, "group", c.sub.Group)
-	again = c.awaitOther(ctx, m.keys)
+	if again = c.awaitOther(ctx, m.keys); again {
+		m.rest(ctx)
+	}
 	cancel()
 	return again, m.leave(again)
 }

@@ -137,6 +137,20 @@ func messageSelector(s broker.Subscription) consumer.MessageSelector {
 	return consumer.MessageSelector{Type: consumer.TAG, Expression: strings.Join(s.Tags, " || ")}
 }
 
+// restTime is how long what an ordered subscription has at its receiver may go on when
+// the keys change, with nothing else of it being delivered.
+const restTime = time.Minute
+
+// rest lets what has its turn in an ordered subscription end.
+func (m *member) rest(ctx context.Context) {
+	if m.acker.order == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, restTime)
+	defer cancel()
+	m.acker.order.rest(ctx)
+}
+
 // leave is called when the member's context is done. Nothing more is fetched
 // or delivered from that moment on; the library's Suspend would do less, and
 // races with its own goroutines. Its Shutdown waits for nobody and discards what

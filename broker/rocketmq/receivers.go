@@ -15,9 +15,11 @@ import (
 // receiver goes on. The copy of its message that the new member fetches waits for it, and
 // has its end; so does one that the library fetches again because it had dropped a queue.
 //
-// Those of an ordered subscription end with their member: the lock of their queue does.
+// Those of an ordered subscription end with their member, as the locks of its queues do:
+// before it leaves they have restTime.
 type receivers struct {
 	ctx     context.Context // done: the consumer stops
+	stop    context.CancelFunc
 	receive broker.Receiver
 	slots   chan struct{} // the library bounds each topic, this both of a group
 	calls   gate          // closed: the consumer has stopped
@@ -49,7 +51,15 @@ type delivering struct {
 }
 
 func newReceivers(ctx context.Context, concurrency int, receive broker.Receiver) *receivers {
-	return &receivers{ctx: ctx, receive: receive, slots: make(chan struct{}, concurrency), all: map[spot]*delivering{}}
+	r := &receivers{receive: receive, slots: make(chan struct{}, concurrency), all: map[spot]*delivering{}}
+	r.ctx, r.stop = context.WithCancel(ctx)
+	return r
+}
+
+// close ends them, and waits for them.
+func (r *receivers) close() {
+	r.stop()
+	r.calls.close()
 }
 
 // once has deliver tell whether a message may be acked, unless it is being delivered:

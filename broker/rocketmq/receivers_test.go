@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/apache/rocketmq-client-go/v2/consumer"
+	"github.com/apache/rocketmq-client-go/v2/hooks"
+	"github.com/apache/rocketmq-client-go/v2/primitive"
 
 	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/message"
@@ -26,9 +28,9 @@ func newMembers(t *testing.T) *members {
 	m := &members{t: t, answer: make(chan error)}
 	ctx, stop := context.WithCancel(t.Context())
 	r := newReceivers(ctx, 1, m.receive)
-	before, leave := context.WithCancel(ctx)
+	before, leave := context.WithCancel(r.ctx)
 	sub := broker.Subscription{Topic: "t", Group: "g"}
-	m.former, m.next, m.leave, m.stop = newAcker(before, sub, r, testLog(t)), newAcker(ctx, sub, r, testLog(t)), leave, stop
+	m.former, m.next, m.leave, m.stop = newAcker(before, sub, r, testLog(t)), newAcker(r.ctx, sub, r, testLog(t)), leave, stop
 	return m
 }
 
@@ -99,7 +101,7 @@ func TestDeliveriesOutliveTheirMember(t *testing.T) {
 			m.leave()
 			second, secondEnded := callback(m.next, pulled("x"))
 			synctest.Wait()
-			m.stop()
+			m.former.receivers.close()
 			m.ends("the first", first, firstEnded, false)
 			m.ends("its copy", second, secondEnded, false)
 		}},
@@ -151,6 +153,47 @@ func TestDeliveriesOutliveTheirMember(t *testing.T) {
 				synctest.Wait()
 				if n := len(m.next.receivers.all); n > 0 {
 					t.Errorf("%d deliveries are remembered", n)
+				}
+			})
+		})
+	}
+}
+
+// When the keys of an ordered subscription change, what is at the receiver may end, and
+// nothing behind it begins: another key of the queue neither.
+func TestOrderedDeliveriesEndBeforeTheirMember(t *testing.T) {
+	for name, ends := range map[string]bool{"it ends": true, "it does not": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMembers(t)
+				defer m.stop()
+				ctx, leave := context.WithCancel(t.Context())
+				defer leave()
+				a := newAcker(ctx, broker.Subscription{Topic: "t", Group: "g", Ordered: true}, m.former.receivers, testLog(t))
+				queue := primitive.MessageQueue{Topic: "t", BrokerName: "b"}
+				a.order.locked(time.Now(), []primitive.MessageQueue{queue}, []primitive.MessageQueue{queue})
+				first, behind, other := pulled("1", orderingProperty, "k"), pulled("2", orderingProperty, "k"), pulled("3", orderingProperty, "l")
+				if _, err := a.fetched(&hooks.FilterMessageContext{MQ: &queue, Msg: []*primitive.MessageExt{first, behind, other}}); err != nil {
+					t.Fatal(err)
+				}
+				result, ended := callbackOf(a, queue, first)
+				callbackOf(a, queue, behind)
+				synctest.Wait()
+				began := time.Now()
+				if ends {
+					time.AfterFunc(time.Second, func() { m.answer <- nil })
+				}
+				(&member{acker: a}).rest(ctx)
+				callbackOf(a, queue, other)
+				synctest.Wait()
+				if took := time.Since(began); took != map[bool]time.Duration{true: time.Second, false: restTime}[ends] {
+					t.Errorf("it took %v", took)
+				}
+				leave()
+				a.leave(true)
+				m.ends("the first", result, ended, ends)
+				if m.calls != 1 || m.cut != map[bool]int{true: 0, false: 1}[ends] {
+					t.Errorf("%d calls, %d cut short", m.calls, m.cut)
 				}
 			})
 		})

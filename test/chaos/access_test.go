@@ -100,12 +100,30 @@ func (h *handled) await(ctx context.Context, t *testing.T, bodies ...string) {
 // TestConsumingGoesOnWithAnotherSecret: a subscription takes the new secret from its
 // file, too, and misses nothing of what came meanwhile. What is leased then stays leased.
 func TestConsumingGoesOnWithAnotherSecret(t *testing.T) {
-	const topic = "guarded-and-handled"
+	t.Run("with a lease", func(t *testing.T) {
+		h := &handled{leases: "for a while", bodies: map[string]int{}}
+		w := changeSecret(t, h, "guarded-and-leased", "")
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if len(h.leased) != 1 {
+			t.Fatalf("what was leased was delivered %d times", len(h.leased))
+		}
+		if status := ack(t.Context(), t, w, h.leased[0]); status != http.StatusOK {
+			t.Errorf("its ack is answered %d", status)
+		}
+	})
+	t.Run("in order", func(t *testing.T) {
+		changeSecret(t, &handled{bodies: map[string]int{}}, "guarded-and-ordered", "ordered: true")
+	})
+}
+
+// changeSecret has h handle messages of a topic before and after a change of the secret.
+func changeSecret(t *testing.T, h *handled, topic, more string) *trial {
+	t.Helper()
 	ctx := within(t, 2*time.Minute)
-	h := &handled{leases: "for a while", bodies: map[string]int{}}
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	s := newScene(t, fmt.Sprintf("subscriptions: [{name: guarded, topic: %s, handler: %q}]\n", topic, server.URL))
+	s := newScene(t, fmt.Sprintf("subscriptions: [{name: %s, topic: %[1]s, handler: %q, %s}]\n", topic, server.URL, more))
 	w := newTrial(t, s, topic)
 	post := func(body string) {
 		t.Helper()
@@ -114,9 +132,12 @@ func TestConsumingGoesOnWithAnotherSecret(t *testing.T) {
 		}
 	}
 	must(t, w.side.Start())
-	post(h.leases)
-	post("with the first secret")
-	h.await(ctx, t, h.leases, "with the first secret")
+	first := "with the first secret"
+	if post(first); h.leases != "" {
+		post(h.leases)
+		h.await(ctx, t, h.leases)
+	}
+	h.await(ctx, t, first)
 	for _, b := range w.Brokers {
 		must(t, b.SetPassword(user, "third"))
 		t.Cleanup(func() { must(t, b.SetPassword(user, secret)) })
@@ -128,14 +149,7 @@ func TestConsumingGoesOnWithAnotherSecret(t *testing.T) {
 	w.drained(ctx, t)
 	post("and after that")
 	h.await(ctx, t, "and after that")
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.leased) != 1 {
-		t.Fatalf("what was leased was delivered %d times", len(h.leased))
-	}
-	if status := ack(ctx, t, w, h.leased[0]); status != http.StatusOK {
-		t.Errorf("its ack is answered %d", status)
-	}
+	return w
 }
 
 func ack(ctx context.Context, t *testing.T, w *trial, delivery string) (status int) {
