@@ -1,5 +1,7 @@
 package spool
 
+import "math"
+
 // keyIndex knows every dedupe key in the window. On disk the keys of a commit
 // are one entry, in the bucket of their hour, dropped whole. In memory are the keys of
 // the last commits; of all others only tags, which lead to the entries that may
@@ -104,19 +106,30 @@ func (x *keyIndex) add(e keyEntry, hour, part uint64) {
 // found is for a key that stands in an entry on disk.
 func (x *keyIndex) found(e keyEntry, hour, part uint64) {
 	x.tags.add(e.hash, part)
-	h := x.hours[hour]
-	if h == nil {
-		h = &hourOfKeys{first: part, last: part, lowest: e.ref.seq, highest: e.ref.seq}
-		x.hours[hour] = h
+	x.hour(hour, part).note(part, e.ref.seq)
+	if x.rangeOf(e.ref.seq).set(e.ref.seq) {
+		x.count++
 	}
-	h.keys++
-	h.first, h.last = min(h.first, part), max(h.last, part)
-	h.lowest, h.highest = min(h.lowest, e.ref.seq), max(h.highest, e.ref.seq)
-	x.take(e.ref.seq)
 }
 
-// take makes the key of a sequence count.
-func (x *keyIndex) take(seq uint64) {
+// hour is what is on disk of an hour, in which there is an entry.
+func (x *keyIndex) hour(hour, part uint64) *hourOfKeys {
+	h := x.hours[hour]
+	if h == nil {
+		h = &hourOfKeys{first: part, last: part, lowest: math.MaxUint64}
+		x.hours[hour] = h
+	}
+	return h
+}
+
+func (h *hourOfKeys) note(part, seq uint64) {
+	h.keys++
+	h.first, h.last = min(h.first, part), max(h.last, part)
+	h.lowest, h.highest = min(h.lowest, seq), max(h.highest, seq)
+}
+
+// rangeOf is where the key of a sequence is made to count.
+func (x *keyIndex) rangeOf(seq uint64) *bitmap {
 	if elsewhere(seq) {
 		x.came = max(x.came, seq)
 	}
@@ -124,9 +137,7 @@ func (x *keyIndex) take(seq uint64) {
 	if x.with[r] == nil {
 		x.with[r] = new(bitmap)
 	}
-	if x.with[r].set(seq) {
-		x.count++
-	}
+	return x.with[r]
 }
 
 // leave makes the key of a sequence count no more.

@@ -1,78 +1,108 @@
 package spool
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/remora-mq/remora/internal/kv"
 )
 
-// metKey is a key that has the tag of one that was loaded before: in a former entry.
-// It may be the same, of a delayed message that has moved.
-type metKey struct {
-	hash   keyHash
-	seq    uint64
-	former uint64
-}
-
 // loadKeys reads the whole window: of messages that are not held it is bounded by its
 // budget.
 func (s *Spool) loadKeys() error {
-	x, met := &s.keys, []metKey(nil)
+	x := &s.keys
+	x.tags.expect(s.mostKeys())
 	err := s.scanAll(keyPrefix, func(k, v []byte) error {
 		hour, part := tail64(k, len(keyPrefix)), tail64(k, len(keyPrefix)+8)
 		x.part = max(x.part, part)
-		return eachKeyIn(v, func(e keyEntry) {
-			for _, former := range x.tags.parts(e.hash, 1<<partBits-1) {
-				met = append(met, metKey{e.hash, e.ref.seq, former})
-			}
-			x.found(e, hour, part)
-		})
+		keys, err := keysIn(v)
+		if err == nil {
+			x.load(keys, hour, part)
+		}
+		return err
 	})
 	x.youngFrom, x.inMapsFrom = x.part+1, x.part+1
 	if err != nil {
 		return err
 	}
-	return s.outdate(met)
+	return s.outdate(x.tags.sort())
 }
 
-// outdate finds, of keys that stand in two entries, the one that counts no more. Each
-// former entry is read once, for all keys that lead to it.
-func (s *Spool) outdate(met []metKey) error {
-	x := &s.keys
-	for i := range met {
-		met[i].former = wholePart(met[i].former, x.part)
+// mostKeys is about how many keys there can be: those of held messages, and those that
+// the budget allows.
+func (s *Spool) mostKeys() int {
+	most := uint64(s.opts.DedupeLimit / keyCost)
+	for _, l := range s.lanes {
+		most += l.counts.held()
 	}
-	slices.SortStableFunc(met, func(a, b metKey) int { return cmp.Compare(a.former, b.former) })
-	later := map[keyHash][]uint64{} // sequences
-	for i, m := range met {
-		later[m.hash] = append(later[m.hash], m.seq)
-		if i+1 < len(met) && met[i+1].former == m.former {
-			continue
+	return int(min(most, s.head.highWater))
+}
+
+// load is found for all keys of an entry. Until all entries are loaded the tags are not
+// in order.
+func (x *keyIndex) load(keys []byte, hour, part uint64) {
+	if len(keys) == 0 {
+		return
+	}
+	h := x.hour(hour, part)
+	var of *bitmap
+	at := uint64(0)
+	for k := range slices.Chunk(keys, keyBytes) {
+		seq := seqOfKey(k)
+		x.tags.collect(keyHash(k[:16]), part)
+		h.note(part, seq)
+		if r := seq >> bitmapShift; of == nil || r != at || elsewhere(seq) {
+			of, at = x.rangeOf(seq), r
 		}
-		if err := s.outdateIn(keyPlace{m.former, x.hoursOf(m.former)}, later); err != nil {
+		if of.set(seq) {
+			x.count++
+		}
+	}
+}
+
+// keyAt is a key in the entry where it stands.
+type keyAt struct {
+	hash keyHash
+	seq  uint64
+	hour uint64
+	part uint64
+}
+
+// outdate finds, of keys that stand in several entries, those that count no more. Tags
+// are those that do; most are of a delayed message that has moved, and some of keys that
+// differ. Each entry is read once.
+func (s *Spool) outdate(tags []sharedTag) error {
+	parts, shared := map[uint64]bool{}, map[uint64]bool{}
+	for _, t := range tags {
+		parts[wholePart(t.low, s.keys.part)], shared[t.tag] = true, true
+	}
+	var all []keyAt
+	for _, part := range slices.Sorted(maps.Keys(parts)) {
+		err := s.eachKeyAt(keyPlace{part, s.keys.hoursOf(part)}, func(hour uint64, e keyEntry) {
+			if shared[tagOf(e.hash)] {
+				all = append(all, keyAt{e.hash, e.ref.seq, hour, part})
+			}
+		})
+		// One that is not found any more, which the scan has shown with no damaged block
+		// near, must not end every opening: then both keys count, which tells a repeat the
+		// same.
+		if err != nil && !errors.Is(err, kv.ErrNotFound) {
 			return fmt.Errorf("read dedupe keys again: %w", err)
 		}
-		clear(later)
+	}
+	slices.SortFunc(all, func(a, b keyAt) int {
+		return cmp.Or(bytes.Compare(a.hash[:], b.hash[:]), cmp.Compare(a.hour, b.hour), cmp.Compare(a.part, b.part))
+	})
+	for i := 1; i < len(all); i++ {
+		for former := i - 1; former >= 0 && all[former].hash == all[i].hash; former-- {
+			s.keys.outdate(all[former].seq, all[i].seq)
+		}
 	}
 	return nil
-}
-
-// outdateIn does that for one of the former entries. One that is not found any more, which
-// the scan has shown with no damaged block near, must not end every opening: then both keys
-// count, which tells a repeat the same.
-func (s *Spool) outdateIn(p keyPlace, later map[keyHash][]uint64) error {
-	err := s.eachKeyAt(p, func(former keyEntry) {
-		for _, seq := range later[former.hash] {
-			s.keys.outdate(former.ref.seq, seq)
-		}
-	})
-	if errors.Is(err, kv.ErrNotFound) {
-		return nil
-	}
-	return err
 }
 
 // outdate makes the key of one of two sequences count no more.
@@ -87,11 +117,11 @@ func (x *keyIndex) outdate(former, seq uint64) {
 }
 
 // eachKeyAt calls fn with each key of an entry. kv.ErrNotFound: there is no such entry.
-func (s *Spool) eachKeyAt(p keyPlace, fn func(keyEntry)) error {
+func (s *Spool) eachKeyAt(p keyPlace, fn func(hour uint64, e keyEntry)) error {
 	for _, hour := range p.hours {
 		v, err := s.db.Get(dedupeKey(hour, p.part))
 		if err == nil {
-			return eachKeyIn(v, fn)
+			return eachKeyIn(v, func(e keyEntry) { fn(hour, e) })
 		}
 		if !errors.Is(err, kv.ErrNotFound) {
 			return err

@@ -198,7 +198,7 @@ func (e *soughtEntry) each(fn func(*keyReads)) {
 
 // readEntry notes what an entry has of the keys.
 func (s *Spool) readEntry(e *soughtEntry) error {
-	err := s.eachKeyAt(e.keyPlace, func(k keyEntry) {
+	err := s.eachKeyAt(e.keyPlace, func(_ uint64, k keyEntry) {
 		for _, r := range e.keys[k.hash] {
 			r.refs = append(r.refs, k.ref)
 		}

@@ -116,18 +116,29 @@ func decodeKeys(v []byte) (keys []keyEntry, err error) {
 
 // eachKeyIn calls fn with each key of an entry that can be read.
 func eachKeyIn(v []byte, fn func(keyEntry)) error {
-	b, err := unseal(v)
-	if err == nil && len(b)%keyBytes != 0 {
-		err = errDamaged
-	}
+	b, err := keysIn(v)
 	if err != nil {
-		return fmt.Errorf("read dedupe keys: %w", err)
+		return err
 	}
 	for k := range slices.Chunk(b, keyBytes) {
 		fn(keyEntry{keyHash(k[:16]), keyRef{
-			seq: binary.BigEndian.Uint64(k[16:]), fingerprint: binary.BigEndian.Uint64(k[24:]),
+			seq: seqOfKey(k), fingerprint: binary.BigEndian.Uint64(k[24:]),
 			id: message.ID(k[32:48]), acceptedAt: int64(binary.BigEndian.Uint64(k[48:])),
 		}})
 	}
 	return nil
 }
+
+// keysIn are the keys of an entry, of keyBytes each.
+func keysIn(v []byte) ([]byte, error) {
+	b, err := unseal(v)
+	if err == nil && len(b)%keyBytes != 0 {
+		err = errDamaged
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read dedupe keys: %w", err)
+	}
+	return b, nil
+}
+
+func seqOfKey(key []byte) uint64 { return binary.BigEndian.Uint64(key[16:]) }

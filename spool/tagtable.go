@@ -3,6 +3,7 @@ package spool
 import (
 	"encoding/binary"
 	"slices"
+	"sync"
 )
 
 // tagTable says in which entries of the disk a key may stand. Of each key in each
@@ -15,6 +16,7 @@ import (
 type tagTable struct {
 	segments [][]uint64 // by the first bits of the hash
 	count    int
+	room     int // that a segment gets at first
 }
 
 const (
@@ -47,12 +49,109 @@ func lowerBound(segment []uint64, slot uint64) int {
 
 func (t *tagTable) add(h keyHash, part uint64) {
 	n, slot := slotOf(h, part)
-	s := t.segments[n]
-	if len(s) == cap(s) {
-		s = append(make([]uint64, 0, len(s)+len(s)/4+4), s...)
-	}
+	s := t.withRoom(n)
 	t.segments[n] = slices.Insert(s, lowerBound(s, slot), slot)
 	t.count++
+}
+
+// withRoom is a segment that has room for one more.
+func (t *tagTable) withRoom(n int) []uint64 {
+	s := t.segments[n]
+	if len(s) < cap(s) {
+		return s
+	}
+	return append(slices.Grow([]uint64(nil), max(len(s)+len(s)/4+4, t.room)), s...)
+}
+
+// expect says how many keys are about to come, so that no segment has to grow.
+func (t *tagTable) expect(keys int) {
+	each := keys >> segmentBits
+	t.room = each + each/8
+}
+
+// collect is add without order: sort has to follow, before anything else is asked.
+func (t *tagTable) collect(h keyHash, part uint64) {
+	n, slot := slotOf(h, part)
+	t.segments[n] = append(t.withRoom(n), slot)
+	t.count++
+}
+
+// sharedTag is a tag that has met another like it.
+type sharedTag struct {
+	tag uint64 // of the hash, with the bits of the segment
+	low uint64 // of the number of the entry
+}
+
+// tagOf is the tag of a hash, with the bits of the segment.
+func tagOf(h keyHash) uint64 {
+	return binary.BigEndian.Uint64(h[:]) >> (64 - segmentBits - tagBits)
+}
+
+// sort puts in order what was collected, and returns the tags that are there more than
+// once.
+func (t *tagTable) sort() []sharedTag {
+	t.room = 0
+	const workers = 2
+	var found [workers][]sharedTag
+	var running sync.WaitGroup
+	for w := range workers {
+		running.Go(func() {
+			var spread spreader
+			for n := w; n < len(t.segments); n += workers {
+				spread.sort(t.segments[n])
+				found[w] = t.sharedIn(n, found[w])
+			}
+		})
+	}
+	running.Wait()
+	return slices.Concat(found[:]...)
+}
+
+// sharedIn adds the tags of a segment that are there more than once. A segment that is
+// half empty gives that back.
+func (t *tagTable) sharedIn(n int, found []sharedTag) []sharedTag {
+	s := t.segments[n]
+	for i, slot := range s {
+		tag := slot >> partBits
+		if i > 0 && s[i-1]>>partBits == tag || i+1 < len(s) && s[i+1]>>partBits == tag {
+			found = append(found, sharedTag{uint64(n)<<tagBits | tag, slot & (1<<partBits - 1)})
+		}
+	}
+	if len(s) < cap(s)/2 {
+		t.segments[n] = slices.Clone(s)
+	}
+	return found
+}
+
+// spreader sorts slots whose tags are spread evenly: by their first bits, and then the
+// few that share these.
+type spreader struct {
+	slots []uint64
+	ends  [1 << 8]int
+}
+
+func (d *spreader) sort(s []uint64) {
+	const shift = 64 - 8
+	clear(d.ends[:])
+	for _, slot := range s {
+		d.ends[slot>>shift]++
+	}
+	sum := 0
+	for i, n := range d.ends {
+		d.ends[i] = sum
+		sum += n
+	}
+	d.slots = append(d.slots[:0], s...)
+	for _, slot := range d.slots {
+		at := &d.ends[slot>>shift]
+		s[*at] = slot
+		*at++
+	}
+	from := 0
+	for _, to := range d.ends {
+		slices.Sort(s[from:to])
+		from = to
+	}
 }
 
 // remove reports whether it was there. What leaves half of a segment empty gives
