@@ -178,25 +178,42 @@ func splitBlock(body []byte) (offsets []int, data []byte, ok bool) {
 	if n == 0 || n > end/word {
 		return nil, nil, false
 	}
-	for i := range n {
-		offsets = append(offsets, int(binary.LittleEndian.Uint32(body[start+i*word:])))
+	offsets = make([]int, n)
+	for i := range offsets {
+		offsets[i] = int(binary.LittleEndian.Uint32(body[start+i*word:]))
 	}
 	return offsets, body[:start], true
+}
+
+// lastKey is that of a verified block; nil: it cannot be read. It leaves the values
+// alone, of which one may be the block.
+func lastKey(body []byte) []byte {
+	offsets, data, ok := splitBlock(body)
+	if !ok {
+		return nil
+	}
+	last := len(offsets) - 1
+	end := len(data)
+	if last > 0 {
+		end = offsets[1]
+	}
+	key, _, ok := readTableKey(data, offsets[0], end, nil)
+	if ok && last > 0 {
+		key, _, ok = readTableKey(data, offsets[last], len(data), key)
+	}
+	if !ok {
+		return nil
+	}
+	return userKey(key)
 }
 
 // readTableEntry reads data[at:end]: how much its key shares with base, the
 // rest of the key, meta, user meta, expiry, value.
 func readTableEntry(data []byte, at, end int, base []byte) (e tableEntry, key []byte, ok bool) {
-	const header = 4
-	if at < 0 || end > len(data) || at+header > end {
+	key, value, ok := readTableKey(data, at, end, base)
+	if !ok {
 		return e, nil, false
 	}
-	shared, own := int(binary.LittleEndian.Uint16(data[at:])), int(binary.LittleEndian.Uint16(data[at+2:]))
-	value := at + header + own
-	if shared > len(base) || value+2 > end || shared+own <= versionSize {
-		return e, nil, false
-	}
-	key = append(bytes.Clone(base[:shared]), data[at+header:value]...)
 	_, n := binary.Uvarint(data[value+2 : end])
 	if n <= 0 {
 		return e, nil, false
@@ -206,4 +223,19 @@ func readTableEntry(data []byte, at, end int, base []byte) (e tableEntry, key []
 		key: key[:name:name], version: math.MaxUint64 - binary.BigEndian.Uint64(key[name:]),
 		deleted: data[value]&bitDelete != 0, value: bytes.Clone(data[value+2+n : end]),
 	}, key, true
+}
+
+// readTableKey reads the key of an entry, with its version, and where what follows it
+// begins.
+func readTableKey(data []byte, at, end int, base []byte) (key []byte, value int, ok bool) {
+	const header = 4
+	if at < 0 || end > len(data) || at+header > end {
+		return nil, 0, false
+	}
+	shared, own := int(binary.LittleEndian.Uint16(data[at:])), int(binary.LittleEndian.Uint16(data[at+2:]))
+	value = at + header + own
+	if shared > len(base) || value+2 > end || shared+own <= versionSize {
+		return nil, 0, false
+	}
+	return append(bytes.Clone(base[:shared]), data[at+header:value]...), value, true
 }

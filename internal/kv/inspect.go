@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/table"
@@ -20,9 +21,10 @@ type inspection struct {
 	head    head
 	sealed  *seals // nil: unknown
 	tables  []tableFile
-	reach   reach  // of the tables
-	last    uint64 // the last commit that can be read
-	version uint64 // which that one has
+	ranges  map[uint64]keyRange // of the tables that are whole at their ends
+	reach   reach               // of the tables
+	last    uint64              // the last commit that can be read
+	version uint64              // which that one has
 	logs    []walFile
 	found   []Finding
 	gone    []gap // commits that no live table and no log has
@@ -144,21 +146,46 @@ type tableFile struct {
 func (t tableFile) name() string { return table.IDToFilename(t.id) }
 
 func (i *inspection) inspectTables(d *directory, deep bool) error {
-	for n := range i.tables {
+	i.ranges = make(map[uint64]keyRange, len(i.tables))
+	for n, checked := range d.checkTables(i.tables) {
 		t := &i.tables[n]
 		before := len(i.found)
-		if err := i.inspectTable(d, t.name(), deep); err != nil {
+		if err := i.inspectTable(d, t.name(), checked, deep); err != nil {
 			return err
 		}
-		t.broken = len(i.found) > before
+		if t.broken = len(i.found) > before; !t.broken {
+			i.ranges[t.id] = checked.keys
+		}
 	}
 	i.last, i.version = i.reach.last(), i.reach.version
 	return nil
 }
 
-func (i *inspection) inspectTable(d *directory, name string, deep bool) error {
-	r, err := checkTable(filepath.Join(d.path, name))
-	i.reach.extend(r)
+// checkedTable is a table of which the ends were read.
+type checkedTable struct {
+	tableEnds
+	err error
+}
+
+// checkTables reads the ends of tables, two at a time: a backlog has thousands.
+func (d *directory) checkTables(tables []tableFile) []checkedTable {
+	const workers = 2
+	checked := make([]checkedTable, len(tables))
+	var running sync.WaitGroup
+	for w := range workers {
+		running.Go(func() {
+			for n := w; n < len(tables); n += workers {
+				checked[n].tableEnds, checked[n].err = checkEnds(filepath.Join(d.path, tables[n].name()))
+			}
+		})
+	}
+	running.Wait()
+	return checked
+}
+
+func (i *inspection) inspectTable(d *directory, name string, checked checkedTable, deep bool) error {
+	i.reach.extend(checked.reach)
+	err := checked.err
 	var first *firstBlockError
 	switch {
 	case err == nil && !deep:
@@ -177,10 +204,11 @@ func (i *inspection) inspectTable(d *directory, name string, deep bool) error {
 	default:
 		i.findf(name, 0, 0, "%v", err)
 	}
-	if err != nil {
-		r, err = d.reachOf(name)
-		i.reach.extend(r)
+	if err == nil {
+		return nil
 	}
+	r, err := d.reachOf(name)
+	i.reach.extend(r)
 	return err
 }
 

@@ -74,6 +74,7 @@ func (db *DB) inspect(deep bool) error {
 		return err
 	}
 	db.sealed = found.sealed
+	db.inventory.know(found.ranges)
 	db.dir.head, err = db.dir.openHead(found.head)
 	return err
 }

@@ -22,21 +22,34 @@ import (
 //
 // It walks from the end: blocks, index, length of the index, checksum of the
 // index, length of the checksum (table/builder.go Copy).
-func checkTable(path string) (r reach, err error) {
+func checkTable(path string) (reach, error) {
+	t, err := checkEnds(path)
+	return t.reach, err
+}
+
+// tableEnds is what checkTable learns of a table.
+type tableEnds struct {
+	reach reach
+	keys  keyRange // if there was no error
+}
+
+func checkEnds(path string) (t tableEnds, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return r, err
+		return t, err
 	}
 	defer func() { _ = f.Close() }() // only read
 	ti, start, err := readIndex(f)
 	if err != nil {
-		return r, err
+		return t, err
 	}
-	r.version = ti.reach
-	if err := checkLastBlock(f, start, ti.blocks); err != nil {
-		return r, err
+	t.reach.version = ti.reach
+	last, err := checkLastBlock(f, start, ti.blocks)
+	if err != nil {
+		return t, err
 	}
-	return r, r.readSeal(f, start, ti.blocks[0])
+	t.keys = keyRange{userKey(ti.blocks[0].key), lastKey(last)}
+	return t, t.reach.readSeal(f, start, ti.blocks[0])
 }
 
 // readIndex reads the index of a table and where it begins.
@@ -123,23 +136,25 @@ func (t *tail) take(what string, n int64) []byte {
 
 // checkLastBlock verifies the block from which Badger takes the largest key:
 // entries, their offsets, their number, checksum, its length.
-func checkLastBlock(f *os.File, indexStart int64, blocks []blockPlace) error {
+// It returns the entries with their offsets and number.
+func checkLastBlock(f *os.File, indexStart int64, blocks []blockPlace) (body []byte, err error) {
 	last := blocks[len(blocks)-1]
 	if last.to > indexStart {
-		return fmt.Errorf("last block ends at %d, after the index begins at %d", last.to, indexStart)
+		return nil, fmt.Errorf("last block ends at %d, after the index begins at %d", last.to, indexStart)
 	}
 	t := tail{file: f, end: last.to}
 	sum := t.section("block checksum")
 	if t.err != nil {
-		return t.err
+		return nil, t.err
 	}
 	if t.end < last.from {
-		return errors.New("block checksum is longer than the block")
+		return nil, errors.New("block checksum is longer than the block")
 	}
-	if err := verify(t.take("block", t.end-last.from), sum); err != nil {
-		return fmt.Errorf("last block: %w", err)
+	body = t.take("block", t.end-last.from)
+	if err := verify(body, sum); err != nil {
+		return nil, fmt.Errorf("last block: %w", err)
 	}
-	return t.err
+	return body, t.err
 }
 
 func verify(data, sum []byte) error {

@@ -104,6 +104,13 @@ func (i *inventory) rangeOf(t tableFile) (r keyRange, ok bool) {
 	return r, ok
 }
 
+// know takes over what an inspection has found, before Badger opens.
+func (i *inventory) know(ranges map[uint64]keyRange) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.manifest, i.live, i.ranges = nil, nil, ranges
+}
+
 func (i *inventory) note(t tableFile, r keyRange) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -196,10 +203,8 @@ func rangeOf(f *os.File, blocks []blockPlace) keyRange {
 	if err != nil {
 		return r
 	}
-	last := []byte(nil)
-	read := tableReader{entry: func(e tableEntry) error { last = e.key; return nil }, broken: func(int64, int64, error) { last = nil }}
-	if body, err := verifyBlock(buf); err == nil && read.entries(body, newest.from) == nil {
-		r.last = last
+	if body, err := verifyBlock(buf); err == nil {
+		r.last = lastKey(body)
 	}
 	return r
 }

@@ -199,3 +199,29 @@ func BenchmarkScan(b *testing.B) {
 		}
 	}
 }
+
+// What an opening has read of the tables is where they begin and end: so no scan has to
+// look there again.
+func TestAnOpeningKnowsWhereTablesEnd(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	filled(t, opts, 2300)
+	db := openTest(t, opts)
+	tables, err := db.dir.liveTables(opts.Magic)
+	must(t, err)
+	if len(tables) < 2 {
+		t.Fatalf("there are %d tables", len(tables))
+	}
+	for _, table := range tables {
+		var keys [][]byte
+		must(t, db.dir.readFile(table.name(), func(data []byte, _ []Finding) error {
+			return tableReader{
+				entry:  func(e tableEntry) error { keys = append(keys, e.key); return nil },
+				broken: func(_, _ int64, why error) { t.Error(why) },
+			}.read(data)
+		}))
+		known, ok := db.inventory.rangeOf(table)
+		if !ok || string(known.first) != string(keys[0]) || string(known.last) != string(keys[len(keys)-1]) {
+			t.Errorf("%s is known (%t) from %q to %q, and goes from %q to %q", table.name(), ok, known.first, known.last, keys[0], keys[len(keys)-1])
+		}
+	}
+}
