@@ -102,23 +102,28 @@ func (s *Spool) expiredBy() uint64 {
 	return s.clock.now()
 }
 
-// lateKeys are the ordering keys of what has expired and is no dead letter yet:
-// what comes behind it waits for that.
+// lateKeys are the ordering keys of what has expired and is no dead letter yet, or is
+// to be leased alone: what comes behind it waits for that.
 type lateKeys map[string]bool
 
-// passes reports whether e has expired, or waits for one that has.
+// passes reports whether e has expired, or waits for one that is passed.
 func (k *lateKeys) passes(e *entry, expired uint64) bool {
-	key := e.msg.OrderingKey
 	if e.expires == 0 || e.expires > expired {
-		return len(*k) > 0 && (*k)[key]
+		return len(*k) > 0 && (*k)[e.msg.OrderingKey]
 	}
-	if key != "" {
-		if *k == nil {
-			*k = lateKeys{}
-		}
-		(*k)[key] = true
-	}
+	k.pass(e)
 	return true
+}
+
+func (k *lateKeys) pass(e *entry) {
+	key := e.msg.OrderingKey
+	if key == "" {
+		return
+	}
+	if *k == nil {
+		*k = lateKeys{}
+	}
+	(*k)[key] = true
 }
 
 // expiry gathers what becomes a dead letter in one commit, or few.
@@ -297,24 +302,24 @@ func (s *Spool) Expired() uint64 {
 	return s.ttl.expired
 }
 
-// Current gives back the leases whose messages have expired, and returns the
-// others: for whoever has waited with them and not begun the attempt.
+// Current is for whoever has waited with leases and not begun the attempt. It gives back
+// those whose messages have expired, or come behind one of their ordering key that has,
+// leaves out those that have ended, and has the others last as long as new ones.
 func (s *Spool) Current(leases []*Lease) []*Lease {
 	s.mu.Lock()
-	expired := s.expiredBy()
-	s.mu.Unlock()
-	late := func(l *Lease) bool { return l.entry.expires > 0 && l.entry.expires <= expired }
-	if !slices.ContainsFunc(leases, late) {
-		return leases
-	}
-	var gone, current []*Lease
+	defer s.mu.Unlock()
+	expired, until := s.expiredBy(), s.opts.Now().Add(s.opts.LeaseFor)
+	current := make([]*Lease, 0, len(leases))
+	var late lateKeys
 	for _, l := range leases {
-		if late(l) {
-			gone = append(gone, l)
-		} else {
+		switch {
+		case !s.owns(l):
+		case late.passes(l.entry, expired):
+			s.giveBack(l)
+		default:
+			l.entry.due = until // above window.lapse, as it was
 			current = append(current, l)
 		}
 	}
-	s.Release(gone)
 	return current
 }

@@ -184,3 +184,25 @@ func TestOneStuckKeyDoesNotStopTheOthers(t *testing.T) {
 		n += len(leases)
 	}
 }
+
+// Who has waited with leases until they ended makes no attempt: others may have the
+// messages. Who has not has all the time of a new lease for it.
+func TestCurrentLeasesBeginAnew(t *testing.T) {
+	r, c := timed(t, spool.Options{LeaseFor: time.Minute})
+	r.accept(draft("t", "1"), draft("t", "2"))
+	ended := r.leaseSome("t", 2)
+	c.advance(time.Minute)
+	again := r.leaseSome("t", 1)
+	if got := r.Current(ended); len(got) > 0 {
+		t.Errorf("of leases that have ended, %q may be attempted", bodies(got))
+	}
+	for range 3 {
+		c.advance(50 * time.Second)
+		if got := fmt.Sprint(bodies(r.Current(again))); got != "[1]" {
+			t.Fatalf("%s may be attempted", got)
+		}
+	}
+	if got := fmt.Sprint(r.leasable("t")); got != "[2]" {
+		t.Errorf("leased %s, while an attempt is made of 1", got)
+	}
+}

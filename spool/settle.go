@@ -269,11 +269,16 @@ func (s *Spool) Release(leases []*Lease) {
 	defer s.mu.Unlock()
 	for _, l := range leases {
 		if s.owns(l) {
-			l.entry.in().unlease(l.entry)
-			l.entry.lane.ready.raise()
-			s.gaveBack(l.entry)
+			s.giveBack(l)
 		}
 	}
+}
+
+// giveBack ends a lease that still holds, without an attempt. s.mu is held.
+func (s *Spool) giveBack(l *Lease) {
+	l.entry.in().unlease(l.entry)
+	l.entry.lane.ready.raise()
+	s.gaveBack(l.entry)
 	s.left.raise() // all that is left may wait for a dead letter
 }
 

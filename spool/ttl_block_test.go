@@ -82,10 +82,8 @@ func TestWhatExpiresInFlightBlocksWhatWasWithIt(t *testing.T) {
 	all := r.accept(mortal(keyed("t", "1", "k"), time.Minute), keyed("t", "2", "k"), keyed("t", "3", "k"), keyed("t", "other", "l"))
 	leases := r.lease("t", 2)
 	c.advance(2 * time.Minute)
-	if current := r.Current(leases); fmt.Sprint(bodies(current)) != "[2]" {
+	if current := r.Current(leases); len(current) > 0 {
 		t.Fatalf("of %q may be attempted %q", bodies(leases), bodies(current))
-	} else {
-		r.Release(current)
 	}
 	r.awaitDead(1)
 	r.waitsBehind(all[0].ID, all[1].ID)
