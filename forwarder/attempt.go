@@ -3,6 +3,7 @@ package forwarder
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/remora-mq/remora/broker"
@@ -14,6 +15,7 @@ import (
 // attempt sends leases once and ends them by the outcome. This is the only
 // place that decides what an answer of the broker means for a message. It
 // returns false when some of them will be tried again, or what is behind has to wait.
+// The end of ctx does not cut it off: without an answer it would become a repeat.
 func (l *lane) attempt(ctx context.Context, leases []*spool.Lease) bool {
 	before := l.inARow()
 	confirmations, err := l.send(ctx, leases)
@@ -29,9 +31,9 @@ func (l *lane) attempt(ctx context.Context, leases []*spool.Lease) bool {
 		if len(leases) == 1 {
 			return l.bury(ctx, leases[0], err)
 		}
-		return l.oneByOne(ctx, leases)
+		return l.inHalves(ctx, leases)
 	default:
-		moved := l.moveKeys(ctx, leases[0].Queue, err) // no other attempt is made at the queue before these end
+		moved := l.moveKeys(context.WithoutCancel(ctx), leases[0].Queue, err) // no other attempt is made at the queue before these end
 		l.retry(leases, moved, before, err)
 		return false
 	}
@@ -45,7 +47,7 @@ func (l *lane) park(err error) {
 }
 
 func (l *lane) send(ctx context.Context, leases []*spool.Lease) ([]message.Confirmation, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.f.opts.AttemptTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.f.opts.AttemptTimeout)
 	defer cancel()
 	msgs := make([]*message.Message, len(leases))
 	for i, lease := range leases {
@@ -66,21 +68,27 @@ func (l *lane) sendTo(ctx context.Context, queue string, msgs []*message.Message
 	return l.f.producer.Send(ctx, msgs)
 }
 
-// oneByOne sends a refused batch again, each message alone, in order. What is
-// behind one that has to wait waits too when they have ordering keys.
-func (l *lane) oneByOne(ctx context.Context, leases []*spool.Lease) bool {
+// inHalves sends a refused batch again in two parts, in order, and each of them that is
+// refused again in two: so the one that is refused is found among n with about 2·log2(n)
+// attempts. What is behind one that has to wait waits too when they have ordering keys,
+// and whatever was not sent yet when ctx is done.
+func (l *lane) inHalves(ctx context.Context, leases []*spool.Lease) bool {
 	all := true
-	for i, lease := range leases {
-		if l.attempt(ctx, []*spool.Lease{lease}) {
+	for half := range slices.Chunk(leases, (len(leases)+1)/2) {
+		if ctx.Err() != nil || !all && half[0].OrderingKey != "" {
+			l.f.spool.Release(half)
+			all = false
 			continue
 		}
-		all = false
-		if lease.OrderingKey != "" {
-			l.f.spool.Release(leases[i+1:])
-			return false
-		}
+		all = l.again(ctx, half) && all
 	}
 	return all
+}
+
+// again attempts what is left of a part when its turn comes.
+func (l *lane) again(ctx context.Context, part []*spool.Lease) bool {
+	current := l.f.spool.Current(part)
+	return (len(current) == 0 || l.attempt(ctx, current)) && len(current) == len(part)
 }
 
 // retry gives leases back, to be tried again at once when their keys were moved.

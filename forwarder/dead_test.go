@@ -20,7 +20,7 @@ import (
 	"github.com/remora-mq/remora/spool"
 )
 
-// A batch with a message that is refused is sent one by one: what is behind it,
+// A batch with a message that is refused is sent in halves: what is behind it,
 // of its ordering key, waits for it or goes on, as configured, and it is said.
 func TestDeadLetterInAnOrderedBatch(t *testing.T) {
 	for block, want := range map[bool]string{true: "[0 b]", false: "[0 2 3 b]"} {

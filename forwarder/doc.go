@@ -8,7 +8,7 @@
 //	confirmed          Confirm
 //	retryable, unknown Retry, under the same message ID, after a jittered backoff
 //	permanent, alone   Bury: a dead letter
-//	permanent, a batch sent again one by one, in order
+//	permanent, a batch sent again in halves, in order
 //
 // A lane that fails slows down by itself: one attempt at a time, smaller
 // batches, growing waits; the others go on. Where only one of several brokers

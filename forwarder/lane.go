@@ -125,7 +125,7 @@ func (l *lane) inTurn(ctx context.Context, b *batch, leases []*spool.Lease) {
 	leases = l.f.spool.Current(leases) // the others have expired while they waited
 	leases = l.f.spool.Payloads(ctx, leases)
 	if len(leases) > 0 {
-		l.attempt(context.WithoutCancel(ctx), leases)
+		l.attempt(ctx, leases)
 	}
 }
 

@@ -22,6 +22,7 @@ func (s *scripted) Confirm([]*spool.Lease, []message.Confirmation) {}
 func (s *scripted) Retry([]*spool.Lease, time.Time, message.Outcome, string) {
 	s.lane.succeeded() // another attempt, of another key
 }
+func (s *scripted) Current(leases []*spool.Lease) []*spool.Lease             { return leases }
 func (s *scripted) Release(leases []*spool.Lease)                            { s.released += len(leases) }
 func (s *scripted) Bury(context.Context, *spool.Lease, string, string) error { return nil }
 func (s *scripted) Waiting(string) int                                       { return 1 }

@@ -135,7 +135,8 @@ func (s *Sidecar) spoolOptions(dir string) spool.Options {
 // retainPart of the limit is for messages that were confirmed.
 const retainPart = 4
 
-// leaseFor outlasts an attempt whose batch is then resent one by one.
+// leaseFor outlasts the attempts that one half of a refused batch may take before the
+// other half's turn comes, if each message of it is refused: then it begins anew.
 func (s *Sidecar) leaseFor() time.Duration {
 	f := s.cfg.Forwarder
 	return max(5*time.Minute, time.Duration(f.Batch.MaxMessages+2)*f.AttemptTimeout.Std())
