@@ -91,20 +91,41 @@ func (l *lane) again(ctx context.Context, part []*spool.Lease) bool {
 	return (len(current) == 0 || l.attempt(ctx, current)) && len(current) == len(part)
 }
 
-// retry gives leases back, to be tried again at once when their keys were moved.
+// retry gives leases back, to be tried again at once when their keys were moved, else
+// each as late as its own attempts say: those of the same number come together again.
 func (l *lane) retry(leases []*spool.Lease, moved bool, before int, err error) {
-	attempt := 0
-	for _, lease := range leases {
-		attempt = max(attempt, lease.Attempt)
-	}
-	due := time.Now()
 	if moved {
 		l.hurry()
-	} else {
-		due = due.Add(l.f.opts.Retry.Delay(attempt, backoff.Random{}))
 	}
-	l.failed(before, err) // first: else the lane leases them again at its old pace
-	l.f.spool.Retry(leases, due, broker.OutcomeOf(err), err.Error())
+	if leases[0].Alone {
+		l.failsAlone(leases[0], err)
+	} else {
+		l.failed(before, err) // first: else the lane leases them again at its old pace
+	}
+	for attempt, some := range byAttempt(leases) {
+		due := time.Now()
+		if !moved {
+			due = due.Add(l.f.opts.Retry.Delay(attempt, backoff.Random{}))
+		}
+		l.f.spool.Retry(some, due, broker.OutcomeOf(err), err.Error())
+	}
+}
+
+// failsAlone is for a message at which the broker may fail for what it is: it waits by
+// itself, and its lane goes on as it did.
+func (l *lane) failsAlone(lease *spool.Lease, err error) {
+	if n := lease.Attempt; n&(n-1) == 0 { // now and then
+		l.f.log.Warn("a message is not confirmed, and is tried again by itself", "topic", l.topic, "id", lease.ID, "attempts", n, "error", err)
+	}
+}
+
+// byAttempt parts leases by how often they were attempted.
+func byAttempt(leases []*spool.Lease) map[int][]*spool.Lease {
+	parts := map[int][]*spool.Lease{}
+	for _, lease := range leases {
+		parts[lease.Attempt] = append(parts[lease.Attempt], lease)
+	}
+	return parts
 }
 
 // bury ends a message that was refused alone. When even that cannot be

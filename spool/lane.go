@@ -171,6 +171,7 @@ type entry struct {
 
 	attempts  int
 	maybeSent bool // an attempt ended unknown
+	unsure    int  // attempts that did
 	lastError string
 	history   message.History
 	due       time.Time // end of the lease, or of the backoff

@@ -19,6 +19,9 @@ type Lease struct {
 	// queues were told to Bind.
 	Queue string
 
+	// Alone: attempts of it have ended unknown, so that it is leased without others.
+	Alone bool
+
 	entry  *entry
 	number uint64
 }
@@ -243,7 +246,7 @@ func (s *Spool) lease(e *entry, now time.Time) *Lease {
 	}
 	w.give(e)
 	w.hold(e)
-	return &Lease{Message: e.msg, Attempt: e.attempts + 1, Expires: e.due, Queue: e.queue, entry: e, number: e.lease}
+	return &Lease{Message: e.msg, Attempt: e.attempts + 1, Expires: e.due, Queue: e.queue, Alone: e.alone(), entry: e, number: e.lease}
 }
 
 // maxPassed bounds how far one call of Lease looks for more messages of a kind:
@@ -262,7 +265,7 @@ func (w *window) pick(opts LeaseOptions, limit, expired uint64) (picked []*entry
 		if late.passes(e, expired) {
 			continue
 		}
-		if waits := w.waits(e); waits || len(picked) > 0 && !goTogether(picked[0], e) {
+		if w.waits(e) || !late.joins(picked, e) {
 			if len(picked) > 0 {
 				passed++
 			}

@@ -48,6 +48,27 @@ func goTogether(a, b *entry) bool {
 	return a.queue == b.queue && (a.queue != "" || a.msg.OrderingKey == b.msg.OrderingKey)
 }
 
+// unsureTogether attempts of a message may end unknown before it is leased alone. The
+// broker may fail at it, and at each that is sent with it: one attempt, of several
+// messages, tells little of that.
+const unsureTogether = 2
+
+func (e *entry) alone() bool { return e.unsure >= unsureTogether }
+
+// joins reports whether e may be leased with what was picked.
+func (k *lateKeys) joins(picked []*entry, e *entry) bool {
+	switch {
+	case len(picked) == 0:
+		return true
+	case picked[0].alone() || !goTogether(picked[0], e):
+		return false
+	case e.alone():
+		k.pass(e)
+		return false
+	}
+	return true
+}
+
 // requeue finds the queues of all that is ready anew.
 func (w *window) requeue() {
 	clear(w.ready)

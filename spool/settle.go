@@ -236,7 +236,10 @@ func (s *Spool) Retry(leases []*Lease, due time.Time, outcome message.Outcome, c
 			continue
 		}
 		e.attempts++
-		e.maybeSent = e.maybeSent || outcome == message.OutcomeUnknown
+		if outcome == message.OutcomeUnknown {
+			e.maybeSent = true
+			e.unsure++
+		}
 		e.lastError = clip(cause)
 		e.history.Add(message.Event{At: now, Name: "attempt", Outcome: outcome, Detail: e.lastError})
 		e.lane.flowing = false

@@ -1,0 +1,133 @@
+package forwarder_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/forwarder"
+	"github.com/remora-mq/remora/message"
+)
+
+// oneQueue is a broker whose topics have one queue each.
+type oneQueue struct{ *producer }
+
+func (oneQueue) Queues(context.Context, string) []string { return []string{"b/0"} }
+func (oneQueue) Instead(string, string) string           { return "" }
+func (oneQueue) Serves(string, string) bool              { return true }
+
+func (q oneQueue) SendTo(ctx context.Context, _ string, msgs []*message.Message) ([]message.Confirmation, error) {
+	return q.Send(ctx, msgs)
+}
+
+// A message at which the broker fails, whatever it is sent with, delays those that come
+// later for a moment at most, and they are sent once: with or without ordering keys.
+func TestMessageThatAlwaysFailsIsSentAlone(t *testing.T) {
+	for name, key := range map[string]func(i int) string{
+		"no keys": func(int) string { return "" },
+		"keys":    func(i int) string { return fmt.Sprint("key-", i) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				sent := map[message.ID]int{}
+				p := &producer{answer: func(msgs []*message.Message) *broker.SendError {
+					for _, m := range msgs {
+						sent[m.ID]++
+					}
+					if slices.ContainsFunc(msgs, poisoned) {
+						return &broker.SendError{Outcome: message.OutcomeUnknown, Status: "SYSTEM_ERROR"}
+					}
+					return nil
+				}}
+				r := open(t, p)
+				r.run(forwarder.New(forwarder.Options{}, r.Spool, oneQueue{p}, slog.New(slog.DiscardHandler)))
+				always := numbered(1, key(0), 0)
+				fails := r.accept(append(always, numbered(3, key(1))...)...)[0]
+				time.Sleep(5 * time.Minute)
+				for range 300 {
+					drafts := numbered(20, "")
+					for i := range drafts {
+						drafts[i].OrderingKey = key(i + 1)
+					}
+					ids := r.accept(drafts...)
+					time.Sleep(500 * time.Millisecond)
+					for _, id := range ids {
+						if got, err := r.Receipt(t.Context(), id); err != nil || got.State != message.StateConfirmed || sent[id] != 1 {
+							t.Fatalf("sent %d times in half a second: %+v, %v", sent[id], got, err)
+						}
+					}
+				}
+				if got, err := r.Receipt(t.Context(), fails); err != nil || got.State.Settled() || got.Attempts < 10 {
+					t.Errorf("what fails is given up, or not tried: %+v, %v", got, err)
+				}
+			})
+		})
+	}
+}
+
+// Where others always wait, as in a backlog, they are sent with it no more than twice.
+func TestMessageThatAlwaysFailsTakesNoBacklogWithIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const messages, perSecond = 6000, 200
+		sent := map[message.ID]int{}
+		p := &producer{answer: func(msgs []*message.Message) *broker.SendError {
+			for _, m := range msgs {
+				sent[m.ID]++
+			}
+			if slices.ContainsFunc(msgs, poisoned) {
+				return &broker.SendError{Outcome: message.OutcomeUnknown, Status: "SYSTEM_ERROR"}
+			}
+			return nil
+		}}
+		r := open(t, p, numbered(1, "", 0)...)
+		var ids []message.ID
+		for range messages / 1000 {
+			ids = append(ids, r.accept(numbered(1000, "")...)...)
+		}
+		opts := forwarder.Options{Rates: map[string]float64{"orders": perSecond}}
+		r.run(forwarder.New(opts, r.Spool, p, slog.New(slog.DiscardHandler)))
+		time.Sleep(2 * messages / perSecond * time.Second)
+		for _, id := range ids {
+			if got, err := r.Receipt(t.Context(), id); err != nil || got.State != message.StateConfirmed || sent[id] > 3 {
+				t.Fatalf("sent %d times: %+v, %v", sent[id], got, err)
+			}
+		}
+	})
+}
+
+// Behind a message that is sent alone, those of its ordering key wait.
+func TestMessageThatIsSentAloneKeepsItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const keys = 5
+		down := true
+		p := &producer{answer: func([]*message.Message) *broker.SendError {
+			if down {
+				return &broker.SendError{Outcome: message.OutcomeUnknown, Status: "SYSTEM_ERROR"}
+			}
+			return nil
+		}}
+		drafts := numbered(100, "")
+		for i := range drafts {
+			drafts[i].OrderingKey = fmt.Sprint("key-", i%keys)
+		}
+		r := open(t, p, drafts...)
+		r.run(forwarder.New(forwarder.Options{}, r.Spool, oneQueue{p}, slog.New(slog.DiscardHandler)))
+		time.Sleep(10 * time.Minute)
+		p.mu.Lock()
+		down = false
+		p.mu.Unlock()
+		r.drainedWithin(time.Hour)
+		last := map[string]uint64{}
+		for _, m := range p.stored {
+			if m.Seq < last[m.OrderingKey] {
+				t.Errorf("number %d of %s came after %d", m.Seq, m.OrderingKey, last[m.OrderingKey])
+			}
+			last[m.OrderingKey] = m.Seq
+		}
+	})
+}
