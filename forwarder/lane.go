@@ -23,6 +23,7 @@ type lane struct {
 	attempts sync.WaitGroup
 	turn     *turn
 	rate     *rate.Limiter // of messages
+	paid     bool          // the rate lets one more be sent; only the lane's goroutine has it
 	keys     keys
 
 	mu       sync.Mutex
@@ -72,7 +73,7 @@ func (l *lane) run(ctx context.Context) {
 			continue
 		}
 		var b *batch
-		if l.rate.WaitN(ctx, len(leases)) == nil {
+		if l.payFor(ctx, leases) {
 			b = l.f.slots.queue(ctx, l.turn, !failing, l.full(leases, limit))
 		}
 		if b == nil {
@@ -139,14 +140,23 @@ func (l *lane) gone(ctx context.Context, err error) bool {
 	return !pause(ctx, time.Second)
 }
 
-// ready waits out the backoff of a failing lane, and lets it have only one
-// attempt at a time. It returns false when ctx is done.
+// ready waits until the topic's rate lets a message be sent, and out the backoff of a
+// failing lane, and lets that have only one attempt at a time. It returns false when ctx
+// is done.
 func (l *lane) ready(ctx context.Context) bool {
+	l.paid = l.paid || l.rate.Wait(ctx) == nil
 	if wait := l.backoff(); wait > 0 {
 		l.attempts.Wait()
 		return pause(ctx, wait)
 	}
 	return ctx.Err() == nil
+}
+
+// payFor waits until the rate lets leases be sent. The first of them is paid for, so that
+// is a tenth of a second at most, and what waits longer is not leased.
+func (l *lane) payFor(ctx context.Context, leases []*spool.Lease) bool {
+	l.paid = false
+	return l.rate.WaitN(ctx, len(leases)-1) == nil
 }
 
 func (l *lane) backoff() time.Duration {

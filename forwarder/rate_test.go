@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/remora-mq/remora/forwarder"
@@ -40,4 +41,26 @@ func TestTopicWithARate(t *testing.T) {
 	if most := slices.Max(p.sizes); most > perSecond/10 {
 		t.Errorf("batches %v: more than a tenth of a second's", p.sizes)
 	}
+}
+
+// A topic whose rate is slow has its messages pending while they wait for it, not in
+// flight, however long that is; each is sent once.
+func TestSlowRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &producer{}
+		r := open(t, p, numbered(4, "")...)
+		opts := forwarder.Options{Rates: map[string]float64{"orders": 1.0 / 3600}}
+		r.run(forwarder.New(opts, r.Spool, p, slog.New(slog.DiscardHandler)))
+		for hour := range 4 {
+			time.Sleep(time.Minute)
+			if n := r.Ledger().Total.InSpool; n.InFlight > 0 || len(p.bodies()) != hour+1 {
+				t.Errorf("after %d hours %v were sent, %d are in flight", hour, p.bodies(), n.InFlight)
+			}
+			time.Sleep(59 * time.Minute)
+		}
+		time.Sleep(24 * time.Hour)
+		if got := fmt.Sprint(p.bodies()); got != "[0 1 2 3]" {
+			t.Errorf("sent: %s", got)
+		}
+	})
 }
