@@ -93,13 +93,28 @@ func (l *lane) lease(ctx context.Context, limit int) ([]*spool.Lease, error) {
 	}
 	bound, err := l.bindFirst(ctx, leases)
 	if !bound && err == nil {
-		return leases, nil
+		return l.forProbe(leases), nil
 	}
 	l.f.spool.Release(leases)
 	if err != nil {
 		return nil, err
 	}
-	return l.f.spool.Lease(ctx, l.topic, opts)
+	if leases, err = l.f.spool.Lease(ctx, l.topic, opts); err != nil {
+		return nil, err
+	}
+	return l.forProbe(leases), nil
+}
+
+// forProbe keeps the first of leases, and gives the others back, where a broker waits for
+// a single message to probe it and that may be the one.
+func (l *lane) forProbe(leases []*spool.Lease) []*spool.Lease {
+	queue := leases[0].Queue
+	elsewhere := queue != "" && l.f.binder != nil && l.f.binder.Serves(l.topic, queue)
+	if len(leases) == 1 || elsewhere || l.f.prober == nil || !l.f.prober.Probe(l.topic) {
+		return leases
+	}
+	l.f.spool.Release(leases[1:])
+	return leases[:1]
 }
 
 // full reports whether no more fits into a batch.
@@ -178,11 +193,7 @@ func (l *lane) inARow() int {
 	return l.failures
 }
 
-// batchLimit is one message while a broker waits for a probe.
 func (l *lane) batchLimit() int {
-	if l.f.prober != nil && l.f.prober.Probe(l.topic) {
-		return 1
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return min(l.limit, l.rate.Burst())

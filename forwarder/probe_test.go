@@ -47,6 +47,34 @@ func TestProbesAreSingleMessages(t *testing.T) {
 	}
 }
 
+// probedElsewhere has a broker to be probed that none of its keys is bound to.
+type probedElsewhere struct{ *probed }
+
+func (p probedElsewhere) Queues(ctx context.Context, topic string) []string {
+	return oneQueue{p.producer}.Queues(ctx, topic)
+}
+func (p probedElsewhere) Instead(string, string) string { return "" }
+func (p probedElsewhere) Serves(string, string) bool    { return true }
+func (p probedElsewhere) SendTo(ctx context.Context, _ string, msgs []*message.Message) ([]message.Confirmation, error) {
+	return p.Send(ctx, msgs)
+}
+
+// What is bound to a broker that is well cannot probe another one, and is sent in
+// batches while that waits for a probe.
+func TestWhatCannotProbeIsSentInBatches(t *testing.T) {
+	p := probedElsewhere{&probed{producer: &producer{}}}
+	p.due.Store(true)
+	var drafts []spool.Draft
+	for i := range 500 {
+		drafts = append(drafts, draft("orders", fmt.Sprint(i), "k"))
+	}
+	r := startWith(t, p, p.producer, drafts...)
+	r.drained()
+	if slices.Max(p.sizes) < 64 {
+		t.Errorf("batches %v", p.sizes)
+	}
+}
+
 // What is bound to a broker that fails waits by itself: the topic's other
 // messages are not slowed down.
 func TestFailingBrokerDelaysOnlyWhatIsBoundToIt(t *testing.T) {
