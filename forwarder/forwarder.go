@@ -87,6 +87,12 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// failureGap is how far apart two failures of a queue may be, of one and the same trouble:
+// a message that waits for the queue is tried more often, and else nobody knows.
+func (o Options) failureGap() time.Duration {
+	return max(o.FailoverAfter, 2*(max(o.Retry.Initial, o.Retry.Max)+o.AttemptTimeout))
+}
+
 // Forwarder forwards everything that the spool holds.
 type Forwarder struct {
 	opts     Options

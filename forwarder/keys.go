@@ -3,6 +3,7 @@ package forwarder
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -15,11 +16,16 @@ import (
 type keys struct {
 	bound []string // the queues that the spool was told; only the lane's goroutine has it
 
+	telling sync.Mutex // the spool: it has one caller of Bind, Unmove and Move
+
 	mu      sync.Mutex
 	known   bool                 // the broker has taken messages: its queues are known, and nobody has to be asked
-	failing map[string]time.Time // queues that no attempt at was confirmed, and since when
+	failing map[string]failure   // queues that no attempt at was confirmed
 	moved   map[string]time.Time // queues whose keys were moved, and when
 }
+
+// failure is of a queue: from the first attempt in the row to the last.
+type failure struct{ since, last time.Time }
 
 // backAfter is how long a queue is left alone after its keys were moved.
 const backAfter = 10 * time.Minute
@@ -38,19 +44,21 @@ func (k *keys) areKnown() bool {
 	return k.known
 }
 
-// failed notes that a queue has not, and returns for how long.
-func (k *keys) failed(queue string) time.Duration {
+// failed notes that a queue has not, and returns for how long. What it was before a gap
+// in which nothing was tried is not known.
+func (k *keys) failed(queue string, gap time.Duration) time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	since, known := k.failing[queue]
-	if !known {
-		if k.failing == nil {
-			k.failing = map[string]time.Time{}
-		}
-		since = time.Now()
-		k.failing[queue] = since
+	now, f := time.Now(), k.failing[queue]
+	if now.Sub(f.last) > gap {
+		f.since = now
 	}
-	return time.Since(since)
+	f.last = now
+	if k.failing == nil {
+		k.failing = map[string]failure{}
+	}
+	k.failing[queue] = f
+	return now.Sub(f.since)
 }
 
 func (k *keys) wasMoved(queue string) {
@@ -63,18 +71,32 @@ func (k *keys) wasMoved(queue string) {
 	delete(k.failing, queue)
 }
 
-// back forgets the queues that may have their keys again, and reports whether
-// there was any.
-func (k *keys) back(serves func(queue string) bool) (some bool) {
+// back are the queues that may have their keys again.
+func (k *keys) back(serves func(queue string) bool) (back []string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for queue, at := range k.moved {
 		if serves(queue) || time.Since(at) >= backAfter {
-			delete(k.moved, queue)
-			some = true
+			back = append(back, queue)
 		}
 	}
-	return some
+	return back
+}
+
+// away are the queues whose keys were moved.
+func (k *keys) away() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Sorted(maps.Keys(k.moved))
+}
+
+// forget takes queues as if their keys had not been moved.
+func (k *keys) forget(queues ...string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, queue := range queues {
+		delete(k.moved, queue)
+	}
 }
 
 // bindFirst binds the keys of leases for which the spool was not told any queues yet
@@ -94,6 +116,8 @@ func (l *lane) bind(ctx context.Context) (changed bool, err error) {
 	if len(queues) == 0 || slices.Equal(queues, l.keys.bound) {
 		return false, nil
 	}
+	l.keys.telling.Lock()
+	defer l.keys.telling.Unlock()
 	if err := l.f.spool.Bind(ctx, l.topic, queues); err != nil {
 		return false, err
 	}
@@ -103,19 +127,56 @@ func (l *lane) bind(ctx context.Context) (changed bool, err error) {
 
 // rebind follows changes of the topic's queues, and lets those have their keys again
 // that are back.
-func (l *lane) rebind(ctx context.Context) error {
+func (l *lane) rebind(ctx context.Context) (err error) {
 	if l.f.binder == nil {
 		return nil
 	}
+	spread := false
 	if l.keys.areKnown() {
-		if _, err := l.bind(ctx); err != nil {
+		if spread, err = l.bind(ctx); err != nil {
 			return err
 		}
 	}
-	if !l.keys.back(func(queue string) bool { return l.f.binder.Serves(l.topic, queue) }) {
-		return nil
+	back := l.keys.back(func(queue string) bool { return l.f.binder.Serves(l.topic, queue) })
+	if len(back) > 0 {
+		if err := l.unmove(ctx); err != nil {
+			return err
+		}
+		l.keys.forget(back...)
 	}
+	if spread || len(back) > 0 {
+		return l.moveAgain(ctx)
+	}
+	return nil
+}
+
+func (l *lane) unmove(ctx context.Context) error {
+	l.keys.telling.Lock()
+	defer l.keys.telling.Unlock()
 	return l.f.spool.Unmove(ctx, l.topic)
+}
+
+// moveAgain keeps keys from the queues that they were moved from, and that are not back:
+// they were spread over all queues just now. No attempt is made at those, since no key
+// was bound to them.
+func (l *lane) moveAgain(ctx context.Context) error {
+	for _, queue := range l.keys.away() {
+		to := l.f.binder.Instead(l.topic, queue)
+		if to == "" {
+			l.keys.forget(queue) // they wait for it
+			continue
+		}
+		if err := l.move(ctx, queue, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *lane) move(ctx context.Context, from, to string) error {
+	l.keys.telling.Lock()
+	defer l.keys.telling.Unlock()
+	return l.f.spool.Move(ctx, l.topic, from, to)
 }
 
 // moveKeys moves what is bound to a queue at which an attempt has just failed,
@@ -125,7 +186,7 @@ func (l *lane) moveKeys(ctx context.Context, queue string, err error) (moved boo
 	if queue == "" || l.f.binder == nil || !errors.As(err, &se) {
 		return false
 	}
-	failed := l.keys.failed(queue)
+	failed := l.keys.failed(queue, l.f.opts.failureGap())
 	late := l.f.opts.FailoverAfter > 0 && failed >= l.f.opts.FailoverAfter && se.Elsewhere
 	if !se.Gone && !late {
 		return false
@@ -134,7 +195,7 @@ func (l *lane) moveKeys(ctx context.Context, queue string, err error) (moved boo
 	if to == "" {
 		return false
 	}
-	if err := l.f.spool.Move(ctx, l.topic, queue, to); err != nil {
+	if err := l.move(ctx, queue, to); err != nil {
 		l.f.log.Error("ordering keys cannot be moved; they wait", "topic", l.topic, "queue", queue, "error", err)
 		return false
 	}

@@ -208,6 +208,67 @@ func TestQueuesChangeWhileKeysWait(t *testing.T) {
 	})
 }
 
+// One of two brokers that keys have left is back: those of the other one stay away from
+// it, and do not wait for it once more.
+func TestKeysStayAwayFromABrokerThatIsNotBack(t *testing.T) {
+	opts := forwarder.Options{FailoverAfter: 10 * time.Minute}
+	inBubble(t, opts, func(t *testing.T) *cluster {
+		c := newCluster(t, 1, "a", "b", "c")
+		c.spread("orders", 2)
+		return c
+	}, func(b *bubble) {
+		ofB, ofC := b.on("b"), b.on("c")
+		b.cluster.set("b", down)
+		b.cluster.set("c", down)
+		ids := b.accept(draft("orders", "1", ofB), draft("orders", "1", ofC))
+		time.Sleep(11 * time.Minute)
+		for _, id := range ids {
+			if got := b.after(0, id); got.Confirmation == nil || brokerOf(got.Confirmation.Queue) != "a" {
+				t.Fatalf("%+v", got)
+			}
+		}
+		b.cluster.set("b", well)
+		b.after(time.Minute, b.accept(draft("orders", "wakes", ""))[0])
+		ids = b.accept(draft("orders", "2", ofB), draft("orders", "2", ofC))
+		if got := b.after(time.Minute, ids[1]); got.Confirmation == nil || brokerOf(got.Confirmation.Queue) == "c" {
+			t.Errorf("a key of the broker that is not back: %+v", got)
+		}
+		if got := b.after(0, ids[0]); got.Confirmation == nil || brokerOf(got.Confirmation.Queue) != "b" {
+			t.Errorf("a key of the broker that is back: %+v", got)
+		}
+		b.cluster.heal()
+		b.after(time.Minute, b.accept(draft("orders", "wakes", ""))[0])
+		if got := b.after(time.Minute, b.accept(draft("orders", "3", ofC))[0]); got.Confirmation == nil || brokerOf(got.Confirmation.Queue) != "c" {
+			t.Errorf("when both are back: %+v", got)
+		}
+	})
+}
+
+// A queue that failed once, and at which nothing was tried since, has not failed all the
+// time when it fails again.
+func TestFailureOfLongAgoMovesNoKey(t *testing.T) {
+	opts := forwarder.Options{FailoverAfter: 10 * time.Minute}
+	inBubble(t, opts, two, func(b *bubble) {
+		key := b.on("b")
+		b.cluster.set("b", down)
+		id := b.accept(draft("orders", "1", key))[0]
+		b.after(time.Second, id)
+		if _, err := b.Cancel(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		b.cluster.set("b", well)
+		time.Sleep(time.Hour)
+		b.cluster.set("b", down)
+		id = b.accept(draft("orders", "2", key))[0]
+		if got := b.after(9*time.Minute, id); got.State.Settled() || b.moves("failing") > 0 {
+			t.Errorf("moved too early: %+v", got)
+		}
+		if got := b.after(2*time.Minute, id); got.State != message.StateConfirmed || b.moves("failing") != 1 {
+			t.Errorf("not moved in time: %+v", got)
+		}
+	})
+}
+
 var _ interface {
 	broker.Producer
 	broker.Binder
