@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/forwarder"
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
@@ -39,28 +40,69 @@ func benchmarkForward(b *testing.B, callers int) {
 }
 
 // BenchmarkDrain measures messages of 1 KiB that a former process has accepted,
-// from the disk to the record of their confirmation by a broker that answers at
-// once: of one topic, and of as many topics and ordering keys that each has a
-// thousand and ten.
+// from the disk to their confirmation by a broker that answers at once: of one topic,
+// of as many topics and ordering keys that each has a thousand and ten, and of these
+// beside a topic that the broker has not, with three messages for two of theirs.
 func BenchmarkDrain(b *testing.B) {
-	for name, draft := range map[string]func(i, of int) message.Message{
-		"one topic": func(int, int) message.Message { return message.Message{Topic: "t"} },
-		"many topics and keys": func(i, of int) message.Message {
-			return message.Message{Topic: fmt.Sprint("t", i%max(of/1000, 1)), OrderingKey: fmt.Sprint("key-", i%max(of/10, 1))}
-		},
-	} {
-		b.Run(name, func(b *testing.B) { benchmarkDrain(b, draft) })
+	one := func(int, int) message.Message { return message.Message{Topic: "t"} }
+	many := func(i, of int) message.Message {
+		return message.Message{Topic: fmt.Sprint("t", i%max(of/1000, 1)), OrderingKey: fmt.Sprint("key-", i%max(of/10, 1))}
 	}
+	beside := func(i, of int) message.Message {
+		if i%5%2 == 0 {
+			return message.Message{Topic: stuck}
+		}
+		return many(i/5*2+i%5/2, of)
+	}
+	b.Run("one topic", func(b *testing.B) { benchmarkDrain(b, b.N, one) })
+	b.Run("many topics and keys", func(b *testing.B) { benchmarkDrain(b, b.N, many) })
+	b.Run("beside a stuck topic", func(b *testing.B) { benchmarkDrain(b, (b.N*5+1)/2, beside) })
 }
 
-func benchmarkDrain(b *testing.B, draft func(i, of int) message.Message) {
+// stuck is a topic that the broker has not.
+const stuck = "stuck"
+
+func benchmarkDrain(b *testing.B, messages int, draft func(i, of int) message.Message) {
 	dir := b.TempDir()
 	db, s := openBench(b, dir)
-	fill(b, s, draft)
+	fill(b, s, messages, draft)
 	closeBench(b, db, s)
 	db, s = openBench(b, dir)
-	measure(b, db, func() { forward(b, s)() })
+	p := &counting{left: int64(b.N), none: make(chan struct{})}
+	ctx, stop := context.WithCancel(b.Context())
+	var running sync.WaitGroup
+	measure(b, db, func() {
+		running.Go(func() { run(ctx, b, s, p) })
+		<-p.none
+	})
+	stop()
+	running.Wait()
+	b.ReportMetric(float64(b.N)/float64(p.attempts.Load()), "msg/attempt")
 	closeBench(b, db, s)
+}
+
+// counting is a broker that tells when it has confirmed so many messages.
+type counting struct {
+	atOnce
+
+	left     int64
+	none     chan struct{}
+	attempts atomic.Int64
+}
+
+func (c *counting) SendTo(ctx context.Context, _ string, msgs []*message.Message) ([]message.Confirmation, error) {
+	return c.Send(ctx, msgs)
+}
+
+func (c *counting) Send(ctx context.Context, msgs []*message.Message) ([]message.Confirmation, error) {
+	if msgs[0].Topic == stuck {
+		return nil, &broker.SendError{Outcome: message.OutcomeRetryable, Status: "TOPIC_NOT_EXIST", Parked: true}
+	}
+	c.attempts.Add(1)
+	if n := int64(len(msgs)); atomic.AddInt64(&c.left, -n) <= 0 {
+		defer close(c.none)
+	}
+	return c.atOnce.Send(ctx, msgs)
 }
 
 func openBench(b *testing.B, dir string) (*kv.DB, *spool.Spool) {
@@ -98,11 +140,7 @@ func measure(b *testing.B, db *kv.DB, do func()) {
 func forward(b *testing.B, s *spool.Spool) (drained func()) {
 	ctx, stop := context.WithCancel(b.Context())
 	var running sync.WaitGroup
-	running.Go(func() {
-		if err := forwarder.New(forwarder.Options{}, s, atOnce{}, slog.New(slog.DiscardHandler)).Run(ctx); err != nil {
-			b.Error(err)
-		}
-	})
+	running.Go(func() { run(ctx, b, s, atOnce{}) })
 	return func() {
 		if err := s.Drained(b.Context()); err != nil {
 			b.Error(err)
@@ -112,13 +150,19 @@ func forward(b *testing.B, s *spool.Spool) (drained func()) {
 	}
 }
 
-// fill appends b.N messages, as many in an append as come in one commit of a busy
+func run(ctx context.Context, b *testing.B, s *spool.Spool, p broker.Producer) {
+	if err := forwarder.New(forwarder.Options{}, s, p, slog.New(slog.DiscardHandler)).Run(ctx); err != nil {
+		b.Error(err)
+	}
+}
+
+// fill appends messages, as many in an append as come in one commit of a busy
 // sidecar.
-func fill(b *testing.B, s *spool.Spool, draft func(i, of int) message.Message) {
+func fill(b *testing.B, s *spool.Spool, messages int, draft func(i, of int) message.Message) {
 	body := bytes.Repeat([]byte{'x'}, 1<<10)
-	for i := 0; i < b.N; {
+	for i := 0; i < messages; {
 		drafts := make([]spool.Draft, 0, 32)
-		for ; i < b.N && len(drafts) < cap(drafts); i++ {
+		for ; i < messages && len(drafts) < cap(drafts); i++ {
 			m := draft(i, b.N)
 			m.Body = body
 			drafts = append(drafts, spool.Draft{Message: m})
