@@ -395,3 +395,37 @@ func TestRedriveKeepsTheWindowBounded(t *testing.T) {
 	r.Flush()
 	r.balanced()
 }
+
+// A lease that lapsed is confirmed late, after its message was made a dead letter,
+// redriven and put on hold: that ends it, and not what stands in the block that it left.
+func TestALateConfirmationOfWhatWasRedriven(t *testing.T) {
+	for name, end := range map[string]func(r *rig, c *clock, id message.ID){
+		"refused": func(r *rig, _ *clock, _ message.ID) { r.bury(r.lease("t", 1)[0]) },
+		"expired": func(r *rig, c *clock, _ message.ID) { c.advance(time.Hour); r.awaitDead(1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, c := timed(t, spool.Options{LeaseFor: time.Minute})
+			all := r.accept(mortal(draft("t", "1"), time.Hour), draft("t", "2"))
+			late := r.lease("t", 1)
+			c.advance(2 * time.Minute)
+			r.WakeDue()
+			end(r, c, all[0].ID)
+			r.redrive(all[0].ID)
+			r.putOnHold(all[0].ID)
+			r.confirm(late)
+			r.flush()
+			if got := r.receipt(all[0].ID); got.State != message.StateConfirmed || got.OnHold {
+				t.Errorf("%+v", got)
+			}
+			if left := len(r.find("sd")) + len(r.find("sa")) + len(r.find("sw")); left > 0 {
+				t.Errorf("%d entries of the redriven message are left", left)
+			}
+			r.balanced()
+			r.kill()
+			r.balanced()
+			if got := fmt.Sprint(bodies(r.lease("t", 0))); got != "[2]" {
+				t.Errorf("leased %s", got)
+			}
+		})
+	}
+}

@@ -185,6 +185,9 @@ func (s *Spool) confirm(e *entry, room *endings, now time.Time) *ending {
 		return end
 	case h != nil:
 		e.attempts, e.history = h.attempts+1, h.history
+		if s.redriven[e.msg.Seq] != nil { // it was a dead letter since: it has left its block before, and its TTL has ended
+			e.redriven, e.expires = true, 0
+		}
 		s.dropHold(e.msg.Seq, h)
 		end := room.add(e, message.StateConfirmed, now)
 		end.wasOnHold = true
