@@ -191,12 +191,16 @@ func (s *Spool) expireReceipts() error {
 			if !imported {
 				return true, nil
 			}
-			return true, receipts(v, func(r receipt) bool {
+			damaged := receipts(v, func(r receipt) bool {
 				if r.ID.Seq32() != uint32(r.seq) || r.ID.Spool() != own { // else the ID leads to it by itself
 					b.keys = append(b.keys, importKey(r.ID))
 				}
 				return true
 			})
+			if damaged != nil { // it goes all the same, and keeps nothing else
+				s.notice(nameOf(k))
+			}
+			return true, nil
 		})
 		if err != nil {
 			return err

@@ -90,3 +90,22 @@ func TestReceiptsAreBoundedByBytes(t *testing.T) {
 		})
 	}
 }
+
+// Receipts that damage has met end as others do, and nothing else is kept for them: they
+// are read where an ID may not lead to its message by itself.
+func TestADamagedReceiptKeepsNothingElse(t *testing.T) {
+	r, c := timed(t, spool.Options{ReceiptsKeep: time.Hour, DedupeWindow: time.Hour})
+	r.accept(after(under("key", draft("t", "x")), time.Minute))
+	r.pass(c, 2*time.Minute, 0)
+	r.confirmAll("t")
+	r.flush()
+	r.damaged("sr", flipLast)
+	c.advance(3 * time.Hour)
+	r.expire()
+	if n, keys := len(r.find("sr")), r.Known().DedupeKeys; n > 0 || keys > 0 {
+		t.Errorf("%d entries of receipts and %d keys are left", n, keys)
+	}
+	if seen := r.Damage().Seen; len(seen) != 1 {
+		t.Errorf("seen %q", seen)
+	}
+}
