@@ -62,8 +62,7 @@ func (s *Spool) hiddenWhereabouts(id message.ID) error {
 	if !s.mayHaveImported() {
 		return nil
 	}
-	where := kv.Scan{Prefix: importKey(id), KeysOnly: true, Whole: true}
-	return s.db.Scan(where, func(_, _ []byte) (bool, error) { return false, nil })
+	return s.hiddenIn(kv.Scan{Prefix: importKey(id)})
 }
 
 // withNumber is tellNumber for who shows a message, also without its number.

@@ -100,11 +100,14 @@ func (s *Spool) receiptOf(ctx context.Context, seq uint64) (message.Receipt, err
 			return r, nil
 		}
 		r, err := read(seq)
+		if errors.Is(err, ErrNotFound) {
+			break
+		}
 		if !errors.Is(err, kv.ErrNotFound) {
 			return r, err
 		}
 	}
-	return message.Receipt{}, ErrNotFound
+	return message.Receipt{}, cmp.Or(s.hiddenReceipt(seq), ErrNotFound)
 }
 
 // receiptInMemory returns a receipt, or where to read it.
