@@ -141,3 +141,30 @@ func TestDeadLetterIsSkipped(t *testing.T) {
 		t.Errorf("leased %s", got)
 	}
 }
+
+// A dead letter that was imported keeps its ordering key waiting as it did where it comes
+// from: what came with it, what comes later, and over a restart.
+func TestAnImportedDeadLetterBlocksItsKey(t *testing.T) {
+	from, _, _ := blocked(t, spool.Options{BlockOnDead: true})
+	export := from.export(spool.Query{})
+	for name, restart := range restarts() {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, spool.Options{BlockOnDead: true})
+			if got := r.take(export); got.Messages != 4 {
+				t.Fatalf("imported %+v", got)
+			}
+			r.accept(keyed("t", "5", "k"))
+			restart(r)
+			if got := fmt.Sprint(r.leasable("t")); got != "[4]" || r.BlockedKeys() != 1 {
+				t.Fatalf("leased %s, %d keys are blocked", got, r.BlockedKeys())
+			}
+			for _, e := range r.exceptions("t", 1) {
+				r.redrive(e.ID)
+			}
+			if got := fmt.Sprint(r.leasable("t")); got != "[1 2 3 5]" {
+				t.Errorf("leased %s", got)
+			}
+			r.balanced()
+		})
+	}
+}

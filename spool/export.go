@@ -26,7 +26,7 @@ type Exported struct {
 // its idempotency key. When the query asks for all that is held, the keys of
 // settled messages follow, so that a repeat of any of them is known elsewhere. It
 // ends with the trailer only when all of it was written. A message that becomes
-// a dead letter, or is due, meanwhile may be there twice. A transaction is there
+// a dead letter, is redriven, or is due, meanwhile may be there twice. A transaction is there
 // whole, where all is asked for, or its state alone. Settled messages have no export,
 // nor have parts of transactions: ErrExport.
 func (s *Spool) Export(ctx context.Context, w io.Writer, q Query) (Exported, error) {
@@ -34,7 +34,7 @@ func (s *Spool) Export(ctx context.Context, w io.Writer, q Query) (Exported, err
 		return Exported{}, fmt.Errorf("export settled messages: %w", ErrExport)
 	}
 	sum := sha256.New()
-	e := &exporter{s: s, w: bufio.NewWriterSize(io.MultiWriter(w, sum), 256<<10)}
+	e := &exporter{s: s, w: bufio.NewWriterSize(io.MultiWriter(w, sum), 256<<10), letters: newSeqSet()}
 	err := e.write(ctx, q)
 	if err == nil {
 		err = e.w.Flush()
@@ -50,11 +50,12 @@ func (s *Spool) Export(ctx context.Context, w io.Writer, q Query) (Exported, err
 
 // exporter writes all lines but the trailer.
 type exporter struct {
-	s    *Spool
-	w    *bufio.Writer
-	keys keysOfHeld
-	line []byte
-	done Exported
+	s       *Spool
+	w       *bufio.Writer
+	keys    keysOfHeld
+	letters seqSet // dead letters that are written
+	line    []byte
+	done    Exported
 }
 
 func (e *exporter) write(ctx context.Context, q Query) error {
@@ -82,18 +83,8 @@ func (e *exporter) write(ctx context.Context, q Query) error {
 	if !whole && transactions && len(q.States) == 0 {
 		return nil
 	}
-	q.Content = true
-	for _, part := range q.parts() {
-		part.upTo = max(e.s.highWater(), 1)
-		if e.keys, err = e.s.heldKeys(ctx); err != nil {
-			return err
-		}
-		if err := e.messages(ctx, part); err != nil {
-			return err
-		}
-	}
-	if !whole {
-		return nil
+	if err := e.allMessages(ctx, q); err != nil || !whole {
+		return err
 	}
 	return e.s.settledKeys(ctx, func(k *settledKey) error {
 		e.done.Keys++
@@ -101,21 +92,55 @@ func (e *exporter) write(ctx context.Context, q Query) error {
 	})
 }
 
-// parts asks for what is delayed first, and then for all else, so that what is
-// moved between the two has been asked for, and its key under either sequence.
-func (q *Query) parts() []Query {
-	first, then := *q, *q
-	first.States = []message.State{message.StateDelayed}
-	then.States = slices.DeleteFunc(slices.Clone(q.States), func(s message.State) bool { return s == message.StateDelayed })
-	switch {
-	case len(q.States) == 0:
-		then.States = []message.State{message.StatePending, message.StateInFlight, message.StateRetrying, message.StateDead}
-	case len(then.States) == len(q.States):
-		return []Query{then}
-	case len(then.States) == 0:
-		return []Query{first}
+// allMessages writes those that a query asks for, part by part.
+func (e *exporter) allMessages(ctx context.Context, q Query) (err error) {
+	q.Content = true
+	parts := q.parts()
+	for i, part := range parts {
+		part.upTo = max(e.s.highWater(), 1)
+		if e.keys, err = e.s.heldKeys(ctx); err != nil {
+			return err
+		}
+		unreadable := e.done.Unreadable
+		if err := e.messages(ctx, part); err != nil {
+			return err
+		}
+		if i+1 < len(parts) && part.States[0] == message.StateDead { // it is met again
+			e.done.Unreadable = unreadable
+		}
 	}
-	return []Query{first, then}
+	return nil
+}
+
+// parts asks for what is delayed first, and then for all else, so that what is
+// moved between the two has been asked for, and its key under either sequence. Dead
+// letters come before what waits, which may wait for one of them where it is taken in;
+// they are asked for again with it, so that one that dies meanwhile is not left out.
+func (q *Query) parts() (all []Query) {
+	states := q.States
+	if len(states) == 0 {
+		states = []message.State{message.StateDelayed, message.StatePending, message.StateInFlight, message.StateRetrying, message.StateDead}
+	}
+	rest := slices.Clone(states)
+	add := func(states ...message.State) {
+		part := *q
+		part.States = states
+		all = append(all, part)
+	}
+	for _, first := range []message.State{message.StateDelayed, message.StateDead} {
+		if slices.Contains(states, first) {
+			add(first)
+		}
+		rest = slices.DeleteFunc(rest, func(s message.State) bool { return s == first })
+	}
+	switch {
+	case len(rest) == 0:
+	case slices.Contains(states, message.StateDead):
+		add(append(rest, message.StateDead)...)
+	default:
+		add(rest...)
+	}
+	return all
 }
 
 // asksForAll reports whether a query has no filter.
@@ -145,6 +170,12 @@ func (e *exporter) messages(ctx context.Context, q Query) error {
 		e.done.Unreadable += page.Unreadable
 		for i := range page.Items {
 			item := &page.Items[i]
+			if item.State == message.StateDead {
+				if e.letters.has(item.Message.Seq) {
+					continue
+				}
+				e.letters.add(item.Message.Seq)
+			}
 			x := exportedOf(item, e.keys.of(item.Message.Seq))
 			e.done.Messages++
 			if err := e.add("message", &x); err != nil {

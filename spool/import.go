@@ -219,6 +219,7 @@ func (c *commit) acceptDead(l *lane, n *importedMessage) {
 	l.counts.bytes += uint64(n.size)
 	c.s.held += int64(n.size)
 	c.s.dead[n.msg.Seq] = l
+	c.s.block(l, n.msg)
 	c.touch(l)
 }
 
