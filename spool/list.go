@@ -343,7 +343,9 @@ func (l *lister) take(r *message.Record, receipt message.Receipt, reason string)
 	if r.PayloadSize > 0 {
 		l.left -= r.PayloadSize
 		if err := l.s.fillPayload(l.ctx, r); err != nil {
-			l.page.Unreadable++
+			if !l.s.isSettled(r.Seq) { // else it has ended since, or has moved
+				l.page.Unreadable++
+			}
 			return
 		}
 	}

@@ -150,3 +150,35 @@ func TestFindReturnsTheWholeMessage(t *testing.T) {
 		t.Errorf("unknown: %v", err)
 	}
 }
+
+// looked is a context that does something at a look at it.
+type looked struct {
+	context.Context
+
+	left int // looks before that
+	do   func()
+}
+
+func (c *looked) Err() error {
+	if c.left--; c.left == 0 {
+		c.do()
+	}
+	return c.Context.Err()
+}
+
+// A message that ends while its payload is read for a list is not there, and is no damage.
+func TestWhatEndsWhileItIsListedIsNotUnreadable(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	r.accept(draft("t", large('x')))
+	leases := r.lease("t", 1)
+	ended := false
+	ctx := &looked{t.Context(), 2, func() {
+		r.confirm(leases)
+		r.flush()
+		ended = true
+	}}
+	page, err := r.List(ctx, spool.Query{})
+	if err != nil || !ended || page.Unreadable > 0 || len(page.Items) > 0 {
+		t.Errorf("%+v, %v; it has ended: %t", page, err, ended)
+	}
+}
