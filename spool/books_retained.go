@@ -43,7 +43,7 @@ func (b *books) kept(k, v []byte) error {
 // dead letter, which is lost, and is read from its block again.
 func (b *books) waits(x *retainedEntry) bool {
 	for seq := x.seq; seq < x.seq+uint64(x.count); seq++ {
-		if b.held.has(seq) && b.dead[seq] == nil {
+		if b.held.has(seq) && !b.apart(seq) {
 			return true
 		}
 	}
