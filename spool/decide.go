@@ -175,10 +175,7 @@ func (s *Spool) surelyHalf(t *Transaction, id message.ID) (*movedMessage, error)
 
 // halfOf reads a half message of t. kv.ErrNotFound: it is none any more.
 func (s *Spool) halfOf(t *Transaction, id message.ID) (*movedMessage, error) {
-	d, err := s.halfAt(s.ownSeq(id), t, id)
-	if errors.Is(err, kv.ErrNotFound) { // unless it was imported
-		d, err = s.halfAt(s.seqOf(id), t, id)
-	}
+	d, err := s.halfEntry(t, id)
 	if err != nil {
 		return nil, err
 	}
@@ -188,6 +185,15 @@ func (s *Spool) halfOf(t *Transaction, id message.ID) (*movedMessage, error) {
 	}
 	n.delay, n.newMessage.deliverAt = d.delay, d.deliverAt
 	return n, nil
+}
+
+// halfEntry is halfOf without its payload.
+func (s *Spool) halfEntry(t *Transaction, id message.ID) (delayed, error) {
+	d, err := s.halfAt(s.ownSeq(id), t, id)
+	if errors.Is(err, kv.ErrNotFound) { // unless it was imported
+		d, err = s.halfAt(s.seqOf(id), t, id)
+	}
+	return d, err
 }
 
 func (s *Spool) halfAt(seq uint64, t *Transaction, id message.ID) (d delayed, err error) {

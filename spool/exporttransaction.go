@@ -85,22 +85,24 @@ func (e *exporter) transaction(ctx context.Context, t *Transaction) error {
 }
 
 func (e *exporter) half(ctx context.Context, t *Transaction, id message.ID) (h exportedHalf, err error) {
-	n, err := e.s.halfOf(t, id)
+	d, err := e.s.halfEntry(t, id)
 	if err != nil {
 		return h, err
 	}
-	record := n.from.record
+	record := d.record
 	if record.PayloadSize > 0 {
-		if err := e.s.fillPayload(ctx, &record); err != nil {
-			return h, err
+		if err := e.s.fillPayload(ctx, &record); err != nil && !e.s.isSettled(d.record.Seq) {
+			return h, fmt.Errorf("%w: %v", errPayload, err) //nolint:errorlint // that it is not found does not say that the message has ended
+		} else if err != nil {
+			return h, kv.ErrNotFound // it has ended since
 		}
 	}
-	h.exported = exportedOf(&Item{Receipt: n.from.receipt(), Message: &record.Message}, nil)
-	if n.delay > 0 {
-		h.Delay = n.delay.String()
+	h.exported = exportedOf(&Item{Receipt: d.receipt(), Message: &record.Message}, nil)
+	if d.delay > 0 {
+		h.Delay = d.delay.String()
 	}
-	if !n.newMessage.deliverAt.IsZero() {
-		at := n.newMessage.deliverAt.UTC()
+	if !d.deliverAt.IsZero() {
+		at := d.deliverAt.UTC()
 		h.DeliverAt = &at
 	}
 	return h, nil

@@ -1,6 +1,7 @@
 package spool_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -122,5 +123,32 @@ func TestRedrivenPayloadsHiddenByDamageAreSent(t *testing.T) {
 		leases := r.lease("t", 0)
 		r.confirm(leases)
 		left -= len(leases)
+	}
+}
+
+// An export has what can be read, says that there is more, and ends no process.
+func TestAnExportPassesHiddenPayloadsOfHalfMessages(t *testing.T) {
+	if !inChild(t) {
+		return
+	}
+	const all = 7000
+	r := newRig(t, spool.Options{})
+	for n := 0; n < all; n += 500 {
+		var some []spool.Draft
+		for i := range 500 {
+			some = append(some, draft("t", fmt.Sprint(n+i, strings.Repeat(".", 700))))
+		}
+		r.prepare(prepared(fmt.Sprint("tx ", n), some...))
+	}
+	r.reopen()
+	hide(t, r.dbDir(), payloadPlaces)
+	r.rests()
+	var file bytes.Buffer
+	done, err := r.Export(t.Context(), &file, spool.Query{})
+	if err != nil || done.Unreadable == 0 || done.Transactions == 0 || r.db.Err() != nil {
+		t.Errorf("%+v, %v; failed: %v", done, err, r.db.Err())
+	}
+	if n := bytes.Count(file.Bytes(), []byte(`"state":"half"`)) - done.Transactions; n != all-done.Unreadable {
+		t.Errorf("%d half messages are exported, and %d are not", n, done.Unreadable)
 	}
 }
