@@ -20,11 +20,11 @@ func blocked(t *testing.T, opts spool.Options) (r *rig, dead, behind message.ID)
 	return r, receipts[0].ID, receipts[1].ID
 }
 
-// leasable are the bodies of what can be leased within a moment.
+// leasable are the bodies of all that can be leased now.
 func (r *rig) leasable(topic string) []string { return r.awaitLeasable(topic, 0) }
 
-// awaitLeasable waits for so many messages, however slow the machine is, and then for
-// more of them for a moment.
+// awaitLeasable waits for so many messages, however slow the machine is, and then until
+// nothing more comes, and nothing is being read.
 func (r *rig) awaitLeasable(topic string, want int) (all []string) {
 	r.t.Helper()
 	for {
@@ -32,10 +32,11 @@ func (r *rig) awaitLeasable(topic string, want int) (all []string) {
 		if len(all) < want {
 			wait = 20 * time.Second
 		}
+		before := spool.Progress(r.Spool, topic)
 		ctx, cancel := context.WithTimeout(context.Background(), wait)
 		leases, err := r.Lease(ctx, topic, spool.LeaseOptions{MaxMessages: 9})
 		cancel()
-		if err != nil {
+		if err != nil && spool.Progress(r.Spool, topic) == before {
 			return all
 		}
 		all = append(all, bodies(leases)...)

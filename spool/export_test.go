@@ -326,6 +326,14 @@ func (s *Spool) Ahead(topic string) (ready int, allowed, busy bool) {
 	return l.window.queued, l.attemptedSynced >= l.window.loadedTo, l.window.loading || l.raising
 }
 
+// Progress changes with each step by which a lane comes to have something to lease.
+func Progress(s *Spool, topic string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lanes[topic]
+	return fmt.Sprint(l.window.loadedTo, len(l.again), l.window.aside, l.attemptedSynced, l.raising, l.window.loading)
+}
+
 // Starving reports whether a topic waits for room.
 func (s *Spool) Starving(topic string) bool {
 	s.mu.Lock()

@@ -128,7 +128,7 @@ func TestABacklogHiddenByDamageKeepsItsOrder(t *testing.T) {
 			hide(t, r.dbDir(), tt.hidden)
 			got := 0
 			next := func() (err error) {
-				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 				defer cancel()
 				leases, err := r.Lease(ctx, "t", spool.LeaseOptions{MaxMessages: 1})
 				for _, l := range leases {
