@@ -82,7 +82,7 @@ func (s *Spool) outdate(tags []sharedTag) error {
 	}
 	var all []keyAt
 	for _, part := range slices.Sorted(maps.Keys(parts)) {
-		err := s.eachKeyAt(keyPlace{part, s.keys.hoursOf(part)}, func(hour uint64, e keyEntry) {
+		err := s.eachKeyAt(s.db, keyPlace{part, s.keys.hoursOf(part)}, func(hour uint64, e keyEntry) {
 			if shared[tagOf(e.hash)] {
 				all = append(all, keyAt{e.hash, e.ref.seq, hour, part})
 			}
@@ -117,9 +117,9 @@ func (x *keyIndex) outdate(former, seq uint64) {
 }
 
 // eachKeyAt calls fn with each key of an entry. kv.ErrNotFound: there is no such entry.
-func (s *Spool) eachKeyAt(p keyPlace, fn func(hour uint64, e keyEntry)) error {
+func (s *Spool) eachKeyAt(r kv.Reader, p keyPlace, fn func(hour uint64, e keyEntry)) error {
 	for _, hour := range p.hours {
-		v, err := s.db.Get(dedupeKey(hour, p.part))
+		v, err := r.Get(dedupeKey(hour, p.part))
 		if err == nil {
 			return eachKeyIn(v, func(e keyEntry) { fn(hour, e) })
 		}

@@ -104,9 +104,13 @@ func (s *Spool) readAhead(ctx context.Context, keys []soughtKey) error {
 		for i := range found {
 			found[i] = &keyReads{}
 		}
-		for _, e := range entriesOf(keys, found) {
-			_ = s.readEntry(e)
-		}
+		// In a view: to a Get a commit would wait, for as long as the disk takes.
+		_ = s.db.Snapshot(func(r kv.Reader) error {
+			for _, e := range entriesOf(keys, found) {
+				_ = s.readEntry(r, e)
+			}
+			return nil
+		})
 		return found, nil
 	})
 	if err != nil {
@@ -158,7 +162,7 @@ func (s *Spool) readSurely(keys []soughtKey) {
 		reads[i] = *k.reads
 	}
 	for _, e := range entriesOf(keys, reads) {
-		if err := s.readEntry(e); err != nil {
+		if err := s.readEntry(s.db, e); err != nil {
 			err = fmt.Errorf("%w: read an idempotency key: %w", ErrUnknown, s.unreadable(e.keyPlace, err))
 			e.each(func(r *keyReads) { r.err = cmp.Or(r.err, err) })
 		}
@@ -197,10 +201,10 @@ func (e *soughtEntry) each(fn func(*keyReads)) {
 }
 
 // readEntry notes what an entry has of the keys.
-func (s *Spool) readEntry(e *soughtEntry) error {
-	err := s.eachKeyAt(e.keyPlace, func(_ uint64, k keyEntry) {
-		for _, r := range e.keys[k.hash] {
-			r.refs = append(r.refs, k.ref)
+func (s *Spool) readEntry(r kv.Reader, e *soughtEntry) error {
+	err := s.eachKeyAt(r, e.keyPlace, func(_ uint64, k keyEntry) {
+		for _, reads := range e.keys[k.hash] {
+			reads.refs = append(reads.refs, k.ref)
 		}
 	})
 	if err == nil {

@@ -241,13 +241,9 @@ func (s *Spool) readRecord(seq uint64) (found message.Record, err error) {
 		d, err := s.readLetter(rd.lane, seq)
 		return d.record, err
 	}
-	l, firstSeq, err := s.findBlock(seq)
+	v, err := s.blockOf(seq)
 	if err != nil {
 		return found, err
-	}
-	v, err := s.db.Get(blockKey(l.id, firstSeq))
-	if err != nil {
-		return found, fmt.Errorf("read block: %w", err)
 	}
 	err = records(v, func(r message.Record) {
 		if r.Seq == seq {
@@ -263,9 +259,29 @@ func (s *Spool) readRecord(seq uint64) (found message.Record, err error) {
 	return found, fmt.Errorf("read sequence %d: %w", seq, err)
 }
 
+// blockOf reads the block of a sequence. To a Get a commit would wait, for as long as the
+// disk takes.
+func (s *Spool) blockOf(seq uint64) (v []byte, err error) {
+	err = s.db.Snapshot(func(r kv.Reader) error {
+		l, firstSeq, err := s.findBlockIn(r, seq)
+		if err != nil {
+			return err
+		}
+		if v, err = r.Get(blockKey(l.id, firstSeq)); err != nil {
+			return fmt.Errorf("read block: %w", err)
+		}
+		return nil
+	})
+	return v, err
+}
+
 func (s *Spool) findBlock(seq uint64) (l *lane, firstSeq uint64, err error) {
+	return s.findBlockIn(s.db, seq)
+}
+
+func (s *Spool) findBlockIn(r kv.Reader, seq uint64) (l *lane, firstSeq uint64, err error) {
 	err = kv.ErrNotFound
-	scanErr := s.db.Scan(kv.Scan{Prefix: indexPrefix, From: indexKey(seq), Reverse: true}, func(k, v []byte) (bool, error) {
+	scanErr := r.Scan(kv.Scan{Prefix: indexPrefix, From: indexKey(seq), Reverse: true}, func(k, v []byte) (bool, error) {
 		if !fits(k) {
 			return true, nil
 		}
