@@ -42,8 +42,9 @@ type keyEntry struct {
 	ref  keyRef
 }
 
-// keyCost is what one key costs, in memory and on disk together, in bytes.
-const keyCost = 192
+// keyCost is what one key costs, in memory and on disk together, in bytes: of a key that is
+// the only one of its commit, some 107 on disk, and 10 in memory. Of many it is less.
+const keyCost = 120
 
 func hourOf(t time.Time) uint64 { return uint64(max(t.Unix(), 0)) / 3600 }
 
