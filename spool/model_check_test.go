@@ -17,6 +17,7 @@ import (
 func (m *model) restarted() {
 	m.clockAfterStart()
 	clear(m.leases)
+	clear(m.late)
 	for _, h := range m.all {
 		h.former, h.due = true, time.Time{}
 		if h.unsynced {

@@ -33,7 +33,7 @@ func (m *model) putOnHold(t *rapid.T) {
 	if !h.onHold {
 		m.synced()
 	}
-	h.onHold = true
+	h.onHold, h.away = true, true
 }
 
 func (m *model) releaseFromHold(t *rapid.T) {

@@ -51,7 +51,7 @@ func (m *model) resendSome(t *rapid.T) {
 
 // keepsAll: what is confirmed is kept for longer than the model goes on.
 func (m *model) keepsAll() bool {
-	return m.opts.RetainFor > 500*time.Hour && m.opts.RetainBytes > 1<<30
+	return m.opts.RetainFor > 500*time.Hour && m.opts.RetainBytes > 1<<30 && !m.gaveUp
 }
 
 // copied takes leases of copies, and returns the others. What is sent again was

@@ -1,6 +1,7 @@
 package spool_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,16 +28,16 @@ func TestModel(t *testing.T) {
 				defer m.end()
 				t.Repeat(map[string]func(*rapid.T){
 					"":       m.check,
-					"accept": m.accept, "accept again": m.acceptAgain, "accept and die": m.acceptAndDie,
+					"accept": m.accept, "accept again": m.acceptAgain, "accept and die": m.acceptAndDie, "accept a batch": m.acceptBatch,
 					"lease": m.lease, "lease nothing": m.leaseNothing,
-					"confirm": m.confirm, "retry": m.retry, "release": m.release, "bury": m.bury,
+					"confirm": m.confirm, "confirm late": m.confirmLate, "retry": m.retry, "release": m.release, "bury": m.bury,
 					"put on hold": m.putOnHold, "release from hold": m.releaseFromHold, "retry now": m.retryNow, "list": m.list,
 					"redrive": m.redrive, "discard": m.discard,
 					"cancel": m.cancel, "wait": m.wait, "advance": m.advance,
 					"set the clock": m.setClock, "confirm the clock": m.confirmClock,
-					"resend": m.resendSome, "send again": m.sendAgain, "import": m.imports,
-					"prepare": m.prepareSome, "prepare again": m.prepareAgain, "prepare and die": m.prepareAndDie, "decide": m.decideSome, "decide and die": m.decideAndDie,
-					"kill": m.kill, "reopen": m.reopen,
+					"resend": m.resendSome, "send again": m.sendAgain, "give up what is kept": m.giveUp, "import": m.imports, "export": m.exports,
+					"prepare": m.prepareSome, "prepare again": m.prepareAgain, "prepare and die": m.prepareAndDie, "decide": m.decideSome, "decide and die": m.decideAndDie, "adopt": m.adopt,
+					"kill": m.kill, "reopen": m.reopen, "compare": m.compareAll, "new identity": m.newIdentity, "new key": m.newKey,
 				})
 			})
 		})
@@ -50,8 +51,9 @@ var models = map[string]struct {
 }{
 	"defaults": {kv: kv.Options{MemTableSize: 2 << 20}},
 	"smallest": {spool.Options{Window: 1, MaxTopics: 2, RetainFor: 90 * time.Minute, RetainBytes: 1 << 20}, kv.Options{MemTableSize: 1 << 20}},
-	"hasty":    {kv: kv.Options{MemTableSize: 1 << 20, MaxCommit: 24 << 10}},
-	"secret":   {spool.Options{Keys: ring(1), Window: 2 << 10}, kv.Options{MemTableSize: 1 << 20}},
+	"hasty":    {spool.Options{LeaseFor: 30 * time.Minute}, kv.Options{MemTableSize: 1 << 20, MaxCommit: 24 << 10}},
+	"secret":   {spool.Options{Keys: ring(1), Window: 2 << 10, LeaseFor: 70 * time.Minute}, kv.Options{MemTableSize: 1 << 20}},
+	"strict":   {spool.Options{BlockOnDead: true, LeaseFor: 70 * time.Minute}, kv.Options{MemTableSize: 1 << 20}},
 	"keepers":  {spool.Options{Window: 2 << 10, RetainFor: 1000 * time.Hour, RetainBytes: 1 << 40}, kv.Options{MemTableSize: 1 << 20}},
 	"laziest":  {spool.Options{Window: 2 << 10, RetainFor: 1000 * time.Hour, RetainBytes: 4 << 10}, kv.Options{MemTableSize: 1 << 20, LazyDelay: time.Hour}},
 }
@@ -70,6 +72,7 @@ type held struct {
 	onHold         bool
 	imported       bool
 	redriven       bool // ever
+	away           bool // since it was leased it has left its window
 	ordered        bool // to be sent again, ever
 	owed           bool // ordered, kept, and not sent again since
 	due            time.Time
@@ -86,6 +89,9 @@ type model struct {
 	all    []*held
 	keys   map[string]*held
 	leases map[*held]*spool.Lease
+	late   map[*held]*spool.Lease // that have lapsed, and may yet be confirmed
+	gaveUp bool                   // what was kept of confirmed messages
+	keyed  int                    // the key that encrypts
 	bodies int
 
 	transactions []*modelTransaction
@@ -102,8 +108,8 @@ func newModel(t *rapid.T, opts spool.Options, db kv.Options) *model {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &model{clock: newClock(), keys: map[string]*held{}, leases: map[*held]*spool.Lease{}, elsewhere: map[string]uint64{}}
-	opts.LeaseFor, opts.ReceiptsKeep, opts.DedupeWindow = 1000*time.Hour, 1000*time.Hour, 1000*time.Hour
+	m := &model{clock: newClock(), keys: map[string]*held{}, leases: map[*held]*spool.Lease{}, late: map[*held]*spool.Lease{}, keyed: 1, elsewhere: map[string]uint64{}}
+	opts.LeaseFor, opts.ReceiptsKeep, opts.DedupeWindow = cmp.Or(opts.LeaseFor, 1000*time.Hour), 1000*time.Hour, 1000*time.Hour
 	m.clock.rule(&opts)
 	m.wall = &wall{clock: m.clock}
 	opts.Now = m.wall.now
@@ -253,7 +259,7 @@ func (m *model) leasable(topic string) (free []*held) {
 		if h.state == message.StatePending && !h.onHold && !busy[h.draft.OrderingKey] {
 			free = append(free, h)
 		}
-		if k := h.draft.OrderingKey; h.onHold && h.state != message.StateDelayed && k != "" { // what was accepted later waits
+		if k := h.draft.OrderingKey; k != "" && m.keepsBack(h) { // what was accepted later waits
 			busy[k] = true
 		}
 	}
@@ -318,7 +324,8 @@ func (m *model) leased(t *rapid.T, h *held, l *spool.Lease) {
 	if !slices.Equal(l.Body, h.draft.Body) || l.Topic != h.draft.Topic || l.Attempt != h.attempts+1 {
 		t.Fatalf("leased %.20q, attempt %d, want %.20q after %d", l.Body, l.Attempt, h.draft.Body, h.attempts)
 	}
-	h.state, h.leased = message.StateInFlight, true
+	h.state, h.leased, h.away = message.StateInFlight, true, false
+	h.due = m.wall.now().Add(m.opts.LeaseFor)
 	m.leases[h] = l
 }
 
@@ -390,7 +397,7 @@ func (m *model) bury(t *rapid.T) {
 		return
 	}
 	m.rig.bury(ls[0])
-	hs[0].state = message.StateDead
+	hs[0].state, hs[0].away = message.StateDead, true
 	hs[0].attempts++
 	hs[0].expires = time.Time{}
 	m.synced()
@@ -456,9 +463,13 @@ func (m *model) advance(t *rapid.T) {
 // timeHasCome follows what waited for its time.
 func (m *model) timeHasCome(t *rapid.T) {
 	for _, h := range m.all {
-		if h.state == message.StateRetrying && !h.due.After(m.wall.now()) {
-			h.state = message.StatePending
+		if !h.state.Volatile() || h.due.After(m.wall.now()) {
+			continue
 		}
+		if h.state == message.StateInFlight {
+			m.lapse(h)
+		}
+		h.state = message.StatePending
 	}
 	m.WakeDue()
 	m.fallDue(t)

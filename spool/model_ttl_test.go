@@ -22,7 +22,7 @@ func (m *model) expire(t *rapid.T) {
 	for _, h := range m.all {
 		waits := h.state == message.StatePending || h.state == message.StateRetrying
 		if waits && m.wall.believed() && !h.expires.IsZero() && !h.expires.After(m.clock.now()) {
-			h.state, h.onHold, h.expires = message.StateDead, false, time.Time{}
+			h.state, h.onHold, h.away, h.expires = message.StateDead, false, true, time.Time{}
 			expired = true
 		}
 		if h.state == message.StateDead {
