@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -413,12 +414,12 @@ func (s *Spool) receiptsOf(ctx context.Context, op *appendMessages) ([]message.R
 		}
 		r, err := patiently(ctx, s, func() (message.Receipt, error) {
 			r, err := s.receiptOf(context.WithoutCancel(ctx), n.earlier.seq)
-			if errors.Is(err, ErrNotFound) && !elsewhere(n.earlier.seq) { // it may have been moved just now
+			if errors.Is(err, ErrNotFound) && !elsewhere(n.earlier.seq) && s.seqOf(n.earlier.id) != n.earlier.seq { // it may have been moved just now
 				r, err = s.Receipt(context.WithoutCancel(ctx), n.earlier.id)
 			}
 			return r, err
 		})
-		if errors.Is(err, ErrNotFound) && s.isSettled(n.earlier.seq) {
+		if (errors.Is(err, ErrNotFound) || errors.Is(err, kv.ErrDamaged)) && s.isSettled(n.earlier.seq) {
 			r, err = n.earlier.receipt(n.msg.Topic), nil
 		}
 		if err != nil {

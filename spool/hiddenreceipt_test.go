@@ -17,7 +17,7 @@ func TestReceiptsHiddenByDamageAreNotDenied(t *testing.T) {
 		for range times {
 			var some []spool.Draft
 			for n := range 100 * times {
-				some = append(some, draft(topic(n), strings.Repeat("x", size)))
+				some = append(some, under(fmt.Sprint("key ", len(ids)+n), draft(topic(n), strings.Repeat("x", size))))
 			}
 			for _, got := range r.accept(some...) {
 				ids = append(ids, got.ID)
@@ -67,6 +67,14 @@ func TestReceiptsHiddenByDamageAreNotDenied(t *testing.T) {
 			}
 			if damaged == 0 || r.db.Err() != nil {
 				t.Errorf("%d receipts cannot be read; failed: %v", damaged, r.db.Err())
+			}
+			if name != "the receipt" {
+				return
+			}
+			for n, id := range ids { // whose keys tell enough
+				if again := r.accept(under(fmt.Sprint("key ", n), draft("t", "x"))); !again[0].Duplicate || again[0].ID != id {
+					t.Fatalf("repeat of %d: %+v", n, again)
+				}
 			}
 		})
 	}

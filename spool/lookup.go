@@ -22,7 +22,7 @@ func (s *Spool) Receipt(ctx context.Context, id message.ID) (message.Receipt, er
 		}
 		if !errors.Is(err, ErrNotFound) || s.seqOf(id) == seq { // else it was delayed, and is not any more
 			if errors.Is(err, ErrNotFound) {
-				err = cmp.Or(s.hiddenWhereabouts(id), err)
+				err = cmp.Or(s.hiddenWhereabouts(id), s.hiddenReceipt(seq), err)
 			}
 			return r, err
 		}
@@ -100,14 +100,11 @@ func (s *Spool) receiptOf(ctx context.Context, seq uint64) (message.Receipt, err
 			return r, nil
 		}
 		r, err := read(seq)
-		if errors.Is(err, ErrNotFound) {
-			break
-		}
 		if !errors.Is(err, kv.ErrNotFound) {
 			return r, err
 		}
 	}
-	return message.Receipt{}, cmp.Or(s.hiddenReceipt(seq), ErrNotFound)
+	return message.Receipt{}, ErrNotFound
 }
 
 // receiptInMemory returns a receipt, or where to read it.
