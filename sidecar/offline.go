@@ -64,7 +64,9 @@ func exists(dir string) error {
 }
 
 // DatabaseDir is where the database of a spool.dir lies.
-func DatabaseDir(spoolDir string) string { return filepath.Join(spoolDir, "spool", "db") }
+func DatabaseDir(spoolDir string) string { return databaseIn(filepath.Join(spoolDir, "spool")) }
+
+func databaseIn(dir string) string { return filepath.Join(dir, "db") }
 
 // Handler serves the admin API.
 func (o *Offline) Handler() http.Handler { return o.admin.Handler() }

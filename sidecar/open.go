@@ -64,7 +64,7 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 func (s *Sidecar) openOnce(ctx context.Context, dir string) (err error) {
 	p := &s.parts
 	opts := kv.Options{
-		Dir: filepath.Join(dir, "db"), Logger: s.log.With("component", "kv"), LockWait: s.cfg.Spool.LockWait.Std(),
+		Dir: databaseIn(dir), Logger: s.log.With("component", "kv"), LockWait: s.cfg.Spool.LockWait.Std(),
 		Magic: spool.FormatVersion, OnCommit: s.metrics.commit, OnStall: s.stalled, MemTableSize: p.room.cap.memTable, Limit: p.room.cap.Limit, BeforeOpen: s.awaitRoom,
 		SyncTimeout: s.cfg.Spool.SyncTimeout.Std(), MaxQueued: s.maxQueued(), Owner: spool.Owner(s.secrets.keys),
 	}

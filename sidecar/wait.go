@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/admin"
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/internal/volume"
 	"github.com/remora-mq/remora/message"
@@ -42,6 +43,9 @@ func (s *Sidecar) awaitRoom(ctx context.Context) (waited bool, err error) {
 	if err := r.ballast.GiveUp(); err != nil {
 		return true, err
 	}
+	if err := s.dropUnfinished(); err != nil {
+		return true, err
+	}
 	if s.offline {
 		return true, s.roomForATool()
 	}
@@ -49,6 +53,16 @@ func (s *Sidecar) awaitRoom(ctx context.Context) (waited bool, err error) {
 		return true, err
 	}
 	return true, s.lookUntilRoom(ctx)
+}
+
+// dropUnfinished removes what a compaction was writing when the volume was full: it
+// may be all that keeps it so, and nobody else could remove it.
+func (s *Sidecar) dropUnfinished() error {
+	bytes, err := kv.DropUnfinished(databaseIn(s.parts.room.dir), spool.FormatVersion)
+	if bytes > 0 {
+		s.log.Info("removed tables that were not finished when the process ended", "bytes", bytes)
+	}
+	return err
 }
 
 // roomForATool does not wait: an operator is there to make room.

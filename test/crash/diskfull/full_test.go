@@ -2,6 +2,8 @@ package diskfull
 
 import (
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -156,4 +158,27 @@ func TestStartsOnAFullDisk(t *testing.T) {
 	l.settle()
 	l.end()
 	t.Logf("%d starts on a full disk for %s each, %d accepted before and after", starts, each, s.sent.count())
+}
+
+// TestUnfinishedTablesGiveWay: a compaction has filled the disk, and the process died
+// of it. Nobody else can make room, so the start that finds no room has to.
+func TestUnfinishedTablesGiveWay(t *testing.T) {
+	s := newSite(t, newDisk(t, volumeSize))
+	l := s.start(false)
+	l.eventually("accepting", func() bool { return l.offer() == "" })
+	for range 400 {
+		l.offer()
+	}
+	l.kill()
+	unfinished := s.disk.intruder()
+	unfinished.fill()
+	must(t, unfinished.file.Close())
+	must(t, os.Rename(unfinished.file.Name(), filepath.Join(s.dir, "spool", "db", "900000.sst")))
+	l = s.start(true)
+	l.eventually("accepting again", func() bool { return l.ready() && l.offer() == "" })
+	if !strings.Contains(l.log.String(), "removed tables that were not finished") {
+		t.Errorf("nothing of it is logged: %s", l.log.tail())
+	}
+	l.settle()
+	l.end()
 }

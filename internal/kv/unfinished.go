@@ -1,0 +1,76 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// DropUnfinished removes the tables that a flush or a compaction was writing when the
+// process ended, and returns how many bytes they had. No manifest has named them, and
+// Badger removes them when it opens (levels.go, revertToManifest); but that may be too
+// late on a full volume, because they may be what fills it: a compaction removes what
+// it has read when all is written.
+//
+// A table that was named once stays, because its compaction may be taken back. So
+// does everything beside a manifest that is missing, damaged, or of another format:
+// that is for Open to tell.
+//
+// It is for Options.BeforeOpen: the directory has to be locked.
+func DropUnfinished(path string, magic uint16) (bytes int64, err error) {
+	d := &directory{path: path}
+	named, err := d.namedTables(formatOf(magic))
+	if err != nil || named == nil {
+		return 0, err
+	}
+	files, err := d.tables()
+	if err != nil {
+		return 0, err
+	}
+	for _, t := range files {
+		if named[t.id] {
+			continue
+		}
+		file := filepath.Join(path, t.name())
+		if st, err := os.Stat(file); err == nil {
+			bytes += st.Size()
+		}
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return bytes, fmt.Errorf("remove an unfinished table: %w", err)
+		}
+	}
+	return bytes, nil
+}
+
+// namedTables are all tables that the manifest names or has named, as far back as is
+// known; nil: nothing is known of them.
+func (d *directory) namedTables(magic uint16) (map[uint64]bool, error) {
+	data, err := os.ReadFile(filepath.Join(d.path, badger.ManifestFilename))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if checkManifestHeader(data, magic) != nil {
+		return nil, nil
+	}
+	sets, err := d.history(data, false)
+	if err != nil {
+		if isRefusal(err) {
+			return nil, err
+		}
+		return nil, nil
+	}
+	named := make(map[uint64]bool)
+	for _, s := range sets {
+		for _, c := range s.changes {
+			named[c.Id] = true
+		}
+	}
+	return named, nil
+}
