@@ -3,6 +3,7 @@ package sidecar
 import (
 	"errors"
 	"fmt"
+	"sort"
 
 	"github.com/remora-mq/remora/config"
 	"github.com/remora-mq/remora/internal/kv"
@@ -31,9 +32,10 @@ const leastMessages = 16 << 20
 // errSmall is why a memtable of some size does not do.
 var errSmall = errors.New("not enough room")
 
-// CapacityOf divides the volume: the reserve stays free, the directory takes at
-// most the limit, and a ballast of a quarter of it, at most the reserve, and the
-// logs are part of that. The error says with which numbers it would do.
+// CapacityOf divides the volume: the reserve stays free, and room to compact all
+// messages at once; the directory takes at most the limit, and a ballast of a quarter
+// of it, at most the reserve, and the logs are part of that. The error says with which
+// numbers it would do.
 func CapacityOf(c config.Spool, space volume.Space) (Capacity, error) {
 	var found Capacity
 	var err error
@@ -59,7 +61,7 @@ func capacityWith(c config.Spool, space volume.Space, memTable int64) (Capacity,
 	if err != nil {
 		return Capacity{}, err
 	}
-	one := Capacity{Volume: space.Total, Limit: int64(c.Limit), Reserve: kv.Headroom(memTable), memTable: memTable}
+	one := Capacity{Volume: space.Total, Reserve: kv.Headroom(memTable), memTable: memTable}
 	if !auto {
 		if int64(reserve) < one.Reserve {
 			return one, fmt.Errorf("%w: spool.reserve is %s, and flush and compaction take up to %s of free space; raise it, or write auto",
@@ -67,15 +69,11 @@ func capacityWith(c config.Spool, space volume.Space, memTable int64) (Capacity,
 		}
 		one.Reserve = max(one.Reserve, int64(reserve)/2)
 	}
-	if space.Total > 0 {
-		one.Limit = max(min(one.Limit, space.Total-one.Reserve), 0)
-	}
-	one.Ballast = min(one.Reserve, one.Limit/4)
-	if !auto {
-		one.Ballast = int64(reserve) - one.Reserve
+	one = one.limitedTo(int64(c.Limit), int64(reserve), auto)
+	if space.Total > 0 && !one.fits() {
+		one = one.lowered(int64(reserve), auto)
 	}
 	logs := kv.LogRoom(memTable)
-	one.Messages = one.Limit - one.Ballast - logs
 	if one.Messages < leastMessages {
 		need := leastMessages + logs + one.Ballast
 		return one, fmt.Errorf("%w for a spool: its volume has %s, of which %s have to stay free; ballast (%s) and logs (%s) leave %s of its limit (%s) for messages, and %s are the least; set spool.limit to %s or more, on a volume of %s or more",
@@ -83,6 +81,27 @@ func capacityWith(c config.Spool, space volume.Space, memTable int64) (Capacity,
 			mib(leastMessages), mib(need*4/3), mib(need*4/3+one.Reserve))
 	}
 	return one, nil
+}
+
+// limitedTo divides a limit: ballast and logs are part of it.
+func (c Capacity) limitedTo(limit, reserve int64, auto bool) Capacity {
+	c.Limit, c.Ballast = limit, min(c.Reserve, limit/4)
+	if !auto {
+		c.Ballast = reserve - c.Reserve
+	}
+	c.Messages = c.Limit - c.Ballast - kv.LogRoom(c.memTable)
+	return c
+}
+
+// fits reports whether the volume has room for the limit, the reserve, and a
+// compaction of all messages.
+func (c Capacity) fits() bool { return c.Limit+c.Reserve+kv.RewriteRoom(c.Messages) <= c.Volume }
+
+// lowered is for a volume that is too small for the limit: it is the largest in whole
+// MiB for which there is room.
+func (c Capacity) lowered(reserve int64, auto bool) Capacity {
+	few := sort.Search(int(c.Limit>>20), func(n int) bool { return !c.limitedTo(int64(n+1)<<20, reserve, auto).fits() })
+	return c.limitedTo(int64(few)<<20, reserve, auto)
 }
 
 // unit is how many bytes a message or a batch may have, of those asked for: what one

@@ -47,8 +47,10 @@ func TestVolumesAreDivided(t *testing.T) {
 			switch {
 			case err != nil:
 				t.Fatal(err)
-			case tt.volume > 0 && c.Limit+c.Reserve > int64(tt.volume):
-				t.Errorf("limit and reserve are more than the volume: %+v", c)
+			case tt.volume > 0 && c.Limit+c.Reserve+kv.RewriteRoom(c.Messages) > int64(tt.volume):
+				t.Errorf("limit, reserve and a compaction of all messages are more than the volume: %+v", c)
+			case tt.volume > 0 && c.Limit < int64(tt.spool.Limit) && c.limitedTo(c.Limit+2<<20, c.Reserve+c.Ballast, tt.spool.Reserve == config.ReserveAuto).fits():
+				t.Errorf("a larger limit fits as well: %+v", c)
 			case c.Reserve < kv.Headroom(c.memTable):
 				t.Errorf("the reserve does not cover the database: %+v", c)
 			case c.Messages < leastMessages || c.Messages+c.Ballast+kv.LogRoom(c.memTable) > c.Limit:

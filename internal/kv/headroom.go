@@ -7,6 +7,8 @@ package kv
 // volume must not be given more, because Badger meets a full disk in a mapping,
 // which ends the process.
 //
+// A compaction of more than compacted bytes takes more: RewriteRoom.
+//
 // docs/adr/0012 has the measurements: at most 117 MiB with memtables of 1 MiB, and
 // 127 MiB with 16 MiB, twice the default. Zero is the default size of a memtable.
 func Headroom(memTableSize int64) int64 {
@@ -18,3 +20,13 @@ func Headroom(memTableSize int64) int64 {
 func LogRoom(memTableSize int64) int64 {
 	return 2 * Options{MemTableSize: memTableSize}.withDefaults().logRoom()
 }
+
+// compacted is how much of the headroom is for compactions.
+const compacted = 96 << 20
+
+// RewriteRoom is the free space, in bytes, that compactions may take besides the
+// headroom, where tables take so many. A compaction writes all that it makes before it
+// removes anything, and Badger merges a table with all that lie between its first key
+// and its last on the level beneath: one that ends a kind of keys and begins another
+// may reach over a whole backlog (docs/adr/0043).
+func RewriteRoom(tables int64) int64 { return max(tables-compacted, 0) }
