@@ -166,6 +166,17 @@ func (o Options) tableSize(openFiles uint64) int64 {
 	return min(max(o.Limit/tables, minTableSize), maxTableSize)
 }
 
+// levelZeroTables is how many tables of level 0 a compaction begins with. Each that
+// level 0 gives away cuts the levels beneath in the middle of a backlog (docs/adr/0043),
+// so the fewer the better, but on a small volume, which has room for no more at a time
+// than Badger's default.
+func (o Options) levelZeroTables() int {
+	if o.MemTableSize < defaultMemTableSize {
+		return 5
+	}
+	return 10
+}
+
 // openFiles is how many files the process may have open. The runtime has raised
 // it as far as it may (os/rlimit.go).
 func openFiles() uint64 {
@@ -208,6 +219,9 @@ func (o Options) badgerOptions(log badger.Logger) badger.Options {
 	b.MemTableSize = o.MemTableSize
 	b.NumMemtables = 2
 	b.NumCompactors = 2
+	b.NumLevelZeroTables = o.levelZeroTables()
+	b.NumLevelZeroTablesStall = 2 * o.levelZeroTables()
+	b.BaseLevelSize = int64(o.levelZeroTables()) * o.MemTableSize // what level 0 gives to it at once
 	b.BlockSize = BlockSize
 	b.BaseTableSize = o.tableSize(openFiles())
 	b.TableSizeMultiplier = 1
