@@ -45,12 +45,13 @@ func (k *keys) areKnown() bool {
 }
 
 // failed notes that a queue has not, and returns for how long. What it was before a gap
-// in which nothing was tried is not known.
-func (k *keys) failed(queue string, gap time.Duration) time.Duration {
+// in which nothing was tried is not known. The rate lets a message be sent every so often:
+// those of all queues that fail wait for it.
+func (k *keys) failed(queue string, gap, every time.Duration) time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now, f := time.Now(), k.failing[queue]
-	if now.Sub(f.last) > gap {
+	if now.Sub(f.last) > gap+every*time.Duration(len(k.failing)+1) {
 		f.since = now
 	}
 	f.last = now
@@ -166,17 +167,22 @@ func (l *lane) moveAgain(ctx context.Context) error {
 			l.keys.forget(queue) // they wait for it
 			continue
 		}
-		if err := l.move(ctx, queue, to); err != nil {
+		if err := l.move(ctx, queue, to, func(string) {}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *lane) move(ctx context.Context, from, to string) error {
+// move has it noted before anybody spreads the keys again, who has to move these again.
+func (l *lane) move(ctx context.Context, from, to string, note func(queue string)) error {
 	l.keys.telling.Lock()
 	defer l.keys.telling.Unlock()
-	return l.f.spool.Move(ctx, l.topic, from, to)
+	err := l.f.spool.Move(ctx, l.topic, from, to)
+	if err == nil {
+		note(from)
+	}
+	return err
 }
 
 // moveKeys moves what is bound to a queue at which an attempt has just failed,
@@ -186,7 +192,7 @@ func (l *lane) moveKeys(ctx context.Context, queue string, err error) (moved boo
 	if queue == "" || l.f.binder == nil || !errors.As(err, &se) {
 		return false
 	}
-	failed := l.keys.failed(queue, l.f.opts.failureGap())
+	failed := l.keys.failed(queue, l.f.opts.failureGap(), every(l.rate))
 	late := l.f.opts.FailoverAfter > 0 && failed >= l.f.opts.FailoverAfter && se.Elsewhere
 	if !se.Gone && !late {
 		return false
@@ -195,11 +201,10 @@ func (l *lane) moveKeys(ctx context.Context, queue string, err error) (moved boo
 	if to == "" {
 		return false
 	}
-	if err := l.move(ctx, queue, to); err != nil {
+	if err := l.move(ctx, queue, to, l.keys.wasMoved); err != nil {
 		l.f.log.Error("ordering keys cannot be moved; they wait", "topic", l.topic, "queue", queue, "error", err)
 		return false
 	}
-	l.keys.wasMoved(queue)
 	l.told(queue, to, failed, se)
 	return true
 }

@@ -269,6 +269,27 @@ func TestFailureOfLongAgoMovesNoKey(t *testing.T) {
 	})
 }
 
+// Where a topic's rate lets a queue be tried less often than failover_after, a queue that
+// failed each time has failed all the time.
+func TestKeysOfASlowTopicMove(t *testing.T) {
+	opts := forwarder.Options{FailoverAfter: 10 * time.Minute, Rates: map[string]float64{"orders": 4.0 / 3600}}
+	inBubble(t, opts, func(t *testing.T) *cluster {
+		c := newCluster(t, 1, "a", "b", "c")
+		c.spread("orders", 2)
+		return c
+	}, func(b *bubble) {
+		ofB, ofC := b.on("b"), b.on("c")
+		b.cluster.set("b", down)
+		b.cluster.set("c", down)
+		b.accept(draft("orders", "1", ofB), draft("orders", "1", ofC))
+		time.Sleep(2 * time.Hour)
+		b.drained()
+		if n := b.moves("failing"); n != 2 {
+			t.Errorf("%v moves are counted", n)
+		}
+	})
+}
+
 var _ interface {
 	broker.Producer
 	broker.Binder

@@ -49,6 +49,14 @@ func limiterOf(perSecond float64) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond/10)))
 }
 
+// every is how long a message waits for the one before it.
+func every(r *rate.Limiter) time.Duration {
+	if r.Limit() == rate.Inf {
+		return 0
+	}
+	return time.Duration(float64(time.Second) / float64(r.Limit()))
+}
+
 // run leases and attempts until ctx is done or the spool ends.
 func (l *lane) run(ctx context.Context) {
 	defer l.attempts.Wait()
