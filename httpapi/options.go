@@ -120,13 +120,16 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// mostConns leaves files for the spool, which takes up to a half of them: a client that
-// opens connections, and sends nothing, would keep it from opening one, which ends the
-// process.
+// mostConns leaves files for the spool: a client that opens connections, and sends
+// nothing, would keep it from opening one, which ends the process. Its tables take up
+// to a half of them, and no more than spoolFiles below 32 GiB (internal/kv, tableSize);
+// an eighth is for all else.
 func mostConns() int {
 	var files unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) != nil {
 		return math.MaxInt
 	}
-	return int(min(files.Cur/8*3, math.MaxInt))
+	return int(min(files.Cur-files.Cur/8-min(files.Cur/2, spoolFiles), math.MaxInt))
 }
+
+const spoolFiles = 4096
