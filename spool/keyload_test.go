@@ -3,6 +3,7 @@ package spool
 import (
 	"encoding/binary"
 	"maps"
+	"math"
 	"slices"
 	"testing"
 
@@ -64,4 +65,16 @@ func TestWhatIsLoadedIsWhatWasAdded(t *testing.T) {
 			t.Error("other sequences have keys")
 		}
 	})
+}
+
+// TestFewKeysTakeNoRoomForAllThatMayBe: a tool opens a spool with no bound to its keys, of
+// which some are left of a thousand million messages.
+func TestFewKeysTakeNoRoomForAllThatMayBe(t *testing.T) {
+	s := &Spool{keys: newKeyIndex()}
+	s.opts.DedupeLimit, s.head.highWater = math.MaxInt64/2, 1<<30
+	s.keys.tags.expect(s.mostKeys())
+	s.keys.tags.collect(keyHash{}, 1)
+	if got := cap(s.keys.tags.segments[0]) << segmentBits; got > 2*mostExpected {
+		t.Errorf("there is room for %d keys", got)
+	}
 }

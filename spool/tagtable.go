@@ -63,9 +63,12 @@ func (t *tagTable) withRoom(n int) []uint64 {
 	return append(slices.Grow([]uint64(nil), max(len(s)+len(s)/4+4, t.room)), s...)
 }
 
-// expect says how many keys are about to come, so that no segment has to grow.
+// mostExpected is for how many keys there is room before they have come: some 45 MB.
+const mostExpected = 5_000_000
+
+// expect says how many keys may be about to come, so that few segments have to grow.
 func (t *tagTable) expect(keys int) {
-	each := keys >> segmentBits
+	each := min(keys, mostExpected) >> segmentBits
 	t.room = each + each/8
 }
 
