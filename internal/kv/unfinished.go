@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -46,6 +47,22 @@ func DropUnfinished(path string, magic uint16) (bytes int64, err error) {
 	return bytes, nil
 }
 
+// closingSets are those of the manifest as it was when Badger began to close, if there
+// is one: it is the one that counts then (closing.go).
+func (d *directory) closingSets() ([]changeSet, error) {
+	data, err := os.ReadFile(filepath.Join(d.path, closingName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(data) < manifestHeader {
+		return nil, ErrDamaged
+	}
+	return changeSets(data)
+}
+
 // namedTables are all tables that the manifest names or has named, as far back as is
 // known; nil: nothing is known of them.
 func (d *directory) namedTables(magic uint16) (map[uint64]bool, error) {
@@ -66,8 +83,12 @@ func (d *directory) namedTables(magic uint16) (map[uint64]bool, error) {
 		}
 		return nil, nil
 	}
+	closing, err := d.closingSets()
+	if err != nil {
+		return nil, nil
+	}
 	named := make(map[uint64]bool)
-	for _, s := range sets {
+	for _, s := range slices.Concat(sets, closing) {
 		for _, c := range s.changes {
 			named[c.Id] = true
 		}

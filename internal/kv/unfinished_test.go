@@ -41,6 +41,9 @@ func TestUnfinishedTablesOfAnUnknownManifest(t *testing.T) {
 			data[len(data)-1] ^= 1
 			must(t, os.WriteFile(manifest, data, 0o600))
 		},
+		"with a broken one of a closing": func(t *testing.T, manifest string) {
+			must(t, os.WriteFile(filepath.Join(filepath.Dir(manifest), closingName), []byte("Bdgr"), 0o600))
+		},
 		"of another format": func(t *testing.T, manifest string) {
 			data, err := os.ReadFile(manifest)
 			must(t, err)
