@@ -220,7 +220,7 @@ func (o Options) badgerOptions(log badger.Logger) badger.Options {
 	b.NumMemtables = 2
 	b.NumCompactors = 2
 	b.NumLevelZeroTables = o.levelZeroTables()
-	b.NumLevelZeroTablesStall = 2 * o.levelZeroTables()
+	b.NumLevelZeroTablesStall = o.levelZeroTables() + 10          // as far above as by default
 	b.BaseLevelSize = int64(o.levelZeroTables()) * o.MemTableSize // what level 0 gives to it at once
 	b.BlockSize = BlockSize
 	b.BaseTableSize = o.tableSize(openFiles())
