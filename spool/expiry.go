@@ -304,7 +304,8 @@ func (s *Spool) Expired() uint64 {
 
 // Current is for whoever has waited with leases and not begun the attempt. It gives back
 // those whose messages have expired, or come behind one of their ordering key that has,
-// leaves out those that have ended, and has the others last as long as new ones.
+// leaves out those that have ended, and has the others last as long as new ones: from
+// then on, not until their Expires.
 func (s *Spool) Current(leases []*Lease) []*Lease {
 	s.mu.Lock()
 	defer s.mu.Unlock()
