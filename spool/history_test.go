@@ -82,7 +82,9 @@ func play(t *rapid.T, options string, script []act) string {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	p := &player{rig: &rig{t: t, dir: dir, opts: models[options].spool, kv: models[options].kv}, script: script, order: map[string][]int{}}
+	opts := models[options].spool
+	opts.BlockOnDead = false // which is there to make another history
+	p := &player{rig: &rig{t: t, dir: dir, opts: opts, kv: models[options].kv}, script: script, order: map[string][]int{}}
 	p.open()
 	defer func() { p.close() }()
 	for i := range script {
