@@ -25,7 +25,10 @@ import (
 func DropUnfinished(path string, magic uint16) (bytes int64, err error) {
 	d := &directory{path: path}
 	named, err := d.namedTables(formatOf(magic))
-	if err != nil || named == nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrDamaged), errors.Is(err, ErrFormat):
+		return 0, nil
+	case err != nil:
 		return 0, err
 	}
 	files, err := d.tables()
@@ -64,28 +67,22 @@ func (d *directory) closingSets() ([]changeSet, error) {
 }
 
 // namedTables are all tables that the manifest names or has named, as far back as is
-// known; nil: nothing is known of them.
+// known.
 func (d *directory) namedTables(magic uint16) (map[uint64]bool, error) {
 	data, err := os.ReadFile(filepath.Join(d.path, badger.ManifestFilename))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	if err == nil {
+		err = checkManifestHeader(data, magic)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if checkManifestHeader(data, magic) != nil {
-		return nil, nil
-	}
 	sets, err := d.history(data, false)
 	if err != nil {
-		if isRefusal(err) {
-			return nil, err
-		}
-		return nil, nil
+		return nil, err
 	}
 	closing, err := d.closingSets()
 	if err != nil {
-		return nil, nil
+		return nil, err
 	}
 	named := make(map[uint64]bool)
 	for _, s := range slices.Concat(sets, closing) {
