@@ -84,6 +84,7 @@ const BlockSize = 64 << 10
 const (
 	defaultMemTableSize = 8 << 20
 	minMemTableSize     = 1 << 20
+	fullMemTable        = 8 << 20 // a smaller one is that of a small volume
 	defaultLazyDelay    = 50 * time.Millisecond
 	defaultLinger       = time.Millisecond
 	defaultCloseWait    = 10 * time.Second
@@ -171,7 +172,7 @@ func (o Options) tableSize(openFiles uint64) int64 {
 // so the fewer the better, but on a small volume, which has room for no more at a time
 // than Badger's default.
 func (o Options) levelZeroTables() int {
-	if o.MemTableSize < defaultMemTableSize {
+	if o.MemTableSize < fullMemTable {
 		return 5
 	}
 	return 10
