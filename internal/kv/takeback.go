@@ -96,12 +96,17 @@ func (d *directory) earlier(data []byte) ([]changeSet, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(older) < manifestHeader {
-		return nil, fmt.Errorf("%w: %s has no header", ErrDamaged, earlierName)
+	return changeSetsOf(earlierName, older)
+}
+
+// changeSetsOf reads a manifest that goes by another name.
+func changeSetsOf(name string, data []byte) ([]changeSet, error) {
+	if len(data) < manifestHeader {
+		return nil, fmt.Errorf("%w: %s has no header", ErrDamaged, name)
 	}
-	sets, err := changeSets(older)
+	sets, err := changeSets(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", earlierName, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return sets, nil
 }

@@ -60,10 +60,7 @@ func (d *directory) closingSets() ([]changeSet, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(data) < manifestHeader {
-		return nil, ErrDamaged
-	}
-	return changeSets(data)
+	return changeSetsOf(closingName, data)
 }
 
 // namedTables are all tables that the manifest names or has named, as far back as is
