@@ -250,10 +250,10 @@ func TestTablesStayFew(t *testing.T) {
 	}{
 		{0, 1 << 20, minTableSize},
 		{1 << 30, 1 << 20, minTableSize},
-		{8 << 30, 1 << 20, 2 << 20},
-		{16 << 30, 1 << 20, 4 << 20},
-		{16 << 30, math.MaxUint64, 4 << 20},
-		{8 << 30, 4096, 4 << 20},
+		{32 << 30, 1 << 20, 2 << 20},
+		{33 << 30, 1 << 20, 4 << 20},
+		{64 << 30, math.MaxUint64, 4 << 20},
+		{5 << 30, 4096, 4 << 20}, // 2.5 MiB would do, in buffers as large
 		{1 << 30, 64, 4 << 20},
 		{1 << 40, 1024, maxTableSize},
 	} {
@@ -261,7 +261,7 @@ func TestTablesStayFew(t *testing.T) {
 			t.Errorf("limit %d, %d files: tables of %d bytes, want %d", c.limit, c.files, size, c.size)
 		}
 	}
-	b := Options{Dir: "x", Limit: 64 << 30}.withDefaults().badgerOptions(nil)
+	b := Options{Dir: "x", Limit: 1 << 40}.withDefaults().badgerOptions(nil)
 	if b.TableSizeMultiplier != 1 || b.BaseTableSize != maxTableSize {
 		t.Errorf("tables of %d bytes, %d times as large on the next level", b.BaseTableSize, b.TableSizeMultiplier)
 	}

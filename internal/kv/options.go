@@ -29,7 +29,7 @@ type Options struct {
 	// 0: 8 MiB, at least 1 MiB.
 	MemTableSize int64
 	// Limit is how many bytes the database may come to take: its tables, each a file
-	// that is open and mapped, are so large, up to 8 MiB, that they stay below 4,096,
+	// that is open and mapped, are so large, up to 8 MiB, that they stay below 16,384,
 	// and below half of the files that the process may open; 0: not known.
 	Limit int64
 	// LazyDelay is the longest time a posted operation waits for a commit to
@@ -93,7 +93,7 @@ const (
 
 	minTableSize = 2 << 20
 	maxTableSize = 8 << 20 // the largest for which Headroom was measured
-	maxTables    = 4096
+	maxTables    = 16384
 	// fewTables are as many as there may be however few files may be open: with
 	// less, the buffers would be what there is no room for.
 	fewTables = 256
@@ -160,11 +160,17 @@ func (o Options) validate() error {
 func (o Options) maxBatchBytes() int64 { return o.MemTableSize * maxBatchPercent / 100 }
 
 // tableSize is the same on all levels. A compaction builds eight tables and more at a
-// time, each in a buffer of twice its size (levels.go, subcompact; table/builder.go,
-// NewTableBuilder); Badger's own, doubled with each level, is 16 MiB beneath 5 GiB.
+// time, each in a buffer of twice its size, rounded up to a power of two (levels.go,
+// subcompact; table/builder.go, NewTableBuilder; ristretto z/allocator.go, NewAllocator):
+// tables of 5 MiB would take buffers of 16. Badger's own, doubled with each level, are of
+// 16 MiB beneath 5 GiB.
 func (o Options) tableSize(openFiles uint64) int64 {
 	tables := int64(max(min(openFiles/2, maxTables), fewTables))
-	return min(max(o.Limit/tables, minTableSize), maxTableSize)
+	size := int64(minTableSize)
+	for size < maxTableSize && size*tables < o.Limit {
+		size *= 2
+	}
+	return size
 }
 
 // levelZeroTables is how many tables of level 0 a compaction begins with. Each that
