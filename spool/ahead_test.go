@@ -53,6 +53,15 @@ func TestDrainGoesAhead(t *testing.T) {
 	r.none("t")
 }
 
+// TestTheHeadDoesNotWaitForWhatIsBehindIt: the first read of a topic is a small one.
+func TestTheHeadDoesNotWaitForWhatIsBehindIt(t *testing.T) {
+	r := waitingOnDisk(t, 3000)
+	r.lease("t", 1)
+	if n := r.Windows(); n == 0 || n > 256<<10 {
+		t.Errorf("%d bytes were read for one message", n)
+	}
+}
+
 // TestFailingLaneDoesNotGoAhead: what nobody can send now stays on disk, and above
 // what may have been attempted: there it can be cancelled after a restart.
 func TestFailingLaneDoesNotGoAhead(t *testing.T) {

@@ -27,6 +27,9 @@ const (
 	// maxGrant bounds what one read brings in: the smallest messages take several
 	// times as much in memory as on disk.
 	maxGrant = 2 * refillBytes
+	// firstGrant bounds the first read of a lane, a block or two: the head of a topic does
+	// not wait for a megabyte that comes behind it.
+	firstGrant = refillBytes / 8
 	// leastRoom is the part of Window below which a read that can wait is put off: one in
 	// so many. It costs the same for one message as for hundreds.
 	leastRoom = 64

@@ -231,7 +231,10 @@ func (s *Spool) startLoading(l *lane, may int64) bool {
 	if may == 0 || w.atTail || w.loading {
 		return false
 	}
-	w.loading, l.putOff = true, 0
+	if !w.begun {
+		may = min(may, firstGrant)
+	}
+	w.loading, w.begun, l.putOff = true, true, 0
 	s.grant(l, &w.load, may)
 	return true
 }

@@ -28,6 +28,7 @@ type window struct {
 	returning bool              // some of aside are being read
 	loadedTo  uint64
 	atTail    bool
+	begun     bool // a first read was made
 	loading   bool
 	load      int64 // what the read under way may bring in
 	back      int64 // and that of aside
