@@ -133,8 +133,16 @@ type spreader struct {
 	ends  [1 << 8]int
 }
 
+// few are sorted sooner than they are spread. All segments of a small spool have fewer,
+// or nothing.
+const few = 64
+
 func (d *spreader) sort(s []uint64) {
 	const shift = 64 - 8
+	if len(s) < few {
+		slices.Sort(s)
+		return
+	}
 	clear(d.ends[:])
 	for _, slot := range s {
 		d.ends[slot>>shift]++
