@@ -37,7 +37,7 @@ demo: build ## show the way of a message, through a kill -9, with nothing instal
 
 ##@ Check
 .PHONY: test
-test: ## run all checks, install what they need, and print a summary (about half an hour)
+test: ## run all checks, install what they need, and print a summary (about 25 minutes)
 	@.ci/test
 
 .PHONY: deps
@@ -48,26 +48,36 @@ deps: ## install or name what the tests need beyond Go
 test-unit: ## tests of everything that needs only Go
 	go test -count=1 -timeout 10m $(units)
 
+# go vet has a target of its own.
 .PHONY: test-race
-test-race: ## the same under the race detector
-	CGO_ENABLED=1 go test -count=1 -race -timeout 20m $(units)
+test-race: ## the same under the race detector, but for the tests of test-plain
+	CGO_ENABLED=1 go test -count=1 -race -vet=off -timeout 30m $$(go list ./... | grep -Ev '$(HEAVY)|/archtest$$')
+
+.PHONY: test-plain
+test-plain: ## what only reads the sources, or shows less under the race detector, without it
+	go test -count=1 -vet=off -timeout 20m ./internal/archtest
+	go test -count=1 -vet=off -timeout 20m -run '^TestFlipsCostWhatIsReported$$' ./spool
 
 .PHONY: test-broker
 test-broker: ## our side of the client under the race detector, then the suite on a real RocketMQ
-	CGO_ENABLED=1 go test -count=1 -race -timeout 10m ./broker/rocketmq
-	go test -count=1 -p 1 -timeout 10m ./broker/rocketmq
+	CGO_ENABLED=1 go test -count=1 -vet=off -race -timeout 20m ./broker/rocketmq
+	go test -count=1 -vet=off -p 1 -timeout 20m ./broker/rocketmq
 
 .PHONY: test-stores
 test-stores: ## dedupe stores that sidecars share, on the real servers, under the race detector
-	CGO_ENABLED=1 go test -count=1 -race -p 1 -timeout 10m ./dedupe/redis ./dedupe/sql ./test/stores
+	CGO_ENABLED=1 go test -count=1 -vet=off -race -p 1 -timeout 20m ./dedupe/redis ./dedupe/sql ./test/stores
+
+.PHONY: test-proof
+test-proof: ## the built binary under kills, power loss and damage (short)
+	go test -count=1 -vet=off -timeout 40m ./test/crash/sidecarproof
 
 .PHONY: test-system
-test-system: ## test/... but the end-to-end run: the built binary, kills, power loss, a real RocketMQ (short)
-	go test -count=1 -p 1 -timeout 20m $$(go list ./test/... | grep -Ev '/test/(e2e|stores)')
+test-system: ## the rest of test/... but the end-to-end run: full disks, faults of the network and of a real RocketMQ, examples (short)
+	go test -count=1 -vet=off -p 1 -timeout 20m $$(go list ./test/... | grep -Ev '/test/(e2e|stores|crash/sidecarproof)$$')
 
 .PHONY: test-e2e
 test-e2e: ## only the end-to-end run, printing its counts
-	go test -count=1 -v -timeout 20m ./test/e2e/...
+	go test -count=1 -vet=off -v -timeout 20m ./test/e2e/...
 
 LONG ?= 1
 
