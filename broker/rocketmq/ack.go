@@ -32,6 +32,7 @@ type acker struct {
 }
 
 func newAcker(ctx context.Context, sub broker.Subscription, r *receivers, log *slog.Logger) *acker {
+	r.joins()
 	a := &acker{
 		sub: sub, receivers: r, log: log, ctx: ctx, calls: &r.calls,
 		again: backoff.Policy{Initial: 5 * time.Second, Max: 5 * time.Minute},
@@ -45,6 +46,7 @@ func newAcker(ctx context.Context, sub broker.Subscription, r *receivers, log *s
 // leave returns when what is delivered has ended, the context being done; or at once,
 // where that goes on for a member to come.
 func (a *acker) leave(goesOn bool) {
+	a.receivers.leaves()
 	if !goesOn || a.order != nil {
 		a.calls.close()
 	}
@@ -168,6 +170,9 @@ func (a *acker) deliver(ctx, lasting context.Context, queue primitive.MessageQue
 func (a *acker) fetched(f *hooks.FilterMessageContext) ([]*primitive.MessageExt, error) {
 	if a.ctx.Err() != nil || a.order != nil && !a.order.expect(f.MQ, f.Msg) {
 		runtime.Goexit()
+	}
+	if a.order == nil {
+		a.receivers.reads(f.MQ, f.Msg)
 	}
 	return f.Msg, nil
 }

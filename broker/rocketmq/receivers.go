@@ -24,13 +24,10 @@ type receivers struct {
 	slots   chan struct{} // the library bounds each topic, this both of a group
 	calls   gate          // closed: the consumer has stopped
 
-	mu  sync.Mutex
-	all map[spot]*delivering
+	mu   sync.Mutex
+	all  map[spot]*delivering
+	kept kept
 }
-
-// keptFor is how long it is remembered that a message may be acked whose member had left:
-// another one fetches it again, unless another process does.
-const keptFor = 10 * time.Minute
 
 // spot names a message where it lies. Where a broker has lost the end of its log it
 // gives an offset again, at another time.
@@ -46,12 +43,13 @@ func spotOf(queue primitive.MessageQueue, m *primitive.MessageExt) spot {
 
 // delivering is a message from its delivery to the end of that.
 type delivering struct {
-	over  chan struct{} // closed at the end; nil: nobody waits for it. Of receivers.mu until then
-	acked bool          // may be read when over is closed
+	over    chan struct{} // closed at the end; nil: nobody waits for it. Of receivers.mu until then
+	acked   bool          // may be read when over is closed
+	fetched bool          // it has ended, and its copy is there; of receivers.mu
 }
 
 func newReceivers(ctx context.Context, concurrency int, receive broker.Receiver) *receivers {
-	r := &receivers{receive: receive, slots: make(chan struct{}, concurrency), all: map[spot]*delivering{}}
+	r := &receivers{receive: receive, slots: make(chan struct{}, concurrency), all: map[spot]*delivering{}, kept: newKept()}
 	r.ctx, r.stop = context.WithCancel(ctx)
 	return r
 }
@@ -107,6 +105,7 @@ func (r *receivers) end(of spot, one *delivering, acked, keep bool) {
 	defer r.mu.Unlock()
 	one.acked = acked
 	if keep {
+		r.kept.all[of] = one
 		time.AfterFunc(keptFor, func() { r.forget(of, one) })
 		if one.over == nil {
 			one.over = make(chan struct{})
@@ -124,5 +123,6 @@ func (r *receivers) forget(of spot, one *delivering) {
 	defer r.mu.Unlock()
 	if r.all[of] == one {
 		delete(r.all, of)
+		delete(r.kept.all, of)
 	}
 }
