@@ -219,6 +219,9 @@ func (x *transactionReader) setCheck(m member) error {
 }
 
 func setCheckOption(c *spool.Check, exhausted *string, o member) error {
+	if string(o.value) == "null" { // as if it were left out
+		return nil
+	}
 	switch o.name {
 	case "url":
 		return readWish(o, &c.URL)

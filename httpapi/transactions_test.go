@@ -1,11 +1,14 @@
 package httpapi_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/remora-mq/remora/httpapi"
+	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 	"github.com/remora-mq/remora/transaction"
 )
@@ -22,6 +25,23 @@ func prepared(more string) string {
 func (l *listener) prepare(body string, header ...string) *answer {
 	l.t.Helper()
 	return l.do("POST", transactionsPath, body, append([]string{"Content-Type", "application/json"}, header...)...)
+}
+
+func TestAnOptionOfCheckThatIsNullIsLeftOut(t *testing.T) {
+	l, sp := startReal(t)
+	first := l.prepare(prepared(""), "Idempotency-Key", "k")
+	given := strings.Replace(prepared(""), `/tx"}`, `/tx","after":null,"interval":null,"max_attempts":null,"on_exhausted":null}`, 1)
+	again := l.prepare(given, "Idempotency-Key", "k")
+	if first.status != 201 || again.status != 201 || again.json["id"] != first.json["id"] {
+		t.Errorf("it is another transaction: %d %s", again.status, again.raw)
+	}
+	if n := sp.Ledger().Total.InSpool.Half; n != 2 {
+		t.Errorf("%d half messages, want 2", n)
+	}
+	none := strings.Replace(prepared(""), `"http://127.0.0.1:8080/tx"`, "null", 1)
+	if a := l.prepare(none); a.status != 403 || a.code() != "check-not-allowed" {
+		t.Errorf("without a URL: %d %s", a.status, a.raw)
+	}
 }
 
 func TestTransactionsOverHTTP(t *testing.T) {
@@ -173,4 +193,38 @@ func TestBadTransactions(t *testing.T) {
 func TestWithoutTransactions(t *testing.T) {
 	l := start(t, httpapi.Options{CheckURLs: transaction.Allowed{"http://127.0.0.1:*"}})
 	l.refused(l.prepare(prepared("")), 404, "no-such-path")
+}
+
+// atBroker tells of one transaction whose half message a broker had.
+type atBroker struct {
+	*spool.Spool // nil: nothing else is asked
+
+	told spool.Transaction
+}
+
+func (a *atBroker) Prepare(context.Context, spool.TransactionDraft) (spool.Transaction, []message.Receipt, error) {
+	return a.told, a.told.Receipts, nil
+}
+
+func (a *atBroker) Transaction(context.Context, string) (spool.Transaction, error) {
+	return a.told, nil
+}
+
+// TestTransactionAtBrokerIsAsDescribed has the description hold the answers: of the
+// mode, and of a confirmation that says neither offset nor whether it is flushed.
+func TestTransactionAtBrokerIsAsDescribed(t *testing.T) {
+	id, place := message.ID{15: 1}, message.HalfPlace{Broker: "b", MessageID: "01", OffsetMessageID: "02", Queue: "b/0"}
+	confirmed := place.Confirmation()
+	told := &atBroker{told: spool.Transaction{
+		ID: "order-1", State: spool.TransactionCommitted, Half: &spool.BrokerHalf{}, DecidedBy: "application", Messages: []message.ID{id},
+		Check:    spool.Check{URL: "http://127.0.0.1:8080/tx", After: time.Minute, Interval: time.Minute, Most: 15},
+		Receipts: []message.Receipt{{ID: id, Topic: "orders", State: message.StateConfirmed, Confirmation: &confirmed}},
+	}}
+	l := start(t, httpapi.Options{Transactions: told, CheckURLs: transaction.Allowed{"http://127.0.0.1:*"}})
+	one := `{"mode":"broker","messages":[{"topic":"orders","body":"1"}],"check":{"url":"http://127.0.0.1:8080/tx"}}`
+	for _, a := range []*answer{l.prepare(one), l.do("GET", transactionsPath+"/order-1", "")} {
+		if a.json["mode"] != "broker" {
+			t.Errorf("%d %s", a.status, a.raw)
+		}
+	}
 }
