@@ -68,6 +68,15 @@ func (c *cluster) spread(topic string, each int) {
 	c.queues[topic] = all
 }
 
+// add gives a topic one queue more, if one is named.
+func (c *cluster) add(topic, queue string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if queue != "" {
+		c.queues[topic] = append(slices.Clone(c.queues[topic]), queue)
+	}
+}
+
 func (c *cluster) set(broker string, f fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -14,7 +14,8 @@ import (
 
 // keys is what a lane knows of the queues that its ordering keys are bound to.
 type keys struct {
-	bound []string // the queues that the spool was told; only the lane's goroutine has it
+	bound  []string // the queues that the spool was told; only the lane's goroutine has it
+	spread bool     // over all of them, and those that were moved not moved again yet; as above
 
 	telling sync.Mutex // the spool: it has one caller of Bind, Unmove and Move
 
@@ -108,7 +109,10 @@ func (l *lane) bindFirst(ctx context.Context, leases []*spool.Lease) (bound bool
 	if l.f.binder == nil || leases[0].OrderingKey == "" || l.keys.bound != nil {
 		return false, nil
 	}
-	return l.bind(ctx)
+	if bound, err = l.bind(ctx); err == nil {
+		err = l.moveAgain(ctx)
+	}
+	return bound, err
 }
 
 // bind tells the spool which queues the topic has, when that has changed.
@@ -122,19 +126,18 @@ func (l *lane) bind(ctx context.Context) (changed bool, err error) {
 	if err := l.f.spool.Bind(ctx, l.topic, queues); err != nil {
 		return false, err
 	}
-	l.keys.bound = queues
+	l.keys.bound, l.keys.spread = queues, true
 	return true, nil
 }
 
 // rebind follows changes of the topic's queues, and lets those have their keys again
 // that are back.
-func (l *lane) rebind(ctx context.Context) (err error) {
+func (l *lane) rebind(ctx context.Context) error {
 	if l.f.binder == nil {
 		return nil
 	}
-	spread := false
 	if l.keys.areKnown() {
-		if spread, err = l.bind(ctx); err != nil {
+		if _, err := l.bind(ctx); err != nil {
 			return err
 		}
 	}
@@ -143,12 +146,10 @@ func (l *lane) rebind(ctx context.Context) (err error) {
 		if err := l.unmove(ctx); err != nil {
 			return err
 		}
+		l.keys.spread = true
 		l.keys.forget(back...)
 	}
-	if spread || len(back) > 0 {
-		return l.moveAgain(ctx)
-	}
-	return nil
+	return l.moveAgain(ctx)
 }
 
 func (l *lane) unmove(ctx context.Context) error {
@@ -158,9 +159,12 @@ func (l *lane) unmove(ctx context.Context) error {
 }
 
 // moveAgain keeps keys from the queues that they were moved from, and that are not back:
-// they were spread over all queues just now. No attempt is made at those, since no key
-// was bound to them.
+// where they were spread over all queues just now. No attempt is made at those, since no key
+// was bound to them, and nothing is leased before this has succeeded.
 func (l *lane) moveAgain(ctx context.Context) error {
+	if !l.keys.spread {
+		return nil
+	}
 	for _, queue := range l.keys.away() {
 		to := l.f.binder.Instead(l.topic, queue)
 		if to == "" {
@@ -171,6 +175,7 @@ func (l *lane) moveAgain(ctx context.Context) error {
 			return err
 		}
 	}
+	l.keys.spread = false
 	return nil
 }
 

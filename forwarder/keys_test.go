@@ -2,9 +2,13 @@ package forwarder_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,6 +25,7 @@ import (
 type bubble struct {
 	*rig
 	cluster  *cluster
+	moving   *moving
 	log      bytes.Buffer
 	registry *prometheus.Registry
 }
@@ -30,13 +35,28 @@ func inBubble(t *testing.T, opts forwarder.Options, c func(t *testing.T) *cluste
 	synctest.Test(t, func(t *testing.T) {
 		b := &bubble{cluster: c(t), registry: prometheus.NewRegistry()}
 		b.rig = open(t, nil)
-		f := forwarder.New(opts, b.Spool, b.cluster, slog.New(slog.NewTextHandler(&b.log, nil)))
+		b.moving = &moving{Spool: b.Spool}
+		f := forwarder.New(opts, b.moving, b.cluster, slog.New(slog.NewTextHandler(&b.log, nil)))
 		f.Register(b.registry)
 		b.run(f)
 		do(b)
 		b.cluster.late0.Wait()
 		b.cluster.inOrder()
 	})
+}
+
+// moving is a spool that now and then does not move keys.
+type moving struct {
+	*spool.Spool
+
+	fails, calls atomic.Int32
+}
+
+func (m *moving) Move(ctx context.Context, topic, from, to string) error {
+	if m.calls.Add(1); m.fails.Add(-1) >= 0 {
+		return errors.New("the disk is slow")
+	}
+	return m.Spool.Move(ctx, topic, from, to)
 }
 
 // two is a cluster of two brokers with a topic of two queues on each.
@@ -208,38 +228,110 @@ func TestQueuesChangeWhileKeysWait(t *testing.T) {
 	})
 }
 
+// three is a cluster of three with a queue on each.
+func three(t *testing.T) *cluster {
+	c := newCluster(t, 1, "a", "b", "c")
+	c.spread("orders", 1)
+	return c
+}
+
+// leave has the keys of brokers leave them, since they are down for long.
+func (b *bubble) leave(brokers ...string) (keys []string) {
+	b.t.Helper()
+	for _, name := range brokers {
+		keys = append(keys, b.on(name))
+	}
+	var ids []message.ID
+	for i, name := range brokers {
+		b.cluster.set(name, down)
+		ids = append(ids, b.accept(draft("orders", "leaves", keys[i]))[0])
+	}
+	time.Sleep(11 * time.Minute)
+	for _, id := range ids {
+		if got := b.after(0, id); got.Confirmation == nil || brokerOf(got.Confirmation.Queue) != "a" {
+			b.t.Fatalf("%+v", got)
+		}
+	}
+	return keys
+}
+
+// goes returns the brokers that take the next message of each key, at once.
+func (b *bubble) goes(keys ...string) (brokers []string) {
+	b.t.Helper()
+	var drafts []spool.Draft
+	for _, key := range keys {
+		drafts = append(drafts, draft("orders", "goes", key))
+	}
+	ids := b.accept(drafts...)
+	time.Sleep(time.Minute)
+	for i, id := range ids {
+		got := b.after(0, id)
+		if got.Confirmation == nil || got.Attempts > 1 {
+			b.t.Fatalf("%s: %v after %d attempts: %s", keys[i], got.State, got.Attempts, got.LastError)
+		}
+		brokers = append(brokers, brokerOf(got.Confirmation.Queue))
+	}
+	return brokers
+}
+
 // One of two brokers that keys have left is back: those of the other one stay away from
-// it, and do not wait for it once more.
+// it, and do not wait for it once more. So it is when the spool does not move them at once,
+// and when the topic gets more queues.
 func TestKeysStayAwayFromABrokerThatIsNotBack(t *testing.T) {
-	opts := forwarder.Options{FailoverAfter: 10 * time.Minute}
-	inBubble(t, opts, func(t *testing.T) *cluster {
-		c := newCluster(t, 1, "a", "b", "c")
-		c.spread("orders", 2)
-		return c
-	}, func(b *bubble) {
-		ofB, ofC := b.on("b"), b.on("c")
-		b.cluster.set("b", down)
-		b.cluster.set("c", down)
-		ids := b.accept(draft("orders", "1", ofB), draft("orders", "1", ofC))
+	var all []string
+	for n := range 30 {
+		all = append(all, fmt.Sprint("any-", n))
+	}
+	for name, c := range map[string]struct {
+		back  bool   // b is
+		queue string // that there is from now on, besides
+		fails int32  // moves
+	}{
+		"one is back":                       {true, "", 0},
+		"one is back, and keys do not move": {true, "", 3},
+		"there is a queue more":             {false, "a/1", 0},
+		"and keys do not move":              {false, "a/1", 20},
+		"all of that":                       {true, "a/1", 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, forwarder.Options{FailoverAfter: 10 * time.Minute}, three, func(b *bubble) {
+				keys := append(b.leave("b", "c"), all...)
+				b.cluster.add("orders", c.queue)
+				b.moving.fails.Store(c.fails)
+				if c.back {
+					b.cluster.set("b", well)
+				}
+				before := b.moving.calls.Load()
+				b.after(time.Second, b.accept(draft("orders", "wakes", ""))[0])
+				if got := b.goes(keys...); slices.Contains(got, "c") || slices.Contains(got, "b") != c.back || !slices.Contains(got, "a") {
+					t.Errorf("%v take the keys", got)
+				}
+				if n := b.moving.calls.Load() - before; n > c.fails+2 {
+					t.Errorf("keys were moved %d times", n)
+				}
+				b.cluster.heal()
+				b.after(time.Minute, b.accept(draft("orders", "wakes", ""))[0])
+				if got := b.goes(keys...); !slices.Contains(got, "c") || c.queue == "" && (got[0] != "b" || got[1] != "c") {
+					t.Errorf("when all are back %v do", got)
+				}
+			})
+		})
+	}
+}
+
+// Where nothing else finds out that a broker is back, the keys that have left it try again
+// after a while, and leave it again.
+func TestKeysTryTheirBrokerAgain(t *testing.T) {
+	inBubble(t, forwarder.Options{FailoverAfter: 10 * time.Minute}, three, func(b *bubble) {
+		key := b.leave("b")[0]
 		time.Sleep(11 * time.Minute)
-		for _, id := range ids {
-			if got := b.after(0, id); got.Confirmation == nil || brokerOf(got.Confirmation.Queue) != "a" {
-				t.Fatalf("%+v", got)
-			}
+		b.after(time.Second, b.accept(draft("orders", "wakes", ""))[0])
+		id := b.accept(draft("orders", "tries", key))[0]
+		if got := b.after(9*time.Minute, id); got.State.Settled() || got.Attempts < 2 {
+			t.Errorf("its broker is not tried: %+v", got)
 		}
-		b.cluster.set("b", well)
-		b.after(time.Minute, b.accept(draft("orders", "wakes", ""))[0])
-		ids = b.accept(draft("orders", "2", ofB), draft("orders", "2", ofC))
-		if got := b.after(time.Minute, ids[1]); got.Confirmation == nil || brokerOf(got.Confirmation.Queue) == "c" {
-			t.Errorf("a key of the broker that is not back: %+v", got)
-		}
-		if got := b.after(0, ids[0]); got.Confirmation == nil || brokerOf(got.Confirmation.Queue) != "b" {
-			t.Errorf("a key of the broker that is back: %+v", got)
-		}
-		b.cluster.heal()
-		b.after(time.Minute, b.accept(draft("orders", "wakes", ""))[0])
-		if got := b.after(time.Minute, b.accept(draft("orders", "3", ofC))[0]); got.Confirmation == nil || brokerOf(got.Confirmation.Queue) != "c" {
-			t.Errorf("when both are back: %+v", got)
+		if got := b.after(2*time.Minute, id); got.Confirmation == nil || brokerOf(got.Confirmation.Queue) != "a" {
+			t.Errorf("it does not leave again: %+v", got)
 		}
 	})
 }
@@ -273,11 +365,7 @@ func TestFailureOfLongAgoMovesNoKey(t *testing.T) {
 // failed each time has failed all the time.
 func TestKeysOfASlowTopicMove(t *testing.T) {
 	opts := forwarder.Options{FailoverAfter: 10 * time.Minute, Rates: map[string]float64{"orders": 4.0 / 3600}}
-	inBubble(t, opts, func(t *testing.T) *cluster {
-		c := newCluster(t, 1, "a", "b", "c")
-		c.spread("orders", 2)
-		return c
-	}, func(b *bubble) {
+	inBubble(t, opts, three, func(b *bubble) {
 		ofB, ofC := b.on("b"), b.on("c")
 		b.cluster.set("b", down)
 		b.cluster.set("c", down)

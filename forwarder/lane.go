@@ -65,11 +65,8 @@ func (l *lane) run(ctx context.Context) {
 	}
 	for l.ready(ctx) {
 		failing := l.failing()
-		if err := l.rebind(ctx); err != nil && l.gone(ctx, err) {
-			return
-		}
 		limit := l.batchLimit()
-		leases, err := l.lease(ctx, limit)
+		leases, err := l.next(ctx, limit)
 		if err != nil {
 			if l.gone(ctx, err) {
 				return
@@ -90,6 +87,14 @@ func (l *lane) run(ctx context.Context) {
 		}
 		l.attempts.Go(func() { l.inTurn(ctx, b, leases) })
 	}
+}
+
+// next follows the topic's queues, and leases.
+func (l *lane) next(ctx context.Context, limit int) ([]*spool.Lease, error) {
+	if err := l.rebind(ctx); err != nil && (l.keys.spread || l.gone(ctx, err)) {
+		return nil, err
+	}
+	return l.lease(ctx, limit)
 }
 
 // lease waits for the next messages, and for the queues of their keys.
