@@ -3,7 +3,6 @@ package forwarder_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -25,6 +24,33 @@ func (q oneQueue) SendTo(ctx context.Context, _ string, msgs []*message.Message)
 	return q.Send(ctx, msgs)
 }
 
+// failing is a broker that answers SYSTEM_ERROR where bad says so, and how often it was
+// sent each message.
+func failing(bad func(msgs []*message.Message) bool) (p *producer, sent map[message.ID]int) {
+	sent = map[message.ID]int{}
+	return &producer{answer: func(msgs []*message.Message) *broker.SendError {
+		for _, m := range msgs {
+			sent[m.ID]++
+		}
+		if bad(msgs) {
+			return refuse(message.OutcomeUnknown, "SYSTEM_ERROR")
+		}
+		return nil
+	}}, sent
+}
+
+func hasPoison(msgs []*message.Message) bool { return slices.ContainsFunc(msgs, poisoned) }
+
+// sentAtMost wants messages confirmed that were sent so often at most.
+func (r *rig) sentAtMost(times int, sent map[message.ID]int, ids []message.ID) {
+	r.t.Helper()
+	for _, id := range ids {
+		if got, err := r.Receipt(r.t.Context(), id); err != nil || got.State != message.StateConfirmed || sent[id] > times {
+			r.t.Fatalf("sent %d times: %+v, %v", sent[id], got, err)
+		}
+	}
+}
+
 // A message at which the broker fails, whatever it is sent with, delays those that come
 // later for a moment at most, and they are sent once: with or without ordering keys.
 func TestMessageThatAlwaysFailsIsSentAlone(t *testing.T) {
@@ -34,18 +60,9 @@ func TestMessageThatAlwaysFailsIsSentAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				sent := map[message.ID]int{}
-				p := &producer{answer: func(msgs []*message.Message) *broker.SendError {
-					for _, m := range msgs {
-						sent[m.ID]++
-					}
-					if slices.ContainsFunc(msgs, poisoned) {
-						return &broker.SendError{Outcome: message.OutcomeUnknown, Status: "SYSTEM_ERROR"}
-					}
-					return nil
-				}}
+				p, sent := failing(hasPoison)
 				r := open(t, p)
-				r.run(forwarder.New(forwarder.Options{}, r.Spool, oneQueue{p}, slog.New(slog.DiscardHandler)))
+				r.forward(forwarder.Options{}, oneQueue{p})
 				always := numbered(1, key(0), 0)
 				fails := r.accept(append(always, numbered(3, key(1))...)...)[0]
 				time.Sleep(5 * time.Minute)
@@ -56,11 +73,7 @@ func TestMessageThatAlwaysFailsIsSentAlone(t *testing.T) {
 					}
 					ids := r.accept(drafts...)
 					time.Sleep(500 * time.Millisecond)
-					for _, id := range ids {
-						if got, err := r.Receipt(t.Context(), id); err != nil || got.State != message.StateConfirmed || sent[id] != 1 {
-							t.Fatalf("sent %d times in half a second: %+v, %v", sent[id], got, err)
-						}
-					}
+					r.sentAtMost(1, sent, ids)
 				}
 				if got, err := r.Receipt(t.Context(), fails); err != nil || got.State.Settled() || got.Attempts < 10 {
 					t.Errorf("what fails is given up, or not tried: %+v, %v", got, err)
@@ -74,29 +87,16 @@ func TestMessageThatAlwaysFailsIsSentAlone(t *testing.T) {
 func TestMessageThatAlwaysFailsTakesNoBacklogWithIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const messages, perSecond = 6000, 200
-		sent := map[message.ID]int{}
-		p := &producer{answer: func(msgs []*message.Message) *broker.SendError {
-			for _, m := range msgs {
-				sent[m.ID]++
-			}
-			if slices.ContainsFunc(msgs, poisoned) {
-				return &broker.SendError{Outcome: message.OutcomeUnknown, Status: "SYSTEM_ERROR"}
-			}
-			return nil
-		}}
+		p, sent := failing(hasPoison)
 		r := open(t, p, numbered(1, "", 0)...)
 		var ids []message.ID
 		for range messages / 1000 {
 			ids = append(ids, r.accept(numbered(1000, "")...)...)
 		}
 		opts := forwarder.Options{Rates: map[string]float64{"orders": perSecond}}
-		r.run(forwarder.New(opts, r.Spool, p, slog.New(slog.DiscardHandler)))
+		r.forward(opts, p)
 		time.Sleep(2 * messages / perSecond * time.Second)
-		for _, id := range ids {
-			if got, err := r.Receipt(t.Context(), id); err != nil || got.State != message.StateConfirmed || sent[id] > 3 {
-				t.Fatalf("sent %d times: %+v, %v", sent[id], got, err)
-			}
-		}
+		r.sentAtMost(3, sent, ids)
 	})
 }
 
@@ -105,18 +105,13 @@ func TestMessageThatIsSentAloneKeepsItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const keys = 5
 		down := true
-		p := &producer{answer: func([]*message.Message) *broker.SendError {
-			if down {
-				return &broker.SendError{Outcome: message.OutcomeUnknown, Status: "SYSTEM_ERROR"}
-			}
-			return nil
-		}}
+		p, _ := failing(func([]*message.Message) bool { return down })
 		drafts := numbered(100, "")
 		for i := range drafts {
 			drafts[i].OrderingKey = fmt.Sprint("key-", i%keys)
 		}
 		r := open(t, p, drafts...)
-		r.run(forwarder.New(forwarder.Options{}, r.Spool, oneQueue{p}, slog.New(slog.DiscardHandler)))
+		r.forward(forwarder.Options{}, oneQueue{p})
 		time.Sleep(10 * time.Minute)
 		p.mu.Lock()
 		down = false

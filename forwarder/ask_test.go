@@ -2,7 +2,6 @@ package forwarder_test
 
 import (
 	"context"
-	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -53,7 +52,7 @@ func askedInBubble(t *testing.T, do func(r *rig, a *asked)) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &asked{cluster: two(t)}
 		r := open(t, nil)
-		r.run(forwarder.New(forwarder.Options{}, r.Spool, a, slog.New(slog.DiscardHandler)))
+		r.forward(forwarder.Options{}, a)
 		do(r, a)
 		a.inOrder()
 	})

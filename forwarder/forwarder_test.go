@@ -83,9 +83,13 @@ func start(t *testing.T, p *producer, drafts ...spool.Draft) *rig {
 func startWith(t *testing.T, sender broker.Producer, p *producer, drafts ...spool.Draft) *rig {
 	t.Helper()
 	r := open(t, p, drafts...)
-	opts := forwarder.Options{AttemptTimeout: time.Second, Retry: backoff.Policy{Initial: time.Millisecond, Max: 4 * time.Millisecond}}
-	r.run(forwarder.New(opts, r.Spool, sender, slog.New(slog.DiscardHandler)))
+	r.forward(forwarder.Options{AttemptTimeout: time.Second, Retry: backoff.Policy{Initial: time.Millisecond, Max: 4 * time.Millisecond}}, sender)
 	return r
+}
+
+// forward runs a forwarder that says nothing until the test ends.
+func (r *rig) forward(opts forwarder.Options, p broker.Producer) {
+	r.run(forwarder.New(opts, r.Spool, p, slog.New(slog.DiscardHandler)))
 }
 
 // open makes a spool that holds drafts.

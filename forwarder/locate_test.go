@@ -2,7 +2,6 @@ package forwarder_test
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"testing"
 	"time"
@@ -33,7 +32,7 @@ func (p *located) Locate(ctx context.Context, topic string) {
 func TestLookingForATopicTakesNoSlot(t *testing.T) {
 	p := &located{producer: &producer{}, begun: make(chan string, 1), found: make(chan struct{})}
 	r := open(t, p.producer, draft("new", "1", ""))
-	r.run(forwarder.New(forwarder.Options{Concurrency: 1}, r.Spool, p, slog.New(slog.DiscardHandler)))
+	r.forward(forwarder.Options{Concurrency: 1}, p)
 	<-p.begun
 	ids := r.accept(draft("known", "2", ""))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

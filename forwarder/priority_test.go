@@ -2,7 +2,6 @@ package forwarder_test
 
 import (
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
@@ -56,7 +55,7 @@ func newPriorities(t *testing.T, rnd *rand.Rand) *priorities {
 		p.accept(some...)
 	}
 	opts := forwarder.Options{MaxMessages: 1, Priorities: p.weights, Retry: backoff.Policy{Initial: 20 * time.Millisecond, Max: 20 * time.Millisecond}}
-	p.run(forwarder.New(opts, p.Spool, b, slog.New(slog.DiscardHandler)))
+	p.forward(opts, b)
 	return p
 }
 

@@ -76,7 +76,7 @@ func TestReturningBrokerIsNotFlooded(t *testing.T) {
 			r.accept(drafts[:n]...)
 			drafts = drafts[n:]
 		}
-		r.run(forwarder.New(forwarder.Options{MaxMessages: 4, Retry: backoff.Policy{Initial: time.Second, Max: time.Second}}, r.Spool, p, slog.New(slog.DiscardHandler)))
+		r.forward(forwarder.Options{MaxMessages: 4, Retry: backoff.Policy{Initial: time.Second, Max: time.Second}}, p)
 		time.Sleep(time.Minute)
 		down.Store("down", false)
 		r.drainedWithin(10 * time.Minute)

@@ -3,7 +3,6 @@ package forwarder_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -22,9 +21,8 @@ func TestTopicWithARate(t *testing.T) {
 		drafts = append(drafts, draft("slow", fmt.Sprint(i), ""))
 	}
 	r := open(t, p, drafts...)
-	f := forwarder.New(forwarder.Options{Rates: map[string]float64{"slow": perSecond}}, r.Spool, p, slog.New(slog.DiscardHandler))
 	began := time.Now()
-	r.run(f)
+	r.forward(forwarder.Options{Rates: map[string]float64{"slow": perSecond}}, p)
 	id := r.accept(draft("any", "x", ""))[0]
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -50,7 +48,7 @@ func TestSlowRate(t *testing.T) {
 		p := &producer{}
 		r := open(t, p, numbered(4, "")...)
 		opts := forwarder.Options{Rates: map[string]float64{"orders": 1.0 / 3600}}
-		r.run(forwarder.New(opts, r.Spool, p, slog.New(slog.DiscardHandler)))
+		r.forward(opts, p)
 		for hour := range 4 {
 			time.Sleep(time.Minute)
 			if n := r.Ledger().Total.InSpool; n.InFlight > 0 || len(p.bodies()) != hour+1 {

@@ -76,7 +76,7 @@ func TestRefusedMessageIsFoundByHalves(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					p := newRefusing(0)
 					r := open(t, p.producer, numbered(tt.messages, key, tt.poison...)...)
-					r.run(forwarder.New(forwarder.Options{}, r.Spool, p, slog.New(slog.DiscardHandler)))
+					r.forward(forwarder.Options{}, p)
 					r.drainedWithin(time.Minute)
 					time.Sleep(time.Second) // a drain does not wait until a dead letter is on disk
 					var want []string
@@ -115,7 +115,7 @@ func TestRefusedMessageIsFoundAtTheEmbeddedBroker(t *testing.T) {
 	drafts[77].Body = nil
 	r := open(t, &producer{})
 	ids := r.accept(drafts...)
-	r.run(forwarder.New(forwarder.Options{}, r.Spool, b.Producer(), slog.New(slog.DiscardHandler)))
+	r.forward(forwarder.Options{}, b.Producer())
 	r.drained()
 	for i, id := range ids {
 		want := 1
@@ -163,7 +163,7 @@ func TestPartsOfARefusedBatchMeetFaults(t *testing.T) {
 			}
 		}
 		r := open(t, p.producer, drafts...)
-		r.run(forwarder.New(forwarder.Options{}, r.Spool, p, slog.New(slog.DiscardHandler)))
+		r.forward(forwarder.Options{}, p)
 		r.drainedWithin(time.Hour)
 		time.Sleep(time.Second) // as above
 		last, seen := map[string]uint64{}, map[message.ID]bool{}
