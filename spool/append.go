@@ -53,11 +53,9 @@ type newMessage struct {
 	external    []byte // encoded payload, when it is stored apart
 	payload     *payload
 	block       *block
-	earlier     keyRef      // the message that has the key, as find saw it; zero: none
-	imported    bool        // it keeps the ID and the time that it has
-	number      uint64      // it was imported with: that of its topic where it comes from
-	onHold      bool        // it was imported so
-	first       *newMessage // the same, when it is new in this very commit
+	earlier     keyRef        // the message that has the key, as find saw it; zero: none
+	imported    *broughtAlong // nil: it is new here
+	first       *newMessage   // the same, when it is new in this very commit
 
 	delay     time.Duration   // or deliverAt, as asked for
 	deliverAt time.Time       // when it will be pending
@@ -107,6 +105,9 @@ func (n *newMessage) appendRecord(b []byte) []byte {
 	}
 	return message.AppendRecord(b, n.msg)
 }
+
+// isDead reports whether it is taken in as a dead letter.
+func (n *newMessage) isDead() bool { return n.imported != nil && n.imported.dead != nil }
 
 // payloadSize is what storing it apart takes out of its record.
 func (n *newMessage) payloadSize() int { return n.size - len(n.msg.Topic) - len(n.msg.OrderingKey) }

@@ -118,12 +118,11 @@ func (c *commit) seal() {
 
 // accept gives the messages of a lane their places: those that wait first, which have
 // entries of their own. In between they would cut the run of the others, each part of
-// which takes a block.
+// which takes a block; as a dead letter does that is imported, at its place between what
+// waits for it and what does not.
 func (c *commit) accept(l *lane, added []*newMessage) {
-	size := 0 // of the records still to come
 	for _, n := range added {
 		if !c.delays(n) {
-			size += n.recordSize()
 			continue
 		}
 		c.place(l, n)
@@ -131,8 +130,35 @@ func (c *commit) accept(l *lane, added []*newMessage) {
 		c.acceptDelayed(l, n)
 		c.count(l, n)
 	}
+	for len(added) > 0 {
+		n := 0
+		for n < len(added) && !added[n].isDead() {
+			n++
+		}
+		c.acceptRun(l, added[:n])
+		if added = added[n:]; len(added) > 0 {
+			c.place(l, added[0])
+			c.count(l, added[0])
+			c.acceptDead(l, added[0])
+			added = added[1:]
+		}
+	}
+	if l.flowing && l.window.atTail {
+		l.attempted = c.s.head.highWater
+	}
+	c.touch(l)
+}
+
+// acceptRun accepts those that do not wait, one behind the other.
+func (c *commit) acceptRun(l *lane, run []*newMessage) {
+	size := 0 // of the records still to come
+	for _, n := range run {
+		if n.due.seq == 0 {
+			size += n.recordSize()
+		}
+	}
 	var b *block
-	for _, n := range added {
+	for _, n := range run {
 		if n.due.seq > 0 {
 			continue
 		}
@@ -147,10 +173,6 @@ func (c *commit) accept(l *lane, added []*newMessage) {
 		n.block = b
 		c.count(l, n)
 	}
-	if l.flowing && l.window.atTail {
-		l.attempted = c.s.head.highWater
-	}
-	c.touch(l)
 }
 
 // place gives n its sequence, ID and number, which one that waits gets when it is
@@ -158,7 +180,7 @@ func (c *commit) accept(l *lane, added []*newMessage) {
 func (c *commit) place(l *lane, n *newMessage) {
 	waits := n.due != due{}
 	switch {
-	case n.imported:
+	case n.imported != nil:
 		c.keepID(l, n)
 	case n.moved != nil:
 		c.number(l, n, waits)

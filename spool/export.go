@@ -25,16 +25,17 @@ type Exported struct {
 // was held when it began, and still is when its page is read, each message with
 // its idempotency key. When the query asks for all that is held, the keys of
 // settled messages follow, so that a repeat of any of them is known elsewhere. It
-// ends with the trailer only when all of it was written. A message that becomes
-// a dead letter, is redriven, or is due, meanwhile may be there twice. A transaction is there
-// whole, where all is asked for, or its state alone. Settled messages have no export,
-// nor have parts of transactions: ErrExport.
+// ends with the trailer only when all of it was written. What is not delayed is there
+// in the order in which it is sent, dead letters at their places. A message that is due
+// meanwhile may be there twice. A transaction is there whole, where all is asked for, or
+// its state alone. Settled messages have no export, nor have parts of transactions:
+// ErrExport.
 func (s *Spool) Export(ctx context.Context, w io.Writer, q Query) (Exported, error) {
 	if slices.ContainsFunc(q.States, message.State.Settled) {
 		return Exported{}, fmt.Errorf("export settled messages: %w", ErrExport)
 	}
 	sum := sha256.New()
-	e := &exporter{s: s, w: bufio.NewWriterSize(io.MultiWriter(w, sum), 256<<10), letters: newSeqSet()}
+	e := &exporter{s: s, w: bufio.NewWriterSize(io.MultiWriter(w, sum), 256<<10)}
 	err := e.write(ctx, q)
 	if err == nil {
 		err = e.w.Flush()
@@ -50,12 +51,11 @@ func (s *Spool) Export(ctx context.Context, w io.Writer, q Query) (Exported, err
 
 // exporter writes all lines but the trailer.
 type exporter struct {
-	s       *Spool
-	w       *bufio.Writer
-	keys    keysOfHeld
-	letters seqSet // dead letters that are written
-	line    []byte
-	done    Exported
+	s    *Spool
+	w    *bufio.Writer
+	keys keysOfHeld
+	line []byte
+	done Exported
 }
 
 func (e *exporter) write(ctx context.Context, q Query) error {
@@ -92,55 +92,44 @@ func (e *exporter) write(ctx context.Context, q Query) error {
 	})
 }
 
-// allMessages writes those that a query asks for, part by part.
+// allMessages writes those that a query asks for. What is delayed comes first, so that
+// what falls due before all else is read has been asked for, and its key under either
+// sequence.
 func (e *exporter) allMessages(ctx context.Context, q Query) (err error) {
 	q.Content = true
-	parts := q.parts()
-	for i, part := range parts {
-		part.upTo = max(e.s.highWater(), 1)
+	delayed, others := q.states()
+	for _, part := range []struct {
+		states []message.State
+		write  func(context.Context, Query) error
+	}{{delayed, e.delayed}, {others, e.inOrder}} {
+		if len(part.states) == 0 {
+			continue
+		}
+		q.States, q.upTo = part.states, max(e.s.highWater(), 1)
 		if e.keys, err = e.s.heldKeys(ctx); err != nil {
 			return err
 		}
-		unreadable := e.done.Unreadable
-		if err := e.messages(ctx, part); err != nil {
+		if err := part.write(ctx, q); err != nil {
 			return err
-		}
-		if i+1 < len(parts) && part.States[0] == message.StateDead { // it is met again
-			e.done.Unreadable = unreadable
 		}
 	}
 	return nil
 }
 
-// parts asks for what is delayed first, and then for all else, so that what is
-// moved between the two has been asked for, and its key under either sequence. Dead
-// letters come before what waits, which may wait for one of them where it is taken in;
-// they are asked for again with it, so that one that dies meanwhile is not left out.
-func (q *Query) parts() (all []Query) {
-	states := q.States
-	if len(states) == 0 {
-		states = []message.State{message.StateDelayed, message.StatePending, message.StateInFlight, message.StateRetrying, message.StateDead}
+// states are those that a query asks for: delayed ones, and all others.
+func (q *Query) states() (delayed, others []message.State) {
+	all := q.States
+	if len(all) == 0 {
+		all = []message.State{message.StateDelayed, message.StatePending, message.StateInFlight, message.StateRetrying, message.StateDead}
 	}
-	rest := slices.Clone(states)
-	add := func(states ...message.State) {
-		part := *q
-		part.States = states
-		all = append(all, part)
-	}
-	for _, first := range []message.State{message.StateDelayed, message.StateDead} {
-		if slices.Contains(states, first) {
-			add(first)
+	for _, is := range all {
+		if is == message.StateDelayed {
+			delayed = append(delayed, is)
+		} else {
+			others = append(others, is)
 		}
-		rest = slices.DeleteFunc(rest, func(s message.State) bool { return s == first })
 	}
-	switch {
-	case len(rest) == 0:
-	case slices.Contains(states, message.StateDead):
-		add(append(rest, message.StateDead)...)
-	default:
-		add(rest...)
-	}
-	return all
+	return delayed, others
 }
 
 // asksForAll reports whether a query has no filter.
@@ -161,7 +150,7 @@ func (s *Spool) anyHalf() bool {
 	return s.half > 0
 }
 
-func (e *exporter) messages(ctx context.Context, q Query) error {
+func (e *exporter) delayed(ctx context.Context, q Query) error {
 	for {
 		page, err := e.s.List(ctx, q)
 		if err != nil {
@@ -169,17 +158,8 @@ func (e *exporter) messages(ctx context.Context, q Query) error {
 		}
 		e.done.Unreadable += page.Unreadable
 		for i := range page.Items {
-			item := &page.Items[i]
-			if item.State == message.StateDead {
-				if e.letters.has(item.Message.Seq) {
-					continue
-				}
-				e.letters.add(item.Message.Seq)
-			}
-			x := exportedOf(item, e.keys.of(item.Message.Seq))
-			e.done.Messages++
-			if err := e.add("message", &x); err != nil {
-				return fmt.Errorf("message %s: %w", x.ID, err)
+			if err := e.message(&page.Items[i]); err != nil {
+				return err
 			}
 		}
 		if q.Cursor = page.Next; q.Cursor == "" {

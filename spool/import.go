@@ -87,21 +87,22 @@ func (*newIdentity) size() int       { return fixedSize }
 func (*newIdentity) apply(c *commit) { c.s.head.newIdentity() }
 func (*newIdentity) synced(*Spool)   {}
 
-// importedMessage is a message with the ID that it had.
-type importedMessage struct {
-	newMessage
-
-	dead *Item // nil: pending
+// broughtAlong is what a message has that is taken in, beside its ID and the time at which
+// it was accepted, which it keeps.
+type broughtAlong struct {
+	number uint64 // that of its topic where it comes from; 0: it had none
+	onHold bool
+	dead   *Item // the dead letter that it is; nil: it is none
 }
 
-// bytes bounds what n writes: its record, where its payload is, its ID, its
-// hold, and as a dead letter its receipt.
-func (n *importedMessage) bytes() int {
+// importedSize bounds what n writes: its record, where its payload is, its ID, its
+// hold, and as a dead letter its receipt, and the block that begins behind it.
+func (n *newMessage) importedSize() int {
 	const each = 256 + importedKeySize + delayedHead + 2*valueOverhead
 	size := each + n.recordSize() + n.ttlSize()
-	if n.dead != nil {
-		r := n.dead.Receipt
-		size += 512 + len(n.dead.Reason) + len(r.Topic) + len(r.LastError) + (len(r.History.First)+len(r.History.Last))*(2*maxDetail+48)
+	if dead := n.imported.dead; dead != nil {
+		r := dead.Receipt
+		size += 512 + topicSize + len(dead.Reason) + len(r.Topic) + len(r.LastError) + (len(r.History.First)+len(r.History.Last))*(2*maxDetail+48)
 	}
 	if n.payload != nil {
 		size += int(n.payload.chunks) * deleteSize
@@ -111,11 +112,10 @@ func (n *importedMessage) bytes() int {
 
 // importMessages accepts messages that keep their IDs, and keys of others.
 type importMessages struct {
-	added    []*importedMessage
-	messages appendMessages // of added, as new ones
+	appendMessages
+
 	keys     []*importedKey
-	accepted []*importedMessage // of added
-	err      error
+	accepted []*newMessage // of added
 
 	repeats, conflicts, keysKept int // see Imported: Known, Conflicts, Keys
 }
@@ -123,7 +123,7 @@ type importMessages struct {
 func (op *importMessages) size() int {
 	size, topic, origin := fixedSize, "", message.SpoolID{}
 	for _, n := range op.added {
-		size += n.bytes()
+		size += n.importedSize()
 		if n.msg.Topic != topic || n.msg.ID.Spool() != origin {
 			size, topic, origin = size+fixedSize, n.msg.Topic, n.msg.ID.Spool()
 		}
@@ -139,10 +139,7 @@ func (op *importMessages) apply(c *commit) {
 		return
 	}
 	op.sort(c)
-	all := appendMessages{}
-	for _, n := range op.accepted {
-		all.added = append(all.added, &n.newMessage)
-	}
+	all := appendMessages{added: op.accepted}
 	if op.err = all.check(c); op.err != nil {
 		for _, n := range op.accepted {
 			c.dropChunks(n.payload)
@@ -150,21 +147,12 @@ func (op *importMessages) apply(c *commit) {
 		return
 	}
 	for _, n := range op.accepted {
-		c.acceptImported(n)
+		if n.key != (keyHash{}) {
+			c.reserved[n.key] = n
+		}
+		c.add(c.s.laneFor(n.msg.Topic), n)
 	}
 	op.keysKept = c.keepImported(op.keys)
-}
-
-func (c *commit) acceptImported(n *importedMessage) {
-	if n.key != (keyHash{}) {
-		c.reserved[n.key] = &n.newMessage
-	}
-	l := c.s.laneFor(n.msg.Topic)
-	if n.dead == nil {
-		c.add(l, &n.newMessage)
-	} else {
-		c.acceptDead(l, n)
-	}
 }
 
 func (op *importMessages) synced(s *Spool) {
@@ -176,8 +164,8 @@ func (op *importMessages) synced(s *Spool) {
 		if h := s.holds[n.msg.Seq]; h != nil {
 			h.synced = true
 		}
-		if n.dead == nil {
-			s.enter(&n.newMessage)
+		if n.imported.dead == nil {
+			s.enter(n)
 		}
 	}
 }
@@ -187,13 +175,13 @@ func (op *importMessages) synced(s *Spool) {
 func (c *commit) keepID(l *lane, n *newMessage) {
 	n.msg.Seq, n.msg.TopicSeq = c.nextSeq(), 0
 	l.numbers.earlier++
-	c.sets = append(c.sets, pair{importKey(n.msg.ID), whereabouts{seq: n.msg.Seq, number: n.number}.encode()})
+	c.sets = append(c.sets, pair{importKey(n.msg.ID), whereabouts{seq: n.msg.Seq, number: n.imported.number}.encode()})
 	isDelayed := n.due.at > 0
 	if !isDelayed { // else no attempt was made
 		l.attempted = max(l.attempted, n.msg.Seq)
 		l.attemptedAtOpen = max(l.attemptedAtOpen, n.msg.Seq)
 	}
-	if n.onHold {
+	if n.imported.onHold {
 		h := newHold(&entry{lane: l, msg: n.msg}, c.now)
 		if h.delayed = isDelayed; isDelayed {
 			c.needs(formatTTL) // an older version would let it fall due
@@ -203,24 +191,18 @@ func (c *commit) keepID(l *lane, n *newMessage) {
 	}
 }
 
-// acceptDead accepts a message that is a dead letter from the start.
-func (c *commit) acceptDead(l *lane, n *importedMessage) {
-	c.keepID(l, &n.newMessage)
+// acceptDead writes a message that is a dead letter from the start, and has its sequence.
+func (c *commit) acceptDead(l *lane, n *newMessage) {
+	dead := n.imported.dead
 	end, rec := &ending{lane: l, payload: n.payload}, message.Record{Message: *n.msg}
-	end.seq, end.Receipt = n.msg.Seq, n.dead.Receipt
-	if p := n.payload; p != nil {
-		p.rec.Seq, p.rec.TopicSeq, p.rec.ID, p.rec.AcceptedAt = n.msg.Seq, 0, n.msg.ID, n.msg.AcceptedAt
-		c.sets, rec = append(c.sets, pair{chunkSetKey(n.msg.Seq), p.encode()}), p.rec
+	end.seq, end.Receipt = n.msg.Seq, dead.Receipt
+	if n.payload != nil {
+		rec = n.payload.rec
 	}
-	c.sets = append(c.sets, pair{deadKey(l.id, n.msg.Seq), encodeDead(end, n.dead.Reason, rec)})
-	c.keepKey(&n.newMessage)
-	l.counts.accepted++
+	c.sets = append(c.sets, pair{deadKey(l.id, n.msg.Seq), encodeDead(end, dead.Reason, rec)})
 	l.counts.dead++
-	l.counts.bytes += uint64(n.size)
-	c.s.held += int64(n.size)
 	c.s.dead[n.msg.Seq] = l
 	c.s.block(l, n.msg)
-	c.touch(l)
 }
 
 func (s *Spool) mayHaveImported() bool {

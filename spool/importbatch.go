@@ -46,27 +46,28 @@ func (b *importBatch) known(ctx context.Context, id message.ID) (message.Receipt
 }
 
 func (b *importBatch) takeMessage(ctx context.Context, i *Item, key *exportedKey) error {
-	n := &importedMessage{newMessage: newMessage{
-		msg: i.Message, size: i.Message.Size(), imported: true, number: i.Message.TopicSeq, onHold: i.OnHold, deliverAt: i.DeliverAt,
-	}}
+	n := &newMessage{
+		msg: i.Message, size: i.Message.Size(), deliverAt: i.DeliverAt,
+		imported: &broughtAlong{number: i.Message.TopicSeq, onHold: i.OnHold},
+	}
 	if key != nil {
 		n.key, n.fingerprint = key.Hash, uint64(key.Fingerprint)
 	}
 	if i.State == message.StateDead {
-		n.dead = i
+		n.imported.dead = i
 	}
-	if err := b.makeRoom(ctx, n.bytes()); err != nil {
+	if err := b.makeRoom(ctx, n.importedSize()); err != nil {
 		return err
 	}
-	all := appendMessages{added: append(b.op.messages.added, &n.newMessage)}
+	all := appendMessages{added: append(b.op.added, n)}
 	if err := b.s.admit(ctx, &all); err != nil {
 		return err
 	}
 	if n.size > b.s.sizes.inline {
-		b.s.storeApart(&n.newMessage)
+		b.s.storeApart(n)
 	}
-	b.size += n.bytes()
-	b.op.added, b.op.messages = append(b.op.added, n), all
+	b.size += n.importedSize()
+	b.op.appendMessages = all
 	b.ids[i.ID] = true
 	return nil
 }

@@ -20,7 +20,7 @@ const importedKeySize = keyBytes + 2*deleteSize + 2*valueOverhead
 // of this very message, which is settled and has no receipt any more. A key that
 // is another's stays so, and the message comes without.
 func (op *importMessages) sort(c *commit) {
-	own := map[keyHash]*importedMessage{}
+	own := map[keyHash]*newMessage{}
 	for _, n := range op.added {
 		same, known := n.sameAs(c, own)
 		switch {
@@ -40,7 +40,7 @@ func (op *importMessages) sort(c *commit) {
 
 // sameAs looks for n's key among those of this commit, of all before, and of the
 // import itself (own). same: n is the message that has it; known: there is one.
-func (n *importedMessage) sameAs(c *commit, own map[keyHash]*importedMessage) (same, known bool) {
+func (n *newMessage) sameAs(c *commit, own map[keyHash]*newMessage) (same, known bool) {
 	if n.key == (keyHash{}) {
 		return false, false
 	}
@@ -94,7 +94,7 @@ func (c *commit) placed(k *importedKey) (keyEntry, bool) {
 }
 
 func (op *importMessages) sought(x *keyIndex, all []soughtKey) []soughtKey {
-	all = op.messages.sought(x, all)
+	all = op.appendMessages.sought(x, all)
 	for _, k := range op.keys {
 		all = x.sought(all, k.Hash, &k.reads)
 	}
@@ -102,7 +102,7 @@ func (op *importMessages) sought(x *keyIndex, all []soughtKey) []soughtKey {
 }
 
 func (op *importMessages) unsure() error {
-	if err := op.messages.unsure(); err != nil {
+	if err := op.appendMessages.unsure(); err != nil {
 		return err
 	}
 	for _, k := range op.keys {

@@ -47,7 +47,7 @@ func (b *importBatch) takeTransaction(ctx context.Context, x *importedTransactio
 	t.State, t.DecidedBy, t.number = TransactionUndecided, "imported", s.nextTransaction()
 	op := &appendMessages{half: &preparation{Transaction: &t, owned: o, imported: true, all: t.names()}}
 	for _, m := range x.all {
-		op.added = append(op.added, &newMessage{msg: m.msg, size: m.msg.Size(), imported: true, half: &t, delay: m.delay, deliverAt: m.deliverAt})
+		op.added = append(op.added, &newMessage{msg: m.msg, size: m.msg.Size(), imported: &broughtAlong{}, half: &t, delay: m.delay, deliverAt: m.deliverAt})
 	}
 	if err := s.importHalf(ctx, op); err != nil {
 		s.unlessUnknown(o, err)

@@ -108,16 +108,9 @@ func (l *lister) run() error {
 		if l.at.part != part {
 			l.at = position{part: part}
 		}
-		done := false
-		err := l.s.db.Snapshot(func(r kv.Reader) (err error) {
-			l.r = r
-			done, err = walk()
+		if done, err := l.walk(walk); err != nil {
 			return err
-		})
-		if err != nil {
-			return err
-		}
-		if !done {
+		} else if !done {
 			l.page.Next = l.at.String()
 			return nil
 		}

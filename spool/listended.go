@@ -85,6 +85,16 @@ func (l *lister) wants(part int) bool {
 	return slices.ContainsFunc(q.States, of)
 }
 
+// walk reads a part in a view of its own; done: it came to the end.
+func (l *lister) walk(part func() (bool, error)) (done bool, err error) {
+	err = l.s.db.Snapshot(func(r kv.Reader) (err error) {
+		l.r = r
+		done, err = part()
+		return err
+	})
+	return done, err
+}
+
 // walkEnded reads the receipts behind at.
 func (l *lister) walkEnded() (done bool, err error) {
 	return l.scan(kv.Scan{Prefix: receiptPrefix, From: receiptKey(l.at.bucket, l.at.number, 0)}, func(k, v []byte) error {

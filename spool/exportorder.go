@@ -1,0 +1,154 @@
+package spool
+
+import (
+	"context"
+	"fmt"
+)
+
+// inOrder writes what a query asks for of all that is not delayed, by sequence: dead
+// letters and those that were redriven, which have entries of their own, at their places
+// between what is in blocks. So where it is taken in a message waits for the same ones
+// of its ordering key as here.
+//
+// Of each stretch of sequences the blocks are read first. What is not seen in them
+// because it is a dead letter is one afterwards, unless it has ended.
+func (e *exporter) inOrder(ctx context.Context, q Query) error {
+	q.Limit = maxPage
+	for from := uint64(0); from < q.upTo; {
+		l := &lister{ctx: ctx, s: e.s, q: q, at: position{part: listWaiting, seq: from}, left: pageBytes}
+		upTo := q.upTo
+		if l.wants(listWaiting) {
+			done, err := l.walk(l.walkBlocks)
+			if err != nil {
+				return err
+			}
+			if !done {
+				upTo = l.at.seq
+			}
+		}
+		if err := e.stretch(l, from, upTo); err != nil {
+			return err
+		}
+		e.done.Unreadable += l.page.Unreadable
+		from = upTo
+	}
+	return nil
+}
+
+// stretch writes the messages behind from and up to upTo: those of the page that l has,
+// and those whose records are in entries of dead letters. One that is both has become a
+// dead letter since the page was read, and is that.
+func (e *exporter) stretch(l *lister, from, upTo uint64) error {
+	items := l.page.Items
+	before := func(seq uint64) error {
+		for len(items) > 0 && items[0].Message.Seq < seq {
+			if err := e.message(&items[0]); err != nil {
+				return err
+			}
+			items = items[1:]
+		}
+		return nil
+	}
+	if l.wants(listDead) {
+		err := l.s.eachApart(from, upTo, func(seq uint64, of *lane) error {
+			if err := before(seq); err != nil {
+				return err
+			}
+			item, err := l.letter(of, seq)
+			if item == nil || err != nil {
+				return err
+			}
+			if len(items) > 0 && items[0].Message.Seq == seq {
+				items = items[1:]
+			}
+			return e.message(item)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return before(upTo + 1)
+}
+
+// letter reads a message whose record is in the entry of a dead letter; nil: it is not
+// asked for, has ended, or cannot be read.
+func (l *lister) letter(of *lane, seq uint64) (*Item, error) {
+	l.page.Items = nil
+	d, err := l.s.readLetter(of, seq)
+	switch {
+	case err == nil && l.q.fitsHead(&d.record.Message):
+		l.takeApart(&d)
+	case err == nil:
+	case l.ctx.Err() != nil || l.s.db.Err() != nil || l.s.closed():
+		return nil, err
+	case l.s.isApart(seq):
+		l.page.Unreadable++
+	}
+	if len(l.page.Items) == 0 {
+		return nil, l.ctx.Err()
+	}
+	return &l.page.Items[0], nil
+}
+
+// eachApart calls fn with the sequences behind from and up to upTo whose records are in
+// entries of dead letters, in order. It holds the lock for one bitmap at a time.
+func (s *Spool) eachApart(from, upTo uint64, fn func(seq uint64, of *lane) error) error {
+	type apart struct {
+		seq uint64
+		of  *lane
+	}
+	var some []apart
+	for from < upTo {
+		some = some[:0]
+		s.mu.Lock()
+		if len(s.dead)+len(s.redriven) == 0 {
+			s.mu.Unlock()
+			return nil
+		}
+		from = max(from, s.settled.low<<bitmapShift)
+		last := min(upTo, (from+1)|(1<<bitmapShift-1))
+		if _, all := s.settled.allSettled(from + 1); !all {
+			for seq := from + 1; seq <= last; seq++ {
+				if of := s.laneApart(seq); of != nil {
+					some = append(some, apart{seq, of})
+				}
+			}
+		}
+		s.mu.Unlock()
+		for _, a := range some {
+			if err := fn(a.seq, a.of); err != nil {
+				return err
+			}
+		}
+		from = last
+	}
+	return nil
+}
+
+// laneApart is the lane of a message whose record is in the entry of a dead letter; nil:
+// it is not. s.mu is held.
+func (s *Spool) laneApart(seq uint64) *lane {
+	if s.settled.has(seq) {
+		return nil
+	}
+	if rd := s.redriven[seq]; rd != nil {
+		return rd.lane
+	}
+	return s.dead[seq]
+}
+
+func (s *Spool) isApart(seq uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.laneApart(seq) != nil
+}
+
+// message writes the line of one.
+func (e *exporter) message(item *Item) error {
+	x := exportedOf(item, e.keys.of(item.Message.Seq))
+	e.done.Messages++
+	if err := e.add("message", &x); err != nil {
+		return fmt.Errorf("message %s: %w", x.ID, err)
+	}
+	return nil
+}
