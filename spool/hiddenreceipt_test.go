@@ -58,11 +58,17 @@ func TestReceiptsHiddenByDamageAreNotDenied(t *testing.T) {
 			r.rests()
 			damaged := 0
 			for n, id := range ids {
+				another := id // of another spool, with the same sequence
+				another[0] ^= 1
 				switch got, err := r.Receipt(t.Context(), id); {
 				case errors.Is(err, spool.ErrNotFound) || err == nil && got.ID != id:
 					t.Fatalf("message %d is %+v, %v", n, got, err)
 				case err != nil:
 					damaged++
+				default:
+					if got, err := r.Receipt(t.Context(), another); !errors.Is(err, spool.ErrNotFound) {
+						t.Fatalf("an ID that nobody gave, beside message %d, is %+v, %v", n, got, err)
+					}
 				}
 			}
 			if damaged == 0 || r.db.Err() != nil {

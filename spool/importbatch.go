@@ -1,9 +1,11 @@
 package spool
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -14,6 +16,7 @@ type importBatch struct {
 	op   importMessages
 	size int
 	ids  map[message.ID]bool
+	none stretch // of keys that had no entry, before this import wrote some
 }
 
 // take adds what stands in a line.
@@ -42,7 +45,34 @@ func (b *importBatch) known(ctx context.Context, id message.ID) (message.Receipt
 	if b.ids[id] {
 		return message.Receipt{}, nil
 	}
-	return b.s.Receipt(ctx, id)
+	return b.s.receiptUnless(ctx, id, b.hidden)
+}
+
+// hidden is hiddenWhereabouts for many IDs that are not here, which come about in order:
+// what was looked at for one is the stretch up to the next that is here, and most are in
+// it. Each look opens all tables that have any.
+func (b *importBatch) hidden(id message.ID) error {
+	key := importKey(id)
+	if b.none.has(key) || !b.s.mayHaveImported() {
+		return nil
+	}
+	none := stretch{from: key}
+	err := b.s.db.Scan(kv.Scan{Prefix: importPrefix, From: key, KeysOnly: true, Whole: true}, func(k, _ []byte) (bool, error) {
+		none.to = bytes.Clone(k)
+		return false, nil
+	})
+	if err != nil || bytes.Equal(none.to, key) { // what is damaged may be far behind it
+		return b.s.hiddenWhereabouts(id)
+	}
+	b.none = none
+	return nil
+}
+
+// stretch are the keys from one on, and below another; nil: all behind.
+type stretch struct{ from, to []byte }
+
+func (r *stretch) has(key []byte) bool {
+	return r.from != nil && bytes.Compare(r.from, key) <= 0 && (r.to == nil || bytes.Compare(key, r.to) < 0)
 }
 
 func (b *importBatch) takeMessage(ctx context.Context, i *Item, key *exportedKey) error {

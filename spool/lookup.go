@@ -14,18 +14,26 @@ import (
 // Receipt tells what is known of a message, from accept until its receipt's retention
 // ends; then ErrNotFound, which is never said of what damage may hide.
 func (s *Spool) Receipt(ctx context.Context, id message.ID) (message.Receipt, error) {
+	return s.receiptUnless(ctx, id, s.hiddenWhereabouts)
+}
+
+// receiptUnless is Receipt, and hidden tells which damage may hide where a message is.
+func (s *Spool) receiptUnless(ctx context.Context, id message.ID, hidden func(message.ID) error) (message.Receipt, error) {
 	for {
 		seq := s.seqOf(id)
 		r, err := s.receiptOf(ctx, seq)
-		if err == nil && r.ID != id {
-			err = ErrNotFound
-		}
-		if !errors.Is(err, ErrNotFound) || s.seqOf(id) == seq { // else it was delayed, and is not any more
-			if errors.Is(err, ErrNotFound) {
-				err = cmp.Or(s.hiddenWhereabouts(id), s.hiddenReceipt(seq), err)
-			}
+		another := err == nil && r.ID != id // its sequence is that of an ID of another spool, or it is gone
+		if !another && !errors.Is(err, ErrNotFound) {
 			return r, err
 		}
+		if s.seqOf(id) != seq { // it was delayed, and is not any more
+			continue
+		}
+		err = hidden(id)
+		if err == nil && !another {
+			err = s.hiddenReceipt(seq)
+		}
+		return message.Receipt{}, cmp.Or(err, ErrNotFound)
 	}
 }
 
