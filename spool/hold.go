@@ -29,6 +29,7 @@ type hold struct {
 	orderingKey string
 	attempts    int
 	maybeSent   bool
+	unsure      int
 	lastError   string
 	history     message.History
 }
@@ -36,7 +37,7 @@ type hold struct {
 func newHold(e *entry, at time.Time) *hold {
 	return &hold{
 		lane: e.lane, at: at, orderingKey: e.msg.OrderingKey,
-		attempts: e.attempts, maybeSent: e.maybeSent, lastError: e.lastError, history: e.history,
+		attempts: e.attempts, maybeSent: e.maybeSent, unsure: e.unsure, lastError: e.lastError, history: e.history,
 	}
 }
 

@@ -314,6 +314,7 @@ func (w *window) wakeDue(now time.Time) {
 func (e *entry) lapse(now time.Time) {
 	e.attempts++
 	e.maybeSent = true
+	e.unsure++
 	e.lastError = "the lease lapsed"
 	e.history.Add(message.Event{At: now.Truncate(time.Millisecond), Name: "attempt", Outcome: message.OutcomeUnknown, Detail: e.lastError})
 }

@@ -210,24 +210,38 @@ func TestCurrentLeasesBeginAnew(t *testing.T) {
 // A message of which two attempts ended unknown is leased alone, and what is behind it of
 // its ordering key after it; the others of its queue go on together.
 func TestUnsureMessageIsLeasedAlone(t *testing.T) {
-	r := newRig(t, spool.Options{})
-	r.accept(keyed("t", "1", "a"), keyed("t", "2", "b"), keyed("t", "3", "b"), keyed("t", "4", "a"))
-	if err := r.Bind(t.Context(), "t", []string{"q"}); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		leases := r.lease("t", 9)
-		if got := fmt.Sprint(bodies(leases)); got != "[1 2 3 4]" || leases[1].Alone {
-			t.Fatalf("leased %s", got)
-		}
-		r.Retry(leases[1:2], time.Now(), message.OutcomeUnknown, "SYSTEM_ERROR")
-		r.Release(append(leases[:1:1], leases[2:]...))
-	}
-	for _, want := range []string{"[1 4]", "[2]", "[3]"} {
-		leases := r.lease("t", 9)
-		if got := fmt.Sprint(bodies(leases)); got != want || leases[0].Alone != (want == "[2]") {
-			t.Fatalf("leased %s, alone: %t; want %s", got, leases[0].Alone, want)
-		}
-		r.confirm(leases)
+	for name, unsure := range map[string]func(*rig, *clock, *spool.Lease){
+		"said": func(r *rig, c *clock, l *spool.Lease) {
+			r.Retry([]*spool.Lease{l}, c.now(), message.OutcomeUnknown, "SYSTEM_ERROR")
+		},
+		"its lease lapses": func(_ *rig, c *clock, _ *spool.Lease) { c.advance(time.Minute) },
+		"put on hold": func(r *rig, c *clock, l *spool.Lease) {
+			r.Retry([]*spool.Lease{l}, c.now(), message.OutcomeUnknown, "SYSTEM_ERROR")
+			r.putOnHold(l.ID)
+			r.releaseHeld(l.ID)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, c := timed(t, spool.Options{LeaseFor: time.Minute})
+			r.accept(keyed("t", "1", "a"), keyed("t", "2", "b"), keyed("t", "3", "b"), keyed("t", "4", "a"))
+			if err := r.Bind(t.Context(), "t", []string{"q"}); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				leases := r.lease("t", 9)
+				if got := fmt.Sprint(bodies(leases)); got != "[1 2 3 4]" || leases[1].Alone {
+					t.Fatalf("leased %s", got)
+				}
+				r.Release(append(leases[:1:1], leases[2:]...))
+				unsure(r, c, leases[1])
+			}
+			for _, want := range []string{"[1 4]", "[2]", "[3]"} {
+				leases := r.lease("t", 9)
+				if got := fmt.Sprint(bodies(leases)); got != want || leases[0].Alone != (want == "[2]") {
+					t.Fatalf("leased %s, alone: %t; want %s", got, leases[0].Alone, want)
+				}
+				r.confirm(leases)
+			}
+		})
 	}
 }
