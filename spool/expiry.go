@@ -304,8 +304,8 @@ func (s *Spool) Expired() uint64 {
 
 // Current is for whoever has waited with leases and not begun the attempt. It gives back
 // those whose messages have expired, or come behind one of their ordering key that has,
-// leaves out those that have ended, and has the others last as long as new ones: from
-// then on, not until their Expires.
+// leaves out those that have ended, and has the others last as long as new ones: their
+// Expires is put off.
 func (s *Spool) Current(leases []*Lease) []*Lease {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -318,7 +318,7 @@ func (s *Spool) Current(leases []*Lease) []*Lease {
 		case late.passes(l.entry, expired):
 			s.giveBack(l)
 		default:
-			l.entry.due = until // above window.lapse, as it was
+			l.entry.due, l.Expires = until, until // above window.lapse, as it was
 			current = append(current, l)
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/remora-mq/remora/message"
 )
 
-// Lease is the exclusive right to forward one message, until Expires or until
-// it is settled or given back. The message must not be changed.
+// Lease is the exclusive right to forward one message, until Expires, which Current
+// puts off, or until it is settled or given back. The message must not be changed.
 type Lease struct {
 	*message.Message
 	Attempt int // from 1, since the process started

@@ -201,6 +201,9 @@ func TestCurrentLeasesBeginAnew(t *testing.T) {
 		if got := fmt.Sprint(bodies(r.Current(again))); got != "[1]" {
 			t.Fatalf("%s may be attempted", got)
 		}
+		if want := c.now().Add(time.Minute); !again[0].Expires.Equal(want) {
+			t.Errorf("it says that it ends at %s, want %s", again[0].Expires, want)
+		}
 	}
 	if got := fmt.Sprint(r.leasable("t")); got != "[2]" {
 		t.Errorf("leased %s, while an attempt is made of 1", got)
