@@ -177,17 +177,15 @@ func (c *comparison) exceptions(ctx context.Context, p *spooler) (all produced, 
 func (c *comparison) readMembers(ctx context.Context) error {
 	c.streams = c.streams[:0]
 	for _, m := range c.members {
-		var seen struct {
-			Streams []memberStream `json:"streams"`
+		streams, err := readStreams(ctx, m)
+		if err != nil {
+			return err
 		}
-		if _, err := m.read(ctx, "/v1/ledger/seen", &seen); err != nil {
-			return fmt.Errorf("member %s: %w", m.base, err)
-		}
-		i := slices.IndexFunc(seen.Streams, func(s memberStream) bool { return s.Group == c.group && s.Topic == c.topic })
+		i := slices.IndexFunc(streams, func(s memberStream) bool { return s.Group == c.group && s.Topic == c.topic })
 		if i < 0 {
-			return fail(exitUsage, "%s is no member of group %s for topic %s; it has noted for: %s", m.base, c.group, c.topic, streamNames(seen.Streams))
+			return fail(exitUsage, "%s is no member of group %s for topic %s; it has noted for: %s", m.base, c.group, c.topic, streamNames(streams))
 		}
-		s := seen.Streams[i]
+		s := streams[i]
 		if s.Filtered {
 			return fail(exitUsage, "group %s filters topic %s at %s: it does not get all messages, so that what is missing cannot be told from what is not wanted; compare an unfiltered group", c.group, c.topic, m.base)
 		}
@@ -240,16 +238,21 @@ func (c *comparison) compareOrigin(ctx context.Context, p *spooler, sent *produc
 	return nil
 }
 
-// forgotten is up to where any member has forgotten.
+// forgotten is up to where any member had forgotten when it was asked first.
 func (c *comparison) forgotten(origin string) (to uint64) {
 	for _, s := range c.streams {
-		for _, o := range s.Origins {
-			if o.Origin == origin {
-				to = max(to, o.Forgotten)
-			}
-		}
+		to = max(to, s.forgotten(origin))
 	}
 	return to
+}
+
+func (s *memberStream) forgotten(origin string) uint64 {
+	for _, o := range s.Origins {
+		if o.Origin == origin {
+			return o.Forgotten
+		}
+	}
+	return 0
 }
 
 func (c *comparison) compareWindow(ctx context.Context, p *spooler, o *comparedOrigin, excepted spans, first, last uint64) error {
@@ -264,7 +267,44 @@ func (c *comparison) compareWindow(ctx context.Context, p *spooler, o *comparedO
 	o.Handled += done.count()
 	o.Dead += given.count()
 	open := spans{{first, last}}.minus(excepted).minus(done).minus(given)
+	if len(open) > 0 {
+		to, err := c.forgottenBy(ctx, o.Origin)
+		if err != nil {
+			return err
+		}
+		if to >= o.From {
+			open, o.From = open.minus(spans{{o.From, to}}), to+1
+		}
+	}
 	return c.lookUp(ctx, p, o, open)
+}
+
+// forgottenBy is forgotten as it is now: what a member forgot before its numbers were
+// read is missing among them.
+func (c *comparison) forgottenBy(ctx context.Context, origin string) (to uint64, err error) {
+	for _, m := range c.members {
+		streams, err := readStreams(ctx, m)
+		if err != nil {
+			return 0, err
+		}
+		for _, s := range streams {
+			if s.Group == c.group && s.Topic == c.topic {
+				to = max(to, s.forgotten(origin))
+			}
+		}
+	}
+	return to, nil
+}
+
+// readStreams is what a member has notes of.
+func readStreams(ctx context.Context, m *spooler) ([]memberStream, error) {
+	var seen struct {
+		Streams []memberStream `json:"streams"`
+	}
+	if _, err := m.read(ctx, "/v1/ledger/seen", &seen); err != nil {
+		return nil, fmt.Errorf("member %s: %w", m.base, err)
+	}
+	return seen.Streams, nil
 }
 
 // numbers reads what a member has seen of a window.

@@ -183,6 +183,30 @@ func TestWhatIsNotComparedIsSaid(t *testing.T) {
 	}
 }
 
+// TestWhatIsForgottenMeanwhileIsNotMissing: a member tells how far it has forgotten, then
+// forgets more, and then tells its numbers.
+func TestWhatIsForgottenMeanwhileIsNotMissing(t *testing.T) {
+	s := twoMembers(t)
+	s.streams = []string{streamOf("")}
+	asked := 0
+	s.numbers["0 "+someOrigin+" 1"] = numbersAre("[5,7],[9,10]", "", "")
+	member := s.serve(func(w http.ResponseWriter, r *http.Request) {
+		forgotten := ""
+		if asked++; asked > 2 {
+			forgotten = `"forgotten_to":4,`
+		}
+		if r.URL.Query().Has("origin") {
+			fmt.Fprint(w, numbersAre("", "", ""))
+			return
+		}
+		fmt.Fprintf(w, `{"streams":[%s]}`, strings.Replace(streamOf(""), `"last_topic_sequence":9`, forgotten+`"last_topic_sequence":9`, 1))
+	})
+	code, out, said := s.compare("--member", member)
+	if code != exitFailed || len(out.Missing) != 1 || out.Missing[0].TopicSeq != 8 || out.Origins[0].From != 5 {
+		t.Errorf("%d %+v %s", code, out, said)
+	}
+}
+
 // TestWhatCannotBeComparedIsRefused: with 2, and the reason.
 func TestWhatCannotBeComparedIsRefused(t *testing.T) {
 	filtered, other := twoMembers(t), twoMembers(t)
