@@ -55,15 +55,24 @@ func takeAll(ctx context.Context, t *testing.T, bodies chan string, want ...stri
 func publishAll(ctx context.Context, t *testing.T, s *sidecar, topic string, bodies ...string) {
 	t.Helper()
 	for _, b := range bodies {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.Addresses().Data[0]+"/v1/topics/"+topic+"/messages?wait=30s", strings.NewReader(b))
-		must(t, err)
-		res, err := http.DefaultClient.Do(req)
-		must(t, err)
-		must(t, res.Body.Close())
-		if res.StatusCode != http.StatusOK {
-			t.Fatalf("publish %s: %d", b, res.StatusCode)
-		}
+		must(t, publish(ctx, s, topic, b))
 	}
+}
+
+// publish returns when the broker has confirmed.
+func publish(ctx context.Context, s *sidecar, topic, body string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.Addresses().Data[0]+"/v1/topics/"+topic+"/messages?wait=30s", strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("publish %s: %d", body, res.StatusCode)
+	}
+	return errors.Join(err, res.Body.Close())
 }
 
 // TestResetToATime: of a group on RocketMQ that has a member at another sidecar no
