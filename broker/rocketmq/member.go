@@ -146,6 +146,7 @@ func (m *member) rest(ctx context.Context) {
 	if m.acker.order == nil {
 		return
 	}
+	m.acker.log.Info("the keys have changed: what is being delivered may end first", "at_most", restTime)
 	ctx, cancel := context.WithTimeout(ctx, restTime)
 	defer cancel()
 	m.acker.order.rest(ctx)

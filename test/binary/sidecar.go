@@ -202,6 +202,15 @@ func (s *Sidecar) autopsy() string {
 	return fmt.Sprintf("%s (%v)", kept, errors.Join(err, makeErr, readErr, writeErr))
 }
 
+// Says returns nil when the log has a text.
+func (s *Sidecar) Says(text string) error {
+	content, err := os.ReadFile(s.log)
+	if err == nil && !strings.Contains(string(content), text) {
+		err = fmt.Errorf("the log of the %s does not say %q", s.name, text)
+	}
+	return err
+}
+
 func (s *Sidecar) tail() string {
 	content, err := os.ReadFile(s.log)
 	if err != nil {
