@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -257,10 +258,11 @@ func TestNewTopicAndGroupWorkSoon(t *testing.T) {
 	s := newSending(t)
 	s.topic = uniqueName("topic")
 	got, result := make(chan *message.Delivery, 2), make(chan error, 2)
-	c, stop := s.consumer(t, broker.Subscription{Name: "s", Topic: s.topic, Group: uniqueName("group"), Concurrency: 1},
-		func(ctx context.Context, d *message.Delivery) error { got <- d; return await(ctx, result) })
-	defer stop()
-	time.Sleep(200 * time.Millisecond) // it looks for the topic in vain
+	c := newConsumer(t, s.Cluster, broker.Subscription{Name: "s", Topic: s.topic, Group: uniqueName("group"), Concurrency: 1})
+	warned := make(chan struct{}, 100)
+	c.log = slog.New(slog.NewTextHandler(warnings(warned), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	defer consume(t, c, func(ctx context.Context, d *message.Delivery) error { got <- d; return await(ctx, result) })()
+	<-warned // it has looked for the topic in vain
 	s.CreateTopic(t, s.topic, 1)
 	must(t, s.try(wireTestMessage(s.topic, "x")))
 	for attempt, limit := 1, time.After(25*time.Second); attempt <= 2; attempt++ {
@@ -355,4 +357,15 @@ func TestConsumerSurvivesBrokerRestart(t *testing.T) {
 			t.Fatal("no delivery in a minute")
 		}
 	}
+}
+
+// warnings tells of each line of a log.
+type warnings chan struct{}
+
+func (w warnings) Write(line []byte) (int, error) {
+	select {
+	case w <- struct{}{}:
+	default: // nobody counts them
+	}
+	return len(line), nil
 }

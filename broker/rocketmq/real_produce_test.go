@@ -143,10 +143,15 @@ func (s *sending) consume(t *testing.T, group string, receive broker.Receiver) (
 func (s *sending) consumer(t *testing.T, sub broker.Subscription, receive broker.Receiver) (*Consumer, func()) {
 	t.Helper()
 	c := newConsumer(t, s.Cluster, sub)
+	return c, consume(t, c, receive)
+}
+
+func consume(t *testing.T, c *Consumer, receive broker.Receiver) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- c.Consume(ctx, receive) }()
-	return c, func() {
+	return func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("consume: %v", err)
