@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"path"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -63,9 +64,14 @@ func sentence(against []Condition) string {
 	return fmt.Sprintf("not ok: %s", slices.Sorted(slices.Values(against)))
 }
 
-// withProblems answers what mux has no route for with a problem document.
+// withProblems answers what mux has no route for with a problem document. A path that
+// has to be cleaned is none, as on the data listener: mux would redirect to another.
 func withProblems(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if escaped := r.URL.EscapedPath(); path.Clean(escaped) != escaped {
+			writeProblem(w, problem.New(problem.NoSuchPath, "there is nothing at this path"))
+			return
+		}
 		if _, pattern := mux.Handler(r); pattern != "" {
 			mux.ServeHTTP(w, r)
 			return

@@ -35,7 +35,10 @@ func newServer(handler http.Handler, log *slog.Logger) *Server {
 		WriteTimeout:      time.Minute, // write gives what is answered late its own
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ConnState:         newConns(mostConns()).changed,
+		// OPTIONS * is answered as any other path that there is not.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}}
 }
 
