@@ -88,7 +88,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fail(exitUsage, "%w; see '%s --help'", err, c.CommandPath())
 	})
-	root.AddCommand(newRun(), newDev(), newDemo(), newPublish(), newCheck(), newConfig(), newQueue(), newDLQ(), newTx(), newSubscription(), newLedger(), newSpool(), newVersion())
+	root.AddCommand(newRun(), newDev(), newDemo(), newPublish(), newCheck(), newConfig(), newQueue(), newDLQ(), newTx(), newSubscription(), newLedger(), newSpool(), newDrain(), newAwait(), newVersion())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }
