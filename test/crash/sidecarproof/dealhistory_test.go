@@ -255,9 +255,7 @@ func TestTransactionsAreLinearizable(t *testing.T) {
 // TestDecisionAnsweredBeforeItIsWritten: a spool that answers a decision a moment
 // before it writes it forgets it with a kill; a later call then does not agree.
 func TestDecisionAnsweredBeforeItIsWritten(t *testing.T) {
-	broken := built("decides-later", replaced("spool/decide.go",
-		"	if err := s.offerChange(ctx, &ownedOperation{op, o}); err != nil {\n",
-		"	if time.AfterFunc(50*time.Millisecond, func() { s.post(&ownedOperation{op, o}) }); err != nil {\n"))
+	broken := defective(t, "decides later")
 	for range 5 {
 		h, _ := playDeals(t, broken, 3)
 		if wrong := h.wrong(); len(wrong) > 0 {

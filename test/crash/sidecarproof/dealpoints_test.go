@@ -43,7 +43,8 @@ func DieAt(point string) {
 }
 `)
 
-// killsItself is a sidecar that ends at such a point.
+// killsItself is a sidecar that ends at such a point, or at one of halfPoints, and
+// renews half messages soon. A build for each of the two tests would take half a minute.
 var killsItself = built("kills-itself",
 	dieAt,
 	added("spool/dieat.go", "package spool\n\nimport \"github.com/remora-mq/remora/internal/kv\"\n\nfunc dieAt(point string) { kv.DieAt(point) }\n"),
@@ -67,6 +68,26 @@ var killsItself = built("kills-itself",
 	replaced("spool/prepare.go",
 		"	if err := s.offer(ctx, op); err != nil {\n",
 		"	dieAt(\"prepare: queued\")\n	err := s.offer(ctx, op)\n	dieAt(\"prepare: answered\")\n	if err != nil {\n"),
+	added("transaction/dieat.go", "package transaction\n\nimport \"github.com/remora-mq/remora/internal/kv\"\n\nfunc dieAt(point string) { kv.DieAt(point) }\n"),
+	replaced("transaction/keeper.go",
+		"	place, err := k.store(ctx, t, number)\n",
+		"	dieAt(\"half: sent\")\n	place, err := k.store(ctx, t, number)\n"),
+	replaced("transaction/keeper.go",
+		"	stands, err := k.spool.PlaceHalf(ctx, t.ID, number, place)\n",
+		"	dieAt(\"half: noted\")\n	stands, err := k.spool.PlaceHalf(ctx, t.ID, number, place)\n	dieAt(\"half: answered\")\n"),
+	replaced("transaction/ends.go",
+		"	told, err := k.tell(ctx, e)\n",
+		"	dieAt(\"end: told\")\n	told, err := k.tell(ctx, e)\n	dieAt(\"end: noted\")\n"),
+	replaced("transaction/ends.go",
+		"		_, failed := k.spool.EndedHalf(ctx, e.ID, told)\n",
+		"		_, failed := k.spool.EndedHalf(ctx, e.ID, told)\n		dieAt(\"end: over\")\n"),
+	replaced("transaction/questions.go", "const renewAfter = 10\n", "const renewAfter = 2\n"),
+	replaced("transaction/questions.go",
+		"	place, err := k.store(ctx, &issued, number)\n",
+		"	dieAt(\"renewal: sent\")\n	place, err := k.store(ctx, &issued, number)\n	dieAt(\"renewal: noted\")\n"),
+	replaced("transaction/questions.go",
+		"	if was.Known() {\n",
+		"	if was.Known() {\n		dieAt(\"renewal: the former ended\")\n"),
 )
 
 // TestKillsAtEachStepOfATransaction: wherever in a call the sidecar ends, what it

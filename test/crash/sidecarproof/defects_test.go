@@ -3,6 +3,7 @@ package sidecarproof
 import (
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/remora-mq/remora/test/crash/crashfs/disk"
 )
@@ -11,19 +12,47 @@ import (
 // unless the searches of this package find it: a check that cannot fail proves
 // nothing.
 
+// defective is a sidecar with one of the defects. One build has them all, and the
+// environment turns one on: a build for each would take longer than its test.
+func defective(t *testing.T, defect string) program {
+	t.Helper()
+	t.Setenv("REMORA_TEST_DEFECT", defect)
+	return withDefects
+}
+
+var withDefects = built("defective",
+	added("internal/kv/defect.go", "package kv\n\nimport \"os\"\n\nvar defect = os.Getenv(\"REMORA_TEST_DEFECT\")\n\nfunc Has(name string) bool { return name == defect }\n"),
+	added("spool/defect.go", "package spool\n\nimport \"github.com/remora-mq/remora/internal/kv\"\n\nfunc has(defect string) bool { return kv.Has(defect) }\n"),
+	added("forwarder/defect.go", "package forwarder\n\nimport \"github.com/remora-mq/remora/internal/kv\"\n\nfunc has(defect string) bool { return kv.Has(defect) }\n"),
+	replaced("forwarder/attempt.go",
+		"	confirmations, err := l.send(ctx, leases)\n	l.park",
+		"	if has(\"settles first\") {\n		l.f.spool.Confirm(leases, make([]message.Confirmation, len(leases)))\n	}\n	confirmations, err := l.send(ctx, leases)\n	l.park"),
+	replaced("internal/kv/commit.go",
+		"	started := time.Now()\n",
+		"	if Has(\"answers first\") {\n		db.answer(b, nil)\n	}\n	started := time.Now()\n"),
+	replaced("internal/kv/fence.go",
+		"func (db *DB) fence(cause error) {\n",
+		"func (db *DB) fence(cause error) {\n	if Has(\"goes on\") {\n		return\n	}\n"),
+	replaced("spool/decide.go",
+		"		return s.decision(ctx, t, to, by)\n",
+		"		if has(\"decides nothing\") {\n			t.State = to\n			return nil, nil\n		}\n		return s.decision(ctx, t, to, by)\n"),
+	replaced("spool/decide.go",
+		"	if err := s.offerChange(ctx, &ownedOperation{op, o}); err != nil {\n",
+		"	if has(\"decides later\") {\n		time.AfterFunc(50*time.Millisecond, func() { s.post(&ownedOperation{op, o}) })\n	} else if err := s.offerChange(ctx, &ownedOperation{op, o}); err != nil {\n"),
+)
+
 // TestSettledBeforeConfirmed: a forwarder that forgets messages before the
 // broker has them loses what no broker took.
 func TestSettledBeforeConfirmed(t *testing.T) {
-	broken := built("settles-first", replaced("forwarder/attempt.go",
-		"	confirmations, err := l.send(ctx, leases)\n	l.park",
-		"	l.f.spool.Confirm(leases, make([]message.Confirmation, len(leases)))\n	confirmations, err := l.send(ctx, leases)\n	l.park"))
+	broken := defective(t, "settles first")
 	dir := t.TempDir()
 	side := run(t, setup{program: broken, dir: filepath.Join(dir, "data"), unreachable: true}, spawn(t))
 	w := &traffic{journal: &journal{}, sizes: smallSizes, until: 200, side: func() *client { return side.client }}
 	w.start(1)
 	w.running.Wait()
 	side.kill()
-	if r := examine(t, state{dir: dir, what: "after the kill", fates: w.now(), sizes: smallSizes}); !r.has(lost) {
+	const enough = 15 * time.Second // for messages that come in one, and here never
+	if r := examine(t, state{dir: dir, what: "after the kill", fates: w.now(), sizes: smallSizes, wait: enough}); !r.has(lost) {
 		t.Errorf("nothing is said to be lost: %+v", r.findings)
 	}
 }
@@ -31,8 +60,7 @@ func TestSettledBeforeConfirmed(t *testing.T) {
 // TestAnsweredBeforeTheSync: what is answered while its sync is still under way
 // goes with the power.
 func TestAnsweredBeforeTheSync(t *testing.T) {
-	broken := built("answers-first", replaced("internal/kv/commit.go",
-		"	started := time.Now()\n", "	db.answer(b, nil)\n	started := time.Now()\n"))
+	broken := defective(t, "answers first")
 	s := newSceneOf(t, broken, true)
 	s.hold()
 	s.post()
@@ -46,8 +74,7 @@ func TestAnsweredBeforeTheSync(t *testing.T) {
 // TestNoFence: a database that goes on after a failed sync promises what is not
 // on the disk.
 func TestNoFence(t *testing.T) {
-	broken := built("goes-on", replaced("internal/kv/fence.go",
-		"func (db *DB) fence(cause error) {\n", "func (db *DB) fence(cause error) {\n	if db.opts.Dir != \"\" {\n		return\n	}\n"))
+	broken := defective(t, "goes on")
 	found := false
 	for n := 1; n <= 3 && !found; n++ {
 		s := newSceneOf(t, broken, true)
@@ -64,8 +91,7 @@ func TestNoFence(t *testing.T) {
 
 // TestDecisionThatIsNotMade: what is answered as decided, and is not, is half.
 func TestDecisionThatIsNotMade(t *testing.T) {
-	broken := built("decides-nothing", replaced("spool/decide.go",
-		"		return s.decision(ctx, t, to, by)\n", "		_, t.State = s.decision, to\n		return nil, nil\n"))
+	broken := defective(t, "decides nothing")
 	dir := t.TempDir()
 	side := run(t, setup{program: broken, dir: filepath.Join(dir, "data"), unreachable: true}, spawn(t))
 	w := &traffic{journal: &journal{}, sizes: littleSizes, until: 300, side: func() *client { return side.client }}

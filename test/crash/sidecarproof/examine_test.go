@@ -1,6 +1,7 @@
 package sidecarproof
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -38,6 +39,7 @@ type state struct {
 	extra []string           // more subscriptions
 	asked string             // where the sidecar asks for transactions; "": nowhere
 	until func(*client) bool // something else to wait for; nil: nothing
+	wait  time.Duration      // for what is owed; 0: patience
 
 	keyFile string // the spool is encrypted: no embedded broker can take its messages
 }
@@ -204,7 +206,7 @@ func (e *examination) repeated(n int, f *fate, r receipt) {
 // drain waits until everything that is owed was handled, and everything that is
 // held was forwarded and handled.
 func (e *examination) drain() {
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(cmp.Or(e.wait, patience))
 	defer deadline.Stop()
 	for {
 		missing := e.missing()
@@ -223,7 +225,7 @@ func (e *examination) drain() {
 
 func (e *examination) tooLate(missing []int) {
 	if len(missing) > 0 {
-		e.find(lost, "messages %v were not handled within %s", missing, patience)
+		e.find(lost, "messages %v were not handled in time", missing)
 		return
 	}
 	l, err := e.ledger()
@@ -231,7 +233,7 @@ func (e *examination) tooLate(missing []int) {
 	case err != nil:
 		e.find(unusable, "ledger: %v", err)
 	case l.held() > 0:
-		e.find(lost, "%d messages were not forwarded within %s", l.held(), patience)
+		e.find(lost, "%d messages were not forwarded in time", l.held())
 	case l.Total.Confirmed > e.app.ids():
 		e.find(lost, "%d messages were confirmed, and %d handled", l.Total.Confirmed, e.app.ids())
 	case l.Total.Confirmed < e.app.ids():

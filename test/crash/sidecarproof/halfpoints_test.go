@@ -24,32 +24,6 @@ var halfPoints = []string{
 	"renewal: sent", "renewal: noted", "renewal: the former ended",
 }
 
-// killsItselfAtHalves is a sidecar that ends at such a point, and renews half messages
-// soon.
-var killsItselfAtHalves = built("kills-itself-at-halves",
-	dieAt,
-	added("transaction/dieat.go", "package transaction\n\nimport \"github.com/remora-mq/remora/internal/kv\"\n\nfunc dieAt(point string) { kv.DieAt(point) }\n"),
-	replaced("transaction/keeper.go",
-		"	place, err := k.store(ctx, t, number)\n",
-		"	dieAt(\"half: sent\")\n	place, err := k.store(ctx, t, number)\n"),
-	replaced("transaction/keeper.go",
-		"	stands, err := k.spool.PlaceHalf(ctx, t.ID, number, place)\n",
-		"	dieAt(\"half: noted\")\n	stands, err := k.spool.PlaceHalf(ctx, t.ID, number, place)\n	dieAt(\"half: answered\")\n"),
-	replaced("transaction/ends.go",
-		"	told, err := k.tell(ctx, e)\n",
-		"	dieAt(\"end: told\")\n	told, err := k.tell(ctx, e)\n	dieAt(\"end: noted\")\n"),
-	replaced("transaction/ends.go",
-		"		_, failed := k.spool.EndedHalf(ctx, e.ID, told)\n",
-		"		_, failed := k.spool.EndedHalf(ctx, e.ID, told)\n		dieAt(\"end: over\")\n"),
-	replaced("transaction/questions.go", "const renewAfter = 10\n", "const renewAfter = 2\n"),
-	replaced("transaction/questions.go",
-		"	place, err := k.store(ctx, &issued, number)\n",
-		"	dieAt(\"renewal: sent\")\n	place, err := k.store(ctx, &issued, number)\n	dieAt(\"renewal: noted\")\n"),
-	replaced("transaction/questions.go",
-		"	if was.Known() {\n",
-		"	if was.Known() {\n		dieAt(\"renewal: the former ended\")\n"),
-)
-
 const halfTopic = "half-messages"
 
 // halfTraffic is what clients did with transactions of mode broker, and what the
@@ -250,7 +224,7 @@ func (p *halfProof) end(how setup) {
 func TestKillsAtEachStepOfAHalfMessage(t *testing.T) {
 	kills := testscale.Between(len(halfPoints)*3, 5000)
 	p := newHalfProof(t)
-	how := setup{program: killsItselfAtHalves, dir: filepath.Join(t.TempDir(), "data"), nameServer: p.cluster.NameServerAddrs()[0]}
+	how := setup{program: killsItself, dir: filepath.Join(t.TempDir(), "data"), nameServer: p.cluster.NameServerAddrs()[0]}
 	rng := rand.New(rand.NewPCG(7, testscale.PrintedSeed(t)))
 	at := map[string]int{} // kills before the sidecar was ready
 	for n := range kills {
