@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 // some, only the due ones are asked for, again and again where they are few, and the
 // spools are compared with the answers.
 func TestTrialIsPlayedToItsEnd(t *testing.T) {
-	o, err := parseOptions(strings.Fields("-open 20 -rounds 1 -warmup 0s -time 100ms"))
+	o, err := parseOptions(strings.Fields("-open 20 -rounds 1 -warmup 0s -time 500ms"))
 	if err != nil {
 		t.Fatal(err)
 	}
