@@ -91,6 +91,9 @@ func newDLQList() *cobra.Command {
 	}
 	out := newOutput(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := checkLimit(limit); err != nil {
+			return err
+		}
 		return o.use(c, func(s *spooler) error {
 			if err := l.reachable(s); err != nil {
 				return err

@@ -75,7 +75,7 @@ func (i *item) why() string {
 type filter struct{ state, topic, key, tag, text, olderThan string }
 
 func (f *filter) register(c *cobra.Command) {
-	c.Flags().StringVar(&f.state, "state", "", "of these states: pending, in_flight, retrying, dead; confirmed, cancelled, rolled_back, discarded, lost; or held (comma-separated)")
+	c.Flags().StringVar(&f.state, "state", "", "of these states: half, delayed, pending, in_flight, retrying, dead; confirmed, cancelled, rolled_back, discarded, lost; or held (comma-separated)")
 	c.Flags().StringVar(&f.topic, "topic", "", "of this topic")
 	c.Flags().StringVar(&f.key, "key", "", "with this key")
 	c.Flags().StringVar(&f.tag, "tag", "", "with this tag")
@@ -145,12 +145,23 @@ func newQueueList() *cobra.Command {
 	}
 	out := newOutput(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := checkLimit(limit); err != nil {
+			return err
+		}
 		return o.use(c, func(s *spooler) error { return list(c, s, f.values(), limit, out) })
 	}
 	o.register(c)
 	f.register(c)
 	c.Flags().IntVar(&limit, "limit", 100, "at most so many; 0: all")
 	return c
+}
+
+// checkLimit refuses a --limit that says nothing.
+func checkLimit(limit int) error {
+	if limit < 0 {
+		return fail(exitUsage, "--limit %d is less than 0; 0 lists all", limit)
+	}
+	return nil
 }
 
 // firstOf collects up to limit of what walk visits, 0: all of it, and tells whether

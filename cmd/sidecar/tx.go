@@ -153,11 +153,11 @@ func newTxDecide(verb, short, long string) *cobra.Command {
 	}
 	c.RunE = func(c *cobra.Command, ids []string) error {
 		if dryRun {
-			fmt.Fprintf(c.OutOrStdout(), "would %s %d transactions\n", verb, len(ids))
+			fmt.Fprintf(c.OutOrStdout(), "would %s %s\n", verb, transactions(len(ids)))
 			return nil
 		}
 		if !yes {
-			if ok, err := confirm(c, fmt.Sprintf("%s %d transactions: %s?", verb, len(ids), strings.Join(ids, " "))); !ok {
+			if ok, err := confirm(c, fmt.Sprintf("%s %s: %s?", verb, transactions(len(ids)), strings.Join(ids, " "))); !ok {
 				return err
 			}
 		}
@@ -167,6 +167,13 @@ func newTxDecide(verb, short, long string) *cobra.Command {
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "say how many, and do nothing")
 	return c
+}
+
+func transactions(n int) string {
+	if n == 1 {
+		return "1 transaction"
+	}
+	return fmt.Sprintf("%d transactions", n)
 }
 
 // decideTx decides one after the other; one that is refused stops no other.
@@ -184,7 +191,7 @@ func decideTx(c *cobra.Command, s *spooler, verb string, ids []string) error {
 	case done == len(ids):
 		return nil
 	case done == 0:
-		return fail(exitFailed, "none of %d transactions could be decided", len(ids))
+		return fail(exitFailed, "none of %s could be decided", transactions(len(ids)))
 	}
-	return fail(exitPartly, "%d of %d transactions decided", done, len(ids))
+	return fail(exitPartly, "%d of %s decided", done, transactions(len(ids)))
 }

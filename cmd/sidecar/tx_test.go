@@ -31,7 +31,7 @@ func TestTransactionsAreDecided(t *testing.T) {
 		{"spool stats", "", 0, []string{"half 3", "of transactions: 0 half, 3 undecided"}},
 		{"tx show unknown", "", 1, []string{"unknown-transaction"}},
 		{"tx commit", "", 2, nil},
-		{"tx commit one", "", 2, []string{"commit 1 transactions: one?"}},
+		{"tx commit one", "", 2, []string{"commit 1 transaction: one?"}},
 		{"tx commit one --dry-run", "", 0, []string{"would commit 1"}},
 		{"tx commit one", "y\n", 0, []string{"one"}},
 		{"tx rollback two unknown --yes", "", 4, []string{"two", "unknown-transaction", "1 of 2"}},
