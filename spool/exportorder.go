@@ -51,6 +51,9 @@ func (e *exporter) stretch(l *lister, from, upTo uint64) error {
 	}
 	if l.wants(listDead) {
 		err := l.s.eachApart(from, upTo, func(seq uint64, of *lane) error {
+			if l.q.Topic != "" && of.topic != l.q.Topic {
+				return nil
+			}
 			if err := before(seq); err != nil {
 				return err
 			}
@@ -105,7 +108,9 @@ func (s *Spool) eachApart(from, upTo uint64, fn func(seq uint64, of *lane) error
 			s.mu.Unlock()
 			return nil
 		}
-		from = max(from, s.settled.low<<bitmapShift)
+		if low := s.settled.low << bitmapShift; low > 0 { // the first that may not be settled
+			from = max(from, low-1)
+		}
 		last := min(upTo, (from+1)|(1<<bitmapShift-1))
 		if _, all := s.settled.allSettled(from + 1); !all {
 			for seq := from + 1; seq <= last; seq++ {

@@ -167,3 +167,23 @@ func TestExportHasWhatDiesMeanwhileOnce(t *testing.T) {
 		}
 	}
 }
+
+// The first dead letter may be the first message of all that is not settled, and lie where
+// a bitmap begins.
+func TestExportHasADeadLetterWhereABitmapBegins(t *testing.T) {
+	for _, settled := range []uint64{0, 4094, 4095, 4096} {
+		r := newRig(t, spool.Options{})
+		if settled > 0 {
+			if err := r.AgeTo(settled); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.accept(draft("t", "1"), draft("t", "2"))
+		for _, l := range r.lease("t", 2) {
+			r.bury(l)
+		}
+		if c, err := spool.CheckExport(bytes.NewReader(r.export(spool.Query{}))); err != nil || c.Messages != 2 {
+			t.Errorf("behind %d: %+v, %v", settled, c, err)
+		}
+	}
+}
