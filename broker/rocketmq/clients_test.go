@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/apache/rocketmq-client-go/v2/primitive"
@@ -95,9 +96,13 @@ func TestOtherKeysTakeAnotherClient(t *testing.T) {
 	<-first
 	(*made)[0].isShutDown(t)
 	use(Keys{"user", "none"})
+	tries, open := 0, l.clients.open
+	l.clients.open = func(k Keys) (sender, error) { tries++; return open(k) }
 	l.clients.now.routes.Store("t", struct{}{})
-	if _, e := send(l, testMessage(3, "")); e == nil || e.Status != "NO_PERMISSION" || len(*made) != 2 {
-		t.Errorf("keys that make no client: %+v, %d clients", e, len(*made))
+	for range 2 {
+		if _, e := send(l, testMessage(3, "")); e == nil || e.Status != "NO_PERMISSION" || len(*made) != 2 || tries != 1 {
+			t.Errorf("keys that make no client: %+v, %d clients, %d tries", e, len(*made), tries)
+		}
 	}
 	if err := l.close(); err != nil {
 		t.Error(err)
@@ -117,6 +122,34 @@ func TestClosingLaneShutsTheFormerClientDown(t *testing.T) {
 	(*made)[0].isShutDown(t)
 	(*made)[1].isShutDown(t)
 	l.clients.leave(stuck)
+}
+
+// A call that was given up may send yet: its client ends with it, not before.
+func TestAbandonedCallKeepsItsClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, use, made := keyedLane(t)
+		answer := make(chan struct{})
+		(*made)[0].answer = func(context.Context, []*primitive.Message) (*primitive.SendResult, error) {
+			<-answer
+			return nil, libraryCode(codeNoPermission)
+		}
+		if _, e := send(l, testMessage(1, "")); e == nil || e.Status != statusTimeout {
+			t.Fatalf("%+v", e)
+		}
+		use(Keys{"user", "second"})
+		l.clients.renew()
+		synctest.Wait()
+		select {
+		case <-(*made)[0].shutdown:
+			t.Error("the client was shut down under its call")
+		default:
+		}
+		close(answer)
+		(*made)[0].isShutDown(t)
+		if err := l.close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Files that cannot be read now, on a mount that hangs, hold only the attempt that reads
