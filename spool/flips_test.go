@@ -327,9 +327,11 @@ func TestFlipsCostWhatIsReported(t *testing.T) {
 	if underRace {
 		short = 120
 	}
-	for n := range testscale.Between(short, 10_000) {
-		s := all[n%len(all)]
-		trials = append(trials, trial{s, specimens[n/len(all)%5/4], s.open && n/len(all)%3 == 0, uint64(n)})
+	first := testscale.NamedSeed(t)
+	for n := range uint64(testscale.Between(short, 10_000)) {
+		seed := first + n // the whole trial follows from it
+		s, round := all[seed%uint64(len(all))], seed/uint64(len(all))
+		trials = append(trials, trial{s, specimens[round%5/4], s.open && round%3 == 0, seed})
 		tallies[s.name] = &tally{}
 	}
 	t.Run("trials", func(t *testing.T) {

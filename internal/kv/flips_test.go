@@ -75,7 +75,7 @@ func strata() []stratum {
 // the database: it says so and has nearly everything, or it has everything.
 func TestFlipsAreReportedOrHarmless(t *testing.T) {
 	original := newDamaged(t)
-	rng := rand.New(rand.NewPCG(11, 11))
+	rng := rand.New(rand.NewPCG(11, 11+testscale.NamedSeed(t)))
 	for _, s := range strata() {
 		reported, harmless, cut, n := 0, 0, 0, testscale.Between(8, 500)
 		for range n {

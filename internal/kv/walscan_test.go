@@ -122,9 +122,9 @@ func judged(sealed *seals, highWater uint64, logs ...[]byte) *inspection {
 // TestATornTailIsNoDamage cuts the power in the middle of commits: whatever
 // pages of the last one survive, all before it is there and nothing is reported.
 func TestATornTailIsNoDamage(t *testing.T) {
-	dumps, torn, whole := 0, 0, 0
+	first, dumps, torn, whole := testscale.NamedSeed(t), 0, 0, 0
 	for seed := range uint64(testscale.Between(2, 8)) {
-		tr := newTrace(t, seed)
+		tr := newTrace(t, first+seed)
 		tr.commit()
 		for range testscale.Between(10, 20) {
 			before, reached := tr.log(), tr.reached()
@@ -153,7 +153,7 @@ func TestATornTailIsNoDamage(t *testing.T) {
 
 // TestATornTailAfterARotation is the same where the commit began a new log.
 func TestATornTailAfterARotation(t *testing.T) {
-	tr := newTrace(t, 7)
+	tr := newTrace(t, 7+testscale.NamedSeed(t))
 	for range 5 {
 		tr.commit()
 	}
@@ -181,7 +181,7 @@ func rotated(t *testing.T, s *seals, number uint64, entries int) []byte {
 // TestFlipsInALogAreReported flips bits of two logs. Only the last commit can
 // look like a torn one; the head tells of it.
 func TestFlipsInALogAreReported(t *testing.T) {
-	tr := newTrace(t, 3)
+	tr := newTrace(t, 3+testscale.NamedSeed(t))
 	for range 6 {
 		tr.commit()
 	}

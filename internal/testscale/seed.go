@@ -26,6 +26,17 @@ func Seed(t testing.TB, below uint64) (seed uint64, named bool) {
 	return seed, true
 }
 
+// NamedSeed is what SeedVariable names, or else 0: for tests that do the same each
+// time, and something else where it is asked for.
+func NamedSeed(t testing.TB) uint64 {
+	t.Helper()
+	seed, named := Seed(t, 1)
+	if named {
+		t.Logf("seed %d", seed)
+	}
+	return seed
+}
+
 // PrintedSeed is Seed, told in the test's log.
 func PrintedSeed(t testing.TB) uint64 {
 	t.Helper()

@@ -58,7 +58,7 @@ func (s *succession) follow(c *client) {
 func TestKills(t *testing.T) {
 	kills := testscale.Between(200, 10_000)
 	dir, app := t.TempDir(), newApplication(t, littleSizes)
-	rng := rand.New(rand.NewPCG(1, 5))
+	rng := rand.New(rand.NewPCG(1, 5+testscale.NamedSeed(t)))
 	how := setup{program: shipped, dir: filepath.Join(dir, "data"), subscriptions: subscribe(app)}
 	line, j := &succession{next: make(chan struct{})}, &journal{}
 	app.tells = j.answer
