@@ -36,41 +36,55 @@ func (e *exporter) inOrder(ctx context.Context, q Query) error {
 }
 
 // stretch writes the messages behind from and up to upTo: those of the page that l has,
-// and those whose records are in entries of dead letters. One that is both has become a
-// dead letter since the page was read, and is that.
+// and those whose records are in entries of dead letters.
 func (e *exporter) stretch(l *lister, from, upTo uint64) error {
-	items := l.page.Items
-	before := func(seq uint64) error {
-		for len(items) > 0 && items[0].Message.Seq < seq {
-			if err := e.message(&items[0]); err != nil {
-				return err
-			}
-			items = items[1:]
-		}
-		return nil
-	}
+	p := paged{e, l.page.Items}
 	if l.wants(listDead) {
 		err := l.s.eachApart(from, upTo, func(seq uint64, of *lane) error {
 			if l.q.Topic != "" && of.topic != l.q.Topic {
 				return nil
 			}
-			if err := before(seq); err != nil {
-				return err
-			}
-			item, err := l.letter(of, seq)
-			if item == nil || err != nil {
-				return err
-			}
-			if len(items) > 0 && items[0].Message.Seq == seq {
-				items = items[1:]
-			}
-			return e.message(item)
+			return p.letter(l, seq, of)
 		})
 		if err != nil {
 			return err
 		}
 	}
-	return before(upTo + 1)
+	return p.before(upTo + 1)
+}
+
+// paged are the messages of a page that are not yet written.
+type paged struct {
+	e     *exporter
+	items []Item
+}
+
+// before writes those below seq.
+func (p *paged) before(seq uint64) error {
+	for len(p.items) > 0 && p.items[0].Message.Seq < seq {
+		if err := p.e.message(&p.items[0]); err != nil {
+			return err
+		}
+		p.items = p.items[1:]
+	}
+	return nil
+}
+
+// letter writes a message whose record is in the entry of a dead letter, and those before
+// it. One that is in the page, too, has become a dead letter since that was read, and is
+// that.
+func (p *paged) letter(l *lister, seq uint64, of *lane) error {
+	if err := p.before(seq); err != nil {
+		return err
+	}
+	item, err := l.letter(of, seq)
+	if item == nil || err != nil {
+		return err
+	}
+	if len(p.items) > 0 && p.items[0].Message.Seq == seq {
+		p.items = p.items[1:]
+	}
+	return p.e.message(item)
 }
 
 // letter reads a message whose record is in the entry of a dead letter; nil: it is not
