@@ -26,6 +26,7 @@ type writer struct {
 	sought []soughtKey    // of the commit, that have to be read
 
 	// wrote is a seam for tests, nil else: it compares what was declared and written.
+	// Of s.mu.
 	wrote func(ops []operation, c *commit)
 }
 
@@ -48,11 +49,12 @@ func (w *writer) Write(tx *kv.Tx, ops []operation) error {
 		op.apply(c)
 	}
 	c.seal()
+	wrote := w.wrote
 	w.s.mu.Unlock()
 	c.write()
 	w.s.opts.Space.Wrote(c.bytes)
-	if w.wrote != nil {
-		w.wrote(ops, c)
+	if wrote != nil {
+		wrote(ops, c)
 	}
 	return nil
 }
