@@ -29,7 +29,9 @@ type SpoolStatus struct {
 	ID                string        `json:"id"`
 	Dir               string        `json:"dir"`
 	Messages          spool.InSpool `json:"messages"`
-	OnHold            uint64        `json:"held"` // of those pending, by an operator
+	OnHold            uint64        `json:"held"`      // of those pending, by an operator
+	KeptBack          uint64        `json:"kept_back"` // those, and what can only wait for them or for dead letters
+	Resending         uint64        `json:"resending"` // confirmed ones that are to be sent again
 	Transactions      Transactions  `json:"transactions"`
 	Bytes             uint64        `json:"bytes"`
 	LimitBytes        uint64        `json:"limit_bytes"` // of the directory's blocks: spool.limit, or what the volume leaves
@@ -39,15 +41,16 @@ type SpoolStatus struct {
 	ClockStep         *ClockStep    `json:"clock_step,omitempty"` // nil: there is none
 }
 
-// Transactions counts those that are not decided.
+// Transactions counts those that are not decided, and not at their end.
 type Transactions struct {
 	Half      int `json:"half"`
 	Undecided int `json:"undecided"` // they wait for an operator
+	Ending    int `json:"ending"`    // decided, and their broker has not confirmed that yet
 }
 
 func transactionsOf(sp *spool.Spool) Transactions {
 	n := sp.TransactionCounts()
-	return Transactions{Half: n.Half, Undecided: n.Undecided}
+	return Transactions{Half: n.Half, Undecided: n.Undecided, Ending: n.Ending}
 }
 
 // Encryption names the key under which is written, and what else lay in the
@@ -91,7 +94,7 @@ func (s *Sidecar) status() any {
 func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
 	total := sp.Ledger().Total
 	out := &SpoolStatus{
-		ID: sp.ID().String(), Dir: s.cfg.Spool.Dir, Messages: total.InSpool, OnHold: total.OnHold, Transactions: transactionsOf(sp),
+		ID: sp.ID().String(), Dir: s.cfg.Spool.Dir, Messages: total.InSpool, OnHold: total.OnHold, KeptBack: sp.KeptBack(), Resending: total.Resending, Transactions: transactionsOf(sp),
 		Bytes: total.Bytes, LimitBytes: uint64(s.parts.room.cap.Limit), Encryption: encryptionOf(sp, s.secrets.keys), Retention: s.retained(), ClockStep: clockStepOf(sp),
 	}
 	if at, ok := sp.Oldest(); ok {

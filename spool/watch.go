@@ -106,14 +106,35 @@ func (s *Spool) Drained(ctx context.Context) error {
 // sent again. s.mu is held.
 func (s *Spool) forwardable() (n int) {
 	for _, l := range s.lanes {
-		room := !s.fullFor(l)
-		if l.window.stopped(room) && !(room && len(l.again) > 0) && s.unblocking(l) < 0 && !l.againBusy {
+		if s.stopped(l) {
 			n += l.copies.left
 		} else {
 			n += l.forwardable()
 		}
 	}
 	return n
+}
+
+// KeptBack counts what is on hold and, where nothing else of a topic is left, what waits
+// behind that, or behind dead letters.
+func (s *Spool) KeptBack() (n uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lanes {
+		if s.stopped(l) {
+			n += l.counts.waiting()
+		} else {
+			n += uint64(l.onHold)
+		}
+	}
+	return n
+}
+
+// stopped reports whether what is left of a lane, but for copies, is kept back. s.mu is
+// held.
+func (s *Spool) stopped(l *lane) bool {
+	room := !s.fullFor(l)
+	return l.window.stopped(room) && !(room && len(l.again) > 0) && s.unblocking(l) < 0 && !l.againBusy
 }
 
 // stopped reports whether all that is left in the window waits behind messages

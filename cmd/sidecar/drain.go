@@ -20,8 +20,9 @@ func newDrain() *cobra.Command {
 		Short: "Wait until all that can be sent is confirmed by the broker",
 		Long: "Waits until no message of a running sidecar waits for the broker. The sidecar goes on\n" +
 			"accepting, and what it accepts meanwhile is waited for, too: stop what publishes first.\n" +
-			"Delayed messages, half ones, those on hold and dead letters wait for something else, and\n" +
-			"are named; with --all they are waited for: nothing is left in the spool then.\n\n" +
+			"Delayed messages, half ones, those on hold and dead letters wait for something else, as does\n" +
+			"what is behind them in its ordering key. They are named; with --all they are waited for:\n" +
+			"nothing is left in the spool then.\n\n" +
 			"Ends with 4 when something is left after --timeout.",
 		Example: "  sidecar drain --timeout 5m\n  sidecar drain --all   # before its volume is deleted",
 		Args:    usageArgs(cobra.NoArgs),
@@ -48,18 +49,20 @@ func newDrain() *cobra.Command {
 // leftOver is what a spool holds, by what it waits for.
 type leftOver struct {
 	Drained bool   `json:"drained"` // nothing is left of what was waited for
-	Waiting uint64 `json:"waiting"` // for the broker
+	Waiting uint64 `json:"waiting"` // for the broker; those that are to be sent again, too
+	Ending  uint64 `json:"ending"`  // transactions, for their broker to confirm what was decided
 	Delayed uint64 `json:"delayed"` // for its time
 	Half    uint64 `json:"half"`    // for a decision, or for a broker to take it
-	Held    uint64 `json:"held"`    // for an operator
+	Held    uint64 `json:"held"`    // for an operator; those behind them, or behind dead letters, too
 	Dead    uint64 `json:"dead"`
 }
 
 func leftIn(s *sidecar.SpoolStatus, all bool) leftOver {
 	n := s.Messages
-	held := min(s.OnHold, n.Pending)
-	left := leftOver{Waiting: n.Pending - held + n.InFlight + n.Retrying, Delayed: n.Delayed, Half: n.Half, Held: held, Dead: n.Dead}
-	left.Drained = left.Waiting == 0 && (!all || n.Held() == 0)
+	waiting := n.Pending + n.InFlight + n.Retrying
+	held := min(s.KeptBack, waiting)
+	left := leftOver{Waiting: waiting - held + s.Resending, Ending: uint64(s.Transactions.Ending), Delayed: n.Delayed, Half: n.Half, Held: held, Dead: n.Dead}
+	left.Drained = left.Waiting+left.Ending == 0 && (!all || n.Held() == 0)
 	return left
 }
 
@@ -77,7 +80,7 @@ func drained(c *cobra.Command, s *spooler, limit time.Duration, all bool) (left 
 		}
 		if status.Spool != nil { // else it is being opened
 			left = leftIn(status.Spool, all)
-			counting.set(int64(left.Waiting))
+			counting.set(int64(left.Waiting + left.Ending))
 		}
 		if left.Drained || limit > 0 && time.Since(began) > limit {
 			return left, nil
@@ -96,13 +99,13 @@ func (l leftOver) report(c *cobra.Command, out *format) error {
 		return err
 	}
 	err = out.print(c.OutOrStdout(), raw, func(w io.Writer) {
-		fmt.Fprintln(w, "WAITING\tDELAYED\tHALF\tHELD\tDEAD")
-		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\n", l.Waiting, l.Delayed, l.Half, l.Held, l.Dead)
+		fmt.Fprintln(w, "WAITING\tENDING\tDELAYED\tHALF\tHELD\tDEAD")
+		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\n", l.Waiting, l.Ending, l.Delayed, l.Half, l.Held, l.Dead)
 	})
 	switch {
 	case err != nil || l.Drained:
 		return err
-	case l.Waiting == 0:
+	case l.Waiting+l.Ending == 0:
 		return fail(exitPartly, "what is left does not wait for the broker: see 'sidecar queue list' and 'sidecar tx list'")
 	}
 	return fail(exitPartly, "messages still wait for the broker: 'sidecar queue list --state retrying' says for what")
