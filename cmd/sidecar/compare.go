@@ -272,8 +272,8 @@ func (c *comparison) compareWindow(ctx context.Context, p *spooler, o *comparedO
 		if err != nil {
 			return err
 		}
-		if to >= o.From {
-			open, o.From = open.minus(spans{{o.From, to}}), to+1
+		if to >= first { // which may be above the window before, and this one
+			open, o.From = open.minus(spans{{first, to}}), max(o.From, to+1)
 		}
 	}
 	return c.lookUp(ctx, p, o, open)

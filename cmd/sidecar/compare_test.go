@@ -207,6 +207,27 @@ func TestWhatIsForgottenMeanwhileIsNotMissing(t *testing.T) {
 	}
 }
 
+// TestWhatIsForgottenBeyondAWindowIsNotMissing: what was forgotten reaches into the next
+// window, in which nothing more was forgotten.
+func TestWhatIsForgottenBeyondAWindowIsNotMissing(t *testing.T) {
+	s := &sides{t: t, sent: sentNumbers(window + 10)}
+	asked := 0
+	member := s.serve(func(w http.ResponseWriter, r *http.Request) {
+		switch asked++; {
+		case r.URL.Query().Has("origin"):
+			fmt.Fprint(w, numbersAre(fmt.Sprintf("[%d,%d]", window+5, window+10), "", ""))
+		case asked == 1:
+			fmt.Fprintf(w, `{"streams":[%s]}`, streamOf(""))
+		default:
+			fmt.Fprintf(w, `{"streams":[%s]}`, strings.Replace(streamOf(""), `"last_topic_sequence":9`, fmt.Sprintf(`"forgotten_to":%d,"last_topic_sequence":9`, window+4), 1))
+		}
+	})
+	code, out, said := s.compare("--member", member)
+	if code != 0 || len(out.Missing) != 0 || out.Origins[0].From != window+5 || out.Origins[0].Handled != 6 {
+		t.Errorf("%d %+v %s", code, out, said)
+	}
+}
+
 // TestWhatCannotBeComparedIsRefused: with 2, and the reason.
 func TestWhatCannotBeComparedIsRefused(t *testing.T) {
 	filtered, other := twoMembers(t), twoMembers(t)
