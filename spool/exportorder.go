@@ -2,7 +2,12 @@ package spool
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+
+	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/message"
 )
 
 // inOrder writes what a query asks for of all that is not delayed, by sequence: dead
@@ -39,6 +44,11 @@ func (e *exporter) inOrder(ctx context.Context, q Query) error {
 // and those whose records are in entries of dead letters.
 func (e *exporter) stretch(l *lister, from, upTo uint64) error {
 	p := paged{e, l.page.Items}
+	if slices.ContainsFunc(p.items, func(i Item) bool { return i.State == message.StateDead }) { // what it has to say is on its way to the disk
+		if err := l.wait(); err != nil {
+			return err
+		}
+	}
 	if l.wants(listDead) {
 		err := l.s.eachApart(from, upTo, func(seq uint64, of *lane) error {
 			if l.q.Topic != "" && of.topic != l.q.Topic {
@@ -92,6 +102,14 @@ func (p *paged) letter(l *lister, seq uint64, of *lane) error {
 func (l *lister) letter(of *lane, seq uint64) (*Item, error) {
 	l.page.Items = nil
 	d, err := l.s.readLetter(of, seq)
+	if errors.Is(err, kv.ErrNotFound) && l.s.isApart(seq) {
+		if l.s.isSettling(seq) || !l.waited { // its entry may be on its way to the disk
+			if err := l.wait(); err != nil {
+				return nil, err
+			}
+		}
+		d, err = l.s.readLetter(of, seq)
+	}
 	switch {
 	case err == nil && l.q.fitsHead(&d.record.Message):
 		l.takeApart(&d)
@@ -105,6 +123,12 @@ func (l *lister) letter(of *lane, seq uint64) (*Item, error) {
 		return nil, l.ctx.Err()
 	}
 	return &l.page.Items[0], nil
+}
+
+// wait returns when all that is announced, or applied, can be read.
+func (l *lister) wait() error {
+	l.waited = true
+	return l.s.commit(l.ctx, &flush{})
 }
 
 // eachApart calls fn with the sequences behind from and up to upTo whose records are in

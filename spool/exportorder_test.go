@@ -13,6 +13,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
@@ -184,6 +185,37 @@ func TestExportHasADeadLetterWhereABitmapBegins(t *testing.T) {
 		}
 		if c, err := spool.CheckExport(bytes.NewReader(r.export(spool.Query{}))); err != nil || c.Messages != 2 {
 			t.Errorf("behind %d: %+v, %v", settled, c, err)
+		}
+	}
+}
+
+// A dead letter whose entry is not yet written is no damage: an export waits for it.
+func TestExportWaitsForADeadLetterThatIsNotYetWritten(t *testing.T) {
+	for _, applied := range []bool{false, true} {
+		r := newRig(t, spool.Options{})
+		r.accept(draft("t", "1"), draft("t", "2"))
+		leases := r.lease("t", 1)
+		goOn, buried := r.hold(), make(chan error, 1)
+		go func() { buried <- r.Bury(t.Context(), leases[0], "REFUSED", "it is not wanted") }()
+		for r.receipt(leases[0].ID).State != message.StateDead {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(20 * time.Millisecond) // until it is queued, too
+		if applied {
+			reached, end := make(chan struct{}), make(chan struct{})
+			r.attach().Post(func(*kv.Tx) { close(reached); <-end }, 1<<10) // in the same commit, behind it
+			goOn()
+			<-reached
+			goOn = func() { close(end) }
+		}
+		time.AfterFunc(200*time.Millisecond, goOn)
+		var b bytes.Buffer
+		done, err := r.Export(t.Context(), &b, spool.Query{})
+		if err != nil || done.Messages != 2 || done.Unreadable != 0 || !strings.Contains(b.String(), `"reason":"REFUSED"`) {
+			t.Errorf("applied: %t: %+v, %v: %s", applied, done, err, b.String())
+		}
+		if err := <-buried; err != nil {
+			t.Error(err)
 		}
 	}
 }

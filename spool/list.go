@@ -95,6 +95,8 @@ type lister struct {
 	at   position
 	left int // bytes that may still be read
 	page Page
+
+	waited bool // for a commit, by an export that missed the entry of a dead letter
 }
 
 // run walks on from at until the page is full, the work is done, or all is seen.
