@@ -60,3 +60,15 @@ func TestAToolLetsNothingExpire(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 }
+
+// What opening removes before it writes anything needs not be free before; but half of
+// the reserve does.
+func TestRoomToOpen(t *testing.T) {
+	for removable, want := range map[int64]int64{0: 160, 30: 130, 80: 80, 500: 80} {
+		r := newRoom(t.TempDir(), Capacity{Reserve: 160}, slog.New(slog.DiscardHandler))
+		r.removable = removable
+		if got := r.toOpen(); got != want {
+			t.Errorf("%d go: %d have to be free, want %d", removable, got, want)
+		}
+	}
+}

@@ -30,18 +30,19 @@ type room struct {
 	ballast volume.Ballast
 	log     *slog.Logger
 
-	free    atomic.Int64
-	used    atomic.Int64 // blocks of dir, when measured
-	wrote   atomic.Int64 // bytes written since
-	written atomic.Int64 // in all
-	low     atomic.Bool  // below the reserve, and not above it by an eighth, or for a while, since
-	since   atomic.Int64 // when it was below the reserve last, in ns since 1970
-	full    atomic.Bool  // at the limit, and not below 90 % of it since
-	waiting atomic.Bool  // for the ballast to be restored
-	looked  atomic.Int64 // when Spare did last, in ns since began; 0: it has not
-	began   time.Time
-	gaveUp  bool         // the ballast, to open the spool; not changed after that
-	dropped atomic.Int64 // bytes of confirmed messages that were given up since space was given back
+	free      atomic.Int64
+	used      atomic.Int64 // blocks of dir, when measured
+	wrote     atomic.Int64 // bytes written since
+	written   atomic.Int64 // in all
+	low       atomic.Bool  // below the reserve, and not above it by an eighth, or for a while, since
+	since     atomic.Int64 // when it was below the reserve last, in ns since 1970
+	full      atomic.Bool  // at the limit, and not below 90 % of it since
+	waiting   atomic.Bool  // for the ballast to be restored
+	looked    atomic.Int64 // when Spare did last, in ns since began; 0: it has not
+	began     time.Time
+	gaveUp    bool         // the ballast, to open the spool; not changed after that
+	removable int64        // bytes that opening the spool removes before it writes any; not changed after that
+	dropped   atomic.Int64 // bytes of confirmed messages that were given up since space was given back
 
 	measuring sync.Mutex // held by the one measure that runs
 }

@@ -58,9 +58,16 @@ func (s *Sidecar) awaitRoom(ctx context.Context) (waited bool, err error) {
 // dropUnfinished removes what a compaction was writing when the volume was full: it
 // may be all that keeps it so, and nobody else could remove it.
 func (s *Sidecar) dropUnfinished() error {
-	bytes, err := kv.DropUnfinished(databaseIn(s.parts.room.dir), spool.FormatVersion)
+	r := s.parts.room
+	bytes, err := kv.DropUnfinished(databaseIn(r.dir), spool.FormatVersion)
 	if bytes > 0 {
 		s.log.Info("removed tables that were not finished when the process ended", "bytes", bytes)
+	}
+	if err != nil {
+		return err
+	}
+	if r.removable, err = kv.Removable(databaseIn(r.dir), spool.FormatVersion); r.removable > 0 {
+		s.log.Info("opening the spool makes room: a compaction was done when the process ended, and its old tables are there yet", "bytes", r.removable)
 	}
 	return err
 }
@@ -72,7 +79,7 @@ func (s *Sidecar) roomForATool() error {
 	}
 	r := s.parts.room
 	return fmt.Errorf("%w: %s are free, and opening the spool may take %s; free space on the volume of %s, and do it again",
-		spool.ErrDiskLow, mib(r.free.Load()), mib(r.cap.Reserve), r.dir)
+		spool.ErrDiskLow, mib(r.free.Load()), mib(r.toOpen()), r.dir)
 }
 
 func (s *Sidecar) lookUntilRoom(ctx context.Context) error {
@@ -102,8 +109,12 @@ func (s *Sidecar) roomToOpen() bool {
 		return true // then opening says what is wrong
 	}
 	r.free.Store(space.Free)
-	return space.Free >= r.cap.Reserve
+	return space.Free >= r.toOpen()
 }
+
+// toOpen is the free space that it takes to open the spool: the reserve, or, where
+// opening makes room before it takes any, as much less; half of it at least.
+func (r *room) toOpen() int64 { return r.cap.Reserve - min(r.removable, r.cap.Reserve/2) }
 
 // door is the spool as the data listeners know it: they may be there before it
 // is open.

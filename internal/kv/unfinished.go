@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/pb"
 )
 
 // DropUnfinished removes the tables that a flush or a compaction was writing when the
@@ -24,12 +25,15 @@ import (
 // It is for Options.BeforeOpen: the directory has to be locked.
 func DropUnfinished(path string, magic uint16) (bytes int64, err error) {
 	d := &directory{path: path}
-	named, err := d.namedTables(formatOf(magic))
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrDamaged), errors.Is(err, ErrFormat):
-		return 0, nil
-	case err != nil:
+	sets, closing, err := d.allSets(formatOf(magic))
+	if err != nil || sets == nil {
 		return 0, err
+	}
+	named := make(map[uint64]bool)
+	for _, s := range slices.Concat(sets, closing) {
+		for _, c := range s.changes {
+			named[c.Id] = true
+		}
 	}
 	files, err := d.tables()
 	if err != nil {
@@ -63,29 +67,95 @@ func (d *directory) closingSets() ([]changeSet, error) {
 	return changeSetsOf(closingName, data)
 }
 
-// namedTables are all tables that the manifest names or has named, as far back as is
-// known.
-func (d *directory) namedTables(magic uint16) (map[uint64]bool, error) {
+// allSets are the changes of the manifest, as far back as is known, and those of a
+// closing; none of either where the manifest is missing, damaged, or of another format.
+func (d *directory) allSets(magic uint16) (sets, closing []changeSet, err error) {
 	data, err := os.ReadFile(filepath.Join(d.path, badger.ManifestFilename))
 	if err == nil {
 		err = checkManifestHeader(data, magic)
 	}
-	if err != nil {
-		return nil, err
+	if err == nil {
+		sets, err = d.history(data, false)
 	}
-	sets, err := d.history(data, false)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		closing, err = d.closingSets()
 	}
-	closing, err := d.closingSets()
-	if err != nil {
-		return nil, err
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrDamaged), errors.Is(err, ErrFormat):
+		return nil, nil, nil
+	case err != nil:
+		return nil, nil, err
 	}
-	named := make(map[uint64]bool)
-	for _, s := range slices.Concat(sets, closing) {
+	return sets, closing, nil
+}
+
+// Removable is how many bytes of tables Open removes before it writes any. Of a
+// compaction that was done when the process ended, and not yet judged, the old tables and
+// the new ones are there, and one or the other go, whether it is taken back or not: the
+// smaller of them counts. It is for Options.BeforeOpen, as DropUnfinished.
+func Removable(path string, magic uint16) (bytes int64, err error) {
+	d := &directory{path: path}
+	sets, closing, err := d.allSets(formatOf(magic))
+	if err != nil {
+		return 0, err
+	}
+	tables := live(sets)
+	if closing != nil { // all since then is taken back as one
+		return d.removableOfClosing(tables, live(closing))
+	}
+	for _, s := range sets {
+		if _, deleted := s.count(); deleted == 0 {
+			continue
+		}
+		var before, after int64
 		for _, c := range s.changes {
-			named[c.Id] = true
+			size, err := d.tableBytes(c.Id)
+			if err != nil {
+				return 0, err
+			}
+			switch _, alive := tables[c.Id]; {
+			case c.Op == pb.ManifestChange_DELETE && !alive:
+				before += size
+			case c.Op == pb.ManifestChange_CREATE && alive:
+				after += size
+			}
+		}
+		bytes += min(before, after)
+	}
+	return bytes, nil
+}
+
+// removableOfClosing compares what is not in use now with what was not when the closing
+// began.
+func (d *directory) removableOfClosing(now, then map[uint64]uint32) (int64, error) {
+	files, err := d.tables()
+	if err != nil {
+		return 0, err
+	}
+	var before, after int64
+	for _, t := range files {
+		size, err := d.tableBytes(t.id)
+		if err != nil {
+			return 0, err
+		}
+		if _, alive := now[t.id]; !alive {
+			before += size
+		}
+		if _, alive := then[t.id]; !alive {
+			after += size
 		}
 	}
-	return named, nil
+	return min(before, after), nil
+}
+
+// tableBytes is the size of a table; 0: it is not there.
+func (d *directory) tableBytes(table uint64) (int64, error) {
+	st, err := os.Stat(filepath.Join(d.path, tableFile{id: table}.name()))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return st.Size(), nil
 }

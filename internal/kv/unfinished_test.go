@@ -30,6 +30,42 @@ func TestUnfinishedTablesAreDropped(t *testing.T) {
 	wantWhole(t, opts, keys)
 }
 
+// TestWhatOpenRemovesIsKnownBefore: of a compaction that was not judged, the tables that
+// go are counted before they do.
+func TestWhatOpenRemovesIsKnownBefore(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	keys := buryDropped(t, opts, func(string) {})
+	removable, err := Removable(opts.Dir, opts.Magic)
+	if err != nil || removable == 0 {
+		t.Fatalf("%d bytes, %v", removable, err)
+	}
+	d := &directory{path: opts.Dir}
+	before, err := d.tables()
+	must(t, err)
+	sizes := map[uint64]int64{}
+	for _, f := range before {
+		size, err := d.tableBytes(f.id)
+		must(t, err)
+		sizes[f.id] = size
+	}
+	wantWhole(t, opts, keys)
+	after, err := d.tables()
+	must(t, err)
+	for _, f := range after {
+		delete(sizes, f.id)
+	}
+	gone := int64(0)
+	for _, size := range sizes {
+		gone += size
+	}
+	if gone < removable {
+		t.Errorf("%d bytes of tables went, %d were said to", gone, removable)
+	}
+	if removable, err := Removable(opts.Dir, opts.Magic); err != nil || removable != 0 {
+		t.Errorf("of a directory that was closed: %d bytes, %v", removable, err)
+	}
+}
+
 // TestUnfinishedTablesOfAnUnknownManifest: without one that can be read nothing says
 // what is unfinished.
 func TestUnfinishedTablesOfAnUnknownManifest(t *testing.T) {
