@@ -25,12 +25,12 @@ import (
 // It is for Options.BeforeOpen: the directory has to be locked.
 func DropUnfinished(path string, magic uint16) (bytes int64, err error) {
 	d := &directory{path: path}
-	sets, closing, err := d.allSets(formatOf(magic))
-	if err != nil || sets == nil {
+	m, err := d.manifests(formatOf(magic))
+	if m == nil {
 		return 0, err
 	}
 	named := make(map[uint64]bool)
-	for _, s := range slices.Concat(sets, closing) {
+	for _, s := range slices.Concat(m.sets, m.closing) {
 		for _, c := range s.changes {
 			named[c.Id] = true
 		}
@@ -43,11 +43,12 @@ func DropUnfinished(path string, magic uint16) (bytes int64, err error) {
 		if named[t.id] {
 			continue
 		}
-		file := filepath.Join(path, t.name())
-		if st, err := os.Stat(file); err == nil {
-			bytes += st.Size()
+		size, err := d.tableBytes(t.id)
+		if err != nil {
+			return bytes, err
 		}
-		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		bytes += size
+		if err := os.Remove(filepath.Join(path, t.name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return bytes, fmt.Errorf("remove an unfinished table: %w", err)
 		}
 	}
@@ -67,26 +68,30 @@ func (d *directory) closingSets() ([]changeSet, error) {
 	return changeSetsOf(closingName, data)
 }
 
-// allSets are the changes of the manifest, as far back as is known, and those of a
-// closing; none of either where the manifest is missing, damaged, or of another format.
-func (d *directory) allSets(magic uint16) (sets, closing []changeSet, err error) {
+// manifests are the changes of the manifest, as far back as is known, and those of the
+// one of a closing, if there is one.
+type manifests struct{ sets, closing []changeSet }
+
+// manifests reads them; nil: the manifest is missing, damaged, or of another format.
+func (d *directory) manifests(magic uint16) (*manifests, error) {
+	var m manifests
 	data, err := os.ReadFile(filepath.Join(d.path, badger.ManifestFilename))
 	if err == nil {
 		err = checkManifestHeader(data, magic)
 	}
 	if err == nil {
-		sets, err = d.history(data, false)
+		m.sets, err = d.history(data, false)
 	}
 	if err == nil {
-		closing, err = d.closingSets()
+		m.closing, err = d.closingSets()
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrDamaged), errors.Is(err, ErrFormat):
-		return nil, nil, nil
+		return nil, nil //nolint:nilnil // nothing is known, and that is no error
 	case err != nil:
-		return nil, nil, err
+		return nil, err
 	}
-	return sets, closing, nil
+	return &m, nil
 }
 
 // Removable is how many bytes of tables Open removes before it writes any. Of a
@@ -95,15 +100,15 @@ func (d *directory) allSets(magic uint16) (sets, closing []changeSet, err error)
 // smaller of them counts. It is for Options.BeforeOpen, as DropUnfinished.
 func Removable(path string, magic uint16) (bytes int64, err error) {
 	d := &directory{path: path}
-	sets, closing, err := d.allSets(formatOf(magic))
-	if err != nil {
+	m, err := d.manifests(formatOf(magic))
+	if m == nil {
 		return 0, err
 	}
-	tables := live(sets)
-	if closing != nil { // all since then is taken back as one
-		return d.removableOfClosing(tables, live(closing))
+	tables := live(m.sets)
+	if m.closing != nil { // all since then is taken back as one
+		return d.removableOfClosing(tables, live(m.closing))
 	}
-	for _, s := range sets {
+	for _, s := range m.sets {
 		if _, deleted := s.count(); deleted == 0 {
 			continue
 		}

@@ -3,6 +3,7 @@ package kv
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"
@@ -30,39 +31,54 @@ func TestUnfinishedTablesAreDropped(t *testing.T) {
 	wantWhole(t, opts, keys)
 }
 
-// TestWhatOpenRemovesIsKnownBefore: of a compaction that was not judged, the tables that
-// go are counted before they do.
+// TestWhatOpenRemovesIsKnownBefore: of a compaction that was not judged the smaller of
+// the old tables and the new ones is counted; whatever is taken back, no less goes.
 func TestWhatOpenRemovesIsKnownBefore(t *testing.T) {
-	opts := testOptions(filepath.Join(t.TempDir(), "db"))
-	keys := buryDropped(t, opts, func(string) {})
-	removable, err := Removable(opts.Dir, opts.Magic)
-	if err != nil || removable == 0 {
-		t.Fatalf("%d bytes, %v", removable, err)
-	}
-	d := &directory{path: opts.Dir}
-	before, err := d.tables()
-	must(t, err)
-	sizes := map[uint64]int64{}
-	for _, f := range before {
-		size, err := d.tableBytes(f.id)
-		must(t, err)
-		sizes[f.id] = size
-	}
-	wantWhole(t, opts, keys)
-	after, err := d.tables()
-	must(t, err)
-	for _, f := range after {
-		delete(sizes, f.id)
-	}
-	gone := int64(0)
-	for _, size := range sizes {
-		gone += size
-	}
-	if gone < removable {
-		t.Errorf("%d bytes of tables went, %d were said to", gone, removable)
-	}
-	if removable, err := Removable(opts.Dir, opts.Magic); err != nil || removable != 0 {
-		t.Errorf("of a directory that was closed: %d bytes, %v", removable, err)
+	flushed := slices.Concat(encodeSet(t, 1), encodeSet(t, 2))
+	for name, tc := range map[string]struct {
+		sets, closing []byte
+		there         []int // tables, each of 1,000 times its number in bytes
+		want          int64
+	}{
+		"no compaction":                      {sets: flushed, there: []int{1, 2}},
+		"one that was judged":                {sets: slices.Concat(flushed, encodeSet(t, 3, -1, -2)), there: []int{3}},
+		"one that was not, of two":           {sets: slices.Concat(flushed, encodeSet(t, 7, -1, -2)), there: []int{1, 2, 7}, want: 3000},
+		"that drops most":                    {sets: slices.Concat(encodeSet(t, 8), encodeSet(t, 2, -8)), there: []int{2, 8}, want: 2000},
+		"of which a part is gone":            {sets: slices.Concat(flushed, encodeSet(t, 7, -1, -2)), there: []int{2, 7}, want: 2000},
+		"one after the other":                {sets: slices.Concat(flushed, encodeSet(t, 7, -1, -2), encodeSet(t, 6, -7)), there: []int{1, 2, 6, 7}, want: 6000},
+		"side by side":                       {sets: slices.Concat(flushed, encodeSet(t, 7, -1), encodeSet(t, 6, -2)), there: []int{1, 2, 6, 7}, want: 3000},
+		"since a closing, taken back as one": {sets: slices.Concat(flushed, encodeSet(t, 7, -1, -2)), closing: flushed, there: []int{1, 2, 7}, want: 3000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &directory{path: t.TempDir()}
+			header := manifestHeaderOf(formatOf(7))
+			must(t, os.WriteFile(filepath.Join(d.path, badger.ManifestFilename), slices.Concat(header, tc.sets), 0o600))
+			kept := slices.Concat(header, tc.sets)
+			if tc.closing != nil {
+				must(t, os.WriteFile(filepath.Join(d.path, closingName), slices.Concat(header, tc.closing), 0o600))
+				kept = slices.Concat(header, tc.closing)
+			}
+			for _, n := range tc.there {
+				must(t, os.WriteFile(filepath.Join(d.path, tableFile{id: uint64(n)}.name()), make([]byte, 1000*n), 0o600))
+			}
+			removable, err := Removable(d.path, 7)
+			if err != nil || removable != tc.want {
+				t.Errorf("%d bytes, %v, want %d", removable, err, tc.want)
+			}
+			kept, _, err = d.takeBack(kept, true)
+			must(t, err)
+			sets, err := changeSets(kept)
+			must(t, err)
+			tables, goes := live(sets), int64(0)
+			for _, n := range tc.there {
+				if _, stays := tables[uint64(n)]; !stays {
+					goes += int64(1000 * n)
+				}
+			}
+			if goes < removable {
+				t.Errorf("%d bytes go, %d were said to", goes, removable)
+			}
+		})
 	}
 }
 
