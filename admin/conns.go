@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/remora-mq/remora/internal/problem"
 )
 
@@ -17,13 +15,9 @@ import (
 // few; what idles beyond would take files from the spool, which ends the process when
 // it cannot open one. Both listeners together take no more than half of the eighth
 // that the data listener leaves.
-func mostConns() int {
+func mostConns(files uint64) int {
 	const most, share = 128, 32
-	var files unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) != nil {
-		return most
-	}
-	return int(max(min(files.Cur/share, most), 2))
+	return int(max(min(files/share, most), 2))
 }
 
 // conns are the connections of a listener, at most a number of them. One more is taken

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/internal/httpguard"
+	"github.com/remora-mq/remora/internal/kv"
 )
 
 // ErrExposed reports an admin listener that others than this machine can reach,
@@ -35,7 +36,7 @@ func newServer(handler http.Handler, log *slog.Logger) *Server {
 		WriteTimeout:      time.Minute, // write gives what is answered late its own
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ConnState:         newConns(mostConns()).changed,
+		ConnState:         newConns(mostConns(kv.OpenFiles())).changed,
 		// OPTIONS * is answered as any other path that there is not.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),

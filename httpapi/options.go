@@ -7,9 +7,8 @@ import (
 	"math"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/remora-mq/remora/ackgate"
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/transaction"
 )
@@ -96,7 +95,7 @@ func (o Options) withDefaults() Options {
 	o.MaxBatchBytes = cmp.Or(max(o.MaxBatchBytes, 0), 16<<20)
 	o.IngestBudget = max(cmp.Or(max(o.IngestBudget, 0), 32<<20), int64(o.MaxMessage), int64(o.MaxBatchBytes))
 	o.MaxHeader = cmp.Or(max(o.MaxHeader, 0), 48<<10)
-	o.MaxConns = min(cmp.Or(max(o.MaxConns, 0), 20_000), mostConns())
+	o.MaxConns = min(cmp.Or(max(o.MaxConns, 0), 20_000), mostConns(kv.OpenFiles()))
 	o.ReadTimeout = cmp.Or(max(o.ReadTimeout, 0), 10*time.Second)
 	o.WriteTimeout = cmp.Or(max(o.WriteTimeout, 0), 10*time.Second)
 	o.IdleTimeout = cmp.Or(max(o.IdleTimeout, 0), 60*time.Second)
@@ -121,15 +120,8 @@ func (o Options) withDefaults() Options {
 }
 
 // mostConns leaves files for the spool: a client that opens connections, and sends
-// nothing, would keep it from opening one, which ends the process. Its tables take up
-// to a half of them, and no more than spoolFiles below 32 GiB (internal/kv, tableSize);
-// an eighth is for all else.
-func mostConns() int {
-	var files unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) != nil {
-		return math.MaxInt
-	}
-	return int(min(files.Cur-files.Cur/8-min(files.Cur/2, spoolFiles), math.MaxInt))
+// nothing, would keep it from opening one, which ends the process. An eighth is for all
+// else.
+func mostConns(files uint64) int {
+	return int(min(files-files/8-kv.MostTables(files), math.MaxInt))
 }
-
-const spoolFiles = 4096

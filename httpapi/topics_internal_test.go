@@ -2,9 +2,11 @@ package httpapi
 
 import (
 	"errors"
+	"math"
 	"testing"
 	"time"
 
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
@@ -52,5 +54,18 @@ func TestRatesOfTopics(t *testing.T) {
 	}
 	if p := take(draftsOf("slow")); p == nil {
 		t.Error("the larger batch cost nothing")
+	}
+}
+
+// Connections, the tables of the spool, and an eighth for all else are no more than the
+// files that the process may open.
+func TestConnectionsLeaveFilesForTheSpool(t *testing.T) {
+	for _, files := range []uint64{64, 1024, 4096, 20_000, 40_000, 1 << 20} {
+		if n := uint64(mostConns(files)); n == 0 || n+kv.MostTables(files)+files/8 > files {
+			t.Errorf("of %d files %d are for connections, %d for tables", files, n, kv.MostTables(files))
+		}
+	}
+	if n := mostConns(math.MaxUint64); n != math.MaxInt {
+		t.Errorf("without a limit: %d", n)
 	}
 }

@@ -165,7 +165,7 @@ func (o Options) maxBatchBytes() int64 { return o.MemTableSize * maxBatchPercent
 // tables of 5 MiB would take buffers of 16. Badger's own, doubled with each level, are of
 // 16 MiB beneath 5 GiB.
 func (o Options) tableSize(openFiles uint64) int64 {
-	tables := int64(max(min(openFiles/2, maxTables), fewTables))
+	tables := int64(max(MostTables(openFiles), fewTables))
 	size := int64(minTableSize)
 	for size < maxTableSize && size*tables < o.Limit {
 		size *= 2
@@ -184,9 +184,13 @@ func (o Options) levelZeroTables() int {
 	return 10
 }
 
-// openFiles is how many files the process may have open. The runtime has raised
+// MostTables is how many of the files that the process may open the tables of a database
+// take at most, unless its Limit is above 128 GiB.
+func MostTables(openFiles uint64) uint64 { return min(openFiles/2, maxTables) }
+
+// OpenFiles is how many files the process may have open. The runtime has raised
 // it as far as it may (os/rlimit.go).
-func openFiles() uint64 {
+func OpenFiles() uint64 {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return math.MaxUint64
@@ -230,7 +234,7 @@ func (o Options) badgerOptions(log badger.Logger) badger.Options {
 	b.NumLevelZeroTablesStall = o.levelZeroTables() + 10          // as far above as by default
 	b.BaseLevelSize = int64(o.levelZeroTables()) * o.MemTableSize // what level 0 gives to it at once
 	b.BlockSize = BlockSize
-	b.BaseTableSize = o.tableSize(openFiles())
+	b.BaseTableSize = o.tableSize(OpenFiles())
 	b.TableSizeMultiplier = 1
 	b.ValueThreshold = o.inlineLimit()
 	b.ValueLogFileSize = valueLogSize
