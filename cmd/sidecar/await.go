@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"time"
@@ -37,23 +38,33 @@ func newAwait() *cobra.Command {
 // await asks until the answer is yes, or until limit.
 func await(c *cobra.Command, health *client, limit time.Duration) error {
 	health.http.Timeout = 5 * time.Second // one that hangs is asked again
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for began := time.Now(); ; {
+	began := time.Now()
+	return poll(c.Context(), 100*time.Millisecond, func() (bool, error) {
 		r, err := health.do(c.Context(), http.MethodGet, "/readyz", nil, nil)
 		switch {
 		case err == nil && r.status == http.StatusOK:
-			return nil
+			return true, nil
 		case time.Since(began) < limit:
+			return false, nil
 		case err != nil:
-			return fail(exitUnreachable, "nobody answered within %s: %w; is --url the health listener of a sidecar?", limit, err)
-		default:
-			return fail(exitFailed, "not ready within %s: %d %s", limit, r.status, strings.TrimSpace(string(r.body[:min(len(r.body), 200)])))
+			return false, fail(exitUnreachable, "nobody answered within %s: %w; is --url the health listener of a sidecar?", limit, err)
+		}
+		return false, fail(exitFailed, "not ready within %s: %d %s", limit, r.status, strings.TrimSpace(string(r.body[:min(len(r.body), 200)])))
+	})
+}
+
+// poll asks at once, and then as often, until it is done, fails, or ctx ends.
+func poll(ctx context.Context, every time.Duration, ask func() (done bool, err error)) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if done, err := ask(); done || err != nil {
+			return err
 		}
 		select {
 		case <-tick.C:
-		case <-c.Context().Done():
-			return c.Context().Err()
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

@@ -55,19 +55,15 @@ func (r *ledgerReader) read(ctx context.Context) *ledger {
 
 // settled waits until the spool holds nothing: confirmations are recorded a
 // moment after the broker gave them.
-func (r *ledgerReader) settled(ctx context.Context) (*ledger, error) {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if l := r.read(ctx); l != nil && l.held() == 0 {
-			return l, nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("the spool does not become empty: %w", ctx.Err())
-		}
+func (r *ledgerReader) settled(ctx context.Context) (l *ledger, err error) {
+	err = poll(ctx, 20*time.Millisecond, func() (bool, error) {
+		l = r.read(ctx)
+		return l != nil && l.held() == 0, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the spool does not become empty: %w", err)
 	}
+	return l, nil
 }
 
 // metric reads a counter of the process that runs now; labels as they are

@@ -70,27 +70,19 @@ func leftIn(s *sidecar.SpoolStatus, all bool) leftOver {
 func drained(c *cobra.Command, s *spooler, limit time.Duration, all bool) (left leftOver, err error) {
 	counting := newCounter(c.ErrOrStderr(), "messages wait")
 	defer counting.end()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
 	began := time.Now()
-	for {
+	err = poll(c.Context(), 200*time.Millisecond, func() (bool, error) {
 		var status sidecar.Status
 		if _, err := s.read(c.Context(), "/v1/status", &status); err != nil {
-			return left, err
+			return false, err
 		}
 		if status.Spool != nil { // else it is being opened
 			left = leftIn(status.Spool, all)
 			counting.set(int64(left.Waiting + left.Ending))
 		}
-		if left.Drained || limit > 0 && time.Since(began) > limit {
-			return left, nil
-		}
-		select {
-		case <-tick.C:
-		case <-c.Context().Done():
-			return left, c.Context().Err()
-		}
-	}
+		return left.Drained || limit > 0 && time.Since(began) > limit, nil
+	})
+	return left, err
 }
 
 func (l leftOver) report(c *cobra.Command, out *format) error {
