@@ -55,6 +55,7 @@ func (r *rig) awaitDelayed(n uint64) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+	r.Flush() // the ledger tells of a commit before it is on disk
 }
 
 // leaseSome leases n messages, whatever keeps them from being leased at once.
