@@ -132,8 +132,8 @@ func (c *Conditions) Degraded() []string {
 	return names
 }
 
-// conditionJSON is one line of ?verbose.
-type conditionJSON struct {
+// ConditionStatus is one line of ?verbose.
+type ConditionStatus struct {
 	Name        Condition  `json:"name"`
 	Is          bool       `json:"is"`
 	Since       *time.Time `json:"since,omitempty"`
@@ -141,7 +141,7 @@ type conditionJSON struct {
 }
 
 // list returns every known condition, and those of other names that are the case.
-func (c *Conditions) list() []conditionJSON {
+func (c *Conditions) list() []ConditionStatus {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	names := slices.Clone(known)
@@ -151,14 +151,19 @@ func (c *Conditions) list() []conditionJSON {
 		}
 	}
 	slices.Sort(names[len(known):])
-	list := make([]conditionJSON, len(names))
+	list := make([]ConditionStatus, len(names))
 	for i, name := range names {
 		since, is := c.active[name]
 		_, stops := notReady[name]
-		list[i] = conditionJSON{Name: name, Is: is, StopsAccept: stops}
+		list[i] = ConditionStatus{Name: name, Is: is, StopsAccept: stops}
 		if is {
 			list[i].Since = new(since.UTC().Truncate(time.Millisecond))
 		}
 	}
 	return list
+}
+
+// Active returns those that are the case, in the order of ?verbose; never nil.
+func (c *Conditions) Active() []ConditionStatus {
+	return slices.DeleteFunc(c.list(), func(one ConditionStatus) bool { return !one.Is })
 }

@@ -35,8 +35,8 @@ func (h *health) unstarted() []Condition {
 }
 
 type verboseJSON struct {
-	OK         bool            `json:"ok"`
-	Conditions []conditionJSON `json:"conditions"`
+	OK         bool              `json:"ok"`
+	Conditions []ConditionStatus `json:"conditions"`
 }
 
 // answer makes a probe: 200 while nothing is against it, else 503.

@@ -159,6 +159,10 @@ func (f *Forwarder) Failing() (n int) {
 	return n
 }
 
+// Allowed is how many attempts may run at a time: as many as configured, and after an
+// outage fewer.
+func (f *Forwarder) Allowed() int { return f.slots.limit() }
+
 // FailingBrokers names the brokers that are probed, where there are several.
 func (f *Forwarder) FailingBrokers() []string {
 	if f.prober == nil {

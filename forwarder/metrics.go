@@ -100,6 +100,6 @@ func (f *Forwarder) Register(r prometheus.Registerer) {
 	allowed := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "remora_forward_attempts_allowed",
 		Help: "Attempts that may run at a time: forwarder.concurrency, and after an outage fewer, one more with each answer's time.",
-	}, func() float64 { return float64(f.slots.limit()) })
+	}, func() float64 { return float64(f.Allowed()) })
 	r.MustRegister(allowed, f.metrics.attempts, f.metrics.confirm, deadLetters{f.metrics.dead, f.spool.Expired}, f.metrics.moved, f.metrics.skipped, up, failing, parkedCollector{f})
 }

@@ -168,6 +168,7 @@ func (s *Sidecar) startForwarder(ctx context.Context) error {
 		Retry:       backoff.Policy{Initial: f.Retry.Initial.Std(), Max: f.Retry.Max.Std()},
 	}, p.spool, p.producer, s.log.With("component", "forwarder"))
 	p.forward.Register(s.registry)
+	s.forwarding.Store(p.forward)
 	p.forwarding = p.start(ctx, "forwarder", p.forward.Run)
 	p.noticing = p.start(ctx, "conditions", s.keepConditions)
 	p.roomKeeping = p.start(ctx, "room", func(ctx context.Context) error { return p.room.keep(ctx, p.spool, p.db) })

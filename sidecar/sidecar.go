@@ -14,6 +14,7 @@ import (
 	"github.com/remora-mq/remora/ackgate"
 	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/forwarder"
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/internal/telemetry"
 	"github.com/remora-mq/remora/seen"
@@ -35,11 +36,13 @@ type Sidecar struct {
 
 	conditions *admin.Conditions
 	drain      drainMeter
-	spool      atomic.Pointer[spool.Spool]        // for listeners that are up before it is
-	seen       atomic.Pointer[seen.Store]         // the same
-	groups     atomic.Pointer[groups]             // likewise
-	keeper     atomic.Pointer[transaction.Keeper] // of half messages at brokers; nil: not yet
-	retention  atomic.Pointer[retention]          // nil: there is nothing to decide, or not yet
+	flow       flow
+	spool      atomic.Pointer[spool.Spool]         // for listeners that are up before it is
+	seen       atomic.Pointer[seen.Store]          // the same
+	forwarding atomic.Pointer[forwarder.Forwarder] // likewise
+	groups     atomic.Pointer[groups]              // likewise
+	keeper     atomic.Pointer[transaction.Keeper]  // of half messages at brokers; nil: not yet
+	retention  atomic.Pointer[retention]           // nil: there is nothing to decide, or not yet
 
 	mu        sync.Mutex
 	addresses Addresses

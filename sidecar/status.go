@@ -11,13 +11,20 @@ import (
 
 // Status is the answer of GET /v1/status of the admin listener.
 type Status struct {
-	Version  string       `json:"version"`
-	Ready    bool         `json:"ready"`
-	Unready  []string     `json:"unready"`  // what keeps it from being ready
-	Degraded []string     `json:"degraded"` // what is wrong while accepts go on
+	Version  string   `json:"version"`
+	Ready    bool     `json:"ready"`
+	Unready  []string `json:"unready"`  // what keeps it from being ready
+	Degraded []string `json:"degraded"` // what is wrong while accepts go on
+
+	Conditions []admin.ConditionStatus `json:"conditions"` // that are the case: those two, since when
+
 	Broker   string       `json:"broker_type"`
 	Survives string       `json:"survives,omitempty"`
 	Spool    *SpoolStatus `json:"spool"` // null while it is not open
+
+	Forwarder *ForwarderStatus `json:"forwarder"` // null while nothing is forwarded
+	Brokers   *BrokersStatus   `json:"brokers"`   // null while nothing is forwarded
+	Dedupe    []DedupeStatus   `json:"dedupe"`    // the stores of dedupe marks
 
 	Subscriptions []Subscription `json:"subscriptions"` // in the order of the configuration
 
@@ -79,6 +86,7 @@ func encryptionOf(sp *spool.Spool, keys *keyring.Ring) *Encryption {
 func (s *Sidecar) status() any {
 	out := Status{
 		Version: s.version, Unready: []string{}, Degraded: s.conditions.Degraded(), Broker: s.cfg.Broker.Type,
+		Conditions: s.conditions.Active(), Forwarder: s.forwarderStatus(), Brokers: s.brokersStatus(), Dedupe: s.dedupeStatus(),
 		Subscriptions: s.subs.tell(), Blocked: s.blocked(),
 	}
 	for _, c := range s.conditions.Unready() {

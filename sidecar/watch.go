@@ -113,6 +113,7 @@ func (s *Sidecar) keepConditions(ctx context.Context) error {
 	for {
 		led := s.parts.spool.Ledger()
 		s.drain.observe(time.Now(), led, s.levels(led.Total.Bytes))
+		s.flow.observe(time.Now(), led.Total)
 		s.conditions.Set(admin.Damaged, s.parts.spool.Damage().Pending())
 		s.conditions.Set(admin.Broker, s.parts.forward.Failing() > 0 || len(s.parts.forward.FailingBrokers()) > 0 || s.halvesUnreached())
 		s.conditions.Set(admin.TopicParked, len(s.parts.forward.Parked()) > 0)

@@ -1,0 +1,46 @@
+package sidecar_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/remora-mq/remora/admin"
+	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/sidecar"
+)
+
+// The status says of each part how it is, and since when: here without a broker.
+func TestStatusTellsOfAllParts(t *testing.T) {
+	c := embedded(t)
+	c.Drain.Timeout = 300 * config.Millisecond
+	c.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{deadAddress(t)}}}
+	r := start(t, c)
+	read := func() (s sidecar.Status) {
+		if got := r.operate("GET", "/v1/status", "", &s); got != 200 {
+			t.Fatal(got)
+		}
+		return s
+	}
+	is := func(s sidecar.Status, name admin.Condition) bool {
+		return slices.ContainsFunc(s.Conditions, func(one admin.ConditionStatus) bool {
+			return one.Name == name && one.Is && one.Since != nil && !one.StopsAccept
+		})
+	}
+	if s := read(); s.Brokers == nil || !s.Brokers.Up || len(s.Brokers.Failing) > 0 || len(s.Conditions) > 0 ||
+		len(s.Dedupe) != 1 || s.Dedupe[0].Store != config.DedupeLocal || s.Dedupe[0].Local.Window != 24*60*60 {
+		t.Errorf("at rest: %+v, dedupe %+v", s, s.Dedupe)
+	}
+	if status, _ := r.post("t", "body", ""); status != 202 {
+		t.Fatal(status)
+	}
+	eventually(t, "a broker that is away", func() bool {
+		s := read()
+		return !s.Brokers.Up && s.Forwarder.Failing == 1 && s.Forwarder.Flow.DrainedIn == nil && is(s, admin.Broker)
+	})
+	if s := read(); s.Forwarder.AttemptsLimit <= 0 || s.Forwarder.AttemptsLimit > c.Forwarder.Concurrency || s.Spool.Messages.Held() != 1 {
+		t.Errorf("in an outage: %+v, %+v", s.Forwarder, s.Spool)
+	}
+	if err := r.end(); err != nil {
+		t.Error(err)
+	}
+}
