@@ -93,6 +93,7 @@ func New(opts Options, from Sources) *Server {
 	mux.HandleFunc("GET /openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
 		write(w, http.StatusOK, "application/yaml", description.Admin)
 	})
+	routeConsole(mux.ServeMux)
 	guarded := guard(withProblems(mux.ServeMux), httpguard.NewRules(opts.AllowedHosts, opts.AllowedOrigins), tokens)
 	s := newServer(guarded, opts.Log)
 	s.loopbackOnly, s.patterns, s.operations = !tokens.Required(), mux.patterns, a.operations

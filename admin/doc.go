@@ -7,6 +7,8 @@
 // the Host and Origin rules of the data listener (internal/httpguard). A call
 // that changes something needs the admin token, when one is set.
 //
+// The console, in ui, is a page of the admin listener that shows what the API tells.
+//
 // Conditions is the sidecar's own account of its health. Its rule: ready is
 // false only while nothing can be accepted (starting, stopping, read-only, a stalled sync).
 // A broker or handler that is down, a full spool, a disk that runs low are

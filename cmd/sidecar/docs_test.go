@@ -71,3 +71,26 @@ func TestOperatingPageListsTheCommands(t *testing.T) {
 		t.Errorf("the page lists %v, there are %v", documented, want)
 	}
 }
+
+// The commands that the console names are there.
+func TestConsoleNamesCommands(t *testing.T) {
+	for _, name := range []string{"index.html", "model.js"} {
+		text, err := os.ReadFile("../../admin/ui/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := 0
+		for _, words := range regexp.MustCompile(`((?:The|the|another) )?\bsidecar ((?:[a-z][a-z-]+ ?)+)`).FindAllStringSubmatch(string(text), -1) {
+			if words[1] != "" {
+				continue // of a sidecar, not a command
+			}
+			found++
+			if c, _, err := newRoot().Find(strings.Fields(words[2])); err != nil || !c.HasParent() || !c.Runnable() {
+				t.Errorf("%s: there is no command sidecar %s (%v)", name, words[2], err)
+			}
+		}
+		if found < 5 {
+			t.Errorf("%s names %d commands", name, found)
+		}
+	}
+}
