@@ -197,21 +197,28 @@ func TestExportWaitsForADeadLetterThatIsNotYetWritten(t *testing.T) {
 		leases := r.lease("t", 1)
 		goOn, buried := r.hold(), make(chan error, 1)
 		go func() { buried <- r.Bury(t.Context(), leases[0], "REFUSED", "it is not wanted") }()
-		for r.receipt(leases[0].ID).State != message.StateDead {
-			time.Sleep(time.Millisecond)
-		}
-		time.Sleep(20 * time.Millisecond) // until it is queued, too
+		eventually(t, func() bool {
+			return r.receipt(leases[0].ID).State == message.StateDead && r.db.Stats().Queued >= 1
+		})
+		queued := 2 // the dead letter, and what the export waits for
 		if applied {
 			reached, end := make(chan struct{}), make(chan struct{})
 			r.attach().Post(func(*kv.Tx) { close(reached); <-end }, 1<<10) // in the same commit, behind it
 			goOn()
 			<-reached
-			goOn = func() { close(end) }
+			goOn, queued = func() { close(end) }, 1
 		}
-		time.AfterFunc(200*time.Millisecond, goOn)
 		var b bytes.Buffer
-		done, err := r.Export(t.Context(), &b, spool.Query{})
-		if err != nil || done.Messages != 2 || done.Unreadable != 0 || !strings.Contains(b.String(), `"reason":"REFUSED"`) {
+		var done spool.Exported
+		exported := make(chan error, 1)
+		go func() {
+			var err error
+			done, err = r.Export(t.Context(), &b, spool.Query{})
+			exported <- err
+		}()
+		eventually(t, func() bool { return r.db.Stats().Queued >= queued || len(exported) > 0 })
+		goOn()
+		if err := <-exported; err != nil || done.Messages != 2 || done.Unreadable != 0 || !strings.Contains(b.String(), `"reason":"REFUSED"`) {
 			t.Errorf("applied: %t: %+v, %v: %s", applied, done, err, b.String())
 		}
 		if err := <-buried; err != nil {
