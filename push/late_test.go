@@ -25,11 +25,41 @@ func lateCall() *Call {
 	return c
 }
 
+// timeOf is a context whose time is over when over is closed, however long it takes
+// until there is a connection.
+type timeOf struct {
+	context.Context
+	over chan struct{}
+}
+
+func (d timeOf) Done() <-chan struct{} { return d.over }
+
+func (d timeOf) Err() error {
+	select {
+	case <-d.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// handed has the time of a call be over when a handler has it.
+func handed(t *testing.T, answer reply) (timeOf, reply) {
+	d := timeOf{t.Context(), make(chan struct{})}
+	over := sync.OnceFunc(func() { close(d.over) })
+	t.Cleanup(over)
+	return d, func(c *net.TCPConn, req *http.Request) bool {
+		over()
+		return answer(c, req)
+	}
+}
+
 func TestAnswerAfterItsTime(t *testing.T) {
 	told := make(chan struct{})
-	h := serve(t, whenTold(told, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+	brief, answer := handed(t, whenTold(told, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+	h := serve(t, answer)
 	c := newClient(t, Options{URL: h.url()})
-	got := c.Deliver(within(t, 100*time.Millisecond), lateCall())
+	got := c.Deliver(brief, lateCall())
 	if got.Disposition != Retry || got.Code() != "timeout" || got.Late == nil {
 		t.Fatalf("in time: %v, %s, %v", got.Disposition, got.Code(), got.Err)
 	}
@@ -54,6 +84,7 @@ func TestAnswerEndsAfterItsTime(t *testing.T) {
 		"in a trailer":   {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Sum: ", "1\r\n\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			told := make(chan struct{})
 			tell := sync.OnceFunc(func() { close(told) })
 			h := serve(t, func(c *net.TCPConn, _ *http.Request) bool {
@@ -65,7 +96,7 @@ func TestAnswerEndsAfterItsTime(t *testing.T) {
 			t.Cleanup(tell)
 			c := newClient(t, Options{URL: h.url()})
 			call := lateCall()
-			call.Timeout = 200 * time.Millisecond
+			call.Timeout = time.Second // the answer has begun by then
 			got := c.Deliver(t.Context(), call)
 			if got.Disposition != Retry || got.Code() != "timeout" || got.Late == nil {
 				t.Fatalf("in time: %v, %s, %v", got.Disposition, got.Code(), got.Err)
@@ -86,6 +117,7 @@ func TestAnswerEndsAfterItsTime(t *testing.T) {
 func TestWaitingForTheEndOfAnAnswerEnds(t *testing.T) {
 	for name, goesOn := range map[string]bool{"never": true, "breaks off": false} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			told, closed := make(chan struct{}), make(chan struct{})
 			tell := sync.OnceFunc(func() { close(told) })
 			h := serve(t, func(c *net.TCPConn, _ *http.Request) bool {
@@ -98,7 +130,7 @@ func TestWaitingForTheEndOfAnAnswerEnds(t *testing.T) {
 				return false
 			})
 			t.Cleanup(tell)
-			got := newClient(t, Options{URL: h.url()}).Deliver(within(t, 200*time.Millisecond), lateCall())
+			got := newClient(t, Options{URL: h.url()}).Deliver(within(t, time.Second), lateCall())
 			if got.Late == nil {
 				t.Fatalf("in time: %v", got.Err)
 			}
@@ -115,12 +147,13 @@ func TestWaitingForTheEndOfAnAnswerEnds(t *testing.T) {
 // TestListeningToALateAnswerEnds: the handler is told then.
 func TestListeningToALateAnswerEnds(t *testing.T) {
 	closed := make(chan struct{})
-	h := serve(t, func(c *net.TCPConn, _ *http.Request) bool {
+	brief, answer := handed(t, func(c *net.TCPConn, _ *http.Request) bool {
 		_, _ = io.Copy(io.Discard, c)
 		close(closed)
 		return false
 	})
-	got := newClient(t, Options{URL: h.url()}).Deliver(within(t, 100*time.Millisecond), lateCall())
+	h := serve(t, answer)
+	got := newClient(t, Options{URL: h.url()}).Deliver(brief, lateCall())
 	if got.Late == nil {
 		t.Fatalf("in time: %v", got.Err)
 	}
@@ -142,23 +175,27 @@ func TestWhatIsNotLate(t *testing.T) {
 	tests := map[string]struct {
 		answer reply
 		call   *Call
+		time   time.Duration
 		cancel bool
 	}{
-		"nobody asked":        {text(""), aCall("x"), false},
-		"cancelled":           {text(""), lateCall(), true},
-		"begun, nobody asked": {text("HTTP/1.1 200 OK\r\n"), aCall("x"), false},
-		"begun, cancelled":    {text("HTTP/1.1 200 OK\r\n"), lateCall(), true},
-		"answered":            {text("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), lateCall(), false},
-		"answered by 500":     {text("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"), lateCall(), false},
+		"nobody asked":        {text(""), aCall("x"), 200 * time.Millisecond, false},
+		"cancelled":           {text(""), lateCall(), time.Minute, true},
+		"begun, nobody asked": {text("HTTP/1.1 200 OK\r\n"), aCall("x"), 200 * time.Millisecond, false},
+		"begun, cancelled":    {text("HTTP/1.1 200 OK\r\n"), lateCall(), time.Minute, true},
+		"answered":            {text("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), lateCall(), time.Minute, false},
+		"answered by 500":     {text("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"), lateCall(), time.Minute, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			h := serve(t, tt.answer)
-			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), tt.time)
 			defer cancel()
-			if tt.cancel {
-				time.AfterFunc(50*time.Millisecond, cancel)
-			}
+			h := serve(t, func(c *net.TCPConn, req *http.Request) bool {
+				goesOn := tt.answer(c, req)
+				if tt.cancel {
+					cancel()
+				}
+				return goesOn
+			})
 			if got := newClient(t, Options{URL: h.url()}).Deliver(ctx, tt.call); got.Late != nil {
 				t.Errorf("%v, %v may be answered late", got.Disposition, got.Err)
 			}
