@@ -125,7 +125,7 @@ func TestFailedHeadFences(t *testing.T) {
 	must(t, db.dir.head.file.Close())
 	db.dir.head.file = readOnly
 	q := Attach(db, &writer{})
-	mustCommit(t, q, put("k", "v"))
+	_ = commit(q, put("k", "v")) // which may be answered before the head is written, or not
 	<-db.Failed()
 	if err := db.Err(); !errors.Is(err, unix.EBADF) || !strings.Contains(err.Error(), headName) {
 		t.Error(err)
