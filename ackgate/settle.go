@@ -125,7 +125,9 @@ func (h *held) sendBack(ctx context.Context) error {
 		back.Delay = max(time.Until(h.due), 0)
 	}
 	h.askAt = time.Now().Add(askAgain)
-	ctx, cancel := context.WithTimeout(ctx, sendBackTimeout)
+	graceful, leave := h.g.graceful(ctx) // cut off, it may be stored, and the message delivered again
+	defer leave()
+	ctx, cancel := context.WithTimeout(graceful, sendBackTimeout)
 	defer cancel()
 	undo := h.noteReturn()
 	err := h.g.consumer.SendBack(ctx, h.d, back)

@@ -62,6 +62,35 @@ func TestShutdownWhileHeld(t *testing.T) {
 	}
 }
 
+// TestShutdownWhileTheBrokerIsAsked: a send-back that was begun has the grace of a call,
+// since the broker may have the message by then.
+func TestShutdownWhileTheBrokerIsAsked(t *testing.T) {
+	tests := map[string]struct {
+		asked, grace time.Duration
+		acked        bool
+	}{
+		"it answers within the grace":    {10 * time.Second, 0, true},
+		"it does not within the grace":   {10 * time.Second, 5 * time.Second, false},
+		"it does not within its timeout": {sendBackTimeout + time.Second, 0, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(s *scene) {
+				s.asked, s.answers = tt.asked, []push.Answer{rejected}
+				o := options()
+				o.Grace = tt.grace
+				s.start(o).run(time.Second, delivery("a"))
+				if acked := s.ends["a"] == nil; acked != tt.acked {
+					t.Errorf("acked: %v; %v", acked, s.events)
+				}
+				if m := s.marks[dedupe.Key{Scope: "c/orders/billing", Key: "id:a"}]; (m.attempts == 0) != tt.acked {
+					t.Errorf("%d attempts are left of a redriven message", m.attempts)
+				}
+			})
+		})
+	}
+}
+
 func TestConcurrencyIsOfCallsNotOfHeldMessages(t *testing.T) {
 	bubble(t, func(s *scene) {
 		s.takes = time.Second
