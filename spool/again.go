@@ -139,14 +139,19 @@ func (s *Spool) entryApart(rd *redriven, seq uint64) (*entry, error) {
 	return e, err
 }
 
-// entry is the message as it is after its redrive: what was known of it, and no
-// attempts.
+// entry is the message as it is after its redrive.
 func (d *deadLetter) entry(rd *redriven) *entry {
 	m := d.record.Message
 	return &entry{
 		msg: &m, lane: rd.lane, size: heldSize(d.record), state: message.StatePending, redriven: true,
-		maybeSent: d.MaybeSent, history: d.historyAfter(rd),
+		tried: d.triedBefore(rd),
 	}
+}
+
+// triedBefore is what is known of the message after its redrive: attempts count from
+// one again.
+func (d *deadLetter) triedBefore(rd *redriven) tried {
+	return tried{maybeSent: d.MaybeSent, history: d.historyAfter(rd)}
 }
 
 // historyAfter is the history of the dead letter without its first event, which
@@ -178,7 +183,7 @@ func (s *Spool) holdRedriven(seq uint64, h *hold) {
 		return
 	}
 	if d, err := decodeDead(v); err == nil {
-		h.orderingKey, h.maybeSent, h.history = d.record.OrderingKey, d.MaybeSent, d.historyAfter(rd)
+		h.orderingKey, h.tried = d.record.OrderingKey, d.triedBefore(rd)
 		s.passHold(seq, h)
 	}
 }

@@ -51,7 +51,7 @@ func (s *Spool) putAside(l *lane) bool {
 
 // fresh reports whether all that is known of e is on disk.
 func (e *entry) fresh() bool {
-	return e.msg.OrderingKey != "" && !e.redriven && e.attempts == 0 && !e.maybeSent && e.lastError == "" && len(e.history.Events()) == 0
+	return e.msg.OrderingKey != "" && !e.redriven && e.none()
 }
 
 // joinsAside puts m aside, which comes from disk or is new, where others of its

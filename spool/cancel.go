@@ -109,7 +109,7 @@ func (s *Spool) cancelInMemory(seq uint64, current message.Receipt) (*ending, er
 		return nil, errMoved
 	case e.state == message.StateInFlight:
 		return nil, ErrAlreadySent
-	case e.maybeSent || seq <= e.lane.attemptedAtOpen:
+	case e.mayHaveBeenSent():
 		return nil, ErrMaybeSent
 	}
 	end := newEnding(e, message.StateCancelled, s.now())
@@ -134,11 +134,13 @@ func (s *Spool) cancelOnDisk(seq uint64) (*ending, error) {
 	}
 	e.lane = s.lanes[e.msg.Topic]
 	h := s.holds[seq]
-	if until == nil && seq <= e.lane.attemptedAtOpen || e.maybeSent || h != nil && h.maybeSent {
+	if h != nil {
+		e.tried = h.tried
+	}
+	if until == nil && e.mayHaveBeenSent() {
 		return nil, ErrMaybeSent
 	}
 	if h != nil {
-		e.attempts, e.lastError, e.history = h.attempts, h.lastError, h.history
 		s.dropHold(seq, h)
 	}
 	end := newEnding(e, message.StateCancelled, s.now())

@@ -11,6 +11,14 @@ import (
 // record moved out of its block. A payload that is stored apart stays there. Its
 // TTL does not go on: who redrives a dead letter wants it sent.
 
+// newDeath makes a dead letter of e. s.mu is held.
+func newDeath(e *entry, reason string, now time.Time) *ending {
+	e.maybeSent = e.mayHaveBeenSent()
+	end := newEnding(e, message.StateDead, now)
+	end.dead = encodeDead(end, reason, e.record())
+	return end
+}
+
 func encodeDead(end *ending, reason string, r message.Record) []byte {
 	b := appendText(nil, reason)
 	part := appendReceipt(nil, &end.receipt)

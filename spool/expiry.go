@@ -209,7 +209,7 @@ func (x *expiry) expireOnDisk(d due) (*ending, error) {
 	e.lane = s.lanes[e.msg.Topic]
 	h := s.holds[d.seq]
 	if h != nil {
-		e.attempts, e.maybeSent, e.lastError, e.history = h.attempts, h.maybeSent, h.lastError, h.history
+		e.tried = h.tried
 		s.dropHold(d.seq, h)
 	}
 	end := s.expiredEnding(e)
@@ -219,14 +219,10 @@ func (x *expiry) expireOnDisk(d due) (*ending, error) {
 	return end, nil
 }
 
-// expiredEnding makes a dead letter of e. It may have been delivered if an attempt
-// ended unknown, or a former process may have made one. s.mu is held.
+// expiredEnding makes a dead letter of e. s.mu is held.
 func (s *Spool) expiredEnding(e *entry) *ending {
 	e.expired = true
-	e.maybeSent = e.maybeSent || e.msg.Seq <= e.lane.attemptedAtOpen
-	end := newEnding(e, message.StateDead, s.now())
-	end.dead = encodeDead(end, ReasonExpired, e.record())
-	return end
+	return newDeath(e, ReasonExpired, s.now())
 }
 
 // entry reads a message that no window has.

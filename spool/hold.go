@@ -26,28 +26,18 @@ type hold struct {
 	passed    bool // its ordering key is in window.onHold
 
 	// What the process knew of it when it was put on hold.
+	tried
 	orderingKey string
-	attempts    int
-	maybeSent   bool
-	unsure      int
-	lastError   string
-	history     message.History
 }
 
 func newHold(e *entry, at time.Time) *hold {
-	return &hold{
-		lane: e.lane, at: at, orderingKey: e.msg.OrderingKey,
-		attempts: e.attempts, maybeSent: e.maybeSent, unsure: e.unsure, lastError: e.lastError, history: e.history,
-	}
+	return &hold{lane: e.lane, at: at, tried: e.tried, orderingKey: e.msg.OrderingKey}
 }
 
 // tell adds to the receipt of a held message what its hold knows.
 func (h *hold) tell(r *message.Receipt) {
-	r.OnHold, r.Attempts, r.LastError, r.MaybeSent = true, h.attempts, h.lastError, h.maybeSent
-	for _, e := range h.history.Events() {
-		r.History.Add(e)
-	}
-	r.History.Skipped += h.history.Skipped
+	r.OnHold = true
+	h.tried.tell(r)
 }
 
 // Hold keeps a pending or retrying message from being forwarded until

@@ -169,15 +169,11 @@ type entry struct {
 	size    int           // in the ledger
 	state   message.State // pending, in_flight, retrying; cancelled while that is being written
 
-	attempts  int
-	maybeSent bool // an attempt ended unknown
-	unsure    int  // attempts that did
-	lastError string
-	history   message.History
-	due       time.Time // end of the lease, or of the backoff
-	expires   uint64    // when its TTL ends, in milliseconds of the spool's clock; 0: never
-	expired   bool      // it is about to be a dead letter because of that
-	lease     uint64    // number of the current lease
+	tried
+	due     time.Time // end of the lease, or of the backoff
+	expires uint64    // when its TTL ends, in milliseconds of the spool's clock; 0: never
+	expired bool      // it is about to be a dead letter because of that
+	lease   uint64    // number of the current lease
 
 	prev, next *entry // in window.ready
 	queued     bool

@@ -312,11 +312,7 @@ func (w *window) wakeDue(now time.Time) {
 // lapse ends a lease of which nobody said what came of it: its attempt may have
 // reached the broker, or may do so yet.
 func (e *entry) lapse(now time.Time) {
-	e.attempts++
-	e.maybeSent = true
-	e.unsure++
-	e.lastError = "the lease lapsed"
-	e.history.Add(message.Event{At: now.Truncate(time.Millisecond), Name: "attempt", Outcome: message.OutcomeUnknown, Detail: e.lastError})
+	e.failed(now.Truncate(time.Millisecond), message.OutcomeUnknown, "the lease lapsed")
 }
 
 // unlease makes a leased entry pending again.

@@ -149,14 +149,11 @@ func (e *entry) receipt() message.Receipt {
 
 func (e *entry) receiptIn(events []message.Event) message.Receipt {
 	r := beginReceipt(e.msg, events)
-	r.State, r.Attempts, r.LastError, r.MaybeSent = e.state, e.attempts, e.lastError, e.maybeSent
+	r.State = e.state
+	e.tell(&r)
 	if e.state == message.StateRetrying {
 		r.NextAttemptAt = e.due
 	}
-	for _, ev := range e.history.Events() {
-		r.History.Add(ev)
-	}
-	r.History.Skipped += e.history.Skipped
 	return r
 }
 

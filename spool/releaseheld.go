@@ -105,7 +105,7 @@ func (op *releaseHold) synced(s *Spool) {
 		return
 	}
 	e := op.e
-	e.lane, e.attempts, e.maybeSent, e.unsure, e.lastError, e.history = l, op.h.attempts, op.h.maybeSent, op.h.unsure, op.h.lastError, op.h.history
+	e.lane, e.tried = l, op.h.tried
 	s.bringIn(e)
 	s.unblock(op.seq)
 	l.ready.raise()

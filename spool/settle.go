@@ -238,13 +238,7 @@ func (s *Spool) Retry(leases []*Lease, due time.Time, outcome message.Outcome, c
 		if !s.owns(l) {
 			continue
 		}
-		e.attempts++
-		if outcome == message.OutcomeUnknown {
-			e.maybeSent = true
-			e.unsure++
-		}
-		e.lastError = clip(cause)
-		e.history.Add(message.Event{At: now, Name: "attempt", Outcome: outcome, Detail: e.lastError})
+		e.failed(now, outcome, clip(cause))
 		e.lane.flowing = false
 		e.wait(due)
 		s.gaveBack(e)
@@ -313,11 +307,8 @@ func (s *Spool) Bury(ctx context.Context, l *Lease, reason, cause string) error 
 		s.mu.Unlock()
 		return s.refuseCopy(context.WithoutCancel(ctx), l, cause)
 	}
-	e.attempts++
-	e.lastError = clip(cause)
-	e.history.Add(message.Event{At: now, Name: "attempt", Outcome: message.OutcomePermanent, Detail: e.lastError})
-	end := newEnding(e, message.StateDead, now)
-	end.dead = encodeDead(end, reason, e.record())
+	e.failed(now, message.OutcomePermanent, clip(cause))
+	end := newDeath(e, reason, now)
 	s.leave(e, end)
 	s.block(e.lane, e.msg)
 	s.mu.Unlock()
