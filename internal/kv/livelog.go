@@ -103,7 +103,7 @@ func (l *liveLog) close() error { return l.file.Close() }
 // sizeOf is 0 also for a file that does not exist.
 func (d *directory) sizeOf(name string) (int64, error) {
 	var st unix.Stat_t
-	err := unix.Fstatat(int(d.file.Fd()), name, &st, 0)
+	err := unix.Stat(filepath.Join(d.path, name), &st)
 	if errors.Is(err, unix.ENOENT) {
 		return 0, nil
 	}

@@ -43,7 +43,7 @@ func DropUnfinished(path string, magic uint16) (bytes int64, err error) {
 		if named[t.id] {
 			continue
 		}
-		size, err := d.tableBytes(t.id)
+		size, err := d.sizeOf(t.name())
 		if err != nil {
 			return bytes, err
 		}
@@ -114,7 +114,7 @@ func Removable(path string, magic uint16) (bytes int64, err error) {
 		}
 		var before, after int64
 		for _, c := range s.changes {
-			size, err := d.tableBytes(c.Id)
+			size, err := d.sizeOf(tableFile{id: c.Id}.name())
 			if err != nil {
 				return 0, err
 			}
@@ -139,7 +139,7 @@ func (d *directory) removableOfClosing(now, then map[uint64]uint32) (int64, erro
 	}
 	var before, after int64
 	for _, t := range files {
-		size, err := d.tableBytes(t.id)
+		size, err := d.sizeOf(t.name())
 		if err != nil {
 			return 0, err
 		}
@@ -151,16 +151,4 @@ func (d *directory) removableOfClosing(now, then map[uint64]uint32) (int64, erro
 		}
 	}
 	return min(before, after), nil
-}
-
-// tableBytes is the size of a table; 0: it is not there.
-func (d *directory) tableBytes(table uint64) (int64, error) {
-	st, err := os.Stat(filepath.Join(d.path, tableFile{id: table}.name()))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	return st.Size(), nil
 }
