@@ -39,9 +39,9 @@ type item struct {
 	hasBody, hasBase64 bool
 }
 
-// set takes one member. null counts as absent.
+// set takes one member.
 func (it *item) set(m member) error {
-	if string(m.value) == "null" {
+	if m.leftOut(itemNames) {
 		return nil
 	}
 	msg := &it.Message

@@ -231,13 +231,24 @@ func nameIn(text []byte) (string, error) {
 	return stringOf(text)
 }
 
+// The options that there are.
+var (
+	transactionNames = []string{"id", "mode", "check", "messages"}
+	checkNames       = []string{"url", "after", "interval", "max_attempts", "on_exhausted"}
+	itemNames        = []string{
+		"topic", "body", "body_base64", "tag", "keys", "ordering_key", "properties", "content_type", "idempotency_key", "delay", "deliver_at", "ttl",
+	}
+)
+
+// leftOut reports an option, one of names, that is null: it is as if it were not there.
+func (m member) leftOut(names []string) bool {
+	return string(m.value) == "null" && slices.Contains(names, m.name)
+}
+
 // memberNames are the names, by how they stand in a text.
 var memberNames = func() map[string]string {
 	names := map[string]string{}
-	for _, name := range []string{
-		"id", "mode", "check", "messages", "url", "after", "interval", "max_attempts", "on_exhausted", // of a transaction
-		"topic", "body", "body_base64", "tag", "keys", "ordering_key", "properties", "content_type", "idempotency_key", "delay", "deliver_at", "ttl",
-	} {
+	for _, name := range slices.Concat(transactionNames, checkNames, itemNames) {
 		names[`"`+name+`"`] = name
 	}
 	return names

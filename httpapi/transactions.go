@@ -139,7 +139,7 @@ type transactionReader struct {
 }
 
 func (x *transactionReader) set(m member) error {
-	if string(m.value) == "null" {
+	if m.leftOut(transactionNames) {
 		return nil
 	}
 	switch m.name {
@@ -219,7 +219,7 @@ func (x *transactionReader) setCheck(m member) error {
 }
 
 func setCheckOption(c *spool.Check, exhausted *string, o member) error {
-	if string(o.value) == "null" { // as if it were left out
+	if o.leftOut(checkNames) {
 		return nil
 	}
 	switch o.name {

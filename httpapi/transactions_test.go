@@ -154,6 +154,9 @@ func TestBadTransactions(t *testing.T) {
 	}{
 		"no JSON":              {`x`, 400, "invalid-json"},
 		"an unknown option":    {prepared(`,"what":1`), 400, "invalid-option"},
+		"the same, null":       {prepared(`,"what":null`), 400, "invalid-option"},
+		"a check's, null":      {`{"messages":[` + message + `],"check":{"url":"http://127.0.0.1:8080/tx","typo":null}}`, 400, "invalid-option"},
+		"a message's, null":    {`{"messages":[{"topic":"orders","body":"1","typo":null}],` + check + `}`, 400, "invalid-item"},
 		"no messages":          {`{"messages":[],` + check + `}`, 400, "empty-batch"},
 		"a bad message":        {`{"messages":[{"topic":"a b","body":"1"}],` + check + `}`, 400, "invalid-topic"},
 		"a key of a message":   {`{"messages":[{"topic":"orders","body":"1","idempotency_key":"k"}],` + check + `}`, 400, "invalid-item"},
