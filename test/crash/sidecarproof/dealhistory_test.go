@@ -156,13 +156,14 @@ func playDeals(t *testing.T, p program, kills int, points ...string) (*dealHisto
 	app := newApplication(t, littleSizes)
 	how := setup{program: p, dir: filepath.Join(t.TempDir(), "data"), subscriptions: subscribe(app)}
 	h := &dealHistory{began: time.Now(), line: &succession{next: make(chan struct{})}}
-	rng := rand.New(rand.NewPCG(3, uint64(kills)))
+	seed := testscale.NamedSeed(t)
+	rng := rand.New(rand.NewPCG(3, uint64(kills)+seed))
 	killer := &dealKiller{t: t, how: how, rng: rng, points: points}
 	side := killer.start(0, kills)
 	h.line.follow(side.client)
 	var clients sync.WaitGroup
 	for i := range 8 {
-		clients.Go(func() { h.play(rand.New(rand.NewPCG(uint64(i), 11))) })
+		clients.Go(func() { h.play(rand.New(rand.NewPCG(uint64(i), 11+seed))) })
 	}
 	for n := range kills {
 		killer.kill(side)
