@@ -26,6 +26,7 @@ type halfBroker struct {
 	rolled    []uint64              // numbers
 	prepare   error                 // of the next calls
 	end       error                 // of the next calls, which do nothing
+	refuses   map[int64]bool        // ends at these offsets
 	lostReply bool                  // the next end is done, and fails
 	dropped   []uint64              // numbers
 	ids       map[string]string     // of messages, by transaction
@@ -33,6 +34,7 @@ type halfBroker struct {
 
 	first      func() error // what the next Prepare does instead
 	preparing  func()       // called before the next one is kept, under mu
+	looking    func()       // called by the next look for what is committed
 	mayNotLook bool
 	look       func(broker.Half) (bool, error)
 	expected   []message.HalfPlace
@@ -85,6 +87,9 @@ func (b *halfBroker) End(_ context.Context, p message.HalfPlace, commit bool) er
 	if b.end != nil {
 		return b.end
 	}
+	if b.refuses[p.LogOffset] {
+		return errors.New("system busy")
+	}
 	h, ok := b.half[p.LogOffset]
 	switch {
 	case b.ordinary[p.LogOffset]:
@@ -104,6 +109,13 @@ func (b *halfBroker) End(_ context.Context, p message.HalfPlace, commit bool) er
 }
 
 func (b *halfBroker) Committed(context.Context, message.HalfPlace, time.Time) (bool, error) {
+	b.mu.Lock()
+	looking := b.looking
+	b.looking = nil
+	b.mu.Unlock()
+	if looking != nil {
+		looking()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.delivered) > 0, nil
@@ -176,8 +188,8 @@ func (b *halfBroker) await(t *testing.T, what string, is func() bool) {
 // keep runs a Keeper over the rig's spool.
 func (r *rig) keep(b *halfBroker) *transaction.Keeper {
 	ctx, cancel := context.WithCancel(context.Background())
-	checker := transaction.New(r.Spool, r.o)
-	k := transaction.NewKeeper(r.Spool, b, checker.Ask, slog.New(slog.DiscardHandler))
+	r.checker = transaction.New(r.Spool, r.o)
+	k := transaction.NewKeeper(r.Spool, b, r.checker.Ask, slog.New(slog.DiscardHandler))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -246,13 +258,15 @@ func TestCommitIsNotMadeTwice(t *testing.T) {
 
 func TestGoneHalfMessageIsSent(t *testing.T) {
 	r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
-	tx := r.mustAtBroker(r.keep(b), "tx")
+	k := r.keep(b)
+	tx := r.mustAtBroker(k, "tx")
 	b.set(func() { clear(b.half) })
 	r.commit("tx")
 	r.await("tx", ended)
 	if got, err := r.Receipt(t.Context(), tx.Messages[0]); err != nil || got.State != message.StatePending {
 		t.Errorf("%+v, %v", got, err)
 	}
+	r.counted(k, "remora_half_messages_gone_total", "", 1)
 }
 
 func TestWhatTheBrokerDoesNotTakeIsRolledBack(t *testing.T) {
@@ -314,6 +328,7 @@ func TestBrokersQuestionIsAskedOfTheApplication(t *testing.T) {
 		t.Errorf("it is %+v, %+v", got, got.Half)
 	}
 	b.await(t, "once", func() bool { return slices.Equal(b.delivered, []string{"tx"}) })
+	r.counted(r.checker, "remora_transaction_checks_total", "commit", 1)
 }
 
 // An answer that decides nothing counts for nothing, and the broker asks again.
@@ -334,7 +349,8 @@ func TestBrokersQuestionWithoutADecision(t *testing.T) {
 // old one it is told to roll that back.
 func TestHalfMessageIsRenewed(t *testing.T) {
 	r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
-	tx := r.mustAtBroker(r.keep(b), "tx")
+	k := r.keep(b)
+	tx := r.mustAtBroker(k, "tx")
 	b.asks(tx, 1, 10)
 	r.await("tx", func(t spool.Transaction) bool { return t.Half.Number == 2 })
 	b.await(t, "the old one is over", func() bool { return slices.Contains(b.rolled, 1) })
@@ -344,6 +360,28 @@ func TestHalfMessageIsRenewed(t *testing.T) {
 	r.commit("tx")
 	r.await("tx", ended)
 	b.await(t, "once", func() bool { return slices.Equal(b.delivered, []string{"tx"}) && !slices.Contains(b.rolled, 2) })
+	r.counted(k, "remora_half_messages_renewed_total", "", 1)
+}
+
+// One that was replaced is rolled back, with the decision at the latest. A broker that
+// does not do that keeps no commit from being noted.
+func TestReplacedHalfMessageIsRolledBackWithTheDecision(t *testing.T) {
+	r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
+	tx := r.mustAtBroker(r.keep(b), "tx")
+	b.set(func() { b.refuses = map[int64]bool{2: true} })
+	b.asks(tx, 1, 10) // at 2
+	r.await("tx", func(t spool.Transaction) bool { return t.Half.Number == 2 && len(t.Half.Former) == 1 })
+	r.commit("tx")
+	r.await("tx", func(spool.Transaction) bool {
+		got, err := r.Receipt(t.Context(), tx.Messages[0])
+		return err == nil && got.State == message.StateConfirmed
+	})
+	if got, err := r.Transaction(t.Context(), "tx"); err != nil || got.Half.Ended {
+		t.Errorf("it is over: %+v, %v", got.Half, err)
+	}
+	b.set(func() { b.refuses = nil })
+	r.await("tx", ended)
+	b.await(t, "once, and the former rolled back", func() bool { return slices.Equal(b.delivered, []string{"tx"}) && slices.Contains(b.rolled, 1) })
 }
 
 // Applications that hang, of two hosts, keep no half message from being replaced before
@@ -370,19 +408,6 @@ func TestRenewalsHaveRoomBesideApplicationsThatHang(t *testing.T) {
 	b.asks(r.mustAtBroker(k, "old"), 1, 10)
 	r.await("old", func(t spool.Transaction) bool { return t.Half.Number == 2 })
 	goOn()
-}
-
-func TestUnknownHalfMessageIsAnAlarm(t *testing.T) {
-	r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
-	k := r.keep(b)
-	if k.Strange() {
-		t.Error("it is strange before anybody asked")
-	}
-	b.asks(spool.Transaction{ID: "of nobody", Messages: []message.ID{{1}}}, 1, 1)
-	b.await(t, "alarmed", k.Strange)
-	if len(b.delivered)+len(b.rolled) > 0 {
-		t.Errorf("delivered %q, rolled back %d", b.delivered, b.rolled)
-	}
 }
 
 // Without a broker that has half messages, those of a former one are taken for gone.

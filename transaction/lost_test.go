@@ -80,6 +80,7 @@ func TestLostHalfMessageIsReplaced(t *testing.T) {
 	k = r.keep(b)
 	r.await("lost", func(t spool.Transaction) bool { return t.Half.Number == 2 })
 	b.await(t, "told", k.Dropped)
+	r.counted(k, "remora_half_messages_lost_total", "", 1)
 	r.commit("lost")
 	r.await("lost", ended)
 	b.await(t, "once", func() bool { return slices.Equal(b.delivered, []string{"lost"}) && len(b.rolled) == 0 })

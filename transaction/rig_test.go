@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"github.com/remora-mq/remora/internal/kv"
@@ -33,6 +34,9 @@ type rig struct {
 	o   transaction.Options
 	app *application
 	end func()
+
+	checker *transaction.Checker // the last that run began
+	now     func() time.Time     // nil: that of the system
 }
 
 func newRig(t *testing.T, o transaction.Options, answer http.HandlerFunc) *rig {
@@ -52,20 +56,22 @@ func (r *rig) open() {
 	if r.db, err = kv.Open(context.Background(), kv.Options{Dir: filepath.Join(r.dir, "db"), MemTableSize: 1 << 20}); err != nil {
 		r.t.Fatal(err)
 	}
-	if r.Spool, err = spool.Open(context.Background(), r.db, spool.Options{Dir: r.dir}); err != nil {
+	if r.Spool, err = spool.Open(context.Background(), r.db, spool.Options{Dir: r.dir, Now: r.now}); err != nil {
 		r.t.Fatal(err)
 	}
 	r.end = func() {}
 }
 
 // run begins to ask.
-func (r *rig) run() {
+func (r *rig) run() { r.runOn(r.Spool) }
+
+func (r *rig) runOn(s transaction.Spool) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	checker := transaction.New(r.Spool, r.o)
+	r.checker = transaction.New(s, r.o)
 	go func() {
 		defer close(done)
-		if err := checker.Run(ctx); !errors.Is(err, context.Canceled) {
+		if err := r.checker.Run(ctx); !errors.Is(err, context.Canceled) {
 			r.t.Errorf("run: %v", err)
 		}
 	}()
@@ -113,6 +119,33 @@ func (r *rig) await(id string, is func(spool.Transaction) bool) spool.Transactio
 		}
 		if time.Since(began) > 20*time.Second {
 			r.t.Fatalf("transaction %s is %+v, %v", id, t, err)
+		}
+	}
+}
+
+// counted waits until a counter, with a label of that value or with none, says so.
+func (r *rig) counted(of interface{ Collectors() []prometheus.Collector }, name, label string, want float64) {
+	r.t.Helper()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(of.Collectors()...)
+	for began := time.Now(); ; time.Sleep(time.Millisecond) {
+		families, err := registry.Gather()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		got := -1.0
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				if f.GetName() == name && (label == "" || m.GetLabel()[0].GetValue() == label) {
+					got = m.GetCounter().GetValue()
+				}
+			}
+		}
+		if got == want {
+			return
+		}
+		if time.Since(began) > 20*time.Second {
+			r.t.Fatalf("%s %s is %v, want %v", name, label, got, want)
 		}
 	}
 }

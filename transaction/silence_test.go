@@ -1,6 +1,7 @@
 package transaction_test
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -45,8 +46,31 @@ func TestDroppedHalfMessageIsReplaced(t *testing.T) {
 	if !k.Dropped() {
 		t.Error("it is not told")
 	}
+	r.counted(k, "remora_half_messages_dropped_total", "", 1)
 	if got := r.await("decided", ended); got.Half.Number != 1 {
 		t.Errorf("what is decided was replaced: %+v", got.Half)
+	}
+}
+
+// The brokers of half messages whose end they have not confirmed are to know whom to ask,
+// after a restart too.
+func TestBrokersAreExpectedToAskAfterARestart(t *testing.T) {
+	r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
+	k := r.keep(b)
+	open, ending, over := r.mustAtBroker(k, "open"), r.mustAtBroker(k, "ending"), r.mustAtBroker(k, "over")
+	r.commit("over")
+	r.await("over", ended)
+	b.set(func() { b.end = errors.New("connection refused") })
+	r.commit("ending")
+	r.end()
+	b.set(func() { b.expected = nil })
+	r.keep(b)
+	b.await(t, "expected", func() bool {
+		return slices.Contains(b.expected, open.Half.Place) && slices.Contains(b.expected, ending.Half.Place)
+	})
+	r.end()
+	if slices.Contains(b.expected, over.Half.Place) {
+		t.Error("so is that of one that is over")
 	}
 }
 

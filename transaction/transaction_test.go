@@ -1,6 +1,8 @@
 package transaction_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -8,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,6 +52,8 @@ func TestOnlyADecisionDecides(t *testing.T) {
 		"a state and an error":    {says(200, `{"state":"COMMIT","error":"no"}`), spool.TransactionHalf, "no answer"},
 		"an error and a state":    {says(200, `{"error":"no","state":"COMMIT"}`), spool.TransactionHalf, "no answer"},
 		"a state within":          {says(200, `{"state":{"state":"COMMIT"}}`), spool.TransactionHalf, "no answer"},
+		"another name":            {says(200, `{"answer":"COMMIT"}`), spool.TransactionHalf, "no answer"},
+		"the name in capitals":    {says(200, `{"State":"COMMIT"}`), spool.TransactionHalf, "no answer"},
 		"a list":                  {says(200, `["COMMIT"]`), spool.TransactionHalf, "no answer"},
 		"something behind":        {says(200, `{"state":"COMMIT"} x`), spool.TransactionHalf, "no answer"},
 		"garbage":                 {says(200, "\x00\xff{"), spool.TransactionHalf, "no answer"},
@@ -85,6 +90,11 @@ func TestOnlyADecisionDecides(t *testing.T) {
 			if c.want.Decided() && got.DecidedBy != "check-back 1" {
 				t.Errorf("decided by %q", got.DecidedBy)
 			}
+			if next := time.Until(got.NextCheckAt); !c.want.Decided() && (next < 59*time.Minute || next > 67*time.Minute) {
+				t.Errorf("it is asked for again in %v", next)
+			}
+			said := map[spool.TransactionState]string{spool.TransactionHalf: "unknown", spool.TransactionCommitted: "commit", spool.TransactionRolledBack: "rollback"}
+			r.counted(r.checker, "remora_transaction_checks_total", said[c.want], 1)
 		})
 	}
 }
@@ -219,7 +229,9 @@ func TestOneThatHangsLeavesRoom(t *testing.T) {
 	}
 	goOn()
 	for i := range n {
-		r.await(fmt.Sprint("hangs-", i), in(spool.TransactionCommitted))
+		if got := r.await(fmt.Sprint("hangs-", i), in(spool.TransactionCommitted)); got.Checks != 0 {
+			t.Errorf("it counts that it was put off: %+v", got)
+		}
 	}
 }
 
@@ -244,5 +256,77 @@ func TestCheckBacksGoOnAfterARestart(t *testing.T) {
 	answer <- "COMMIT"
 	if got := r.await("tx", in(spool.TransactionCommitted)); got.Checks != 2 || got.DecidedBy != "check-back 3" {
 		t.Errorf("it is %+v", got)
+	}
+}
+
+// failing is a spool that does not decide, nor tell what is due, as often as it is said to.
+type failing struct {
+	*spool.Spool
+
+	times  atomic.Int32
+	unread atomic.Bool
+}
+
+var errOnce = errors.New("no room for that now")
+
+func (f *failing) CommitTransaction(ctx context.Context, id, by string) (spool.Transaction, error) {
+	if f.times.Add(-1) >= 0 {
+		return spool.Transaction{}, errOnce
+	}
+	return f.Spool.CommitTransaction(ctx, id, by)
+}
+
+func (f *failing) Undecide(ctx context.Context, id, by string) (spool.Transaction, error) {
+	if f.times.Add(-1) >= 0 {
+		return spool.Transaction{}, errOnce
+	}
+	return f.Spool.Undecide(ctx, id, by)
+}
+
+func (f *failing) DueChecks(ctx context.Context, most int) ([]spool.Transaction, error) {
+	if f.unread.CompareAndSwap(true, false) {
+		return nil, errOnce
+	}
+	return f.Spool.DueChecks(ctx, most)
+}
+
+// What is due may not be readable for a while.
+func TestCheckBacksGoOnAfterAnErrorOfReading(t *testing.T) {
+	r := newRig(t, transaction.Options{}, says(200, "COMMIT"))
+	r.prepare(spool.TransactionDraft{ID: "tx", Check: check(1)})
+	s := &failing{Spool: r.Spool}
+	s.unread.Store(true)
+	r.runOn(s)
+	r.await("tx", in(spool.TransactionCommitted))
+}
+
+// An answer that cannot be made durable is asked for again, and counts for nothing.
+func TestAnswerThatCannotBeKeptIsAskedForAgain(t *testing.T) {
+	r := newRig(t, transaction.Options{}, says(200, "COMMIT"))
+	r.prepare(spool.TransactionDraft{ID: "tx", Check: check(1)})
+	s := &failing{Spool: r.Spool}
+	s.times.Store(2)
+	r.runOn(s)
+	if got := r.await("tx", in(spool.TransactionCommitted)); got.Checks != 0 || got.LastCheck != errOnce.Error() {
+		t.Errorf("it is %+v", got)
+	}
+	if all, _ := r.app.asked(); all != 3 {
+		t.Errorf("asked %d times", all)
+	}
+}
+
+// One that cannot be left undecided is not forgotten, nor asked for at once.
+func TestWhatCannotBeLeftUndecidedIsAskedForLater(t *testing.T) {
+	r := newRig(t, transaction.Options{}, says(500, "no"))
+	r.prepare(spool.TransactionDraft{ID: "tx", Check: check(2)})
+	s := &failing{Spool: r.Spool}
+	s.times.Store(1)
+	r.runOn(s)
+	r.await("tx", func(t spool.Transaction) bool { return t.Checks == 2 && s.times.Load() == 0 })
+	r.close() // with all that was to be written
+	r.open()
+	got := r.await("tx", in(spool.TransactionHalf))
+	if wait := time.Until(got.NextCheckAt); got.Checks != 2 || wait < 30*time.Second || wait > 2*time.Minute {
+		t.Errorf("it is asked for in %v: %+v", wait, got)
 	}
 }

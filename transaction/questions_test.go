@@ -1,0 +1,157 @@
+package transaction_test
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/broker"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+	"github.com/remora-mq/remora/transaction"
+)
+
+// What is not known here is not decided: neither an ID of nobody, nor one that is known
+// of another message, as where somebody else's spool had the same group.
+func TestUnknownHalfMessageIsAnAlarm(t *testing.T) {
+	for name, strange := range map[string]func(known, local spool.Transaction) broker.HalfCheck{
+		"an ID": func(known, _ spool.Transaction) broker.HalfCheck {
+			return broker.HalfCheck{Half: broker.Half{Transaction: "of nobody", Number: 1}, MessageID: known.Messages[0]}
+		},
+		"a message": func(known, _ spool.Transaction) broker.HalfCheck {
+			return broker.HalfCheck{Half: broker.Half{Transaction: known.ID, Number: 1}, MessageID: message.ID{1}}
+		},
+		"nothing of ours": func(known, _ spool.Transaction) broker.HalfCheck {
+			return broker.HalfCheck{Half: broker.Half{Transaction: known.ID, Number: 1}}
+		},
+		"one of mode local": func(_, local spool.Transaction) broker.HalfCheck {
+			return broker.HalfCheck{Half: broker.Half{Transaction: local.ID, Number: 1}, MessageID: local.Messages[0]}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, b := newRig(t, transaction.Options{}, says(200, "COMMIT")), newHalfBroker()
+			k := r.keep(b)
+			known := r.mustAtBroker(k, "known")
+			question := strange(known, r.prepare(spool.TransactionDraft{ID: "local", Check: check(15)}))
+			question.Place, question.Times = known.Half.Place, 1
+			if k.Strange() {
+				t.Error("it is strange before anybody asked")
+			}
+			for range 2 {
+				b.checks <- question
+			}
+			b.await(t, "alarmed", k.Strange)
+			r.counted(k, "remora_half_message_questions_total", "unknown_id", 2)
+			r.end()
+			if all, _ := r.app.asked(); all > 0 || len(b.delivered)+len(b.rolled) > 0 {
+				t.Errorf("asked %d times; delivered %q, rolled back %d", all, b.delivered, b.rolled)
+			}
+		})
+	}
+}
+
+// A commit that a broker has confirmed and lost is made again when it asks, once its
+// consumers cannot have it; what they have, or get without the half message, is not.
+func TestLostCommitIsRepaired(t *testing.T) {
+	for name, c := range map[string]struct {
+		ago     time.Duration // it was confirmed
+		gone    bool          // it was sent instead
+		forgets bool
+		commits int
+		rolls   bool
+		answer  string
+	}{
+		"lost":                        {time.Minute, false, true, 1, false, "commit"},
+		"there":                       {time.Minute, false, false, 0, true, "rollback"},
+		"just confirmed, and unknown": {0, false, true, 0, false, "unknown"},
+		"sent without it":             {time.Minute, true, true, 0, true, "rollback"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
+			r.close()
+			r.now = func() time.Time { return time.Now().Add(-c.ago) }
+			r.open()
+			k := r.keep(b)
+			tx := r.mustAtBroker(k, "tx")
+			if c.gone {
+				b.set(func() { clear(b.half) })
+			}
+			r.commit("tx")
+			r.await("tx", ended)
+			if c.forgets {
+				b.set(func() { b.delivered = nil })
+			}
+			before := len(b.delivered)
+			b.asks(tx, 1, 1)
+			b.checks <- broker.HalfCheck{} // taken once that is answered
+			r.end()
+			if len(b.delivered)-before != c.commits || c.rolls != slices.Equal(b.rolled, []uint64{1}) {
+				t.Errorf("committed %d times, rolled back %d", len(b.delivered)-before, b.rolled)
+			}
+			r.counted(k, "remora_half_message_questions_total", c.answer, 1)
+		})
+	}
+}
+
+// While a broker is being told the decision its question is left without an answer: both
+// together would be two commits.
+func TestQuestionWhileTheDecisionIsTold(t *testing.T) {
+	r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
+	tx := r.mustAtBroker(r.keep(b), "tx")
+	b.set(func() { b.end = errors.New("connection refused") })
+	r.commit("tx")
+	r.await("tx", func(t spool.Transaction) bool { return t.Half.Tries > 0 })
+	telling, goOn := make(chan struct{}), make(chan struct{})
+	b.set(func() { b.looking, b.end = func() { close(telling); <-goOn }, nil })
+	<-telling
+	b.asks(tx, 1, 1)
+	b.checks <- broker.HalfCheck{} // taken once that is answered
+	if n := len(b.delivered) + len(b.rolled); n > 0 {
+		t.Errorf("delivered %q, rolled back %d", b.delivered, b.rolled)
+	}
+	close(goOn)
+	r.await("tx", ended)
+	b.await(t, "once", func() bool { return slices.Equal(b.delivered, []string{"tx"}) })
+}
+
+// What is undecided is left to an operator: no question of a broker has the application
+// asked again. Its half message is kept all the same.
+func TestQuestionForWhatIsUndecided(t *testing.T) {
+	r, b := newRig(t, transaction.Options{}, says(200, "COMMIT")), newHalfBroker()
+	tx := r.mustAtBroker(r.keep(b), "tx")
+	if _, err := r.Undecide(t.Context(), "tx", "test"); err != nil {
+		t.Fatal(err)
+	}
+	b.asks(tx, 1, 9)
+	b.asks(tx, 1, 10)
+	r.await("tx", func(t spool.Transaction) bool { return t.Half.Number == 2 })
+	r.end()
+	if all, _ := r.app.asked(); all > 0 {
+		t.Errorf("the application was asked %d times", all)
+	}
+	r.await("tx", in(spool.TransactionUndecided))
+}
+
+// An application is asked for a transaction once at a time, however often its broker asks.
+func TestQuestionWhileTheApplicationIsAsked(t *testing.T) {
+	asked, goOn := make(chan struct{}, 10), make(chan struct{})
+	r, b := newRig(t, transaction.Options{}, func(w http.ResponseWriter, req *http.Request) {
+		asked <- struct{}{}
+		<-goOn
+		says(200, "UNKNOWN")(w, req)
+	}), newHalfBroker()
+	tx := r.mustAtBroker(r.keep(b), "tx")
+	b.asks(tx, 1, 1)
+	<-asked
+	b.asks(tx, 1, 2)
+	b.checks <- broker.HalfCheck{} // taken once that is answered
+	select {
+	case <-asked:
+		t.Error("it is asked twice at once")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(goOn)
+	r.counted(r.checker, "remora_transaction_checks_total", "unknown", 1)
+}
