@@ -122,6 +122,10 @@ func openMySQL(o Options) (*sql.DB, error) {
 	}
 	c.Timeout, c.ReadTimeout, c.WriteTimeout = o.Timeout, o.Timeout, o.Timeout
 	c.InterpolateParams, c.ClientFoundRows = true, false
+	if c.Params == nil {
+		c.Params = map[string]string{}
+	}
+	c.Params["autocommit"] = "1"  // a server may have it off: then what was answered for is not committed
 	c.Logger = &mysql.NopLogger{} // callers get it as an error
 	connector, err := mysql.NewConnector(c)
 	if err != nil {

@@ -16,8 +16,12 @@ import (
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
-// The first that asks makes the table, also when they are many.
+// The first that asks makes the table, and its index, also when they are many.
 func TestTableIsMadeOnDemand(t *testing.T) {
+	index := map[string]string{
+		Postgres: "SELECT count(*) FROM pg_indexes WHERE indexname = 'remora_dedupe_expires'",
+		MySQL:    "SELECT count(*) FROM information_schema.statistics WHERE index_name = 'remora_dedupe_expires'",
+	}
 	each(t, func(t *testing.T, _ *server.Server, o Options) {
 		var all sync.WaitGroup
 		for i := range 8 {
@@ -29,7 +33,25 @@ func TestTableIsMadeOnDemand(t *testing.T) {
 			})
 		}
 		all.Wait()
+		var n int
+		if err := open(t, o).db.QueryRowContext(t.Context(), index[o.Driver]).Scan(&n); err != nil || n != 1 {
+			t.Errorf("%d indexes, %v", n, err)
+		}
 	})
+}
+
+// A server that commits nothing by itself keeps what was answered for all the same.
+func TestServerWithoutAutocommit(t *testing.T) {
+	k := kinds["MariaDB"] // PostgreSQL has no such setting
+	o := Options{Driver: k.driver, DSN: k.dsn(k.start(t).Addr())}
+	exec(t, open(t, o).db, "SET GLOBAL autocommit = 0")
+	s := open(t, o)
+	if err := s.Done(t.Context(), key, begin(t, s, key)); err != nil {
+		t.Fatal(err)
+	}
+	if m := begin(t, open(t, o), key); m.Verdict != dedupe.Repeat {
+		t.Errorf("to another sidecar: %v", m.Verdict)
+	}
 }
 
 func TestLostAnswerIsAskedForAgain(t *testing.T) {
@@ -95,6 +117,25 @@ func TestSweep(t *testing.T) {
 		}
 		if m := begin(t, s, key); m.Verdict != dedupe.InProgress {
 			t.Errorf("the one that lives: %v", m.Verdict)
+		}
+	})
+}
+
+// A store that is open deletes by itself.
+func TestSweepGoesOn(t *testing.T) {
+	each(t, func(t *testing.T, _ *server.Server, o Options) {
+		o.SweepEvery = 20 * time.Millisecond
+		s := open(t, o)
+		begin(t, s, key)
+		pass(t, s.db, 48*time.Hour)
+		for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+			var n int
+			if err := s.db.QueryRowContext(t.Context(), "SELECT count(*) FROM remora_dedupe").Scan(&n); err != nil || time.Since(began) > 20*time.Second {
+				t.Fatalf("%d rows, %v", n, err)
+			}
+			if n == 0 {
+				return
+			}
 		}
 	})
 }
