@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -202,11 +203,12 @@ func TestWithoutTransactions(t *testing.T) {
 type atBroker struct {
 	*spool.Spool // nil: nothing else is asked
 
-	told spool.Transaction
+	told   spool.Transaction
+	failed error // to prepare
 }
 
 func (a *atBroker) Prepare(context.Context, spool.TransactionDraft) (spool.Transaction, []message.Receipt, error) {
-	return a.told, a.told.Receipts, nil
+	return a.told, a.told.Receipts, a.failed
 }
 
 func (a *atBroker) Transaction(context.Context, string) (spool.Transaction, error) {
@@ -228,6 +230,23 @@ func TestTransactionAtBrokerIsAsDescribed(t *testing.T) {
 	for _, a := range []*answer{l.prepare(one), l.do("GET", transactionsPath+"/order-1", "")} {
 		if a.json["mode"] != "broker" {
 			t.Errorf("%d %s", a.status, a.raw)
+		}
+	}
+}
+
+// What a broker did not take is told apart: whether it may have it, and that another one
+// is to be prepared.
+func TestWhatABrokerDoesNotTake(t *testing.T) {
+	told := &atBroker{}
+	l := start(t, httpapi.Options{Transactions: told, CheckURLs: transaction.Allowed{"http://127.0.0.1:*"}})
+	for stored, failed := range map[any]error{
+		false:     &transaction.NotPreparedError{Err: errors.New("connection refused")},
+		"unknown": &transaction.NotPreparedError{Maybe: true, Err: errors.New("timeout")},
+	} {
+		told.failed = failed
+		a := l.prepare(`{"mode":"broker","messages":[{"topic":"orders","body":"1"}],"check":{"url":"http://127.0.0.1:8080/tx"}}`)
+		if a.status != 503 || a.code() != "broker-unavailable" || a.json["stored"] != stored || a.header.Get("Retry-After") == "" || !strings.Contains(string(a.raw), "rolled back") {
+			t.Errorf("%v: %d %s %v", failed, a.status, a.raw, a.header)
 		}
 	}
 }
