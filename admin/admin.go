@@ -12,6 +12,7 @@ import (
 	description "github.com/remora-mq/remora/api"
 	"github.com/remora-mq/remora/deadletter"
 	"github.com/remora-mq/remora/internal/httpguard"
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/spool"
 )
@@ -95,7 +96,7 @@ func New(opts Options, from Sources) *Server {
 	})
 	routeConsole(mux.ServeMux)
 	guarded := guard(withProblems(mux.ServeMux), httpguard.NewRules(opts.AllowedHosts, opts.AllowedOrigins), tokens)
-	s := newServer(guarded, opts.Log)
+	s := newServer(guarded, newConns(mostConns(kv.OpenFiles())), opts.Log)
 	s.loopbackOnly, s.patterns, s.operations = !tokens.Required(), mux.patterns, a.operations
 	return s
 }

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"fmt"
 	"math"
 	"net"
 	"net/http"
@@ -25,10 +24,13 @@ func mostConns(files uint64) int {
 // through, however many connections somebody keeps open.
 type conns struct {
 	most int
+	// brief: no request takes long. One that does is of somebody who does not read the
+	// answer, and has to go as those that wait have.
+	brief bool
 
 	mu      sync.Mutex
 	clock   uint64
-	waiting map[net.Conn]uint64 // since when; busy: a request is being answered
+	waiting map[net.Conn]uint64 // since when; busy: a request is being answered, and may take as long as it does
 }
 
 const busy = math.MaxUint64
@@ -87,7 +89,7 @@ func (c *conns) turned(nc net.Conn, active bool) {
 	}
 	c.clock++
 	c.waiting[nc] = c.clock
-	if active {
+	if active && !c.brief {
 		c.waiting[nc] = busy
 	}
 }
@@ -96,9 +98,8 @@ func (c *conns) turned(nc net.Conn, active bool) {
 func turnAway(nc net.Conn, most int) {
 	defer nc.Close() //nolint:errcheck // the peer may be gone
 	p := problem.New(problem.Busy, "as many connections are open as are allowed").WithLimit(int64(most))
-	body := p.JSON()
+	p.RetryAfter = time.Second
 	if nc.SetWriteDeadline(time.Now().Add(100*time.Millisecond)) == nil {
-		fmt.Fprintf(nc, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nRetry-After: %d\r\nConnection: close\r\n\r\n%s",
-			p.Status, http.StatusText(p.Status), problem.ContentType, len(body), max(p.RetryAfterSeconds(), 1), body)
+		_, _ = nc.Write(raw(p))
 	}
 }

@@ -2,11 +2,14 @@ package admin
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,8 +67,7 @@ func hungUp(t *testing.T, nc net.Conn) {
 // further one takes the place of the one that has waited longest.
 func TestIdleConnectionsKeepNoProbeOut(t *testing.T) {
 	s := NewHealth(NewConditions(), prometheus.NewRegistry(), nil)
-	held := newConns(8)
-	s.http.ConnState = held.changed
+	s.conns.most = 8
 	addr := serve(t, s)
 	used := dial(t, addr)
 	if res := exchange(t, used, "GET /livez"); res.status != 200 {
@@ -86,9 +88,9 @@ func TestIdleConnectionsKeepNoProbeOut(t *testing.T) {
 	if res := exchange(t, silent[many-1], "GET /livez"); res.status != 200 {
 		t.Errorf("the last one is answered %d", res.status)
 	}
-	held.mu.Lock()
-	defer held.mu.Unlock()
-	if n := len(held.waiting); n > 8 {
+	s.conns.mu.Lock()
+	defer s.conns.mu.Unlock()
+	if n := len(s.conns.waiting); n > 8 {
 		t.Errorf("%d connections are held", n)
 	}
 }
@@ -101,8 +103,7 @@ func TestBusyConnectionsAreKept(t *testing.T) {
 		begun <- struct{}{}
 		<-release
 		w.WriteHeader(http.StatusNoContent)
-	}), nil)
-	s.http.ConnState = newConns(2).changed
+	}), newConns(2), nil)
 	addr := serve(t, s)
 	answers := make(chan answer, 2)
 	for range 2 {
@@ -123,6 +124,76 @@ func TestBusyConnectionsAreKept(t *testing.T) {
 	for range 2 {
 		if got := <-answers; got.status != http.StatusNoContent {
 			t.Errorf("one that was busy is answered %d", got.status)
+		}
+	}
+}
+
+// TestSlowReadersKeepNoProbeOut has as many clients as connections are held ask for more
+// than any socket takes, and read nothing of it: a probe takes the place of the one that
+// has had the longest time.
+func TestSlowReadersKeepNoProbeOut(t *testing.T) {
+	metrics := prometheus.NewRegistry()
+	size := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "size", Help: "Of what."}, []string{"of"})
+	metrics.MustRegister(size)
+	for i := range 1000 {
+		size.WithLabelValues(fmt.Sprint(i, strings.Repeat("x", 16<<10))).Set(1)
+	}
+	s := NewHealth(NewConditions(), metrics, nil)
+	s.conns.most = 2
+	addr := serve(t, s)
+	readers := make([]net.Conn, 2)
+	for i := range readers {
+		readers[i] = dial(t, addr)
+		if _, err := io.WriteString(readers[i], "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readers[i].Read(make([]byte, 1)); err != nil { // it is being answered
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		if res := get(t, "GET", addr, "/livez"); res.status != 200 {
+			t.Errorf("beside slow readers /livez is %d", res.status)
+		}
+	}
+	if _, err := io.Copy(io.Discard, readers[0]); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the slowest reader is not cut off")
+	}
+}
+
+// TestWhatIsNoRequestIsAProblem sends what net/http would refuse in words of its own.
+func TestWhatIsNoRequestIsAProblem(t *testing.T) {
+	large := "GET /livez HTTP/1.1\r\nHost: localhost\r\nA: " + strings.Repeat("a", 32<<10) + "\r\n\r\n"
+	for _, c := range []struct {
+		says, sent string
+		status     int
+	}{
+		{"not HTTP/1.1", "nonsense\r\n\r\n", 400},
+		{"required Host header", "GET /livez HTTP/1.1\r\n\r\n", 400},
+		{"not HTTP/1.1", "GET /livez HTTP/1.1\r\nHost: localhost\r\nA: \x00\r\n\r\n", 400},
+		{"protocol version", "GET /livez HTTP/3.0\r\nHost: localhost\r\n\r\n", 400},
+		{"only chunked", "POST /livez HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n", 400},
+		{"100-continue", "GET /livez HTTP/1.1\r\nHost: localhost\r\nExpect: more\r\n\r\n", 400},
+		{"16384 bytes", large, 431},
+	} {
+		nc := dial(t, serve(t, NewHealth(NewConditions(), prometheus.NewRegistry(), nil)))
+		if _, err := io.WriteString(nc, c.sent); err != nil {
+			t.Fatal(err)
+		}
+		a, err := answered(nc)
+		if err != nil {
+			t.Errorf("%.40q: %v", c.sent, err)
+			continue
+		}
+		var doc struct {
+			Code, Detail string
+			Status       int
+		}
+		if err := json.Unmarshal([]byte(a.body), &doc); err != nil || a.header.Get("Content-Type") != problem.ContentType {
+			t.Errorf("%.40q is answered %s %s: %v", c.sent, a.header.Get("Content-Type"), a.body, err)
+		}
+		if a.status != c.status || doc.Status != c.status || !strings.Contains(doc.Detail, c.says) {
+			t.Errorf("%.40q is answered %d %+v, want %d and %q", c.sent, a.status, doc, c.status, c.says)
 		}
 	}
 }

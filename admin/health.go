@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/internal/problem"
 )
 
@@ -22,7 +23,9 @@ func NewHealth(conditions *Conditions, metrics prometheus.Gatherer, log *slog.Lo
 	mux.HandleFunc("GET /readyz", h.answer(conditions.Unready))
 	mux.HandleFunc("GET /startupz", h.answer(h.unstarted))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
-	return newServer(withProblems(mux), log)
+	held := newConns(mostConns(kv.OpenFiles()))
+	held.brief = true // what is asked here is answered from memory
+	return newServer(withProblems(mux), held, log)
 }
 
 type health struct{ conditions *Conditions }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/internal/httpguard"
-	"github.com/remora-mq/remora/internal/kv"
 )
 
 // ErrExposed reports an admin listener that others than this machine can reach,
@@ -20,23 +19,27 @@ var ErrExposed = errors.New("address is not loopback and no token is set: set li
 // Server is one listener's HTTP. It is not used again after Shutdown.
 type Server struct {
 	http         *http.Server
+	conns        *conns
 	loopbackOnly bool
 	patterns     []string    // what is served: methods and paths
 	operations   *operations // nil: there are none
 }
 
-func newServer(handler http.Handler, log *slog.Logger) *Server {
+// mostHeader bounds the bytes of a request's header.
+const mostHeader = 16 << 10
+
+func newServer(handler http.Handler, held *conns, log *slog.Logger) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{http: &http.Server{
+	return &Server{conns: held, http: &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      time.Minute, // write gives what is answered late its own
 		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		ConnState:         newConns(mostConns(kv.OpenFiles())).changed,
+		MaxHeaderBytes:    mostHeader,
+		ConnState:         held.changed,
 		// OPTIONS * is answered as any other path that there is not.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
@@ -51,7 +54,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	if s.loopbackOnly && httpguard.Exposed(ln.Addr()) {
 		return errors.Join(fmt.Errorf("serve admin on %s: %w", ln.Addr(), ErrExposed), ln.Close())
 	}
-	if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(wordsOf{ln}); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve on %s: %w", ln.Addr(), err)
 	}
 	return nil

@@ -1,0 +1,84 @@
+package admin
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/remora-mq/remora/internal/problem"
+)
+
+// wordsOf is a listener whose connections say in a problem document what net/http says in
+// plain text, before any handler sees the request: that it is malformed, or that its
+// headers are too large.
+type wordsOf struct{ net.Listener }
+
+func (l wordsOf) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return words{nc}, nil
+}
+
+type words struct{ net.Conn }
+
+// CloseWrite is what net/http ends such a connection by, so that the client can read why.
+func (w words) CloseWrite() error {
+	if half, ok := w.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// plainHead follows the status line of what net/http writes past every handler, each in
+// one write (errorHeaders in net/http/server.go). No answer of ours is so: each has a date.
+var plainHead = []byte("Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n")
+
+// notExpected begins what it answers to an Expect that is not 100-continue.
+var notExpected = []byte("HTTP/1.1 417 ")
+
+func (w words) Write(b []byte) (int, error) {
+	line, rest, _ := bytes.Cut(b[:min(len(b), 512)], []byte("\r\n"))
+	if !bytes.HasPrefix(rest, plainHead) && !bytes.HasPrefix(line, notExpected) {
+		return w.Conn.Write(b)
+	}
+	if _, err := w.Conn.Write(raw(refusedBy(line))); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// refusedBy is the problem of a status line of net/http, as "HTTP/1.1 400 Bad Request".
+func refusedBy(line []byte) *problem.Problem {
+	_, said, _ := strings.Cut(string(line), " ")
+	code, reason, _ := strings.Cut(said, " ")
+	switch code {
+	case "431":
+		return problem.New(problem.HeadersTooLarge, "the headers have more than %d bytes", mostHeader).WithLimit(mostHeader)
+	case "501":
+		return problem.New(problem.InvalidRequest, "of Transfer-Encoding only chunked is known")
+	case "417":
+		return problem.New(problem.InvalidRequest, "of Expect only 100-continue is known")
+	}
+	_, reason, _ = strings.Cut(reason, ": ")
+	if reason == "" {
+		reason = "a line of the header is not HTTP/1.1"
+	}
+	return problem.New(problem.InvalidRequest, "%s", reason)
+}
+
+// raw is an answer in one piece, of a connection that is closed after it.
+func raw(p *problem.Problem) []byte {
+	var b bytes.Buffer
+	body := p.JSON()
+	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n",
+		p.Status, http.StatusText(p.Status), problem.ContentType, len(body))
+	if p.RetryAfter > 0 {
+		fmt.Fprintf(&b, "Retry-After: %d\r\n", p.RetryAfterSeconds())
+	}
+	fmt.Fprintf(&b, "\r\n%s", body)
+	return b.Bytes()
+}
