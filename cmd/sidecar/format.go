@@ -21,7 +21,7 @@ func (f *format) Type() string   { return strings.Join(f.known, "|") }
 // Set implements pflag.Value.
 func (f *format) Set(v string) error {
 	if !slices.Contains(f.known, v) {
-		return fmt.Errorf("%q is not one of %s", v, strings.Join(f.known, ", "))
+		return fmt.Errorf("it is one of %s", strings.Join(f.known, ", "))
 	}
 	f.value = v
 	return nil

@@ -84,21 +84,12 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		Args:          usageArgs(cobra.NoArgs),
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		Version:       version, // --version
 	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return fail(exitUsage, "%w; see '%s --help'", err, c.CommandPath())
-	})
+	root.SetVersionTemplate(versionLine())
+	root.SetFlagErrorFunc(badFlag)
+	root.SetHelpCommand(newHelp())
 	root.AddCommand(newRun(), newDev(), newDemo(), newPublish(), newCheck(), newConfig(), newQueue(), newDLQ(), newTx(), newSubscription(), newLedger(), newSpool(), newDrain(), newAwait(), newVersion())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
-}
-
-// usageArgs makes a complaint about arguments a usage error.
-func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if err := check(c, args); err != nil {
-			return fail(exitUsage, "%w; see '%s --help'", err, c.CommandPath())
-		}
-		return nil
-	}
 }
