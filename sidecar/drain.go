@@ -4,13 +4,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/spool"
 )
 
-// drainMeter tells a refused application when there is room again, from how
-// fast the spool, or its topic, has emptied. Its methods may be called from any
-// goroutine.
+// drainMeter tells a refused application when there is room again, and an operator when
+// what waits has left, from how fast the spool, or its topic, has emptied. Its methods
+// may be called from any goroutine.
 type drainMeter struct {
 	mu     sync.Mutex
 	at     time.Time
@@ -30,6 +32,7 @@ type emptying struct {
 	settled uint64 // messages, when observed
 	held    float64
 	rate    float64 // bytes a second, of the last few seconds
+	pace    float64 // messages a second, of the same
 }
 
 // levels are the marks of the moment, in bytes.
@@ -73,7 +76,9 @@ func (e *emptying) observe(took float64, c spool.Counts) {
 		size = float64(c.Bytes) / float64(held)
 	}
 	if took > 0 {
-		e.rate += (float64(settled-e.settled)*size/took - e.rate) / 5
+		pace := float64(settled-e.settled) / took
+		e.pace += (pace - e.pace) / 5
+		e.rate += (pace*size - e.rate) / 5
 	}
 	e.settled, e.held = settled, float64(c.Bytes)
 }
@@ -103,4 +108,42 @@ func (d *drainMeter) untilRoom(code, topic string) time.Duration {
 		}
 	}
 	return 0
+}
+
+// untilLeft estimates when so many messages, which wait now, have left. Not known:
+// nothing leaves.
+func (d *drainMeter) untilLeft(waiting uint64) (left time.Duration, known bool) {
+	const stalled = 0.1 // messages a second: as of bytes
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case waiting == 0:
+		return 0, true
+	case d.all.pace < stalled:
+		return 0, false
+	}
+	return time.Duration(float64(waiting) / d.all.pace * float64(time.Second)), true
+}
+
+// untilDrained estimates when what waits for the broker has left the spool.
+func (s *Sidecar) untilDrained(sp *spool.Spool) (left time.Duration, known bool) {
+	n := sp.Ledger().Total.InSpool
+	waiting := n.Pending + n.InFlight + n.Retrying
+	return s.drain.untilLeft(waiting - min(sp.KeptBack(), waiting))
+}
+
+var drainDesc = prometheus.NewDesc("remora_spool_drain_seconds",
+	"Until what waits for the broker has left, at the rate of the last seconds; what comes meanwhile is not counted. Absent while nothing leaves.", nil, nil)
+
+// drainCollector tells how long the drain takes when it is asked.
+type drainCollector struct{ *Sidecar }
+
+// Describe implements prometheus.Collector.
+func (drainCollector) Describe(ch chan<- *prometheus.Desc) { ch <- drainDesc }
+
+// Collect implements prometheus.Collector.
+func (c drainCollector) Collect(ch chan<- prometheus.Metric) {
+	if left, known := c.untilDrained(c.parts.spool); known {
+		ch <- prometheus.MustNewConstMetric(drainDesc, prometheus.GaugeValue, left.Seconds())
+	}
 }

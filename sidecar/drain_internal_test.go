@@ -47,6 +47,29 @@ func TestDrainIsMeasured(t *testing.T) {
 	}
 }
 
+// TestTimeToDrainIsMeasured: it is told at the rate of the last seconds, and not at all
+// while nothing leaves.
+func TestTimeToDrainIsMeasured(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		meter   *drainMeter
+		waiting uint64
+		want    time.Duration
+		known   bool
+	}{
+		{"nothing waits", &drainMeter{}, 0, 0, true},
+		{"nothing was seen", &drainMeter{}, 1, 0, false},
+		{"nothing leaves", watched(0, levels{}), 1000, 0, false},
+		{"20 a second", watched(20, levels{}), 1000, 50 * time.Second, true},
+		{"a million of them, 20 a second", watched(20, levels{}), 1_000_000, 50_000 * time.Second, true},
+	} {
+		got, known := tt.meter.untilLeft(tt.waiting)
+		if off := (got - tt.want).Abs(); off > tt.want/100 || known != tt.known {
+			t.Errorf("%s: %v, %t; want %v, %t", tt.name, got, known, tt.want, tt.known)
+		}
+	}
+}
+
 // TestDrainIsForgotten: what left once says nothing after a minute of standstill.
 func TestDrainIsForgotten(t *testing.T) {
 	l := levels{excess: 1000}

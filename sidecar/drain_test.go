@@ -47,6 +47,35 @@ func TestAHandlerThatNeverReturnsTakesNothingFromOthers(t *testing.T) {
 	}
 }
 
+// Status and metrics tell how long the drain takes, and nothing of one that does not go
+// on.
+func TestTimeToDrainIsTold(t *testing.T) {
+	told := func(r *running) (left *float64, metric bool) {
+		_, page := get(t, "http://"+r.side.Addresses().Health+"/metrics")
+		return r.status().Spool.DrainSeconds, strings.Contains(page, "\nremora_spool_drain_seconds 0\n")
+	}
+	c := embedded(t)
+	r := start(t, c)
+	r.post("orders", "x", "")
+	eventually(t, "nothing waits", func() bool {
+		left, metric := told(r)
+		return left != nil && *left == 0 && metric
+	})
+	if err := r.end(); err != nil {
+		t.Error(err)
+	}
+	c.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{deadAddress(t)}}}
+	c.Drain.Timeout = 0
+	r = start(t, c)
+	r.post("orders", "waits for a broker", "")
+	if left, metric := told(r); left != nil || metric {
+		t.Errorf("nothing leaves, and the drain takes %v, metric %t", *left, metric)
+	}
+	if err := r.end(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNoDrainAndNothingToDoIsNoError(t *testing.T) {
 	c := embedded(t)
 	c.Drain.Timeout = 0

@@ -58,6 +58,7 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 	p.room.restore()
 	p.room.measure()
 	s.metrics.watchSpool(s.registry, p)
+	s.registry.MustRegister(drainCollector{s})
 	return nil
 }
 

@@ -43,9 +43,10 @@ type SpoolStatus struct {
 	Bytes             uint64        `json:"bytes"`
 	LimitBytes        uint64        `json:"limit_bytes"` // of the directory's blocks: spool.limit, or what the volume leaves
 	OldestUnconfirmed *time.Time    `json:"oldest_unconfirmed_at,omitempty"`
-	Encryption        *Encryption   `json:"encryption,omitempty"` // of a spool with a key file
-	Retention         *Retention    `json:"retention,omitempty"`  // of a sidecar that runs
-	ClockStep         *ClockStep    `json:"clock_step,omitempty"` // nil: there is none
+	DrainSeconds      *float64      `json:"drain_seconds,omitempty"` // until what waits for the broker has left; nil: nothing leaves
+	Encryption        *Encryption   `json:"encryption,omitempty"`    // of a spool with a key file
+	Retention         *Retention    `json:"retention,omitempty"`     // of a sidecar that runs
+	ClockStep         *ClockStep    `json:"clock_step,omitempty"`    // nil: there is none
 }
 
 // Transactions counts those that are not decided, and not at their end.
@@ -107,6 +108,9 @@ func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
 	}
 	if at, ok := sp.Oldest(); ok {
 		out.OldestUnconfirmed = new(at.UTC())
+	}
+	if left, known := s.untilDrained(sp); known {
+		out.DrainSeconds = new(left.Seconds())
 	}
 	return out
 }
