@@ -13,12 +13,10 @@ import (
 // renew gives a subscription another consumer, and another gate, which joins it with
 // dedupe store and handler.
 func (s *Sidecar) renew(ctx context.Context, one *subscription) error {
-	sub, err := brokerSubscription(one.config)
+	sub, err := s.brokerSubscription(one.config)
 	if err != nil {
 		return err
 	}
-	sub.Prefetch = int64(s.cfg.Memory.Deliver) / int64(len(s.cfg.Subscriptions))
-	sub.Concurrency = deliveries(one.config)
 	sub.Starts = func(start broker.Start) { s.noteStart(one, start) }
 	sub.Jumps = func(jump broker.Jump) { s.noteJump(one, jump) }
 	consumer, err := s.parts.backend.Consumer(sub)
@@ -80,10 +78,12 @@ func (s *Sidecar) gateOptions(c config.Subscription) (ackgate.Options, error) {
 	}, err
 }
 
-func brokerSubscription(c config.Subscription) (broker.Subscription, error) {
+// brokerSubscription gives each subscription the same part of what may be fetched ahead.
+func (s *Sidecar) brokerSubscription(c config.Subscription) (broker.Subscription, error) {
 	latest, at, err := c.Start()
 	return broker.Subscription{
 		Name: c.Name, Topic: c.Topic, Group: c.Group, Tags: c.Filter.Tags, SQL: c.Filter.SQL,
-		Ordered: c.Ordered, Concurrency: c.Concurrency, From: broker.From{Latest: latest, Time: at},
+		Ordered: c.Ordered, Concurrency: deliveries(c), From: broker.From{Latest: latest, Time: at},
+		Prefetch: int64(s.cfg.Memory.Deliver) / int64(len(s.cfg.Subscriptions)),
 	}, err
 }

@@ -159,21 +159,25 @@ func (s *Sidecar) openBroker(ctx context.Context) (err error) {
 }
 
 func (s *Sidecar) startForwarder(ctx context.Context) error {
-	f := s.cfg.Forwarder
-	after, _ := f.Ordering.After() // validated
 	p := &s.parts
-	p.forward = forwarder.New(forwarder.Options{
-		Concurrency: f.Concurrency, MaxMessages: f.Batch.MaxMessages, MaxBytes: int(f.Batch.MaxBytes),
-		AttemptTimeout: f.AttemptTimeout.Std(), Rates: f.PerSecond(), Priorities: s.cfg.Topics.Priority, FailoverAfter: after.Std(),
-		BlockOnDead: f.Ordering.OnDead == config.OnDeadBlock,
-		Retry:       backoff.Policy{Initial: f.Retry.Initial.Std(), Max: f.Retry.Max.Std()},
-	}, p.spool, p.producer, s.log.With("component", "forwarder"))
+	p.forward = forwarder.New(s.forwarderOptions(), p.spool, p.producer, s.log.With("component", "forwarder"))
 	p.forward.Register(s.registry)
 	s.forwarding.Store(p.forward)
 	p.forwarding = p.start(ctx, "forwarder", p.forward.Run)
 	p.noticing = p.start(ctx, "conditions", s.keepConditions)
 	p.roomKeeping = p.start(ctx, "room", func(ctx context.Context) error { return p.room.keep(ctx, p.spool, p.db) })
 	return s.decideRetention(ctx)
+}
+
+func (s *Sidecar) forwarderOptions() forwarder.Options {
+	f := s.cfg.Forwarder
+	after, _ := f.Ordering.After() // validated
+	return forwarder.Options{
+		Concurrency: f.Concurrency, MaxMessages: f.Batch.MaxMessages, MaxBytes: int(f.Batch.MaxBytes),
+		AttemptTimeout: f.AttemptTimeout.Std(), Rates: f.PerSecond(), Priorities: s.cfg.Topics.Priority, FailoverAfter: after.Std(),
+		BlockOnDead: f.Ordering.OnDead == config.OnDeadBlock,
+		Retry:       backoff.Policy{Initial: f.Retry.Initial.Std(), Max: f.Retry.Max.Std()},
+	}
 }
 
 func (s *Sidecar) startSubscriptions(ctx context.Context) error {
