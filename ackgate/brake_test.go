@@ -62,7 +62,9 @@ func TestPauseOvertakesACallThatIsAboutToBegin(t *testing.T) {
 		o.Brake = NewBrake("billing", nil)
 		s.start(o)
 		s.gate.store = &pausing{Store: s.gate.store, brake: o.Brake}
+		resumed := false
 		time.AfterFunc(time.Minute, func() {
+			resumed = true
 			if len(s.called()) != 0 {
 				t.Error("a call began after the pause")
 			}
@@ -74,8 +76,8 @@ func TestPauseOvertakesACallThatIsAboutToBegin(t *testing.T) {
 			o.Brake.Release(Paused)
 		})
 		s.run(time.Hour, delivery("a"))
-		if len(s.calls) != 1 || s.calls[0].Attempt != 1 || s.ends["a"] != nil {
-			t.Errorf("%d calls, %v", len(s.calls), s.ends["a"])
+		if !resumed || len(s.calls) != 1 || s.calls[0].Attempt != 1 || s.ends["a"] != nil {
+			t.Errorf("resumed %t before its end; %d calls, %v", resumed, len(s.calls), s.ends["a"])
 		}
 	})
 }

@@ -132,7 +132,13 @@ func TestHolderThatIsDoneEarlyIsNoticed(t *testing.T) {
 func TestShortRetriesThenSendBack(t *testing.T) {
 	bubble(t, func(s *scene) {
 		s.answers = times(20, failed)
+		var last time.Time
+		s.during = func(*push.Call) { last = time.Now() }
+		began := time.Now()
 		s.run(time.Hour, delivery("a"))
+		if took := last.Sub(began); took > 10*time.Second {
+			t.Errorf("the last call was after %v in place", took)
+		}
 		if last := s.events[len(s.events)-2:]; !slices.Equal(last, []string{"back a", "ack a"}) {
 			t.Fatalf("it went %v", s.events)
 		}
@@ -173,6 +179,23 @@ func TestRefusedSendBackHolds(t *testing.T) {
 		s.wantAcks(handled, 1)
 		if asked, most := s.count("back refused a"), 10; asked < 2 || asked > most {
 			t.Errorf("the broker was asked %d times, within about 8 minutes: at most once a minute", asked)
+		}
+	})
+}
+
+// TestRefusedSendBackIsNotRepeatedAtOnce: a broker that does not take one message may
+// take another at the same time. The one that it did not take may have left a copy, and
+// is not tried again for a minute.
+func TestRefusedSendBackIsNotRepeatedAtOnce(t *testing.T) {
+	bubble(t, func(s *scene) {
+		s.answers = times(2, rejected)
+		s.backs = []error{errFake}
+		s.asked = time.Second // so that both are asked for together
+		began := time.Now()
+		s.run(time.Hour, delivery("a"), delivery("b"))
+		s.wantAcks(deadLetter, 2)
+		if took := time.Since(began); took < time.Minute {
+			t.Errorf("it was tried again within %v", took)
 		}
 	})
 }

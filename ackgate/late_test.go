@@ -87,6 +87,23 @@ func TestLateAck(t *testing.T) {
 			}
 		})
 	})
+	t.Run("without a store, while its next call waits for a slot", func(t *testing.T) {
+		bubble(t, func(s *scene) {
+			s.noStore = true
+			s.answers = []push.Answer{failed}
+			s.during = func(c *push.Call) {
+				if c.Delivery.Identity == "b" {
+					time.Sleep(20 * time.Second)
+					return
+				}
+				after(10*time.Second, func() { s.ack(c.ID) })
+			}
+			o := options()
+			o.Concurrency = 1
+			s.start(o).run(time.Hour, delivery("a"), delivery("b"))
+			s.wantEvents("call a", "call b", "ack by ID, late", "200 b", "ack b", "ack a")
+		})
+	})
 	t.Run("without a store, when another call has begun", func(t *testing.T) {
 		bubble(t, func(s *scene) {
 			s.noStore = true
