@@ -51,9 +51,11 @@ func TestConnectionsAreReused(t *testing.T) {
 
 func TestConnectionIsNotReusedAfter(t *testing.T) {
 	for name, answer := range map[string]string{
-		"connection: close":  "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
-		"a body left unread": "HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n" + strings.Repeat("a", 70000),
-		"more than it said":  ok + "HTTP/1.1 500 Forged\r\nContent-Length: 0\r\n\r\n",
+		"connection: close":               "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+		"a body left unread":              "HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n" + strings.Repeat("a", 70000),
+		"a body whose end is yet to come": "HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n" + strings.Repeat("a", maxBody),
+		"a header that took more memory":  "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: " + strings.Repeat("a", 2*bufferSize) + "\r\n\r\n",
+		"more than it said":               ok + "HTTP/1.1 500 Forged\r\nContent-Length: 0\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := serve(t, text(answer))
