@@ -80,12 +80,32 @@ func TestStuckCallIsAbandoned(t *testing.T) {
 		if n := l.abandoned.Load(); n != 1 {
 			t.Errorf("%d calls are counted as abandoned, want 1", n)
 		}
+		if l.selector.breakers.closed(brokerOf(e.Queue)) {
+			t.Errorf("the broker of queue %s gets more, as if it had answered", e.Queue)
+		}
 		close(stuck)
 		synctest.Wait()
 		if n := l.abandoned.Load(); n != 0 || len(l.tail) != 0 {
 			t.Errorf("after it returned: %d abandoned, %d keys wait", n, len(l.tail))
 		}
 	})
+}
+
+// The library sends also for a context that is done (internal/remote/remote_client.go:93).
+func TestNothingIsSentWhenTheContextIsDone(t *testing.T) {
+	l, f := newFakeLane()
+	f.answer = func(context.Context, []*primitive.Message) (*primitive.SendResult, error) {
+		return &primitive.SendResult{OffsetMsgID: "X"}, nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, e := l.send(ctx, "", []*message.Message{testMessage(1, "")})
+	if e == nil || e.Outcome != retryable || e.Status != statusTimeout {
+		t.Errorf("%+v", e)
+	}
+	if n := f.selects.Load(); n != 0 {
+		t.Errorf("%d queues were chosen", n)
+	}
 }
 
 func TestTooManyStuckCallsRefuseMore(t *testing.T) {
