@@ -24,7 +24,11 @@ func TestParkedTopicIsSaid(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var refused atomic.Bool
 				refused.Store(true)
+				var away atomic.Bool
 				p := &producer{answer: func(msgs []*message.Message) *broker.SendError {
+					if away.Load() {
+						return refuse(message.OutcomeRetryable, "CONNECT")
+					}
 					if msgs[0].Topic == "new" && refused.Load() {
 						return &broker.SendError{Outcome: message.OutcomeRetryable, Status: status, Parked: true}
 					}
@@ -57,6 +61,12 @@ remora_topic_parked{status="` + status + `",topic="new"} 1
 				time.Sleep(time.Minute)
 				if got := f.Parked(); len(got) != 0 || r.Ledger().Total.InSpool.Held() != 0 {
 					t.Errorf("after it was put right: parked %v", got)
+				}
+				away.Store(true)
+				r.accept(draft("new", "4", ""))
+				time.Sleep(time.Minute)
+				if got := f.Parked(); len(got) != 0 || f.Failing() != 1 {
+					t.Errorf("in an outage after that: parked %v, %d topics are failing", got, f.Failing())
 				}
 			})
 		})
