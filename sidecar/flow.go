@@ -10,11 +10,10 @@ import (
 // flow is how many messages come and go. Its methods may be called from any
 // goroutine.
 type flow struct {
-	mu       sync.Mutex
-	at       time.Time
-	accepted rate
-	left     rate // settled, in whatever way
-	confirms rate
+	mu        sync.Mutex
+	at        time.Time
+	accepted  rate
+	confirmed rate
 }
 
 // rate is that of a counter, in messages a second: a mean in which the last few
@@ -44,35 +43,19 @@ func (f *flow) observe(now time.Time, total spool.Counts) {
 	}
 	f.at = now
 	f.accepted.observe(took, total.Accepted)
-	f.left.observe(took, settledOf(total))
-	f.confirms.observe(took, total.Confirmed)
+	f.confirmed.observe(took, total.Confirmed)
 }
 
-// Flow is the answer's part of how messages come and go.
+// Flow is how many messages come and go, a second.
 type Flow struct {
-	Accepted  float64 `json:"accepted"`  // messages a second
-	Confirmed float64 `json:"confirmed"` // the same
-	// DrainedIn is in how many seconds what can be sent is gone, if it goes on so; nil:
-	// it does not become less, or nobody can tell yet.
-	DrainedIn *int64 `json:"drained_in_seconds"`
+	Accepted  float64 `json:"accepted"`
+	Confirmed float64 `json:"confirmed"`
 }
 
-// longest is as far as an estimate goes: a day.
-const longest = 24 * 60 * 60
-
-// tell estimates for so many messages that can be sent.
-func (f *flow) tell(waiting uint64) Flow {
+func (f *flow) tell() Flow {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	out := Flow{Accepted: f.accepted.rounded(), Confirmed: f.confirms.rounded()}
-	shrinks := f.left.perSecond - f.accepted.perSecond
-	switch {
-	case waiting == 0:
-		out.DrainedIn = new(int64(0))
-	case shrinks > 0 && float64(waiting)/shrinks < longest:
-		out.DrainedIn = new(int64(float64(waiting)/shrinks) + 1)
-	}
-	return out
+	return Flow{Accepted: f.accepted.rounded(), Confirmed: f.confirmed.rounded()}
 }
 
 // rounded leaves out what is no news: a mean never comes back to 0 by itself.

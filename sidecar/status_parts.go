@@ -50,10 +50,8 @@ func (s *Sidecar) forwarderStatus() *ForwarderStatus {
 	if sp == nil || f == nil {
 		return nil
 	}
-	n := sp.Ledger().Total.InSpool
-	sendable := n.Pending + n.InFlight + n.Retrying
 	out := &ForwarderStatus{
-		Flow: s.flow.tell(sendable - min(sp.KeptBack(), sendable)), AttemptsLimit: f.Allowed(), Failing: f.Failing(),
+		Flow: s.flow.tell(), AttemptsLimit: f.Allowed(), Failing: f.Failing(),
 		Parked: []ParkedTopic{}, BlockedKeys: sp.BlockedKeys(),
 	}
 	parked := f.Parked()

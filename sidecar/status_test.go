@@ -35,7 +35,7 @@ func TestStatusTellsOfAllParts(t *testing.T) {
 	}
 	eventually(t, "a broker that is away", func() bool {
 		s := read()
-		return !s.Brokers.Up && s.Forwarder.Failing == 1 && s.Forwarder.Flow.DrainedIn == nil && is(s, admin.Broker)
+		return !s.Brokers.Up && s.Forwarder.Failing == 1 && s.Spool.DrainSeconds == nil && is(s, admin.Broker)
 	})
 	if s := read(); s.Forwarder.AttemptsLimit <= 0 || s.Forwarder.AttemptsLimit > c.Forwarder.Concurrency || s.Spool.Messages.Held() != 1 {
 		t.Errorf("in an outage: %+v, %+v", s.Forwarder, s.Spool)

@@ -13,9 +13,9 @@ const status = (more = {}) => ({
   version: "1", ready: true, unready: [], degraded: [], conditions: [], broker_type: "rocketmq",
   spool: {
     id: "0a", dir: "/data", messages: { half: 0, delayed: 2, pending: 600, in_flight: 0, retrying: 0, dead: 1 }, held: 0, kept_back: 0, resending: 0,
-    transactions: { half: 1, undecided: 0, ending: 0 }, bytes: 600 << 10, limit_bytes: 1 << 30, oldest_unconfirmed_at: "2026-01-01T00:00:00Z",
+    transactions: { half: 1, undecided: 0, ending: 0 }, bytes: 600 << 10, limit_bytes: 1 << 30, oldest_unconfirmed_at: "2026-01-01T00:00:00Z", drain_seconds: 9.6,
   },
-  forwarder: { flow: { accepted: 5, confirmed: 65, drained_in_seconds: 10 }, attempts_allowed: 64, topics_failing: 0, topics_parked: [], blocked_keys: 0 },
+  forwarder: { flow: { accepted: 5, confirmed: 65 }, attempts_allowed: 64, topics_failing: 0, topics_parked: [], blocked_keys: 0 },
   brokers: { up: true, failing: [] }, dedupe: [{ store: "local", up: true }, { store: "redis", up: true }], subscriptions: [], blocked_keys: [],
   ...more,
 });
@@ -34,7 +34,8 @@ test("an outage of the broker is red, and says when the spool is full", () => {
     degraded: ["broker", "topic-parked"], conditions: [{ name: "broker", is: true, since: "2026-01-01T00:59:00Z", stops_accept: false }, { name: "topic-parked", is: true, since: "2026-01-01T00:59:30Z", stops_accept: false }],
     brokers: { up: false, failing: ["broker-b"] },
   });
-  s.forwarder = { ...s.forwarder, flow: { accepted: 100, confirmed: 0, drained_in_seconds: null }, topics_parked: [{ topic: "orders", status: "TOPIC_NOT_EXIST" }] };
+  delete s.spool.drain_seconds;
+  s.forwarder = { ...s.forwarder, flow: { accepted: 100, confirmed: 0 }, topics_parked: [{ topic: "orders", status: "TOPIC_NOT_EXIST" }] };
   const v = view(s, now);
   same(v.verdict, { is: "warn", text: "ready, and degraded: broker, topic-parked" });
   same([v.forward.is, v.forward.why, v.accept.is], ["bad", "broker", "flows"]);

@@ -87,19 +87,18 @@ function spoolOf(spool, flow, now) {
     id: spool.id, dir: spool.dir,
     waiting, held: Object.values(m).reduce((a, b) => a + b, 0),
     oldest: spool.oldest_unconfirmed_at ? ago(spool.oldest_unconfirmed_at, now).replace(/^for /, "") : "none",
-    drained: drainedIn(waiting, flow, spool.kept_back),
+    drained: drainedIn(spool, waiting),
     part: spool.limit_bytes > 0 ? Math.min(spool.bytes / spool.limit_bytes, 1) : 0,
     fill: bytes(spool.bytes), limit: bytes(spool.limit_bytes), full: untilFull(spool, flow, waiting),
     keptBack: spool.kept_back,
   };
 }
 
-function drainedIn(waiting, flow, keptBack) {
+function drainedIn(spool, waiting) {
   if (waiting === 0) return "nothing waits";
-  if (!flow) return "nothing is forwarded";
-  if (flow.drained_in_seconds === null) return "not in sight";
-  if (flow.drained_in_seconds === 0) return keptBack > 0 ? "all that may go" : "now";
-  return "in " + duration(flow.drained_in_seconds);
+  if (spool.drain_seconds === undefined) return "not in sight";
+  if (waiting <= spool.kept_back) return "all that may go";
+  return "in " + duration(spool.drain_seconds);
 }
 
 // untilFull takes what comes to be as large as what is held.
