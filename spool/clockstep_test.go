@@ -196,6 +196,27 @@ func TestGraceOfKeysIsOfCertainTime(t *testing.T) {
 	}
 }
 
+// The time in which nothing was written, however long it was, is none of the grace. Nor is
+// what went on before the wall clock was set once more.
+func TestGraceOfKeysLeavesOutTheGap(t *testing.T) {
+	for again, known := range map[time.Duration][]int{0: {1, 1, 0}, 2 * time.Hour: {1, 1, 1, 0}} {
+		r, c := twoClocks(t, spool.Options{DedupeLimit: 1})
+		r.accept(under("key", draft("t", "x")))
+		r.confirm(r.lease("t", 0))
+		r.Flush()
+		c.restart(r, r.close, 5*time.Hour)
+		for n, want := range known {
+			if r.expire(); r.Known().DedupeKeys != want {
+				t.Fatalf("set again by %v: %d keys are known after %d minutes, want %d", again, r.Known().DedupeKeys, 8*n, want)
+			}
+			c.pass(r, 8*time.Minute)
+			if n == 0 {
+				c.wall.advance(again)
+			}
+		}
+	}
+}
+
 // In the years between nothing is lost or comes twice: what is to be delivered at a
 // time follows the wall clock, what is delayed does not.
 func TestYearsOfTheWallClock(t *testing.T) {
