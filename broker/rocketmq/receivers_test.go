@@ -67,6 +67,13 @@ func TestDeliveriesOutliveTheirMember(t *testing.T) {
 		calls, cut int // of the receiver
 		run        func(m *members)
 	}{
+		"its member is there: what comes again is delivered again": {2, 0, func(m *members) {
+			for _, name := range []string{"the first", "the same again"} {
+				result, ended := callback(m.former, pulled("x"))
+				m.answer <- nil
+				m.ends(name, result, ended, true)
+			}
+		}},
 		"it is done while its copy waits": {1, 0, func(m *members) {
 			first, firstEnded := callback(m.former, pulled("x"))
 			synctest.Wait()
