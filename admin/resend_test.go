@@ -66,10 +66,15 @@ func confirmed(t *testing.T) (*spool.Spool, message.ID) {
 		t.Fatal(err)
 	}
 	s.Confirm(leases, []message.Confirmation{{OffsetMessageID: "o"}})
-	for s.Ledger().Total.Confirmed == 0 { // it is recorded within 50 ms, and nobody is told
-		time.Sleep(time.Millisecond)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) { // until it is on disk: nobody is told
+		found, err := s.Resend(t.Context(), spool.ResendFilter{Topic: "a"}, true)
+		if err == nil && found.Messages == 1 {
+			return s, receipts[0].ID
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("%+v, %v", found, err)
+		}
 	}
-	return s, receipts[0].ID
 }
 
 func TestResendOrdersWhatWasConfirmed(t *testing.T) {
