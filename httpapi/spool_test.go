@@ -177,33 +177,41 @@ func TestDelayOnTheRealSpool(t *testing.T) {
 // TestTTLOnTheRealSpool: a message that nobody confirms in time is a dead letter,
 // and says whether it may have been delivered.
 func TestTTLOnTheRealSpool(t *testing.T) {
-	l, sp := startReal(t)
 	for _, outcome := range []message.Outcome{message.OutcomeRetryable, message.OutcomeUnknown} {
-		answers := make(chan *answer, 1)
-		go func() { answers <- l.do("POST", orders, "body", "MQ-TTL", "300ms", "Prefer", "wait=20") }()
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		defer cancel()
-		for leases := []*spool.Lease{}; len(leases) == 0; {
-			var err error
-			if leases, err = sp.Lease(ctx, "orders", spool.LeaseOptions{}); errors.Is(err, spool.ErrNotFound) {
-				time.Sleep(time.Millisecond)
-				continue
+		t.Run(outcome.String(), func(t *testing.T) {
+			t.Parallel() // each waits for its TTL, which leaves a slow disk the time for an attempt
+			l, sp := startReal(t)
+			answers := make(chan *answer, 1)
+			go func() { answers <- l.do("POST", orders, "body", "MQ-TTL", "3s", "Prefer", "wait=20") }()
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			for leases := []*spool.Lease{}; len(leases) == 0; {
+				var err error
+				if leases, err = sp.Lease(ctx, "orders", spool.LeaseOptions{}); errors.Is(err, spool.ErrNotFound) {
+					time.Sleep(time.Millisecond)
+					continue
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				sp.Retry(leases, time.Now().Add(time.Hour), outcome, "no answer")
 			}
-			if err != nil {
-				t.Fatal(err)
+			a := <-answers
+			if a.status != 202 || a.json["state"] != "dead" || a.json["stored"] != true {
+				t.Fatalf("answered %d %s", a.status, a.raw)
 			}
-			sp.Retry(leases, time.Now().Add(time.Hour), outcome, "no answer")
-		}
-		a := <-answers
-		if a.status != 202 || a.json["state"] != "dead" || a.json["stored"] != true {
-			t.Fatalf("answered %d %s", a.status, a.raw)
-		}
-		id, _ := a.json["id"].(string)
-		story := l.do("GET", "/v1/messages/"+id, "")
-		if maybe := story.json["maybe_delivered"] == true; story.json["state"] != "dead" || maybe != (outcome == message.OutcomeUnknown) {
-			t.Errorf("%s: %s", outcome, story.raw)
-		}
+			id, _ := a.json["id"].(string)
+			story := l.do("GET", "/v1/messages/"+id, "")
+			if maybe := story.json["maybe_delivered"] == true; story.json["state"] != "dead" || maybe != (outcome == message.OutcomeUnknown) {
+				t.Errorf("%s", story.raw)
+			}
+		})
 	}
+}
+
+// TestTTLIsOfTheRequest: under an idempotency key another TTL is another message.
+func TestTTLIsOfTheRequest(t *testing.T) {
+	l, _ := startReal(t)
 	if again := l.do("POST", orders, "body", "Idempotency-Key", "k", "MQ-TTL", "30h"); again.status != 202 {
 		t.Errorf("accepted: %s", again.raw)
 	}
