@@ -85,9 +85,6 @@ func TestKillAtAnyInstant(t *testing.T) {
 	for round := range 4 {
 		runAndKill(t, dir, time.Duration(100+130*round)*time.Millisecond, ok, done)
 	}
-	if len(ok) < 50 || len(done) < 20 {
-		t.Fatalf("only %d were confirmed and %d handled: this proves nothing", len(ok), len(done))
-	}
 	b := open(t, Options{Dir: dir})
 	handled := drain(t, b, sub())
 	every := sub()
@@ -104,7 +101,8 @@ func TestKillAtAnyInstant(t *testing.T) {
 	t.Logf("%d confirmed, %d handled before the kills, %d came after", len(ok), len(done), len(handled))
 }
 
-// runAndKill collects the child's lines until long after its first one.
+// runAndKill collects the child's lines, and kills it so long after enough of them
+// that the rounds together prove something, however slow the disk is.
 func runAndKill(t *testing.T, dir string, after time.Duration, ok, done map[string]bool) {
 	t.Helper()
 	child := exec.Command(os.Args[0])
@@ -119,8 +117,9 @@ func runAndKill(t *testing.T, dir string, after time.Duration, ok, done map[stri
 	}
 	defer func() { _ = child.Wait() }()
 	var kill *time.Timer
+	oks, dones := len(ok)+15, len(done)+5
 	for scan := bufio.NewScanner(lines); scan.Scan(); {
-		if kill == nil {
+		if kill == nil && len(ok) >= oks && len(done) >= dones {
 			kill = time.AfterFunc(after, func() { _ = child.Process.Kill() })
 		}
 		switch word, id, _ := strings.Cut(scan.Text(), " "); word {
@@ -131,7 +130,7 @@ func runAndKill(t *testing.T, dir string, after time.Duration, ok, done map[stri
 		}
 	}
 	if kill == nil {
-		t.Fatal("the broker did not come up")
+		t.Fatalf("the broker ended by itself: %d were confirmed and %d handled", len(ok), len(done))
 	}
 }
 
