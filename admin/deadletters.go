@@ -6,6 +6,7 @@ import (
 
 	"github.com/remora-mq/remora/deadletter"
 	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/internal/wire"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
@@ -24,7 +25,7 @@ type causeJSON struct {
 	Bytes      int64      `json:"bytes"`
 	Topics     []string   `json:"topics"`
 	MoreTopics int        `json:"more_topics,omitempty"`
-	Oldest     timestamp  `json:"oldest_accepted_at"`
+	Oldest     wire.Time  `json:"oldest_accepted_at"`
 	Error      string     `json:"last_error,omitempty"` // of the example
 	Example    message.ID `json:"example"`
 }
@@ -75,7 +76,7 @@ func (a *api) causes(w http.ResponseWriter, r *http.Request, values url.Values) 
 	for _, c := range all {
 		answer.Items = append(answer.Items, causeJSON{
 			Cause: c.Cause, Messages: c.Messages, Bytes: c.Bytes, Topics: c.Topics, MoreTopics: c.More,
-			Oldest: timestamp(c.Oldest), Error: c.Error, Example: c.Example,
+			Oldest: wire.Time(c.Oldest), Error: c.Error, Example: c.Example,
 		})
 	}
 	writeJSON(w, http.StatusOK, answer)

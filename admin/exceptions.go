@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/internal/wire"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
@@ -16,7 +17,7 @@ import (
 type exceptionsJSON struct {
 	Topic   string          `json:"topic"`
 	Origins []originJSON    `json:"origins"` // the newest last
-	Since   timestamp       `json:"since"`
+	Since   wire.Time       `json:"since"`
 	Items   []exceptionJSON `json:"items"`
 	Next    string          `json:"next_cursor,omitempty"`
 }
@@ -33,7 +34,7 @@ type exceptionJSON struct {
 	TopicSeq uint64        `json:"topic_sequence,omitempty"`
 	ID       message.ID    `json:"id"`
 	State    message.State `json:"state"`
-	At       timestamp     `json:"at"`
+	At       wire.Time     `json:"at"`
 }
 
 // exceptions answers GET /v1/ledger/{topic}/exceptions.
@@ -64,14 +65,14 @@ func (a *api) exceptions(w http.ResponseWriter, r *http.Request) {
 
 func exceptionsOf(topic string, page spool.Exceptions) exceptionsJSON {
 	out := exceptionsJSON{
-		Topic: topic, Since: timestamp(page.Since), Next: page.Next,
+		Topic: topic, Since: wire.Time(page.Since), Next: page.Next,
 		Origins: make([]originJSON, 0, len(page.Origins)), Items: make([]exceptionJSON, 0, len(page.Items)),
 	}
 	for _, o := range page.Origins {
 		out.Origins = append(out.Origins, originJSON{o.ID.String(), o.Last})
 	}
 	for _, e := range page.Items {
-		out.Items = append(out.Items, exceptionJSON{e.Origin.String(), e.TopicSeq, e.ID, e.State, timestamp(e.At)})
+		out.Items = append(out.Items, exceptionJSON{e.Origin.String(), e.TopicSeq, e.ID, e.State, wire.Time(e.At)})
 	}
 	return out
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/remora-mq/remora/deadletter"
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/internal/wire"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -46,8 +47,8 @@ type letterJSON struct {
 	Topic           string    `json:"topic"`
 	Cause           string    `json:"cause"`
 	Attempts        int       `json:"attempts"`
-	DiedAt          timestamp `json:"died_at"`
-	BornAt          timestamp `json:"born_at"`
+	DiedAt          wire.Time `json:"died_at"`
+	BornAt          wire.Time `json:"born_at"`
 	Size            int       `json:"size"` // bytes
 	Tag             string    `json:"tag,omitempty"`
 	Keys            []string  `json:"keys,omitempty"`
@@ -71,7 +72,7 @@ type letterStoryJSON struct {
 
 func letterOf(l *deadletter.Letter) letterJSON {
 	return letterJSON{
-		ID: l.Identity, Topic: l.Topic, Cause: l.Cause, Attempts: l.Attempt, DiedAt: timestamp(l.DiedAt), BornAt: timestamp(l.BornAt),
+		ID: l.Identity, Topic: l.Topic, Cause: l.Cause, Attempts: l.Attempt, DiedAt: wire.Time(l.DiedAt), BornAt: wire.Time(l.BornAt),
 		Size: l.Size(), Tag: l.Tag, Keys: l.Keys, OrderingKey: l.OrderingKey,
 		Queue: l.Queue, Offset: l.Offset, BrokerMessageID: l.BrokerMessageID, Damage: l.Damage,
 	}
@@ -164,8 +165,8 @@ type groupCauseJSON struct {
 	Bytes      int64     `json:"bytes"`
 	Topics     []string  `json:"topics"`
 	MoreTopics int       `json:"more_topics,omitempty"`
-	Oldest     timestamp `json:"oldest_died_at"`
-	Newest     timestamp `json:"newest_died_at"`
+	Oldest     wire.Time `json:"oldest_died_at"`
+	Newest     wire.Time `json:"newest_died_at"`
 	Example    string    `json:"example"` // the newest
 }
 
@@ -177,7 +178,7 @@ func (a *api) groupCauses(w http.ResponseWriter, r *http.Request, g *deadletter.
 	}
 	items := make([]groupCauseJSON, 0, len(all))
 	for _, c := range all {
-		items = append(items, groupCauseJSON{c.Cause, c.Messages, c.Bytes, c.Topics, c.More, timestamp(c.Oldest), timestamp(c.Newest), c.Example})
+		items = append(items, groupCauseJSON{c.Cause, c.Messages, c.Bytes, c.Topics, c.More, wire.Time(c.Oldest), wire.Time(c.Newest), c.Example})
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"items": items})
 }

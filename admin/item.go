@@ -1,8 +1,7 @@
 package admin
 
 import (
-	"time"
-
+	"github.com/remora-mq/remora/internal/wire"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
@@ -22,18 +21,18 @@ type itemJSON struct {
 	TopicSeq      uint64        `json:"topic_sequence,omitempty"` // under the origin that its ID begins with
 	State         message.State `json:"state"`
 	Held          bool          `json:"held,omitempty"` // by an operator
-	AcceptedAt    timestamp     `json:"accepted_at"`
-	DeliverAt     *timestamp    `json:"deliver_at,omitempty"` // while it is delayed
+	AcceptedAt    wire.Time     `json:"accepted_at"`
+	DeliverAt     *wire.Time    `json:"deliver_at,omitempty"` // while it is delayed
 	TTL           string        `json:"ttl,omitempty"`
-	ExpiresAt     *timestamp    `json:"expires_at,omitempty"` // while it waits for its confirmation
+	ExpiresAt     *wire.Time    `json:"expires_at,omitempty"` // while it waits for its confirmation
 	Size          int           `json:"size,omitempty"`       // bytes
 	Tag           string        `json:"tag,omitempty"`
 	Keys          []string      `json:"keys,omitempty"`
 	OrderingKey   string        `json:"ordering_key,omitempty"`
 	Attempts      int           `json:"attempts"`
 	LastError     string        `json:"last_error,omitempty"`
-	NextAttemptAt *timestamp    `json:"next_attempt_at,omitempty"`
-	SettledAt     *timestamp    `json:"settled_at,omitempty"`
+	NextAttemptAt *wire.Time    `json:"next_attempt_at,omitempty"`
+	SettledAt     *wire.Time    `json:"settled_at,omitempty"`
 	MaybeSent     bool          `json:"maybe_sent,omitempty"` // an attempt may have reached the broker
 	Reason        string        `json:"reason,omitempty"`     // of a dead letter
 	BlockedBy     *message.ID   `json:"blocked_by,omitempty"` // the dead letter of its ordering key that it waits for
@@ -49,36 +48,14 @@ type storyJSON struct {
 	BodySize        int                   `json:"body_size,omitempty"` // bytes
 	Body            []byte                `json:"body_base64,omitempty"`
 	Broker          *message.Confirmation `json:"broker,omitempty"`
-	History         []eventJSON           `json:"history"`
+	History         []wire.Event          `json:"history"`
 	HistorySkipped  int                   `json:"history_skipped,omitempty"`
-}
-
-type eventJSON struct {
-	At      timestamp        `json:"at"`
-	Event   string           `json:"event"`
-	Outcome *message.Outcome `json:"outcome,omitempty"`
-	Detail  string           `json:"detail,omitempty"`
-}
-
-// timestamp marshals as RFC 3339, UTC, in milliseconds.
-type timestamp time.Time
-
-func (t timestamp) MarshalText() ([]byte, error) {
-	return time.Time(t).UTC().AppendFormat(make([]byte, 0, 32), "2006-01-02T15:04:05.000Z"), nil
-}
-
-// optionalTime returns nil for the zero time, which JSON leaves out.
-func optionalTime(t time.Time) *timestamp {
-	if t.IsZero() {
-		return nil
-	}
-	return new(timestamp(t))
 }
 
 func itemOf(i *spool.Item) itemJSON {
 	out := itemJSON{
-		ID: i.ID, Topic: i.Topic, TopicSeq: i.TopicSeq, State: i.State, Held: i.OnHold, AcceptedAt: timestamp(i.AcceptedAt), DeliverAt: optionalTime(i.DeliverAt), Size: i.Size,
-		Attempts: i.Attempts, LastError: i.LastError, NextAttemptAt: optionalTime(i.NextAttemptAt), SettledAt: optionalTime(i.SettledAt), MaybeSent: i.MaybeSent, Reason: i.Reason,
+		ID: i.ID, Topic: i.Topic, TopicSeq: i.TopicSeq, State: i.State, Held: i.OnHold, AcceptedAt: wire.Time(i.AcceptedAt), DeliverAt: wire.OptionalTime(i.DeliverAt), Size: i.Size,
+		Attempts: i.Attempts, LastError: i.LastError, NextAttemptAt: wire.OptionalTime(i.NextAttemptAt), SettledAt: wire.OptionalTime(i.SettledAt), MaybeSent: i.MaybeSent, Reason: i.Reason,
 	}
 	if i.BlockedBy != (message.ID{}) {
 		out.BlockedBy = &i.BlockedBy
@@ -87,7 +64,7 @@ func itemOf(i *spool.Item) itemJSON {
 		out.Tag, out.Keys, out.OrderingKey = m.Tag, m.Keys, m.OrderingKey
 		out.TopicSeq = m.TopicSeq
 		if m.TTL > 0 {
-			out.TTL, out.ExpiresAt = m.TTL.String(), optionalTime(m.ExpiresAt)
+			out.TTL, out.ExpiresAt = m.TTL.String(), wire.OptionalTime(m.ExpiresAt)
 		}
 	}
 	return out
@@ -96,20 +73,13 @@ func itemOf(i *spool.Item) itemJSON {
 func storyOf(i *spool.Item, withBody bool) storyJSON {
 	out := storyJSON{
 		itemJSON: itemOf(i), Broker: i.Confirmation,
-		History: []eventJSON{}, HistorySkipped: i.History.Skipped,
+		History: wire.EventsOf(&i.History), HistorySkipped: i.History.Skipped,
 	}
 	if m := i.Message; m != nil {
 		out.ContentType, out.ContentEncoding, out.Properties, out.BodySize = m.ContentType, m.ContentEncoding, m.Properties, len(m.Body)
 		if withBody {
 			out.Body = m.Body
 		}
-	}
-	for _, e := range i.History.Events() {
-		event := eventJSON{At: timestamp(e.At), Event: e.Name, Detail: e.Detail}
-		if e.Name == "attempt" {
-			event.Outcome = &e.Outcome
-		}
-		out.History = append(out.History, event)
 	}
 	return out
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/remora-mq/remora/deadletter"
 	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/internal/wire"
 )
 
 // run is what an operation does.
@@ -50,17 +51,17 @@ type operationJSON struct {
 	State     string     `json:"state"`
 	Detail    string     `json:"detail,omitempty"` // why it ended before it was done
 	Rate      int        `json:"rate,omitempty"`   // messages a second
-	StartedAt timestamp  `json:"started_at"`
-	EndedAt   *timestamp `json:"ended_at,omitempty"`
+	StartedAt wire.Time  `json:"started_at"`
+	EndedAt   *wire.Time `json:"ended_at,omitempty"`
 
 	deadletter.Progress
 }
 
 func (o *operation) json() operationJSON {
-	out := operationJSON{ID: o.id, Kind: o.kind, State: opRunning, Rate: o.rate, StartedAt: timestamp(o.began)}
+	out := operationJSON{ID: o.id, Kind: o.kind, State: opRunning, Rate: o.rate, StartedAt: wire.Time(o.began)}
 	select {
 	case <-o.done:
-		out.EndedAt = optionalTime(o.ended)
+		out.EndedAt = wire.OptionalTime(o.ended)
 		out.State, out.Detail = o.verdict()
 	default:
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/internal/wire"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/seen"
 )
@@ -38,8 +39,8 @@ type streamJSON struct {
 	Subscription string           `json:"subscription,omitempty"`
 	Filtered     bool             `json:"filtered"`
 	From         string           `json:"from,omitempty"`
-	Since        timestamp        `json:"since"`
-	UnsureAt     *timestamp       `json:"unsure_at,omitempty"`
+	Since        wire.Time        `json:"since"`
+	UnsureAt     *wire.Time       `json:"unsure_at,omitempty"`
 	Lazy         bool             `json:"lazy"`
 	Origins      []seenOriginJSON `json:"origins"`
 }
@@ -92,7 +93,7 @@ func (a *api) streams(w http.ResponseWriter, r *http.Request, notes Seen) {
 	}
 	out := seenJSON{Streams: make([]streamJSON, 0, len(all))}
 	for _, k := range all {
-		s := streamJSON{Group: k.Group, Topic: k.Topic, Since: timestamp(k.Since), UnsureAt: optionalTime(k.UnsureAt), Lazy: k.Lazy, Origins: []seenOriginJSON{}}
+		s := streamJSON{Group: k.Group, Topic: k.Topic, Since: wire.Time(k.Since), UnsureAt: wire.OptionalTime(k.UnsureAt), Lazy: k.Lazy, Origins: []seenOriginJSON{}}
 		for _, sub := range a.Consumed {
 			if sub.Group == k.Group && sub.Topic == k.Topic {
 				s.Subscription, s.Filtered, s.From = sub.Name, sub.Filtered, sub.From

@@ -8,6 +8,7 @@ import (
 	"github.com/remora-mq/remora/ackgate"
 	"github.com/remora-mq/remora/dedupe"
 	"github.com/remora-mq/remora/internal/problem"
+	"github.com/remora-mq/remora/internal/wire"
 )
 
 // Deliveries is what the listener needs of the deliveries in the application's
@@ -51,13 +52,13 @@ type deliveryJSON struct {
 	State          string     `json:"state"`
 	Late           bool       `json:"late,omitempty"`
 	Lease          string     `json:"lease,omitempty"`
-	LeaseExpiresAt *timestamp `json:"lease_expires_at,omitempty"`
+	LeaseExpiresAt *wire.Time `json:"lease_expires_at,omitempty"`
 }
 
 func deliveryOf(l ackgate.Lease) deliveryJSON {
 	d := deliveryJSON{ID: l.ID, MessageID: l.MessageID, State: l.State}
 	if !l.ExpiresAt.IsZero() {
-		at := timestamp(l.ExpiresAt)
+		at := wire.Time(l.ExpiresAt)
 		d.LeaseExpiresAt, d.Lease = &at, max(time.Until(l.ExpiresAt), 0).Round(time.Millisecond).String()
 	}
 	return d

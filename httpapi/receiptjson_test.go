@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/remora-mq/remora/internal/wire"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -20,10 +21,10 @@ func TestReceiptIsWrittenAsJSONWouldBe(t *testing.T) {
 			Topic: text.Draw(t, "topic"), State: rapid.SampledFrom(message.States()).Draw(t, "state"),
 			Stored: flag.Draw(t, "stored"), Confirmed: flag.Draw(t, "confirmed"), Duplicate: flag.Draw(t, "duplicate"),
 			Survives: text.Draw(t, "survives"), BrokerType: text.Draw(t, "broker type"),
-			AcceptedAt: timestamp(time.UnixMilli(rapid.Int64Range(0, 1<<42).Draw(t, "accepted"))),
+			AcceptedAt: wire.Time(time.UnixMilli(rapid.Int64Range(0, 1<<42).Draw(t, "accepted"))),
 		}
 		if flag.Draw(t, "delayed") {
-			r.DeliverAt = new(timestamp(time.UnixMilli(rapid.Int64Range(0, 1<<42).Draw(t, "deliver at"))))
+			r.DeliverAt = new(wire.Time(time.UnixMilli(rapid.Int64Range(0, 1<<42).Draw(t, "deliver at"))))
 		}
 		if flag.Draw(t, "at the broker") {
 			r.Broker = &message.Confirmation{MessageID: text.Draw(t, "id there"), Queue: text.Draw(t, "queue"), Offset: rapid.Int64().Draw(t, "offset")}

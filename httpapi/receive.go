@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/ackgate"
+	"github.com/remora-mq/remora/internal/wire"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -17,7 +18,7 @@ const (
 // pulledJSON is a message that was pulled.
 type pulledJSON struct {
 	ID             string      `json:"id"`
-	LeaseExpiresAt timestamp   `json:"lease_expires_at"`
+	LeaseExpiresAt wire.Time   `json:"lease_expires_at"`
 	Message        messageJSON `json:"message"`
 }
 
@@ -35,7 +36,7 @@ type messageJSON struct {
 	ContentEncoding string            `json:"content_encoding,omitempty"`
 	TraceParent     string            `json:"traceparent,omitempty"`
 	TraceState      string            `json:"tracestate,omitempty"`
-	BornAt          *timestamp        `json:"born_at,omitempty"`
+	BornAt          *wire.Time        `json:"born_at,omitempty"`
 	Attempt         int               `json:"attempt"`
 	MaxAttempts     int               `json:"max_attempts,omitempty"`
 	IdempotencyKey  string            `json:"idempotency_key"`
@@ -73,7 +74,7 @@ func (s *Server) receiveMessages(r *request, name string) (response, error) {
 		Deliveries []pulledJSON `json:"deliveries"`
 	}{make([]pulledJSON, len(pulled))}
 	for i, one := range pulled {
-		answer.Deliveries[i] = pulledJSON{ID: one.ID, LeaseExpiresAt: timestamp(one.ExpiresAt), Message: messageOf(one)}
+		answer.Deliveries[i] = pulledJSON{ID: one.ID, LeaseExpiresAt: wire.Time(one.ExpiresAt), Message: messageOf(one)}
 	}
 	return s.jsonResponse(200, answer), nil
 }
@@ -105,7 +106,7 @@ func messageOf(p ackgate.Pulled) messageJSON {
 		m.Origin = d.ID.Spool().String()
 	}
 	if !d.BornAt.IsZero() {
-		at := timestamp(d.BornAt)
+		at := wire.Time(d.BornAt)
 		m.BornAt = &at
 	}
 	if m.Body == nil {

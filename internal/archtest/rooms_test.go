@@ -23,7 +23,7 @@ var floors = [][]string{
 	{"message", "config", "api", "internal/kv", "internal/lifecycle", "internal/telemetry", "internal/backoff",
 		"internal/problem", "internal/keyring", "internal/volume", "internal/heap", "internal/reread"},
 	// httpguard refuses with a problem, so it stands above it.
-	{"broker", "dedupe", "push", "internal/httpguard"},
+	{"broker", "dedupe", "push", "internal/httpguard", "internal/wire"},
 	{"spool", "broker/*", "dedupe/*", "deadletter/*", "seen"},
 	{"forwarder", "transaction", "ackgate", "deadletter"},
 	{"httpapi", "admin"},
