@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,11 +18,29 @@ import (
 )
 
 // hide makes a block one at which Badger ends reading its table, and says nothing: its
-// checksum is longer than it. It is the middle one, of those that hold text if that is
-// given, and neither the first of its table nor the last.
+// checksum is longer than it.
 func hide(t *testing.T, dir, text string) {
 	t.Helper()
-	path, end := inFile(t, filepath.Join(dir, "*.sst"), func(data []byte) int {
+	path, end := middleBlock(t, dir, text)
+	flipBits(t, path, end-4, 1<<6)
+}
+
+// explode makes a block one at which Badger panics: it has more entries than bytes.
+func explode(t *testing.T, dir, text string) {
+	t.Helper()
+	path, end := middleBlock(t, dir, text)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flipBits(t, path, end-8-int(binary.BigEndian.Uint32(data[end-4:])), 1<<6)
+}
+
+// middleBlock finds the end of the middle block of a table, of those that hold text if that
+// is given, and that are neither the first of their table nor the last.
+func middleBlock(t *testing.T, dir, text string) (path string, end int) {
+	t.Helper()
+	return inFile(t, filepath.Join(dir, "*.sst"), func(data []byte) int {
 		ends := blockEnds(data)
 		var holding []int
 		for at := 1; at < len(ends)-1; at++ {
@@ -34,7 +53,6 @@ func hide(t *testing.T, dir, text string) {
 		}
 		return holding[(len(holding)-1)/2]
 	})
-	flipBits(t, path, end-4, 1<<6)
 }
 
 // blockEnds finds the blocks of a table by their checksums.

@@ -133,7 +133,7 @@ func (l *lister) walkBlocks() (done bool, err error) {
 		return true, nil
 	}
 	prefix := key32(blockPrefix, t.id)
-	first, err := l.lastUpTo(prefix, blockKey(t.id, l.at.seq+1))
+	first, err := l.beginsAt(prefix, blockKey(t.id, l.at.seq+1))
 	if err != nil {
 		return false, err
 	}
@@ -144,7 +144,7 @@ func (l *lister) walkBlocks() (done bool, err error) {
 
 // walkIndex reads the blocks of all topics, in the order of their sequences.
 func (l *lister) walkIndex() (done bool, err error) {
-	first, err := l.lastUpTo(indexPrefix, indexKey(l.at.seq+1))
+	first, err := l.beginsAt(indexPrefix, indexKey(l.at.seq+1))
 	if err != nil {
 		return false, err
 	}
@@ -156,15 +156,16 @@ func (l *lister) walkIndex() (done bool, err error) {
 		l.left -= stepBytes
 		x, err := decodeIndex(v)
 		if err != nil {
-			l.page.Unreadable++
+			l.passOver(firstSeq)
 			return nil //nolint:nilerr // what cannot be read is counted, and hides nothing else
 		}
-		if firstSeq+uint64(x.count) <= l.at.seq+1 {
+		last := firstSeq + uint64(x.count) - 1
+		if last <= l.at.seq {
 			return nil
 		}
 		v, err = l.r.Get(blockKey(x.topic, firstSeq))
-		if errors.Is(err, kv.ErrNotFound) {
-			l.page.Unreadable++
+		if errors.Is(err, kv.ErrNotFound) || errors.Is(err, kv.ErrDamaged) {
+			l.passOver(last)
 			return nil
 		}
 		if err != nil {
@@ -172,46 +173,6 @@ func (l *lister) walkIndex() (done bool, err error) {
 		}
 		return l.block(firstSeq, v)
 	})
-}
-
-// scan visits entries until the page is full; done: it came to the end.
-func (l *lister) scan(over kv.Scan, visit func(k, v []byte) error) (done bool, err error) {
-	done, over.Whole = true, true
-	err = l.r.Scan(over, func(k, v []byte) (bool, error) {
-		if l.full() {
-			done = false
-			return false, nil
-		}
-		if err := l.ctx.Err(); err != nil {
-			return false, err
-		}
-		err := visit(k, v)
-		if full := errors.Is(err, errPageFull); full || errors.Is(err, errBeyond) {
-			done = !full
-			return false, nil
-		}
-		return true, err
-	})
-	if errors.Is(err, kv.ErrDamaged) { // the page has what can be read
-		l.page.Unreadable++
-		err = nil
-	}
-	return done, err
-}
-
-// errPageFull: the page ended within an entry. errBeyond: nothing behind is asked for.
-var (
-	errPageFull = errors.New("page is full")
-	errBeyond   = errors.New("beyond what is asked for")
-)
-
-// lastUpTo returns the sequence of the last entry not above key, or 0.
-func (l *lister) lastUpTo(prefix, key []byte) (seq uint64, err error) {
-	err = l.r.Scan(kv.Scan{Prefix: prefix, From: key, Reverse: true, KeysOnly: true}, func(k, _ []byte) (bool, error) {
-		seq = tail64(k, len(prefix))
-		return false, nil
-	})
-	return seq, err
 }
 
 // block lists what is held of a block, behind at.seq.

@@ -122,6 +122,8 @@ func (l *lister) walkEnded() (done bool, err error) {
 		if full {
 			return errPageFull
 		}
+		at.seq = max(at.seq, seen)
+		l.at = at // also where nothing of it can be read
 		return nil
 	})
 }

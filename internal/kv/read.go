@@ -25,10 +25,13 @@ type Reader interface {
 //
 // Without Whole a damaged block may end the scan, or hide a part of it, without an
 // error. With it that is ErrDamaged, when fn has had the rest: for whoever concludes
-// from what is not there. It costs a second reading of the blocks.
+// from what is not there. It costs a second reading of the blocks. With Around, too, a
+// scan upwards goes on behind a damaged block, after a call of Around: then it is
+// ErrDamaged only if nothing behind can be reached.
 type Scan struct {
 	Prefix, From             []byte
 	Reverse, KeysOnly, Whole bool
+	Around                   func(damage error)
 }
 
 // Get returns a copy of the value, or ErrNotFound. Commits wait for it: it keeps no
@@ -139,7 +142,10 @@ func (r *reader) Scan(s Scan, fn func(key, value []byte) (more bool, err error))
 	if !s.Reverse {
 		opts.Prefix = s.Prefix
 	}
-	if s.Whole {
+	switch {
+	case s.Whole && s.Around != nil:
+		return r.scanAround(s, guarded)
+	case s.Whole:
 		return r.scanWhole(s, opts, guarded)
 	}
 	it := r.txn.NewIterator(opts)

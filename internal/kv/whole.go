@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -120,20 +121,15 @@ func (i *inventory) note(t tableFile, r keyRange) {
 // checkWalked returns ErrDamaged if a block of a table in which a scan went over some
 // keys is damaged. The scan still holds its tables.
 func (db *DB) checkWalked(tables []tableFile, w walked) error {
-	for _, t := range tables {
-		err := db.checkTableWalked(t, w)
-		switch {
-		case err == nil:
-		case isRefusal(err) && !errors.Is(err, fs.ErrNotExist):
-			return fmt.Errorf("read again what was scanned: %w", err)
-		case !db.dir.isLive(t, db.opts.Magic) && db.dir.isEmptied(t):
-			// a compaction was faster, before the scan began
-		default:
-			db.keepDamaged(t.name())
-			return damageError{fmt.Errorf("%w: what was scanned: %s: %w", ErrDamaged, t.name(), err)}
-		}
+	damaged, unsure, err := db.firstHole(tables, w)
+	if damaged != nil {
+		return damaged.err
 	}
-	return nil
+	return cmp.Or(err, unsure)
+}
+
+func damageIn(t tableFile, err error) error {
+	return damageError{fmt.Errorf("%w: what was scanned: %s: %w", ErrDamaged, t.name(), err)}
 }
 
 // isEmptied reports whether Badger has removed a table, or is about to: it cuts the
@@ -143,26 +139,28 @@ func (d *directory) isEmptied(t tableFile) bool {
 	return errors.Is(err, fs.ErrNotExist) || err == nil && st.Size() == 0
 }
 
-func (db *DB) checkTableWalked(t tableFile, w walked) error {
+// holeIn finds the first damaged block of a table among those in which a scan went over
+// some keys; nil: there is none.
+func (db *DB) holeIn(t tableFile, w walked) (*hole, error) {
 	known, ok := db.inventory.rangeOf(t)
 	if ok && !w.meets(known.first, known.last) {
-		return nil
+		return nil, nil //nolint:nilnil // see above
 	}
 	f, err := os.Open(filepath.Join(db.dir.path, t.name()))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = f.Close() }() // only read
 	index, end, err := readIndex(f)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !ok {
 		known = rangeOf(f, index.blocks)
 		db.inventory.note(t, known)
 	}
 	if !w.meets(known.first, known.last) {
-		return nil
+		return nil, nil //nolint:nilnil // see above
 	}
 	var buf []byte
 	for n, b := range index.blocks {
@@ -173,11 +171,26 @@ func (db *DB) checkTableWalked(t tableFile, w walked) error {
 		if !w.meets(userKey(b.key), last) {
 			continue
 		}
-		if buf, err = readBlock(f, b, end, buf); err != nil {
-			return err
+		if buf, err = readBlock(f, b, end, buf); isRefusal(err) {
+			return nil, err
+		}
+		if err != nil {
+			return index.hole(f, n, last, err), nil
 		}
 	}
-	return nil
+	return nil, nil //nolint:nilnil // see above
+}
+
+// hole is that of block n, which ends with a key, or before it, if that is known.
+func (ti tableIndex) hole(f *os.File, n int, last []byte, err error) *hole {
+	h := &hole{err: err}
+	if n > 0 {
+		h.before = lastOf(f, ti.blocks[n-1])
+	}
+	if last != nil {
+		h.behind = after(last)
+	}
+	return h
 }
 
 // readBlock checks one block. It returns its memory.
@@ -197,16 +210,20 @@ func readBlock(f *os.File, b blockPlace, end int64, buf []byte) ([]byte, error) 
 
 // rangeOf reads the first and the last key of a table.
 func rangeOf(f *os.File, blocks []blockPlace) keyRange {
-	r := keyRange{first: userKey(blocks[0].key)}
-	newest := blocks[len(blocks)-1]
-	buf, err := readBlock(f, newest, math.MaxInt64, nil)
+	return keyRange{userKey(blocks[0].key), lastOf(f, blocks[len(blocks)-1])}
+}
+
+// lastOf reads the last key of a block; nil: it cannot be read.
+func lastOf(f *os.File, b blockPlace) []byte {
+	buf, err := readBlock(f, b, math.MaxInt64, nil)
 	if err != nil {
-		return r
+		return nil
 	}
-	if body, err := verifyBlock(buf); err == nil {
-		r.last = lastKey(body)
+	body, err := verifyBlock(buf)
+	if err != nil {
+		return nil
 	}
-	return r
+	return lastKey(body)
 }
 
 // userKey is a key in a table without its version.

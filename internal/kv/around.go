@@ -1,0 +1,178 @@
+package kv
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Badger cannot go past a damaged block: its iterator panics, or ends that table, and a
+// seek into the block does the same. A seek behind the key with which the next block
+// begins does not touch it. So a scan around damage reads some pairs, compares the
+// checksums of the blocks that they are from, and then passes them on; behind a block
+// that is damaged it begins anew.
+
+// hole is where a block of a table is damaged: what stands from its first key up to the
+// first one of the next block cannot be read.
+type hole struct {
+	err    error
+	before []byte // the last key of the block before; nil: there is none, or it is not known
+	behind []byte // the next key at which a scan can begin; nil: there is none
+}
+
+// firstAround and mostAround are the bytes of pairs that are read before they are
+// passed on: few at first, as a page may want no more.
+const (
+	firstAround = 16 << 10
+	mostAround  = 1 << 20
+)
+
+// scanAround is a scan with Whole and Around.
+func (r *reader) scanAround(s Scan, fn func(key, value []byte) (bool, error)) error {
+	if bytes.Compare(s.From, s.Prefix) < 0 {
+		s.From = s.Prefix
+	}
+	told := false
+	for most := firstAround; ; most = min(2*most, mostAround) {
+		some, damaged, err := r.some(s, most)
+		if err != nil {
+			return err
+		}
+		if some.unsure != nil && !told {
+			s.Around(some.unsure)
+			told = true
+		}
+		for _, p := range some.pairs {
+			if more, err := fn(p.key, p.value); err != nil || !more {
+				return err
+			}
+		}
+		switch {
+		case damaged == nil && some.end:
+			return nil
+		case damaged == nil:
+			s.From = after(some.pairs[len(some.pairs)-1].key)
+		case bytes.Compare(damaged.behind, s.From) <= 0:
+			return damaged.err
+		default:
+			s.Around(damaged.err)
+			s.From = damaged.behind
+		}
+	}
+}
+
+// after is the next key.
+func after(key []byte) []byte { return append(bytes.Clone(key), 0) }
+
+// portion is some of what a scan passes.
+type portion struct {
+	pairs []keyValue
+	size  int
+	end   bool // there is no more
+
+	unsure error // a table that cannot be looked at may have others
+}
+
+type keyValue struct{ key, value []byte }
+
+// some reads the next pairs, about so many bytes of them; damaged: up to there, where not
+// all may be among them. It looks for the tables before and after the iterator takes
+// them, as scanWhole does.
+func (r *reader) some(s Scan, most int) (some portion, damaged *hole, err error) {
+	before, err := r.db.inventory.tables(r.db, nil)
+	if err != nil {
+		return some, nil, err
+	}
+	it := r.txn.NewIterator(badger.IteratorOptions{Prefix: s.Prefix})
+	defer it.Close()
+	tables, err := r.db.inventory.tables(r.db, before)
+	if err != nil {
+		return some, nil, err
+	}
+	panicked, err := r.collect(s, it, &some, most)
+	if err != nil {
+		return some, nil, err
+	}
+	w := walked{from: s.From, to: successor(s.Prefix)}
+	if n := len(some.pairs); n > 0 && !some.end {
+		w.to = some.pairs[n-1].key
+	}
+	damaged, some.unsure, err = r.db.firstHole(tables, w)
+	switch {
+	case err != nil:
+		return some, nil, err
+	case damaged != nil:
+		r.distrust(damaged.err)
+		some.cut(damaged.behind)
+		r.before(damaged, s, &some)
+	case panicked != nil:
+		damaged = &hole{err: panicked}
+	case some.unsure != nil:
+		r.distrust(some.unsure)
+	}
+	return some, damaged, nil
+}
+
+// collect reads pairs up to a size, the end, or a panic of Badger.
+func (r *reader) collect(s Scan, it *badger.Iterator, some *portion, most int) (panicked, err error) {
+	defer r.contain(new(bool), &panicked)
+	some.end = true
+	err = r.walk(s, it, func(key, value []byte) (bool, error) {
+		if some.size >= most {
+			some.end = false
+			return false, nil
+		}
+		some.pairs = append(some.pairs, keyValue{bytes.Clone(key), bytes.Clone(value)})
+		some.size += len(key) + len(value)
+		return true, nil
+	})
+	return nil, err
+}
+
+// before reads the key before a hole, if it was not passed: Badger's iterator goes on
+// before it gives a pair away, and panics.
+func (r *reader) before(h *hole, s Scan, some *portion) {
+	if n := len(some.pairs); bytes.Compare(h.before, s.From) < 0 || !bytes.HasPrefix(h.before, s.Prefix) || n > 0 && bytes.Compare(h.before, some.pairs[n-1].key) <= 0 {
+		return
+	}
+	v, err := r.Get(h.before)
+	if s.KeysOnly {
+		v = nil
+	}
+	if err == nil {
+		some.pairs = append(some.pairs, keyValue{h.before, v})
+	}
+}
+
+// cut drops what a scan that begins at a key passes again.
+func (p *portion) cut(from []byte) {
+	for n := len(p.pairs); n > 0 && from != nil && bytes.Compare(p.pairs[n-1].key, from) >= 0; n-- {
+		p.pairs = p.pairs[:n-1]
+	}
+}
+
+// firstHole finds the first damaged block, by its end, among those in which a scan went
+// over some keys. unsure: a table has keys of them and cannot be looked at.
+func (db *DB) firstHole(tables []tableFile, w walked) (first *hole, unsure, err error) {
+	for _, t := range tables {
+		g, err := db.holeIn(t, w)
+		switch {
+		case err == nil && g == nil:
+		case isRefusal(err) && !errors.Is(err, fs.ErrNotExist):
+			return nil, nil, fmt.Errorf("read again what was scanned: %w", err)
+		case !db.dir.isLive(t, db.opts.Magic) && db.dir.isEmptied(t):
+			// a compaction was faster, before the scan began
+		case err != nil:
+			unsure = damageIn(t, err)
+		default:
+			db.keepDamaged(t.name())
+			if g.err = damageIn(t, g.err); first == nil || bytes.Compare(g.behind, first.behind) < 0 {
+				first = g
+			}
+		}
+	}
+	return first, unsure, nil
+}
