@@ -29,7 +29,7 @@ func (s *Spool) loadKeys() error {
 	if err != nil {
 		return err
 	}
-	return s.outdate(x.tags.sort())
+	return s.outdate(x.tags.sort(), outdateAtOnce)
 }
 
 // mostKeys is about how many keys there can be: those of held messages, and those that
@@ -72,18 +72,40 @@ type keyAt struct {
 	part uint64
 }
 
-// outdate finds, of keys that stand in several entries, those that count no more. Tags
-// are those that do; most are of a delayed message that has moved, and some of keys that
-// differ. Each entry is read once.
-func (s *Spool) outdate(tags []sharedTag) error {
-	parts, shared := map[uint64]bool{}, map[uint64]bool{}
-	for _, t := range tags {
-		parts[wholePart(t.low, s.keys.part)], shared[t.tag] = true, true
+// outdateAtOnce bounds the keys that outdate compares at a time: some 40 bytes each.
+const outdateAtOnce = 1 << 20
+
+// outdate finds, of keys that stand in several entries, those that count no more. shared
+// are, by segment, the tags of those that do; most are of a delayed message that has
+// moved, and some of keys that differ.
+func (s *Spool) outdate(shared []int, atOnce int) error {
+	for from := 0; from < len(shared); {
+		to, count := from, 0
+		for ; to < len(shared) && (to == from || count+shared[to] <= atOnce); to++ {
+			count += shared[to]
+		}
+		if count > 0 {
+			if err := s.outdateIn(from, to, count); err != nil {
+				return err
+			}
+		}
+		from = to
 	}
-	var all []keyAt
+	return nil
+}
+
+// outdateIn is outdate for some of the segments. Each entry is read once.
+func (s *Spool) outdateIn(from, to, count int) error {
+	parts := map[uint64]bool{}
+	for n := from; n < to; n++ {
+		for t := range s.keys.tags.sharedIn(n) {
+			parts[wholePart(t.low, s.keys.part)] = true
+		}
+	}
+	all := make([]keyAt, 0, count)
 	for _, part := range slices.Sorted(maps.Keys(parts)) {
 		err := s.eachKeyAt(s.db, keyPlace{part, s.keys.hoursOf(part)}, func(hour uint64, e keyEntry) {
-			if shared[tagOf(e.hash)] {
+			if n, _ := slotOf(e.hash, part); from <= n && n < to && s.keys.tags.shares(e.hash) {
 				all = append(all, keyAt{e.hash, e.ref.seq, hour, part})
 			}
 		})

@@ -42,11 +42,17 @@ func TestWhatIsLoadedIsWhatWasAdded(t *testing.T) {
 			loaded.load(b, hour, part)
 		}
 		shared := map[uint64]map[uint64]bool{}
-		for _, s := range loaded.tags.sort() {
-			if shared[s.tag] == nil {
-				shared[s.tag] = map[uint64]bool{}
+		for n, count := range loaded.tags.sort() {
+			for s := range loaded.tags.sharedIn(n) {
+				if shared[s.tag] == nil {
+					shared[s.tag] = map[uint64]bool{}
+				}
+				shared[s.tag][s.low] = true
+				count--
 			}
-			shared[s.tag][s.low] = true
+			if count != 0 {
+				t.Errorf("segment %d: %d are not there", n, count)
+			}
 		}
 		maps.DeleteFunc(places, func(tag uint64, parts map[uint64]bool) bool { return len(parts) == 1 && shared[tag] == nil })
 		if !maps.EqualFunc(shared, places, maps.Equal) {

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"encoding/binary"
+	"iter"
 	"slices"
 	"sync"
 )
@@ -90,40 +91,51 @@ func tagOf(h keyHash) uint64 {
 	return binary.BigEndian.Uint64(h[:]) >> (64 - segmentBits - tagBits)
 }
 
-// sort puts in order what was collected, and returns the tags that are there more than
-// once.
-func (t *tagTable) sort() []sharedTag {
+// sort puts in order what was collected, and returns, by segment, how many of its tags
+// are there more than once.
+func (t *tagTable) sort() []int {
 	t.room = 0
 	const workers = 2
-	var found [workers][]sharedTag
+	shared := make([]int, len(t.segments))
 	var running sync.WaitGroup
 	for w := range workers {
 		running.Go(func() {
 			var spread spreader
 			for n := w; n < len(t.segments); n += workers {
 				spread.sort(t.segments[n])
-				found[w] = t.sharedIn(n, found[w])
+				for range t.sharedIn(n) {
+					shared[n]++
+				}
+				if s := t.segments[n]; len(s) < cap(s)/2 {
+					t.segments[n] = slices.Clone(s)
+				}
 			}
 		})
 	}
 	running.Wait()
-	return slices.Concat(found[:]...)
+	return shared
 }
 
-// sharedIn adds the tags of a segment that are there more than once. A segment that is
-// half empty gives that back.
-func (t *tagTable) sharedIn(n int, found []sharedTag) []sharedTag {
-	s := t.segments[n]
-	for i, slot := range s {
-		tag := slot >> partBits
-		if i > 0 && s[i-1]>>partBits == tag || i+1 < len(s) && s[i+1]>>partBits == tag {
-			found = append(found, sharedTag{uint64(n)<<tagBits | tag, slot & (1<<partBits - 1)})
+// sharedIn yields the tags of a segment that are there more than once.
+func (t *tagTable) sharedIn(n int) iter.Seq[sharedTag] {
+	return func(yield func(sharedTag) bool) {
+		s := t.segments[n]
+		for i, slot := range s {
+			tag := slot >> partBits
+			more := i > 0 && s[i-1]>>partBits == tag || i+1 < len(s) && s[i+1]>>partBits == tag
+			if more && !yield(sharedTag{uint64(n)<<tagBits | tag, slot & (1<<partBits - 1)}) {
+				return
+			}
 		}
 	}
-	if len(s) < cap(s)/2 {
-		t.segments[n] = slices.Clone(s)
-	}
-	return found
+}
+
+// shares reports whether the tag of a hash is there more than once.
+func (t *tagTable) shares(h keyHash) bool {
+	n, slot := slotOf(h, 0)
+	s := t.segments[n]
+	at := lowerBound(s, slot)
+	return at+1 < len(s) && s[at]>>partBits == slot>>partBits && s[at+1]>>partBits == slot>>partBits
 }
 
 // spreader sorts slots whose tags are spread evenly: by their first bits, and then the
