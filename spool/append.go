@@ -187,7 +187,7 @@ func (op *appendMessages) size() int {
 		}
 	}
 	if op.half != nil {
-		size += op.half.room()
+		size += op.half.room(len(op.added))
 	}
 	return size
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -246,6 +247,34 @@ func TestReplacedHalfMessages(t *testing.T) {
 				t.Errorf("issued of one that is decided: %+v, %v", got.Half, err)
 			}
 		})
+	}
+}
+
+// However often one was replaced, what is noted of it is bounded: the oldest are left to
+// their brokers' questions.
+func TestFormerHalfMessagesAreBounded(t *testing.T) {
+	r, _ := timed(t, spool.Options{})
+	r.prepareAtBroker("tx", draft("t", "1"))
+	const last = 9
+	for n := 2; n <= last; n++ {
+		if got, err := r.IssueHalf(t.Context(), "tx"); err != nil || got.Half.Issued != uint64(n) {
+			t.Fatalf("issued %+v, %v", got.Half, err)
+		}
+		r.place("tx", n)
+	}
+	large := placed(last + 1)
+	large.Address = strings.Repeat("a", 2000)
+	if _, err := r.PlaceHalf(t.Context(), "tx", last+1, large); !errors.Is(err, spool.ErrTooLarge) {
+		t.Errorf("a place that no broker has: %v", err)
+	}
+	r.decided("tx", spool.TransactionRolledBack)
+	r.kill()
+	var former []message.HalfPlace
+	for n := last - 4; n < last; n++ {
+		former = append(former, placed(n))
+	}
+	if end := r.dueEnd(false); end.Half.Place != placed(last) || !slices.Equal(end.Half.Former, former) {
+		t.Errorf("it is %+v", end.Half)
 	}
 }
 

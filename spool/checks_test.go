@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -161,6 +162,59 @@ func TestTransactionsAreAdopted(t *testing.T) {
 			r.balanced()
 		})
 	}
+}
+
+// Who takes over asks as often as if it had been prepared now, and after as long.
+func TestAdoptedTransactionsAreAskedForAnew(t *testing.T) {
+	r, c := timed(t, spool.Options{})
+	r.prepare(prepared("tx", draft("a", "1")))
+	c.advance(time.Minute)
+	r.dueChecks(1)
+	if err := r.CheckedInVain(t.Context(), "tx", spool.InVain{Brought: strings.Repeat("ä", 5000), Again: time.Hour, Counts: true}); err != nil {
+		t.Fatal(err)
+	}
+	r.flush()
+	r.kill()
+	if got, err := r.Transaction(t.Context(), "tx"); err != nil || got.Checks != 1 || len(got.LastCheck) != 200 {
+		t.Fatalf("it is %+v, %v", got, err)
+	}
+	if n, err := r.AdoptTransactions(t.Context(), "http://127.0.0.1:2/tx"); err != nil || n != 1 {
+		t.Fatalf("adopted %d, %v", n, err)
+	}
+	c.advance(time.Minute - time.Millisecond)
+	r.noChecks()
+	c.advance(time.Millisecond)
+	if got := r.dueChecks(10); !slices.Equal(got, []string{"tx"}) {
+		t.Errorf("due are %q", got)
+	}
+	if got, err := r.Transaction(t.Context(), "tx"); err != nil || got.Checks != 0 {
+		t.Errorf("it is %+v, %v", got, err)
+	}
+	r.balanced()
+}
+
+// A commit moves messages, and waits for room to spare; a rollback needs none.
+func TestCommitNeedsRoomToSpare(t *testing.T) {
+	v := &volume{}
+	r := newRig(t, spool.Options{Space: v})
+	for _, id := range []string{"committed", "rolled back"} {
+		r.prepare(prepared(id, draft("a", id)))
+	}
+	v.spent.Store(true)
+	if _, err := r.decide("committed", spool.TransactionCommitted); err == nil {
+		t.Error("it is committed without room")
+	}
+	r.decided("rolled back", spool.TransactionRolledBack)
+	r.kill()
+	if n := r.TransactionCounts(); n != (spool.TransactionCounts{Half: 1, Decided: 1}) {
+		t.Errorf("there are %+v", n)
+	}
+	v.spent.Store(false)
+	r.decided("committed", spool.TransactionCommitted)
+	if got := bodies(r.lease("a", 0)); !slices.Equal(got, []string{"committed"}) {
+		t.Errorf("leased %q", got)
+	}
+	r.balanced()
 }
 
 // Many calls that prepare under one key at once: one transaction.

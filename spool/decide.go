@@ -263,7 +263,7 @@ func rolledBackSize(topic string, p *payload) int {
 
 // decisionSize bounds either decision of what is being prepared.
 func decisionSize(op *appendMessages) int {
-	size := fixedSize + op.half.room() + op.topics()*decidedTopicSize
+	size := fixedSize + op.half.room(len(op.added)) + op.topics()*decidedTopicSize
 	for _, n := range op.added {
 		size += max(movedSize(n), rolledBackSize(n.msg.Topic, n.payload))
 	}

@@ -203,6 +203,12 @@ func (s *Spool) repeated(d TransactionDraft) (*Transaction, error) {
 // extra bounds what being half adds to the entry of a delayed message.
 func (t *Transaction) extra() int { return 16 + len(t.ID) }
 
+// room is that of a transaction of so many messages, which has their IDs only when it is
+// written.
+func (p *preparation) room(messages int) int {
+	return p.Transaction.room() + (messages-len(p.Messages))*len(message.ID{})
+}
+
 // write notes a transaction whose messages have their IDs.
 func (p *preparation) write(c *commit, added []*newMessage) {
 	p.Messages = make([]message.ID, len(added))

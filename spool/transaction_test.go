@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
@@ -199,6 +200,10 @@ func TestPrepareAgain(t *testing.T) {
 			if _, _, err := r.Prepare(t.Context(), other); !errors.Is(err, spool.ErrTransactionExists) {
 				t.Errorf("another's ID: %v", err)
 			}
+			other.Key = "another key"
+			if _, _, err := r.Prepare(t.Context(), other); !errors.Is(err, spool.ErrTransactionExists) {
+				t.Errorf("another's ID, under a key: %v", err)
+			}
 			r.decided(first.ID, spool.TransactionCommitted)
 			again(r)
 			same, receipts, err = r.Prepare(t.Context(), d)
@@ -239,6 +244,44 @@ func TestPrepareIsAllOrNothing(t *testing.T) {
 	}
 	if n := r.balanced().Ledger.Total; n.Accepted != 2 {
 		t.Errorf("the ledger is %+v", n)
+	}
+}
+
+// Whoever is told that a transaction is prepared can decide it: either decision fits into
+// one commit.
+func TestWhatIsPreparedCanBeDecided(t *testing.T) {
+	r := newRigOn(t, spool.Options{}, kv.Options{MemTableSize: 1 << 20, MaxCommit: 24 << 10})
+	refused := 0
+	for n := 1; refused < 10; n++ {
+		var drafts []spool.Draft
+		for i := range n {
+			drafts = append(drafts, draft(fmt.Sprint("topic ", i%3), strings.Repeat("b", n)))
+		}
+		for to, id := range map[spool.TransactionState]string{spool.TransactionCommitted: fmt.Sprint("c", n), spool.TransactionRolledBack: fmt.Sprint("r", n)} {
+			switch _, _, err := r.Prepare(t.Context(), prepared(id, drafts...)); {
+			case err == nil:
+				r.decided(id, to)
+			case errors.Is(err, spool.ErrTooLarge):
+				refused++
+			default:
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// Who names a transaction, and cannot wait, is not told that it is not prepared: a former
+// call may have.
+func TestPrepareThatCannotWait(t *testing.T) {
+	r, _ := timed(t, spool.Options{})
+	r.prepare(prepared("tx", draft("a", "1")))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := r.Prepare(ctx, prepared("tx", draft("a", "1"))); !errors.Is(err, spool.ErrUnknown) {
+		t.Errorf("by ID: %v", err)
+	}
+	if _, _, err := r.Prepare(ctx, prepared("", draft("a", "1"))); err == nil || errors.Is(err, spool.ErrUnknown) {
+		t.Errorf("without a name: %v", err)
 	}
 }
 
