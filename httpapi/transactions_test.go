@@ -23,6 +23,11 @@ func prepared(more string) string {
 	return `{"messages":[{"topic":"orders","body":"1"},{"topic":"audit","body_base64":"Mg=="}],"check":{"url":"http://127.0.0.1:8080/tx"}` + more + `}`
 }
 
+// checked is a request whose check has something besides its URL.
+func checked(more string) string {
+	return strings.Replace(prepared(""), `/tx"}`, `/tx",`+more+`}`, 1)
+}
+
 func (l *listener) prepare(body string, header ...string) *answer {
 	l.t.Helper()
 	return l.do("POST", transactionsPath, body, append([]string{"Content-Type", "application/json"}, header...)...)
@@ -84,6 +89,9 @@ func TestTransactionsOverHTTP(t *testing.T) {
 	if a := l.do("POST", transactionsPath+"/order-42/rollback", ""); a.status != 200 || a.json["state"] != "rolled_back" || messagesIn(a)[0]["state"] != "rolled_back" {
 		t.Errorf("rolled back: %d %s", a.status, a.raw)
 	}
+	if a := l.do("POST", transactionsPath+"/order-42/commit", ""); a.status != 409 || a.code() != "transaction-conflict" || a.json["stored"] != false {
+		t.Errorf("the opposite: %d %s", a.status, a.raw)
+	}
 	if a := l.prepare(prepared(`,"id":"order-42"`), "Idempotency-Key", "second"); a.status != 409 || a.code() != "transaction-conflict" {
 		t.Errorf("its id: %d %s", a.status, a.raw)
 	}
@@ -143,6 +151,61 @@ func TestTransactionsAreListedOverHTTP(t *testing.T) {
 	}
 }
 
+// A key is one transaction: all that it is of tells it from another one, and what is left
+// out is what it is by default.
+func TestContentOfATransaction(t *testing.T) {
+	l, sp := startReal(t)
+	one := `{"messages":[{"topic":"orders","body":"1"}],"check":{"url":"http://127.0.0.1:8080/tx"}}`
+	first := l.prepare(one, "Idempotency-Key", "k")
+	with := func(old, now string) string { return strings.Replace(one, old, now, 1) }
+	same := with(`/tx"}`, `/tx","after":"60s","interval":"1m","max_attempts":15,"on_exhausted":"keep"},"mode":"local"`)
+	if a := l.prepare(same, "Idempotency-Key", "k"); a.status != 201 || a.json["id"] != first.json["id"] {
+		t.Errorf("with what is so by default: %d %s", a.status, a.raw)
+	}
+	for name, other := range map[string]string{
+		"body": with(`"1"`, `"2"`), "topic": with("orders", "bills"), "tag": with(`"1"`, `"1","tag":"t"`), "keys": with(`"1"`, `"1","keys":["k"]`),
+		"ordering key": with(`"1"`, `"1","ordering_key":"k"`), "property": with(`"1"`, `"1","properties":{"a":"b"}`), "type": with(`"1"`, `"1","content_type":"a/b"`),
+		"delay": with(`"1"`, `"1","delay":"1m"`), "TTL": with(`"1"`, `"1","ttl":"1m"`), "another message": with(`}]`, `},{"topic":"orders","body":"1"}]`),
+		"URL": with("8080", "8081"), "after": with(`/tx"`, `/tx","after":"61s"`), "interval": with(`/tx"`, `/tx","interval":"61s"`),
+		"attempts": with(`/tx"`, `/tx","max_attempts":14`), "end": with(`/tx"`, `/tx","on_exhausted":"rollback"`),
+		"ID": with(`{"messages"`, `{"id":"x","messages"`), "mode": with(`{"messages"`, `{"mode":"broker","messages"`),
+	} {
+		if a := l.prepare(other, "Idempotency-Key", "k"); a.status != 422 || a.code() != "idempotency-key-reused" {
+			t.Errorf("another %s: %d %s", name, a.status, a.raw)
+		}
+	}
+	if n := sp.Ledger().Total.Accepted; n != 1 {
+		t.Errorf("%d messages were stored", n)
+	}
+}
+
+// The trace of a prepare is that of its messages.
+func TestTraceOfATransaction(t *testing.T) {
+	l, sp := startReal(t)
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	a := l.prepare(prepared(""), "traceparent", trace, "tracestate", "a=b")
+	for _, m := range messagesIn(a) {
+		id, err := message.ParseID(fmt.Sprint(m["id"]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := sp.Find(t.Context(), id); err != nil || got.Message.TraceParent != trace || got.Message.TraceState != "a=b" {
+			t.Errorf("%+v, %v", got.Message, err)
+		}
+	}
+}
+
+// What topics are held to holds for prepares, too.
+func TestTopicsOfTransactions(t *testing.T) {
+	l := start(t, httpapi.Options{AllowedTopics: []string{"orders"}, Transactions: &atBroker{}, CheckURLs: transaction.Allowed{"http://127.0.0.1:*"}})
+	l.refused(l.prepare(prepared("")), 403, "topic-not-allowed")
+	l = start(t, httpapi.Options{TopicRates: map[string]float64{"orders": 0.001}, Transactions: committedAtBroker(), CheckURLs: transaction.Allowed{"http://127.0.0.1:*"}})
+	if a := l.prepare(prepared("")); a.status != 201 {
+		t.Errorf("the first: %d %s", a.status, a.raw)
+	}
+	l.refused(l.prepare(prepared("")), 429, "rate-limited")
+}
+
 // What is wrong with a transaction is said, and nothing is stored.
 func TestBadTransactions(t *testing.T) {
 	l, sp := startReal(t)
@@ -173,6 +236,15 @@ func TestBadTransactions(t *testing.T) {
 		"a broker's, delayed":  {`{"mode":"broker","messages":[{"topic":"orders","body":"1","delay":"1m"}],` + check + `}`, 400, "invalid-option"},
 		"an ID for a path":     {prepared(`,"id":"a/b"`), 400, "invalid-option"},
 		"an empty ID":          {prepared(`,"id":""`), 400, "invalid-option"},
+		"a long ID":            {prepared(`,"id":"` + strings.Repeat("i", 256) + `"`), 400, "invalid-option"},
+		"an ID of dots":        {prepared(`,"id":".."`), 400, "invalid-option"},
+		"a long URL":           {`{"messages":[` + message + `],"check":{"url":"http://127.0.0.1:8080/` + strings.Repeat("x", 2048) + `"}}`, 400, "invalid-option"},
+		"a time before":        {checked(`"after":"-1s"`), 400, "invalid-option"},
+		"11 years":             {checked(`"after":"96360h"`), 400, "invalid-option"},
+		"11 years apart":       {checked(`"interval":"96360h"`), 400, "invalid-option"},
+		"many attempts":        {checked(`"max_attempts":1000001`), 400, "invalid-option"},
+		"a broker's, at":       {`{"mode":"broker","messages":[{"topic":"orders","body":"1","deliver_at":"` + time.Now().Add(time.Hour).Format(time.RFC3339) + `"}],` + check + `}`, 400, "invalid-option"},
+		"a broker's, with TTL": {`{"mode":"broker","messages":[{"topic":"orders","body":"1","ttl":"1h"}],` + check + `}`, 400, "invalid-option"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if a := l.prepare(c.body); a.status != c.status || a.code() != c.code || a.json["stored"] != false {
@@ -185,6 +257,7 @@ func TestBadTransactions(t *testing.T) {
 			t.Errorf("%s: %d %s", header, a.status, a.raw)
 		}
 	}
+	l.refused(l.do("POST", transactionsPath+"?delay=1h", prepared(""), asJSON...), 400, "invalid-option")
 	if a := l.do("POST", transactionsPath, prepared(""), "Content-Type", "text/plain"); a.status != 415 {
 		t.Errorf("a text: %d %s", a.status, a.raw)
 	}
@@ -211,20 +284,28 @@ func (a *atBroker) Prepare(context.Context, spool.TransactionDraft) (spool.Trans
 	return a.told, a.told.Receipts, a.failed
 }
 
+func (a *atBroker) CommitTransaction(context.Context, string, string) (spool.Transaction, error) {
+	return a.told, a.failed
+}
+
 func (a *atBroker) Transaction(context.Context, string) (spool.Transaction, error) {
 	return a.told, nil
+}
+
+func committedAtBroker() *atBroker {
+	id, place := message.ID{15: 1}, message.HalfPlace{Broker: "b", MessageID: "01", OffsetMessageID: "02", Queue: "b/0"}
+	confirmed := place.Confirmation()
+	return &atBroker{told: spool.Transaction{
+		ID: "order-1", State: spool.TransactionCommitted, Half: &spool.BrokerHalf{}, DecidedBy: "application", Messages: []message.ID{id},
+		Check:    spool.Check{URL: "http://127.0.0.1:8080/tx", After: time.Minute, Interval: time.Minute, Most: 15},
+		Receipts: []message.Receipt{{ID: id, Topic: "orders", State: message.StateConfirmed, Confirmation: &confirmed}},
+	}}
 }
 
 // TestTransactionAtBrokerIsAsDescribed has the description hold the answers: of the
 // mode, and of a confirmation that says neither offset nor whether it is flushed.
 func TestTransactionAtBrokerIsAsDescribed(t *testing.T) {
-	id, place := message.ID{15: 1}, message.HalfPlace{Broker: "b", MessageID: "01", OffsetMessageID: "02", Queue: "b/0"}
-	confirmed := place.Confirmation()
-	told := &atBroker{told: spool.Transaction{
-		ID: "order-1", State: spool.TransactionCommitted, Half: &spool.BrokerHalf{}, DecidedBy: "application", Messages: []message.ID{id},
-		Check:    spool.Check{URL: "http://127.0.0.1:8080/tx", After: time.Minute, Interval: time.Minute, Most: 15},
-		Receipts: []message.Receipt{{ID: id, Topic: "orders", State: message.StateConfirmed, Confirmation: &confirmed}},
-	}}
+	told := committedAtBroker()
 	l := start(t, httpapi.Options{Transactions: told, CheckURLs: transaction.Allowed{"http://127.0.0.1:*"}})
 	one := `{"mode":"broker","messages":[{"topic":"orders","body":"1"}],"check":{"url":"http://127.0.0.1:8080/tx"}}`
 	for _, a := range []*answer{l.prepare(one), l.do("GET", transactionsPath+"/order-1", "")} {
@@ -247,6 +328,21 @@ func TestWhatABrokerDoesNotTake(t *testing.T) {
 		a := l.prepare(`{"mode":"broker","messages":[{"topic":"orders","body":"1"}],"check":{"url":"http://127.0.0.1:8080/tx"}}`)
 		if a.status != 503 || a.code() != "broker-unavailable" || a.json["stored"] != stored || a.header.Get("Retry-After") == "" || !strings.Contains(string(a.raw), "rolled back") {
 			t.Errorf("%v: %d %s %v", failed, a.status, a.raw, a.header)
+		}
+	}
+}
+
+// A decision that was not made is not as a message that was not stored.
+func TestWhyADecisionIsNotMade(t *testing.T) {
+	told := &atBroker{}
+	l := start(t, httpapi.Options{Transactions: told})
+	for says, failed := range map[string]error{
+		"send it again, it is made once": fmt.Errorf("commit: %w", spool.ErrUnknown),
+		"the transaction stays half":     fmt.Errorf("commit: %w", spool.ErrDiskLow),
+	} {
+		told.failed = failed
+		if a := l.do("POST", transactionsPath+"/tx/commit", ""); a.status != 503 || !strings.Contains(string(a.raw), says) {
+			t.Errorf("%v: %d %s", failed, a.status, a.raw)
 		}
 	}
 }
