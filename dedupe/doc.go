@@ -5,6 +5,6 @@
 //
 // Only done, with the same scope, key and fingerprint, is a repeat. A store
 // that fails never makes a message a repeat, and nothing is marked done before
-// the 200. Backends: local (the sidecar's own Badger); every one passes the
-// suite in dedupetest.
+// the 200. Backends: local (the sidecar's own Badger), redis and sql (which several
+// sidecars share); every one passes the suite in dedupetest.
 package dedupe
