@@ -155,3 +155,27 @@ func TestQuestionWhileTheApplicationIsAsked(t *testing.T) {
 	close(goOn)
 	r.counted(r.checker, "remora_transaction_checks_total", "unknown", 1)
 }
+
+// A prepare whose call ended between the broker and the spool is repeated with a half
+// message of another number: the first one, that nobody has noted, is rolled back.
+func TestRepeatedPrepareNumbersItsHalfMessage(t *testing.T) {
+	r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
+	d := spool.TransactionDraft{
+		ID: "tx", AtBroker: true, Messages: []spool.Draft{{Message: message.Message{Topic: "t", Body: []byte("body")}}},
+		Check: spool.Check{URL: r.app.URL, After: time.Hour, Interval: time.Hour, Most: 15, Exhausted: spool.TransactionUndecided},
+	}
+	first, _, err := r.Prepare(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Prepare(t.Context(), &message.Message{ID: first.Messages[0], Topic: "t"}, broker.Half{Transaction: "tx", Number: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.atBroker(r.keep(b), "tx"); err != nil || !got.Duplicate || got.Half.Number != 2 {
+		t.Fatalf("prepared again: %+v, %v", got.Half, err)
+	}
+	r.commit("tx")
+	r.await("tx", ended)
+	b.asks(first, 1, 1)
+	b.await(t, "once, and the first rolled back", func() bool { return slices.Equal(b.delivered, []string{"tx"}) && slices.Equal(b.rolled, []uint64{1}) })
+}
