@@ -49,6 +49,7 @@ func Run(t *testing.T, open func(t *testing.T) *Instance) {
 		"WindowIsKept":                  windowIsKept,
 		"WindowEnds":                    windowEnds,
 		"WindowBeginsAtDone":            windowBeginsAtDone,
+		"WindowOfAConflictBeginsAtDone": windowOfAConflictBeginsAtDone,
 		"OneOfManyBegins":               oneOfManyBegins,
 		"ManyTakeTurns":                 manyTakeTurns,
 		"CancelledCallReturns":          cancelledCallReturns,

@@ -35,6 +35,16 @@ func windowBeginsAtDone(s *subject) {
 	s.want(one, dedupe.Repeat, 0, false)
 }
 
+// windowOfAConflictBeginsAtDone: of each content that is done.
+func windowOfAConflictBeginsAtDone(s *subject) {
+	s.done(s.begun(1))
+	m := s.want(other, dedupe.Begun, 1, true)
+	s.Advance(s.Window * 9 / 10)
+	s.done(m)
+	s.Advance(s.Window * 9 / 10)
+	s.want(other, dedupe.Repeat, 0, false)
+}
+
 func oneOfManyBegins(s *subject) {
 	const n = 32
 	var begun, waiting atomic.Int32
