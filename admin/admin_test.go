@@ -127,6 +127,7 @@ func TestProbeNamesTheReason(t *testing.T) {
 			Is          bool      `json:"is"`
 			Since       time.Time `json:"since"`
 			StopsAccept bool      `json:"stops_accept"`
+			Means, Do   string
 		} `json:"conditions"`
 	}
 	if err := json.Unmarshal([]byte(res.body), &v); err != nil || res.status != 503 || v.OK {
@@ -136,8 +137,8 @@ func TestProbeNamesTheReason(t *testing.T) {
 	for _, cond := range v.Conditions {
 		if cond.Is {
 			are = append(are, fmt.Sprint(cond.Name, cond.StopsAccept))
-			if time.Since(cond.Since) > time.Minute {
-				t.Errorf("%s since %s", cond.Name, cond.Since)
+			if time.Since(cond.Since) > time.Minute || cond.Means == "" || cond.Do == "" {
+				t.Errorf("%s since %s, means %q, do %q", cond.Name, cond.Since, cond.Means, cond.Do)
 			}
 		}
 	}
@@ -146,6 +147,20 @@ func TestProbeNamesTheReason(t *testing.T) {
 	}
 	if got := fmt.Sprint(c.Degraded()); got != "[broker dedupe-store]" {
 		t.Errorf("degraded: %s", got)
+	}
+}
+
+// Whoever is woken by a condition is told what it is and what to do.
+func TestEachConditionHasAdvice(t *testing.T) {
+	for _, name := range known {
+		if a := advices[name]; a.means == "" || a.do == "" {
+			t.Errorf("%s: means %q, do %q", name, a.means, a.do)
+		}
+	}
+	c := NewConditions()
+	c.Set(DiskLow, true)
+	if now := c.Active(); len(now) != 2 || now[0].Name != Starting || now[1].Name != DiskLow || now[1].Since == nil {
+		t.Errorf("current: %+v", now)
 	}
 }
 

@@ -132,12 +132,15 @@ func (c *Conditions) Degraded() []string {
 	return names
 }
 
-// ConditionStatus is one line of ?verbose.
+// ConditionStatus is one line of ?verbose. What it means, and what to do, is said of
+// those that are the case.
 type ConditionStatus struct {
 	Name        Condition  `json:"name"`
 	Is          bool       `json:"is"`
 	Since       *time.Time `json:"since,omitempty"`
 	StopsAccept bool       `json:"stops_accept"` // not ready while it is the case
+	Means       string     `json:"means,omitempty"`
+	Do          string     `json:"do,omitempty"`
 }
 
 // list returns every known condition, and those of other names that are the case.
@@ -158,6 +161,7 @@ func (c *Conditions) list() []ConditionStatus {
 		list[i] = ConditionStatus{Name: name, Is: is, StopsAccept: stops}
 		if is {
 			list[i].Since = new(since.UTC().Truncate(time.Millisecond))
+			list[i].Means, list[i].Do = advices[name].means, advices[name].do
 		}
 	}
 	return list

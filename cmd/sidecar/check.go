@@ -59,9 +59,12 @@ func newCheck() *cobra.Command {
 	var s settings
 	output := format{value: "table", known: []string{"table", "json"}}
 	c := &cobra.Command{
-		Use:     "check",
-		Short:   "Look at everything the sidecar needs, before it runs or beside it",
-		Long:    "Looks at the configuration, the spool's volume, the listeners, the broker,\nthe dedupe stores that sidecars share, the handlers, and the addresses that are asked\nfor transactions. Ends with 0 when nothing failed\n(warnings included), 1 when something did, 2 when the configuration is wrong.",
+		Use:   "check",
+		Short: "Look at everything the sidecar needs, before it runs or beside it",
+		Long: "Looks at the configuration, the spool's volume, the listeners, what a sidecar that runs\n" +
+			"there says of itself, the broker, the dedupe stores that sidecars share, the handlers, and\n" +
+			"the addresses that are asked for transactions. Ends with 0 when nothing failed (warnings\n" +
+			"included), 1 when something did, 2 when the configuration is wrong.",
 		Example: "  sidecar check -c remora.yaml\n  sidecar check -c remora.yaml -o json",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {

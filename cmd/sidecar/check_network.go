@@ -39,6 +39,9 @@ func lookAtWatcher(ctx context.Context, f *findings, key, addr string) {
 		f.okf(section, "%s is free for %s", addr, key)
 	case err == nil && r.header.Get("X-Content-Type-Options") == "nosniff":
 		f.okf(section, "a sidecar runs at %s (%s)", addr, key)
+		if key == "listen.health" {
+			lookAtConditions(ctx, f, side)
+		}
 	default:
 		f.badf(section, "stop what listens there, or change "+key, "something else answers at %s (%s)", addr, key)
 	}

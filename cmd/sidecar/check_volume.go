@@ -86,7 +86,7 @@ func lookAtSpace(f *findings, l *config.Loaded) {
 		return
 	}
 	text := fmt.Sprintf("the volume has %s, %s free; the limit is %s, of which %s are for messages and %s ballast; %s of the volume stay free",
-		inMiB(c.Volume), inMiB(space.Free), inMiB(c.Limit), inMiB(c.Messages), inMiB(c.Ballast), inMiB(c.Reserve))
+		size(c.Volume), size(space.Free), size(c.Limit), size(c.Messages), size(c.Ballast), size(c.Reserve))
 	taken, err := volume.Allocated(filepath.Join(l.Spool.Dir, "spool"))
 	switch lacks := c.Limit + c.Reserve - taken - space.Free; {
 	case err != nil:
@@ -94,13 +94,11 @@ func lookAtSpace(f *findings, l *config.Loaded) {
 	case space.Free < c.Reserve:
 		f.warnf("spool", "free space: nothing is accepted until then (503 disk-low)", "%s", text)
 	case lacks > 0:
-		f.warnf("spool", fmt.Sprintf("free %s, or lower spool.limit by as much: others fill the volume, and nothing is accepted when less than the reserve is free (503 disk-low)", inMiB(lacks)), "%s", text)
+		f.warnf("spool", fmt.Sprintf("free %s, or lower spool.limit by as much: others fill the volume, and nothing is accepted when less than the reserve is free (503 disk-low)", size(lacks)), "%s", text)
 	default:
 		f.okf("spool", "%s", text)
 	}
 }
-
-func inMiB(bytes int64) string { return fmt.Sprintf("%d MiB", bytes>>20) }
 
 // syncTimes measures appends of 4 KiB with a sync each, sorted.
 func syncTimes(dir string) (took []time.Duration, err error) {

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
+
+	"github.com/remora-mq/remora/config"
 )
 
 // newOutput is -o of the commands that print what the admin API answers.
@@ -76,4 +79,16 @@ func size(n int64) string {
 		value, at = value/unit, at+1
 	}
 	return fmt.Sprintf("%.1f %ciB", value, "KMGTP"[at])
+}
+
+// instant writes a time for people: in UTC, and says so.
+func instant(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+
+// lasting writes a duration of the sidecar without the zeros at its end: 24h, not 24h0m0s.
+func lasting(text string) string {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return text
+	}
+	return config.Duration(d).String()
 }

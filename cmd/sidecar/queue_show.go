@@ -100,7 +100,7 @@ func (m *story) table(w io.Writer) {
 	row("id", m.ID)
 	row("topic", m.Topic)
 	row("state", m.status())
-	row("accepted", m.AcceptedAt.Format(time.RFC3339Nano))
+	row("accepted", instant(m.AcceptedAt))
 	row.attributes(m.Tag, m.Keys, m.OrderingKey, m.ContentType, m.Properties)
 	if m.BodySize > 0 {
 		row("body", size(m.BodySize))
@@ -114,10 +114,10 @@ func (m *story) table(w io.Writer) {
 	row("reason", m.Reason)
 	row("last error", m.LastError)
 	if !m.DeliverAt.IsZero() {
-		row("deliver at", m.DeliverAt.Format(time.RFC3339Nano))
+		row("deliver at", instant(m.DeliverAt))
 	}
 	if !m.NextAttemptAt.IsZero() {
-		row("next attempt", m.NextAttemptAt.Format(time.RFC3339Nano))
+		row("next attempt", instant(m.NextAttemptAt))
 	}
 	if m.MaybeSent {
 		row("maybe sent", "an attempt may have reached the broker")
@@ -126,7 +126,7 @@ func (m *story) table(w io.Writer) {
 		row("at the broker", fmt.Sprintf("%s offset %d, %s", b.Queue, b.Offset, b.OffsetMessageID))
 	}
 	for _, e := range m.History {
-		row(e.At.Format("2006-01-02 15:04:05.000"), joinWords(e.Event, e.Outcome, e.Detail))
+		row(instant(e.At), joinWords(e.Event, e.Outcome, e.Detail))
 	}
 }
 

@@ -67,7 +67,7 @@ func statsTable(w io.Writer, s *sidecar.Stats) {
 	k := &s.Known
 	fmt.Fprintf(w, "receipts\t%d\t%s\n", k.Receipts, budget(k.ReceiptBytes, k.ReceiptsLimit))
 	fmt.Fprintf(w, "idempotency keys\t%d\t%s\n", k.DedupeKeys, budget(k.DedupeBytes, k.DedupeMaxBytes))
-	fmt.Fprintf(w, "dedupe marks\t%d\t%s, all of the last %s\n", s.Marks.Marks, budget(s.Marks.Bytes, s.Marks.LimitBytes), s.Marks.Window)
+	fmt.Fprintf(w, "dedupe marks\t%d\t%s, all of the last %s\n", s.Marks.Marks, budget(s.Marks.Bytes, s.Marks.LimitBytes), lasting(s.Marks.Window))
 	fmt.Fprintf(w, "retained\t%d\t%s\n", s.Kept.Blocks, budget(s.Kept.Bytes, s.Kept.Limit))
 	for _, kind := range slices.Sorted(maps.Keys(s.Disk)) {
 		d := s.Disk[kind]
