@@ -62,6 +62,8 @@ type Sources struct {
 	Forwards bool
 }
 
+const adminHint = "See /openapi.yaml for what there is. Messages are published at listen.data (127.0.0.1:7600 by default); probes and /metrics are at listen.health (127.0.0.1:7602)."
+
 // New returns the admin listener.
 func New(opts Options, from Sources) *Server {
 	if opts.Log == nil {
@@ -95,7 +97,7 @@ func New(opts Options, from Sources) *Server {
 		write(w, http.StatusOK, "application/yaml", description.Admin)
 	})
 	routeConsole(mux.ServeMux)
-	guarded := guard(withProblems(mux.ServeMux), httpguard.NewRules(opts.AllowedHosts, opts.AllowedOrigins), tokens)
+	guarded := guard(withProblems(mux.ServeMux, adminHint), httpguard.NewRules(opts.AllowedHosts, opts.AllowedOrigins), tokens)
 	s := newServer(guarded, newConns(mostConns(kv.OpenFiles())), opts.Log)
 	s.loopbackOnly, s.patterns, s.operations = !tokens.Required(), mux.patterns, a.operations
 	return s

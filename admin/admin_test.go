@@ -192,6 +192,21 @@ func TestHealthAnswersProblems(t *testing.T) {
 	}
 }
 
+// Who asks the wrong listener is told which one is right, and of no page that is not there.
+func TestTheWrongListenerNamesTheRightOne(t *testing.T) {
+	health := serve(t, NewHealth(NewConditions(), prometheus.NewRegistry(), nil))
+	operators := serve(t, New(Options{}, Sources{}))
+	for addr, want := range map[string]string{health: "listen.admin", operators: "listen.health"} {
+		res := get(t, "POST", addr, "/v1/topics/orders/messages")
+		if res.status != 404 || !strings.Contains(res.body, "published at listen.data") || !strings.Contains(res.body, want) {
+			t.Errorf("%d %s, want %s named", res.status, res.body, want)
+		}
+		if page := get(t, "GET", addr, "/openapi.yaml"); strings.Contains(res.body, "openapi") != (page.status == 200) {
+			t.Errorf("/openapi.yaml is %d, and the hint says %s", page.status, res.body)
+		}
+	}
+}
+
 func TestLedger(t *testing.T) {
 	var fail error
 	addr := serve(t, New(Options{}, Sources{Ledger: func(context.Context) (any, error) {

@@ -14,6 +14,8 @@ import (
 	"github.com/remora-mq/remora/internal/problem"
 )
 
+const healthHint = "Here are /livez, /readyz, /startupz and /metrics. Messages are published at listen.data (127.0.0.1:7600 by default); what operators ask for is at listen.admin (127.0.0.1:7601)."
+
 // NewHealth returns the health listener: /livez, /readyz, /startupz, each with
 // ?verbose, and /metrics.
 func NewHealth(conditions *Conditions, metrics prometheus.Gatherer, log *slog.Logger) *Server {
@@ -25,7 +27,7 @@ func NewHealth(conditions *Conditions, metrics prometheus.Gatherer, log *slog.Lo
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
 	held := newConns(mostConns(kv.OpenFiles()))
 	held.brief = true // what is asked here is answered from memory
-	return newServer(withProblems(mux), held, log)
+	return newServer(withProblems(mux, healthHint), held, log)
 }
 
 type health struct{ conditions *Conditions }
@@ -68,11 +70,17 @@ func sentence(against []Condition) string {
 }
 
 // withProblems answers what mux has no route for with a problem document. A path that
-// has to be cleaned is none, as on the data listener: mux would redirect to another.
-func withProblems(mux *http.ServeMux) http.Handler {
+// has to be cleaned is none, as on the data listener: mux would redirect to another. The
+// hint says where what is asked for may be: most who get it ask the wrong listener.
+func withProblems(mux *http.ServeMux, hint string) http.Handler {
+	nothing := func(w http.ResponseWriter) {
+		p := problem.New(problem.NoSuchPath, "there is nothing at this path")
+		p.Hint = hint
+		writeProblem(w, p)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if escaped := r.URL.EscapedPath(); path.Clean(escaped) != escaped {
-			writeProblem(w, problem.New(problem.NoSuchPath, "there is nothing at this path"))
+			nothing(w)
 			return
 		}
 		if _, pattern := mux.Handler(r); pattern != "" {
@@ -87,7 +95,7 @@ func withProblems(mux *http.ServeMux) http.Handler {
 			writeProblem(w, p)
 			return
 		}
-		writeProblem(w, problem.New(problem.NoSuchPath, "there is nothing at this path"))
+		nothing(w)
 	})
 }
 

@@ -141,9 +141,14 @@ func (r reply) problem() error {
 	if json.Unmarshal(r.body, &p) != nil || p.Code == "" {
 		return refusal{r.status, "", fmt.Sprintf("the sidecar answered %d: %.200q", r.status, r.body)}
 	}
-	text := fmt.Sprintf("%d %s: %s", r.status, p.Code, p.Title)
-	if p.Detail != "" {
-		text += ": " + p.Detail
+	text := fmt.Sprintf("%d %s: ", r.status, p.Code)
+	switch {
+	case p.Detail == "":
+		text += p.Title
+	case strings.HasPrefix(strings.ToLower(p.Detail), strings.ToLower(p.Title)):
+		text += p.Detail // says it, and more
+	default:
+		text += p.Title + ": " + p.Detail
 	}
 	if p.Hint != "" {
 		text += "\n" + p.Hint

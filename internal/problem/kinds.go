@@ -72,7 +72,7 @@ const (
 // kinds is the table. A row reads: code, status, title, hint, retryable, stored.
 var kinds = []Kind{
 	{InvalidRequest, 400, "The request is not well-formed HTTP", "Send one unambiguous HTTP/1.1 request; an HTTP library does.", false, StoredNo},
-	{InvalidOption, 400, "An option is malformed or contradicts another", "Correct the header or query parameter that the detail names.", false, StoredNo},
+	{InvalidOption, 400, "An option is malformed or contradicts another", "Correct what the detail names: a header, a parameter of the query, or a member of the body.", false, StoredNo},
 	{"empty-body", 400, "The body is empty", "Send at least one byte.", false, StoredNo},
 	{"invalid-topic", 400, "The topic name is not allowed", "Use 1 to 127 letters, digits, '_' and '-'.", false, StoredNo},
 	{"invalid-tag", 400, "The tag is not allowed", "Use one tag without blanks and '|', at most 255 bytes.", false, StoredNo},
@@ -105,7 +105,7 @@ var kinds = []Kind{
 	{UnknownGroup, 404, "There is no such group", "Write the group of one of the configured subscriptions: its name, unless it names another.", false, StoredNo},
 	{UnknownDelivery, 404, "There is no such delivery", "Send the MQ-Delivery-Id of the delivery. One that ended is known for an hour, and none survives a restart: its message was not acked, and comes again.", false, StoredNo},
 	{UnknownTransaction, 404, "There is no such transaction", "An open transaction is always known; one that was decided, for as long as receipts and idempotency keys are kept.", false, StoredUnknown},
-	{NoSuchPath, 404, "There is nothing at this path", "See /openapi.yaml for what there is.", false, StoredNo},
+	{NoSuchPath, 404, "There is nothing at this path", "See /openapi.yaml for what there is. What operators ask for is at listen.admin, probes and /metrics are at listen.health.", false, StoredNo},
 	{MethodNotAllowed, 405, "This method is not allowed here", "Use a method of the Allow header.", false, StoredNo},
 	{RequestTimeout, 408, "The request did not arrive in time", "Send it again, faster.", true, StoredNo},
 	{KeySettled, 409, "The message of this idempotency key was cancelled or discarded", "Use a new key to publish again.", false, StoredNo},
