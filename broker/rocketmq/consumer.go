@@ -140,12 +140,17 @@ func (c *Consumer) join(ctx context.Context, r *receivers) (*member, error) {
 		if err == nil {
 			var m *member
 			if m, err = c.newMember(ctx, r); err == nil {
+				if failures > 1 {
+					c.log.Info("consuming after all", "failures", failures-1)
+				}
 				return m, nil
 			}
 			policy = c.afterFailure
 		}
 		wait := policy.Delay(failures, backoff.Random{})
-		c.log.Warn("cannot consume yet", "error", err, "next_try", wait)
+		if isSaid(failures) {
+			c.log.Warn("cannot consume yet", "error", err, "failures", failures, "next_try", wait)
+		}
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -153,6 +158,10 @@ func (c *Consumer) join(ctx context.Context, r *receivers) (*member, error) {
 		}
 	}
 }
+
+// isSaid reports whether a failure is told: the first, and each that doubles their
+// number. An outage of a night is a dozen lines, where each try was one.
+func isSaid(failures int) bool { return failures&(failures-1) == 0 }
 
 // SendBack implements [broker.Consumer]. Delays are rounded up to RocketMQ's 18
 // levels, 1 s to 2 h. After a failure that may have left a copy, further calls
