@@ -1,7 +1,7 @@
 package admin
 
-// advice is for who is woken by a condition: what is the case, and what to do. The
-// words of docs/operating.md, which tells more.
+// advice is for who is woken by a condition: what is the case, and what to do. docs/operating.md
+// tells more; the console and 'sidecar check' show these words.
 type advice struct{ means, do string }
 
 var advices = map[Condition]advice{
@@ -24,5 +24,5 @@ var advices = map[Condition]advice{
 	ClockStep:          {"the wall clock was set by more than an hour; no TTL and no idempotency key ends", "look at the clock, then 'sidecar spool confirm-clock'; or wait an hour"},
 	Undecided:          {"transactions are undecided after all their check-backs; nothing of them is sent", "see 'sidecar tx list --state undecided', then 'sidecar tx commit' or 'sidecar tx rollback'"},
 	StrangeHalf:        {"a broker asks for a half message that nobody here knows", "see the log for which, and who else uses the producer group"},
-	DroppedHalf:        {"a broker had dropped, or lost, a half message; a new one took its place", "nothing is lost; see why no sidecar ran, or why broker was degraded"},
+	DroppedHalf:        {"a broker had dropped, or lost, a half message; a new one took its place", "nothing is lost; see why none ran here, or why broker was degraded"},
 }

@@ -95,21 +95,3 @@ func TestConsoleKeepsToItsPolicy(t *testing.T) {
 		}
 	}
 }
-
-// The console says of every condition what it means, and what to do.
-func TestConsoleKnowsTheConditions(t *testing.T) {
-	all := regexp.MustCompile(`(?m)^  "([a-z-]+)": \["[^"]+", "[^"]+"\],$`).FindAllStringSubmatch(read(t, "model.js"), -1)
-	told := map[Condition]bool{}
-	for _, one := range all {
-		told[Condition(one[1])] = true
-	}
-	for _, c := range known {
-		if !told[c] {
-			t.Errorf("nothing is said of %s", c)
-		}
-		delete(told, c)
-	}
-	for c := range told {
-		t.Errorf("there is no condition %s", c)
-	}
-}

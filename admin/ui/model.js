@@ -4,30 +4,6 @@
 // modules: a browser names the origin when it asks for one, and the listener takes no
 // request that comes from a page of any.
 
-// advice says of each condition what it means, and what to do.
-const advice = {
-  "starting": ["The sidecar is starting.", "Wait: nothing is accepted yet."],
-  "stopping": ["The sidecar is stopping.", "What is not forwarded yet waits in the spool for the next start."],
-  "read-only": ["A sync of the spool failed: nothing more is accepted.", "It restarts by itself. Look at the disk."],
-  "sync-stalled": ["A write to the spool's disk does not come to its end.", "Nothing is accepted until it does. Look at the disk."],
-  "broker": ["The broker confirms nothing.", "Messages are kept and tried again: sidecar check says which broker or name server does not answer."],
-  "topic-parked": ["A topic is refused for itself.", "Create it at the broker, or give permission: it goes on by itself."],
-  "ordering-blocked": ["Ordering keys wait for a dead letter.", "sidecar dlq list, then redrive or discard it."],
-  "delivery-blocked": ["An ordering key waits for a message that its handler does not take.", "sidecar subscription list names it; look at the handler's log."],
-  "handler": ["A subscription's handler cannot be reached.", "No attempt is used up. Start the application, or correct its address."],
-  "handler-failing": ["Most calls of a subscription's handler fail.", "One message at a time probes it. Look at the application's log."],
-  "app-not-ready": ["A subscription's application says that it is not ready.", "Deliveries go on when it says that it is."],
-  "subscription-paused": ["A subscription was paused by an operator.", "sidecar subscription resume NAME"],
-  "dedupe-store": ["A dedupe store that sidecars share does not answer.", "Its subscriptions hold their messages, or pass them with a mark, as on_error says."],
-  "spool-full": ["The spool is full: publishes get 503 spool-full.", "It accepts again by itself when the broker has taken some; or raise spool.limit."],
-  "disk-low": ["The volume has no room to spare: publishes get 503 disk-low.", "Make room on the volume; what is held is forwarded meanwhile."],
-  "damaged": ["The spool was damaged.", "sidecar ledger names what is missing; then sidecar ledger acknowledge"],
-  "clock-step": ["The wall clock was set by more than an hour.", "No TTL ends until it was steady for an hour, or: sidecar spool confirm-clock"],
-  "transaction-undecided": ["Transactions wait for an operator.", "sidecar tx list --state undecided, then commit or roll back."],
-  "half-message-unknown": ["A broker asks for the decision of a half message that nobody knows.", "The log names it; another sidecar may use the same producer group."],
-  "half-message-dropped": ["A broker dropped the half message of an open transaction.", "It is sent as a normal message when it is committed."],
-};
-
 const known = (all, ...names) => names.find((name) => all.includes(name));
 
 // view is everything of a status that the page shows. now is in milliseconds.
@@ -37,7 +13,7 @@ function view(status, now) {
   return {
     version: status.version,
     verdict: verdictOf(status),
-    conditions: status.conditions.map((c) => ({ name: c.name, since: ago(c.since, now), text: advice[c.name] || ["", ""], detail: detailOf(c.name, status) })),
+    conditions: status.conditions.map((c) => ({ name: c.name, since: ago(c.since, now), text: [c.means || "", c.do || ""], detail: detailOf(c.name, status) })),
     accept: arrow(flow && flow.accepted, known(is, "starting", "stopping", "read-only", "sync-stalled", "spool-full", "disk-low")),
     forward: arrow(flow && flow.confirmed, known(is, "broker", "topic-parked")),
     deliver: deliver(status.subscriptions, known(is, "dedupe-store", "handler", "handler-failing", "app-not-ready", "subscription-paused", "delivery-blocked")),

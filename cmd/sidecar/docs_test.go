@@ -72,10 +72,10 @@ func TestOperatingPageListsTheCommands(t *testing.T) {
 	}
 }
 
-// The commands that the console names are there.
+// The commands that the console and the conditions name are there.
 func TestConsoleNamesCommands(t *testing.T) {
-	for _, name := range []string{"index.html", "model.js"} {
-		text, err := os.ReadFile("../../admin/ui/" + name)
+	for _, name := range []string{"ui/index.html", "advice.go"} {
+		text, err := os.ReadFile("../../admin/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
