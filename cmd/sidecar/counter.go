@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// counter counts on a terminal while something long goes on; elsewhere it is
-// silent. One goroutine draws until end.
+// counter counts while something long goes on: on a terminal in one line that is drawn
+// again and again, elsewhere in a line a minute. One goroutine draws until end.
 type counter struct {
 	w    io.Writer
 	what string
@@ -19,16 +19,24 @@ type counter struct {
 	n  int64
 }
 
-// redraw is how often progress is drawn: only what takes longer shows any.
-const redraw = 500 * time.Millisecond
+// redraw is how often progress is drawn on a terminal, and relate how often it is told
+// elsewhere: only what takes longer shows any.
+const (
+	redraw = 500 * time.Millisecond
+	relate = time.Minute
+)
 
 func newCounter(w io.Writer, what string) *counter {
-	p := &counter{w: w, what: what, stop: make(chan struct{}), done: make(chan struct{})}
-	if !isTerminal(w) {
-		close(p.done)
-		return p
+	if isTerminal(w) {
+		return startCounter(w, what, redraw, "\r\x1b[K%s", "\r\x1b[K")
 	}
-	go p.draw(time.Now())
+	return startCounter(w, what, relate, "%s\n", "")
+}
+
+// startCounter draws in a format, and leaves clean behind.
+func startCounter(w io.Writer, what string, every time.Duration, format, clean string) *counter {
+	p := &counter{w: w, what: what, stop: make(chan struct{}), done: make(chan struct{})}
+	go p.draw(time.Now(), every, format, clean)
 	return p
 }
 
@@ -50,26 +58,30 @@ func (p *counter) set(n int64) {
 	p.n = n
 }
 
-func (p *counter) draw(began time.Time) {
+// draw writes a line in the format, each time, and clean at the end.
+func (p *counter) draw(began time.Time, every time.Duration, format, clean string) {
 	defer close(p.done)
-	tick := time.NewTicker(redraw)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-p.stop:
-			fmt.Fprint(p.w, "\r\x1b[K")
+			fmt.Fprint(p.w, clean)
 			return
 		case <-tick.C:
-			p.mu.Lock()
-			n := p.n
-			p.mu.Unlock()
-			line := fmt.Sprintf("\r\x1b[K%s, %s", p.what, time.Since(began).Round(time.Second))
-			if n > 0 {
-				line = fmt.Sprintf("\r\x1b[K%d %s, %s", n, p.what, time.Since(began).Round(time.Second))
-			}
-			fmt.Fprint(p.w, line)
+			fmt.Fprintf(p.w, format, p.line(time.Since(began)))
 		}
 	}
+}
+
+func (p *counter) line(took time.Duration) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	line := fmt.Sprintf("%s, %s", p.what, took.Round(time.Second))
+	if p.n > 0 {
+		return fmt.Sprintf("%d %s", p.n, line)
+	}
+	return line
 }
 
 // end takes what was drawn away. It is called once.
