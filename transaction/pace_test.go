@@ -51,6 +51,33 @@ func TestSoManyAreAskedAtOnce(t *testing.T) {
 	}
 }
 
+// The open transactions of a host that hangs are put off as quickly as they come: those
+// of another do not wait until each of them could have been asked.
+func TestManyOfAHostThatHangsDelayNoOther(t *testing.T) {
+	const perSecond, hanging = 10, 300
+	released := make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(released) })
+	r := newRig(t, transaction.Options{Rate: perSecond, Concurrency: 4, Timeout: time.Minute, Allowed: transaction.Allowed{"http://127.0.0.1:*"}}, func(w http.ResponseWriter, req *http.Request) {
+		<-released
+		says(200, "UNKNOWN")(w, req)
+	})
+	defer goOn()
+	check := func(url string) spool.Check {
+		return spool.Check{URL: url + "/tx", After: time.Millisecond, Interval: time.Hour, Most: 15, Exhausted: spool.TransactionUndecided}
+	}
+	for n := range hanging {
+		r.prepare(spool.TransactionDraft{ID: fmt.Sprint("hangs ", n), Check: check(r.app.URL)})
+	}
+	r.prepare(spool.TransactionDraft{ID: "other", Check: check(newApplication(t, says(200, "COMMIT")).URL)})
+	began := time.Now()
+	r.run()
+	r.await("other", in(spool.TransactionCommitted))
+	if took := time.Since(began); took > hanging*time.Second/perSecond/2 {
+		t.Errorf("it was asked after %s, and %d others may be asked a second", took, perSecond)
+	}
+	goOn()
+}
+
 // The questions of a broker lead to no more of ours than the schedule does: so many in a
 // second, and of one host half of those at once. What is not asked is asked for again.
 func TestBrokersQuestionsArePaced(t *testing.T) {

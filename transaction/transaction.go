@@ -43,6 +43,11 @@ type Options struct {
 	Logger    *slog.Logger // nil: none
 }
 
+// deferredForOne is how many are put off for one that may be asked: those of a host that
+// hangs, however many there are, must not keep the turn of another's from coming, and
+// each is written to the disk.
+const deferredForOne = 10
+
 func (o Options) withDefaults() Options {
 	if o.Concurrency == 0 {
 		o.Concurrency = 16
@@ -64,7 +69,8 @@ type Checker struct {
 	spool   Spool
 	o       Options
 	http    *http.Client
-	pace    *rate.Limiter
+	pace    *rate.Limiter // of those that are asked
+	defers  *rate.Limiter // of those that are put off for their host's share
 	shares  *shares
 	metrics *metrics
 }
@@ -73,7 +79,7 @@ type Checker struct {
 func New(s Spool, o Options) *Checker {
 	o = o.withDefaults()
 	return &Checker{
-		spool: s, o: o, pace: rate.NewLimiter(rate.Limit(o.Rate), 1), shares: newShares(o.Concurrency), metrics: newMetrics(),
+		spool: s, o: o, pace: rate.NewLimiter(rate.Limit(o.Rate), 1), defers: rate.NewLimiter(rate.Limit(deferredForOne*o.Rate), 1), shares: newShares(o.Concurrency), metrics: newMetrics(),
 		http: &http.Client{
 			Timeout:       o.Timeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -105,9 +111,6 @@ func (c *Checker) Run(ctx context.Context) error {
 			continue
 		}
 		for i := range due {
-			if err := c.pace.Wait(ctx); err != nil {
-				return fmt.Errorf("wait for the next check-back: %w", err)
-			}
 			select {
 			case slots <- struct{}{}:
 			case <-ctx.Done():
@@ -156,10 +159,16 @@ func (c *Checker) Ask(ctx context.Context, t *spool.Transaction) {
 func (c *Checker) check(ctx context.Context, t *spool.Transaction) {
 	host := hostOf(t.Check.URL)
 	if !c.shares.enter(host) {
+		if c.defers.Wait(ctx) != nil {
+			return
+		}
 		c.putOff(ctx, t, spool.InVain{Brought: t.LastCheck, Again: jittered(min(t.Check.Interval, c.o.Timeout))})
 		return
 	}
 	defer c.shares.leave(host)
+	if c.pace.Wait(ctx) != nil {
+		return
+	}
 	said, why := c.ask(ctx, t)
 	if ctx.Err() != nil {
 		return // it was not asked to the end
