@@ -126,10 +126,9 @@ func (d *drainMeter) untilLeft(waiting uint64) (left time.Duration, known bool) 
 }
 
 // untilDrained estimates when what waits for the broker has left the spool.
-func (s *Sidecar) untilDrained(sp *spool.Spool) (left time.Duration, known bool) {
-	n := sp.Ledger().Total.InSpool
+func (d *drainMeter) untilDrained(n spool.InSpool, keptBack uint64) (left time.Duration, known bool) {
 	waiting := n.Pending + n.InFlight + n.Retrying
-	return s.drain.untilLeft(waiting - min(sp.KeptBack(), waiting))
+	return d.untilLeft(waiting - min(keptBack, waiting))
 }
 
 var drainDesc = prometheus.NewDesc("remora_spool_drain_seconds",
@@ -143,7 +142,8 @@ func (drainCollector) Describe(ch chan<- *prometheus.Desc) { ch <- drainDesc }
 
 // Collect implements prometheus.Collector.
 func (c drainCollector) Collect(ch chan<- prometheus.Metric) {
-	if left, known := c.untilDrained(c.parts.spool); known {
+	sp := c.parts.spool
+	if left, known := c.drain.untilDrained(sp.Ledger().Total.InSpool, sp.KeptBack()); known {
 		ch <- prometheus.MustNewConstMetric(drainDesc, prometheus.GaugeValue, left.Seconds())
 	}
 }

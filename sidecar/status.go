@@ -40,8 +40,11 @@ type SpoolStatus struct {
 	KeptBack          uint64        `json:"kept_back"` // those, and what can only wait for them or for dead letters
 	Resending         uint64        `json:"resending"` // confirmed ones that are to be sent again
 	Transactions      Transactions  `json:"transactions"`
-	Bytes             uint64        `json:"bytes"`
-	LimitBytes        uint64        `json:"limit_bytes"` // of the directory's blocks: spool.limit, or what the volume leaves
+	Bytes             uint64        `json:"bytes"`       // of what is held
+	RoomBytes         uint64        `json:"room_bytes"`  // that this may take
+	TakenBytes        uint64        `json:"taken_bytes"` // blocks of the directory, ballast included
+	BallastBytes      uint64        `json:"ballast_bytes"`
+	LimitBytes        uint64        `json:"limit_bytes"` // of those blocks: spool.limit, or what the volume leaves
 	OldestUnconfirmed *time.Time    `json:"oldest_unconfirmed_at,omitempty"`
 	DrainSeconds      *float64      `json:"drain_seconds,omitempty"` // until what waits for the broker has left; nil: nothing leaves
 	Encryption        *Encryption   `json:"encryption,omitempty"`    // of a spool with a key file
@@ -104,12 +107,13 @@ func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
 	total := sp.Ledger().Total
 	out := &SpoolStatus{
 		ID: sp.ID().String(), Dir: s.cfg.Spool.Dir, Messages: total.InSpool, OnHold: total.OnHold, KeptBack: sp.KeptBack(), Resending: total.Resending, Transactions: transactionsOf(sp),
-		Bytes: total.Bytes, LimitBytes: uint64(s.parts.room.cap.Limit), Encryption: encryptionOf(sp, s.secrets.keys), Retention: s.retained(), ClockStep: clockStepOf(sp),
+		Bytes: total.Bytes, RoomBytes: uint64(s.parts.room.cap.Messages), TakenBytes: uint64(s.parts.room.taken()), BallastBytes: uint64(s.parts.room.ballastHeld()), LimitBytes: uint64(s.parts.room.cap.Limit),
+		Encryption: encryptionOf(sp, s.secrets.keys), Retention: s.retained(), ClockStep: clockStepOf(sp),
 	}
 	if at, ok := sp.Oldest(); ok {
 		out.OldestUnconfirmed = new(at.UTC())
 	}
-	if left, known := s.untilDrained(sp); known {
+	if left, known := s.drain.untilDrained(total.InSpool, out.KeptBack); known {
 		out.DrainSeconds = new(left.Seconds())
 	}
 	return out

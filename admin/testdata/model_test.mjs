@@ -13,7 +13,7 @@ const status = (more = {}) => ({
   version: "1", ready: true, unready: [], degraded: [], conditions: [], broker_type: "rocketmq",
   spool: {
     id: "0a", dir: "/data", messages: { half: 0, delayed: 2, pending: 600, in_flight: 0, retrying: 0, dead: 1 }, held: 0, kept_back: 0, resending: 0,
-    transactions: { half: 1, undecided: 0, ending: 0 }, bytes: 600 << 10, limit_bytes: 1 << 30, oldest_unconfirmed_at: "2026-01-01T00:00:00Z", drain_seconds: 9.6,
+    transactions: { half: 1, undecided: 0, ending: 0 }, bytes: 603 << 10, room_bytes: 700 << 20, taken_bytes: 190 << 20, ballast_bytes: 190 << 20, limit_bytes: 1 << 30, oldest_unconfirmed_at: "2026-01-01T00:00:00Z", drain_seconds: 9.6,
   },
   forwarder: { flow: { accepted: 5, confirmed: 65 }, attempts_allowed: 64, topics_failing: 0, topics_parked: [], blocked_keys: 0 },
   brokers: { up: true, failing: [] }, dedupe: [{ store: "local", up: true }, { store: "redis", up: true }], subscriptions: [], blocked_keys: [],
@@ -24,7 +24,7 @@ test("a sidecar that is well", () => {
   const v = view(status(), now);
   same(v.verdict, { is: "good", text: "ready" });
   same([v.accept, v.forward].map((a) => [a.is, a.rate, a.why]), [["flows", "5.0/s", ""], ["flows", "65/s", ""]]);
-  same([v.spool.waiting, v.spool.held, v.spool.oldest, v.spool.drained, v.spool.fill], [600, 603, "1 h 0 min", "in 10 s", "600 KiB"]);
+  same([v.spool.waiting, v.spool.held, v.spool.oldest, v.spool.drained, v.spool.fill], [600, 603, "1 h 0 min", "in 10 s", "603 KiB"]);
   assert.equal(v.deliver.subscriptions, "no subscription");
   same(v.states.find((s) => s.state === "dead"), { state: "dead", n: 1, bad: true });
 });
@@ -40,7 +40,23 @@ test("an outage of the broker is red, and says when the spool is full", () => {
   same(v.verdict, { is: "warn", text: "ready, and degraded: broker, topic-parked" });
   same([v.forward.is, v.forward.why, v.accept.is], ["bad", "broker", "flows"]);
   same(v.conditions.map((c) => [c.name, c.since, c.detail]), [["broker", "for 1 min 0 s", "broker-b"], ["topic-parked", "for 30 s", "orders: TOPIC_NOT_EXIST"]]);
-  same([v.spool.drained, v.spool.full], ["not in sight", "full in about 2 h 54 min"]);
+  same([v.spool.drained, v.spool.full], ["not in sight", "full in about 1 h 59 min"]);
+});
+
+test("the spool is as full as what stops accepting, of messages or of blocks", () => {
+  const full = (spool, flow, ...names) => {
+    const s = status({ conditions: names.map((name) => ({ name, is: true, since: "2026-01-01T00:59:00Z", stops_accept: false })) });
+    Object.assign(s.spool, spool);
+    s.forwarder.flow = flow;
+    const v = view(s, now).spool;
+    return [v.part, v.fill, v.limit, v.full];
+  };
+  const comes = { accepted: 100, confirmed: 0 };
+  same(full({ bytes: 350 << 20 }, comes), [0.5, "350 MiB", "700 MiB for messages", "full in about 6 s"]);
+  same(full({ taken_bytes: 607 << 20 }, comes).slice(0, 3), [0.5, "417 MiB", "834 MiB on the disk"]);
+  same(full({ bytes: 690 << 20 }, comes, "spool-full"), [1, "690 MiB", "700 MiB for messages", "full"]);
+  const dead = { half: 0, delayed: 0, pending: 1, in_flight: 0, retrying: 0, dead: 1023 };
+  same(full({ bytes: 1 << 20, messages: dead }, { accepted: 699, confirmed: 0 })[3], "full in about 17 min 4 s");
 });
 
 test("nothing is accepted", () => {

@@ -17,7 +17,7 @@ function view(status, now) {
     accept: arrow(flow && flow.accepted, known(is, "starting", "stopping", "read-only", "sync-stalled", "spool-full", "disk-low")),
     forward: arrow(flow && flow.confirmed, known(is, "broker", "topic-parked")),
     deliver: deliver(status.subscriptions, known(is, "dedupe-store", "handler", "handler-failing", "app-not-ready", "subscription-paused", "delivery-blocked")),
-    spool: spoolOf(status.spool, flow, now),
+    spool: spoolOf(status.spool, flow, now, is.includes("spool-full")),
     broker: { text: status.broker_type, failing: status.brokers ? status.brokers.failing : [] },
     states: status.spool ? statesOf(status.spool) : [],
     dead: status.spool ? status.spool.messages.dead : 0,
@@ -55,17 +55,19 @@ function deliver(subscriptions, why) {
   return { is: why ? "bad" : calls > 0 ? "flows" : "idle", rate: calls > 0 ? `${count(calls)} at work` : "", why: why || "", subscriptions: subscriptions.length === 1 ? "1 subscription" : `${count(subscriptions.length)} subscriptions` };
 }
 
-function spoolOf(spool, flow, now) {
+function spoolOf(spool, flow, now, full) {
   if (!spool) return { waiting: "", oldest: "", drained: "", part: 0, fill: "", limit: "" };
   const m = spool.messages;
-  const waiting = m.pending + m.in_flight + m.retrying;
+  const waiting = m.pending + m.in_flight + m.retrying, held = Object.values(m).reduce((a, b) => a + b, 0);
+  const messages = { taken: spool.bytes, limit: spool.room_bytes, of: "for messages" }, blocks = { taken: spool.taken_bytes - spool.ballast_bytes, limit: spool.limit_bytes - spool.ballast_bytes, of: "on the disk" };
+  const nearer = blocks.taken / blocks.limit > messages.taken / messages.limit ? blocks : messages; // it is full by either
   return {
     id: spool.id, dir: spool.dir,
-    waiting, held: Object.values(m).reduce((a, b) => a + b, 0),
+    waiting, held,
     oldest: spool.oldest_unconfirmed_at ? ago(spool.oldest_unconfirmed_at, now).replace(/^for /, "") : "none",
     drained: drainedIn(spool, waiting),
-    part: spool.limit_bytes > 0 ? Math.min(spool.bytes / spool.limit_bytes, 1) : 0,
-    fill: bytes(spool.bytes), limit: bytes(spool.limit_bytes), full: untilFull(spool, flow, waiting),
+    part: full ? 1 : Math.min(nearer.taken / nearer.limit, 1),
+    fill: bytes(nearer.taken), limit: `${bytes(nearer.limit)} ${nearer.of}`, full: full ? "full" : untilFull(spool, flow, held),
     keptBack: spool.kept_back,
   };
 }
@@ -78,10 +80,10 @@ function drainedIn(spool, waiting) {
 }
 
 // untilFull takes what comes to be as large as what is held.
-function untilFull(spool, flow, waiting) {
+function untilFull(spool, flow, held) {
   const grows = flow ? flow.accepted - flow.confirmed : 0;
-  if (grows <= 0 || waiting === 0) return "";
-  const left = (spool.limit_bytes - spool.bytes) / (spool.bytes / waiting) / grows;
+  if (grows <= 0 || held === 0) return "";
+  const left = Math.min(spool.room_bytes - spool.bytes, spool.limit_bytes - spool.taken_bytes) / (spool.bytes / held) / grows;
   return left < 7 * 86400 ? "full in about " + duration(left) : "";
 }
 
