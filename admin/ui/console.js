@@ -98,16 +98,24 @@ function showTables(v) {
   })));
 }
 
-let causesAt = 0;
+let causesDue = 0; // Infinity while they are asked for: many dead letters take a while
 
 async function showCauses(dead) {
   at("causes-section").hidden = dead === 0;
-  if (dead === 0 || Date.now() - causesAt < 15000) return;
-  causesAt = Date.now();
-  const { items } = await ask("/v1/dead-letters?group_by=cause");
-  fill("causes", items.slice(0, 20).map((c) => ({
-    cells: [c.messages, c.cause, c.topics.join(", ") + (c.more_topics ? ` and ${c.more_topics} more` : ""), ago(c.oldest_accepted_at, Date.now()).replace("for ", ""), c.last_error, c.example],
-  })));
+  if (dead === 0 || Date.now() < causesDue) return;
+  const asked = Date.now();
+  causesDue = Infinity;
+  if (at("causes").tBodies[0].rows.length === 0) put(at("causes-note"), "reading them all …");
+  try {
+    const { items } = await ask("/v1/dead-letters?group_by=cause");
+    fill("causes", items.slice(0, 20).map((c) => ({
+      cells: [c.messages, c.cause, c.topics.join(", ") + (c.more_topics ? ` and ${c.more_topics} more` : ""), ago(c.oldest_accepted_at, Date.now()).replace("for ", ""), c.last_error, c.example],
+    })));
+    put(at("causes-note"), "");
+  } catch (failed) {
+    put(at("causes-note"), "not told: " + failed.message);
+  }
+  causesDue = Date.now() + Math.max(15000, 10 * (Date.now() - asked)); // it reads them all
 }
 
 async function look() {
@@ -122,7 +130,7 @@ async function look() {
     showCards(v);
     showHistory(status);
     showTables(v);
-    await showCauses(v.dead);
+    showCauses(v.dead);
   } catch (failed) {
     at("verdict").className = "bad";
     put(at("verdict"), "the sidecar does not answer: " + failed.message);
