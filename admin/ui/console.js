@@ -24,8 +24,8 @@ function fill(table, rows) {
   }));
 }
 
-async function ask(path) {
-  const answer = await fetch(path, { cache: "no-store", headers: { Accept: "application/json" }, signal: AbortSignal.timeout(60000) });
+async function ask(path, patience = 60000) {
+  const answer = await fetch(path, { cache: "no-store", headers: { Accept: "application/json" }, signal: AbortSignal.timeout(patience) });
   const body = await answer.json();
   if (!answer.ok) throw new Error(`${body.detail || answer.status}${body.hint ? ". " + body.hint : ""}`);
   return body;
@@ -143,7 +143,7 @@ async function tally() {
   at("balance").className = "";
   put(at("balance"), "counting; a large spool takes a while …");
   try {
-    const l = ledgerOf(await ask("/v1/ledger"));
+    const l = ledgerOf(await ask("/v1/ledger", 3600000));
     at("balance").className = l.balanced ? "good" : "bad";
     put(at("balance"), l.text);
     at("shares").replaceChildren(...l.parts.filter((p) => p.n > 0).map((p) => {
