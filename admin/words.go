@@ -37,18 +37,25 @@ func (w words) CloseWrite() error {
 // one write (errorHeaders in net/http/server.go). No answer of ours is so: each has a date.
 var plainHead = []byte("Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n")
 
-// notExpected begins what it answers to an Expect that is not 100-continue.
-var notExpected = []byte("HTTP/1.1 417 ")
+// notExpected follows the status line of what it answers to an Expect that is not
+// 100-continue (sendExpectationFailed). Part of an answer of ours, with whatever text
+// from outside, is never so: in that a line ends with the size of a chunk, and nothing
+// else.
+var notExpected = []byte("Connection: close\r\nDate: ")
 
 func (w words) Write(b []byte) (int, error) {
 	line, rest, _ := bytes.Cut(b[:min(len(b), 512)], []byte("\r\n"))
-	if !bytes.HasPrefix(rest, plainHead) && !bytes.HasPrefix(line, notExpected) {
+	if !bytes.HasPrefix(rest, plainHead) && !(bytes.HasPrefix(rest, notExpected) && isNotExpected(line)) {
 		return w.Conn.Write(b)
 	}
 	if _, err := w.Conn.Write(raw(refusedBy(line))); err != nil {
 		return 0, err
 	}
 	return len(b), nil
+}
+
+func isNotExpected(line []byte) bool {
+	return bytes.Equal(line, []byte("HTTP/1.1 417 Expectation Failed")) || bytes.Equal(line, []byte("HTTP/1.0 417 Expectation Failed"))
 }
 
 // refusedBy is the problem of a status line of net/http, as "HTTP/1.1 400 Bad Request".
