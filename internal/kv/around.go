@@ -13,14 +13,21 @@ import (
 // seek into the block does the same. A seek behind the key with which the next block
 // begins does not touch it. So a scan around damage reads some pairs, compares the
 // checksums of the blocks that they are from, and then passes them on; behind a block
-// that is damaged it begins anew.
+// that is damaged it begins anew. What Badger gives of such a block is passed on, too: a
+// bit that flips in a value harms no other.
 
 // hole is where a block of a table is damaged: what stands from its first key up to the
 // first one of the next block cannot be read.
 type hole struct {
 	err    error
+	first  []byte // its first key
 	before []byte // the last key of the block before; nil: there is none, or it is not known
 	behind []byte // the next key at which a scan can begin; nil: there is none
+}
+
+// endsBefore: one of which the end is not known ends behind all others.
+func (h *hole) endsBefore(other *hole) bool {
+	return h.behind != nil && (other.behind == nil || bytes.Compare(h.behind, other.behind) < 0)
 }
 
 // firstAround and mostAround are the bytes of pairs that are read before they are
@@ -35,17 +42,26 @@ func (r *reader) scanAround(s Scan, fn func(key, value []byte) (bool, error)) er
 	if bytes.Compare(s.From, s.Prefix) < 0 {
 		s.From = s.Prefix
 	}
-	told := false
+	unsure, told := false, []byte(nil) // told: the end of the hole that was told of last
 	for most := firstAround; ; most = min(2*most, mostAround) {
 		some, damaged, err := r.some(s, most)
 		if err != nil {
 			return err
 		}
-		if some.unsure != nil && !told {
+		if some.unsure != nil && !unsure {
 			s.Around(some.unsure)
-			told = true
+			unsure = true
+		}
+		tell := func() {
+			if damaged != nil && damaged.behind != nil && !bytes.Equal(told, damaged.behind) {
+				s.Around(damaged.err)
+				told = damaged.behind
+			}
 		}
 		for _, p := range some.pairs {
+			if damaged != nil && bytes.Compare(p.key, damaged.first) >= 0 {
+				tell() // also if that is where fn ends the scan
+			}
 			if more, err := fn(p.key, p.value); err != nil || !more {
 				return err
 			}
@@ -53,12 +69,12 @@ func (r *reader) scanAround(s Scan, fn func(key, value []byte) (bool, error)) er
 		switch {
 		case damaged == nil && some.end:
 			return nil
-		case damaged == nil:
+		case damaged == nil || some.within:
 			s.From = after(some.pairs[len(some.pairs)-1].key)
 		case bytes.Compare(damaged.behind, s.From) <= 0:
 			return damaged.err
 		default:
-			s.Around(damaged.err)
+			tell()
 			s.From = damaged.behind
 		}
 	}
@@ -72,6 +88,8 @@ type portion struct {
 	pairs []keyValue
 	size  int
 	end   bool // there is no more
+	// within: it ends in a damaged block, which Badger reads on.
+	within bool
 
 	unsure error // a table that cannot be looked at may have others
 }
@@ -92,7 +110,7 @@ func (r *reader) some(s Scan, most int) (some portion, damaged *hole, err error)
 	if err != nil {
 		return some, nil, err
 	}
-	panicked, err := r.collect(s, it, &some, most)
+	broken, err := r.collect(s, it, &some, most)
 	if err != nil {
 		return some, nil, err
 	}
@@ -106,30 +124,43 @@ func (r *reader) some(s Scan, most int) (some portion, damaged *hole, err error)
 		return some, nil, err
 	case damaged != nil:
 		r.distrust(damaged.err)
+		n := len(some.pairs)
 		some.cut(damaged.behind)
+		some.within = broken == nil && !some.end && len(some.pairs) == n
 		r.before(damaged, s, &some)
-	case panicked != nil:
-		damaged = &hole{err: panicked}
+	case broken != nil:
+		damaged = &hole{err: broken}
 	case some.unsure != nil:
 		r.distrust(some.unsure)
 	}
 	return some, damaged, nil
 }
 
-// collect reads pairs up to a size, the end, or a panic of Badger.
-func (r *reader) collect(s Scan, it *badger.Iterator, some *portion, most int) (panicked, err error) {
-	defer r.contain(new(bool), &panicked)
+// errDisorder: a key is not behind the one before it. Badger compares no checksums, so a
+// bit that flips in a key makes another one of it, which may stand anywhere.
+var errDisorder = fmt.Errorf("%w: keys are out of order", ErrDamaged)
+
+// collect reads pairs up to a size, the end, a key that is not behind the one before, or a
+// panic of Badger.
+func (r *reader) collect(s Scan, it *badger.Iterator, some *portion, most int) (broken, err error) {
+	defer r.contain(new(bool), &broken)
 	some.end = true
+	last := s.From
 	err = r.walk(s, it, func(key, value []byte) (bool, error) {
+		if order := bytes.Compare(key, last); order < 0 || order == 0 && len(some.pairs) > 0 {
+			broken = errDisorder
+			return false, nil
+		}
 		if some.size >= most {
 			some.end = false
 			return false, nil
 		}
 		some.pairs = append(some.pairs, keyValue{bytes.Clone(key), bytes.Clone(value)})
 		some.size += len(key) + len(value)
+		last = some.pairs[len(some.pairs)-1].key
 		return true, nil
 	})
-	return nil, err
+	return broken, err
 }
 
 // before reads the key before a hole, if it was not passed: Badger's iterator goes on
@@ -166,11 +197,15 @@ func (db *DB) firstHole(tables []tableFile, w walked) (first *hole, unsure, err 
 		case !db.dir.isLive(t, db.opts.Magic) && db.dir.isEmptied(t):
 			// a compaction was faster, before the scan began
 		case err != nil:
+			db.keepDamaged(t.name())
 			unsure = damageIn(t, err)
 		default:
 			db.keepDamaged(t.name())
-			if g.err = damageIn(t, g.err); first == nil || bytes.Compare(g.behind, first.behind) < 0 {
+			if g.err = damageIn(t, g.err); first == nil || g.endsBefore(first) {
 				first = g
+			}
+			if end := first.behind; end != nil && (w.to == nil || bytes.Compare(end, w.to) < 0) {
+				w.to = end // what begins behind it does not end before it
 			}
 		}
 	}

@@ -183,7 +183,7 @@ func (db *DB) holeIn(t tableFile, w walked) (*hole, error) {
 
 // hole is that of block n, which ends with a key, or before it, if that is known.
 func (ti tableIndex) hole(f *os.File, n int, last []byte, err error) *hole {
-	h := &hole{err: err}
+	h := &hole{err: err, first: userKey(ti.blocks[n].key)}
 	if n > 0 {
 		h.before = lastOf(f, ti.blocks[n-1])
 	}
