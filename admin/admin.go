@@ -121,9 +121,13 @@ func (r *routes) HandleFunc(pattern string, serve func(http.ResponseWriter, *htt
 // something, that shows a token.
 func guard(next http.Handler, rules *httpguard.Rules, tokens *httpguard.Tokens) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p := rules.Check(httpguard.Request{
+		asked := httpguard.Request{
 			Method: r.Method, Host: r.Host, Origin: r.Header.Get("Origin"), SecFetchSite: r.Header.Get("Sec-Fetch-Site"),
-		})
+		}
+		if opensConsole(r) {
+			asked.SecFetchSite = ""
+		}
+		p := rules.Check(asked)
 		if p == nil && r.Method != http.MethodGet && r.Method != http.MethodHead {
 			p = tokens.Check(r.Header.Get("Authorization"))
 		}

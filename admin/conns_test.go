@@ -173,7 +173,7 @@ func TestWhatIsNoRequestIsAProblem(t *testing.T) {
 		{"not HTTP/1.1", "GET /livez HTTP/1.1\r\nHost: localhost\r\nA: \x00\r\n\r\n", 400},
 		{"protocol version", "GET /livez HTTP/3.0\r\nHost: localhost\r\n\r\n", 400},
 		{"only chunked", "POST /livez HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n", 400},
-		{"100-continue of HTTP/1.0", "GET /livez HTTP/1.0\r\nHost: localhost\r\nExpect: more\r\n\r\n", 400},
+		{"100-continue", "GET /livez HTTP/1.0\r\nHost: localhost\r\nExpect: more\r\n\r\n", 400},
 		{"100-continue", "GET /livez HTTP/1.1\r\nHost: localhost\r\nExpect: more\r\n\r\n", 400},
 		{"16384 bytes", large, 431},
 	} {

@@ -24,6 +24,12 @@ func routeConsole(mux *http.ServeMux) {
 	mux.HandleFunc("GET /ui/{file}", func(w http.ResponseWriter, r *http.Request) { serveUI(w, r.PathValue("file")) })
 }
 
+// opensConsole reports a link to the console that somebody followed in a browser, from
+// whatever page: it shows the console and tells that page nothing.
+func opensConsole(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.URL.Path == "/" && r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
+}
+
 func serveUI(w http.ResponseWriter, name string) {
 	body, err := ui.ReadFile(path.Join("ui", path.Base(name)))
 	if err != nil {

@@ -61,6 +61,30 @@ func TestConsoleIsServed(t *testing.T) {
 	}
 }
 
+// A link on another page leads to the console. No other page can frame it, or ask.
+func TestConsoleIsLinkedTo(t *testing.T) {
+	for _, c := range []struct {
+		target, mode, dest string
+		want               int
+	}{
+		{"/", "navigate", "document", 200},
+		{"/", "navigate", "iframe", 403},
+		{"/", "no-cors", "script", 403},
+		{"/v1/ledger", "navigate", "document", 403},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", c.target, http.NoBody)
+		r.Host = "localhost:7601"
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+		r.Header.Set("Sec-Fetch-Mode", c.mode)
+		r.Header.Set("Sec-Fetch-Dest", c.dest)
+		w := httptest.NewRecorder()
+		New(Options{}, Sources{}).Handler().ServeHTTP(w, r)
+		if w.Code != c.want {
+			t.Errorf("%+v: %d", c, w.Code)
+		}
+	}
+}
+
 // read returns a file of the console.
 func read(t *testing.T, name string) string {
 	t.Helper()

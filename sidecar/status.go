@@ -90,9 +90,10 @@ func encryptionOf(sp *spool.Spool, keys *keyring.Ring) *Encryption {
 func (s *Sidecar) status() any {
 	out := Status{
 		Version: s.version, Unready: []string{}, Degraded: s.conditions.Degraded(), Broker: s.cfg.Broker.Type,
-		Conditions: s.conditions.Active(), Forwarder: s.forwarderStatus(), Brokers: s.brokersStatus(), Dedupe: s.dedupeStatus(),
+		Conditions: s.conditions.Active(), Dedupe: s.dedupeStatus(),
 		Subscriptions: s.subs.tell(), Blocked: s.blocked(),
 	}
+	out.Forwarder, out.Brokers = s.tellForwarding()
 	for _, c := range s.conditions.Unready() {
 		out.Unready = append(out.Unready, string(c))
 	}

@@ -44,29 +44,19 @@ type LocalDedupe struct {
 	Window     int64 `json:"window_seconds"` // how long a handled message is known at least, now
 }
 
-// forwarderStatus is nil while nothing is forwarded.
-func (s *Sidecar) forwarderStatus() *ForwarderStatus {
+// tellForwarding returns nil, nil while nothing is forwarded.
+func (s *Sidecar) tellForwarding() (*ForwarderStatus, *BrokersStatus) {
 	sp, f := s.spool.Load(), s.forwarding.Load()
 	if sp == nil || f == nil {
-		return nil
+		return nil, nil
 	}
-	out := &ForwarderStatus{
-		Flow: s.flow.tell(), AttemptsLimit: f.Allowed(), Failing: f.Failing(),
-		Parked: []ParkedTopic{}, BlockedKeys: sp.BlockedKeys(),
-	}
+	failing := f.Failing()
+	out := &ForwarderStatus{Flow: s.flow.tell(), AttemptsLimit: f.Allowed(), Failing: failing, Parked: []ParkedTopic{}, BlockedKeys: sp.BlockedKeys()}
 	parked := f.Parked()
 	for _, topic := range slices.Sorted(maps.Keys(parked)) {
 		out.Parked = append(out.Parked, ParkedTopic{topic, parked[topic]})
 	}
-	return out
-}
-
-func (s *Sidecar) brokersStatus() *BrokersStatus {
-	f := s.forwarding.Load()
-	if f == nil {
-		return nil
-	}
-	return &BrokersStatus{Up: f.Failing() == 0, Failing: orEmpty(f.FailingBrokers())}
+	return out, &BrokersStatus{Up: failing == 0, Failing: orEmpty(f.FailingBrokers())}
 }
 
 // dedupeStatus tells of the local store, and of those that a subscription shares, by

@@ -53,7 +53,7 @@ func newSpoolStats() *cobra.Command {
 func statsTable(w io.Writer, s *sidecar.Stats) {
 	n := s.Ledger.InSpool
 	fmt.Fprintf(w, "spool\t%s\t%s\n", s.Spool.ID, s.Spool.Dir)
-	fmt.Fprintf(w, "held\t%s\t%s of %s, %d topics\n", messages(int(n.Held())), size(int64(s.Ledger.Bytes)), size(int64(s.Spool.LimitBytes)), s.Topics)
+	fmt.Fprintf(w, "held\t%s\t%s of %s, %d topics\n", messages(int(n.Held())), size(int64(s.Ledger.Bytes)), size(int64(s.Spool.RoomBytes)), s.Topics)
 	fmt.Fprintf(w, "\tpending %d (%d held by an operator)\tin flight %d, retrying %d, dead %d\n", n.Pending, s.Ledger.OnHold, n.InFlight, n.Retrying, n.Dead)
 	if n.Half > 0 {
 		fmt.Fprintf(w, "\thalf %d\tof transactions: %d half, %d undecided\n", n.Half, s.Spool.Transactions.Half, s.Spool.Transactions.Undecided)
