@@ -42,29 +42,15 @@ func (r *reader) scanAround(s Scan, fn func(key, value []byte) (bool, error)) er
 	if bytes.Compare(s.From, s.Prefix) < 0 {
 		s.From = s.Prefix
 	}
-	unsure, told := false, []byte(nil) // told: the end of the hole that was told of last
+	w := wayAround{fn: fn, around: s.Around}
 	for most := firstAround; ; most = min(2*most, mostAround) {
 		some, damaged, err := r.some(s, most)
 		if err != nil {
 			return err
 		}
-		if some.unsure != nil && !unsure {
-			s.Around(some.unsure)
-			unsure = true
-		}
-		tell := func() {
-			if damaged != nil && damaged.behind != nil && !bytes.Equal(told, damaged.behind) {
-				s.Around(damaged.err)
-				told = damaged.behind
-			}
-		}
-		for _, p := range some.pairs {
-			if damaged != nil && bytes.Compare(p.key, damaged.first) >= 0 {
-				tell() // also if that is where fn ends the scan
-			}
-			if more, err := fn(p.key, p.value); err != nil || !more {
-				return err
-			}
+		w.tellUnsure(some.unsure)
+		if more, err := w.pass(some.pairs, damaged); err != nil || !more {
+			return err
 		}
 		switch {
 		case damaged == nil && some.end:
@@ -74,9 +60,46 @@ func (r *reader) scanAround(s Scan, fn func(key, value []byte) (bool, error)) er
 		case bytes.Compare(damaged.behind, s.From) <= 0:
 			return damaged.err
 		default:
-			tell()
+			w.tell(damaged)
 			s.From = damaged.behind
 		}
+	}
+}
+
+// wayAround is what those who scan have been told.
+type wayAround struct {
+	fn     func(key, value []byte) (bool, error)
+	around func(error)
+	unsure bool   // of a table that cannot be looked at
+	told   []byte // the end of the hole that was told of last
+}
+
+// pass passes pairs on, and tells of the hole before the first that is from it, or from
+// behind it: that may be where fn ends the scan.
+func (w *wayAround) pass(pairs []keyValue, damaged *hole) (more bool, err error) {
+	for _, p := range pairs {
+		if damaged != nil && bytes.Compare(p.key, damaged.first) >= 0 {
+			w.tell(damaged)
+		}
+		if more, err := w.fn(p.key, p.value); err != nil || !more {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// tell tells once of each hole that a scan can go past.
+func (w *wayAround) tell(damaged *hole) {
+	if damaged.behind != nil && !bytes.Equal(w.told, damaged.behind) {
+		w.around(damaged.err)
+		w.told = damaged.behind
+	}
+}
+
+func (w *wayAround) tellUnsure(err error) {
+	if err != nil && !w.unsure {
+		w.around(err)
+		w.unsure = true
 	}
 }
 
