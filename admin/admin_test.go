@@ -142,7 +142,7 @@ func TestProbeNamesTheReason(t *testing.T) {
 			}
 		}
 	}
-	if got := fmt.Sprint(are); got != "[startingtrue brokerfalse dedupe-storefalse]" || len(v.Conditions) != 20 {
+	if got := fmt.Sprint(are); got != "[startingtrue brokerfalse dedupe-storefalse]" || len(v.Conditions) != len(known) {
 		t.Errorf("conditions: %s", res.body)
 	}
 	if got := fmt.Sprint(c.Degraded()); got != "[broker dedupe-store]" {

@@ -17,6 +17,7 @@ var advices = map[Condition]advice{
 	HandlerFailing:     {"most calls of a handler fail, and it is probed by one message at a time", "see the application's log; 'sidecar subscription list' says which"},
 	AppNotReady:        {"the readiness of an application says no; its messages wait at the broker", "see why the application is not ready; 'sidecar subscription list' says which"},
 	SubscriptionPaused: {"an operator has paused a subscription", "'sidecar subscription resume NAME', when it is time"},
+	NotJoined:          {"a subscription cannot join its group at the broker: it gets nothing", "'sidecar subscription list' says which and why, 'sidecar check' what can be reached"},
 	DedupeStore:        {"a dedupe store that sidecars share does not answer", "start it, or see the log for why it cannot be used"},
 	SpoolFull:          {"spool.limit is reached; publishes are answered 503 spool-full", "see why the broker takes nothing, or raise spool.limit"},
 	DiskLow:            {"the volume has less than spool.reserve free; publishes are answered 503 disk-low", "free space on the spool's volume"},

@@ -33,10 +33,12 @@ const (
 	AppNotReady Condition = "app-not-ready"
 	// SubscriptionPaused: an operator has paused one, and has not resumed it.
 	SubscriptionPaused Condition = "subscription-paused"
-	DedupeStore        Condition = "dedupe-store" // one that sidecars share does not answer
-	SpoolFull          Condition = "spool-full"
-	DiskLow            Condition = "disk-low"
-	Damaged            Condition = "damaged" // the spool was, or is; until an operator has acknowledged it
+	// NotJoined: the group of a subscription cannot be joined, so it gets nothing.
+	NotJoined   Condition = "not-joined"
+	DedupeStore Condition = "dedupe-store" // one that sidecars share does not answer
+	SpoolFull   Condition = "spool-full"
+	DiskLow     Condition = "disk-low"
+	Damaged     Condition = "damaged" // the spool was, or is; until an operator has acknowledged it
 	// ClockStep: the wall clock was set by more than an hour; until an operator has
 	// confirmed it, or an hour has passed since, no TTL and no idempotency key ends.
 	ClockStep Condition = "clock-step"
@@ -56,7 +58,7 @@ const settleTime = 10 * time.Second
 var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, SyncStalled: 0, ReadOnly: settleTime}
 
 // known are listed by ?verbose also while they are not the case.
-var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, DeliveryBlocked, Handler, HandlerFailing, AppNotReady, SubscriptionPaused, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep, Undecided, StrangeHalf, DroppedHalf}
+var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, DeliveryBlocked, Handler, HandlerFailing, AppNotReady, SubscriptionPaused, NotJoined, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep, Undecided, StrangeHalf, DroppedHalf}
 
 // Degrading returns the known conditions that leave the sidecar ready.
 func Degrading() []Condition {

@@ -125,6 +125,9 @@ type Subscription struct {
 	// Jumps is told when the broker had nothing at the group's place in a queue, and
 	// moved it: messages may be passed over, or come again. nil: nobody asks.
 	Jumps func(Jump)
+	// Joins is told why the group cannot be joined, each time that it was tried, and
+	// nil when it has been. nil: nobody asks.
+	Joins func(err error)
 }
 
 // Jump is a place that the broker did not have: what was there was deleted before

@@ -18,6 +18,7 @@ func (s *Sidecar) renew(ctx context.Context, one *subscription) error {
 		return err
 	}
 	sub.Starts = func(start broker.Start) { s.noteStart(one, start) }
+	sub.Joins = one.noteJoin
 	sub.Jumps = func(jump broker.Jump) { s.noteJump(one, jump) }
 	consumer, err := s.parts.backend.Consumer(sub)
 	if err != nil {

@@ -14,6 +14,7 @@ func TestStatusTellsOfAllParts(t *testing.T) {
 	c := embedded(t)
 	c.Drain.Timeout = 300 * config.Millisecond
 	c.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{deadAddress(t)}}}
+	c.Subscriptions = []config.Subscription{{Name: "billing", Topic: "orders", Handler: "http://" + deadAddress(t) + "/", Concurrency: 1}}
 	r := start(t, c)
 	read := func() (s sidecar.Status) {
 		if got := r.operate("GET", "/v1/status", "", &s); got != 200 {
@@ -26,7 +27,12 @@ func TestStatusTellsOfAllParts(t *testing.T) {
 			return one.Name == name && one.Is && one.Since != nil && !one.StopsAccept
 		})
 	}
-	if s := read(); s.Brokers == nil || !s.Brokers.Up || len(s.Brokers.Failing) > 0 || len(s.Conditions) > 0 ||
+	eventually(t, "a group that cannot be joined", func() bool {
+		s := read()
+		one := s.Subscriptions[0]
+		return is(s, admin.NotJoined) && one.State == "not_joined" && len(one.HeldUp) == 1 && one.HeldUp[0].Detail != "" && !one.HeldUp[0].Since.IsZero()
+	})
+	if s := read(); s.Brokers == nil || !s.Brokers.Up || len(s.Brokers.Failing) > 0 || len(s.Conditions) != 1 ||
 		len(s.Dedupe) != 1 || s.Dedupe[0].Store != config.DedupeLocal || s.Dedupe[0].Local.Window != 24*60*60 {
 		t.Errorf("at rest: %+v, dedupe %+v", s, s.Dedupe)
 	}

@@ -24,6 +24,7 @@ type subscription struct {
 	gate     atomic.Pointer[ackgate.Gate]    // the same
 	start    atomic.Pointer[Start]           // nil: the group has not been joined yet
 	jump     atomic.Pointer[Jump]            // nil: there was none
+	outside  atomic.Pointer[HeldUp]          // why the group cannot be joined; nil: it has been, or nothing has failed yet
 	orders   chan *resetOrder
 
 	deciding sync.Mutex // held while it is paused, resumed or reset
@@ -46,7 +47,7 @@ type Subscription struct {
 
 // HeldUp is why calls of a subscription do not begin, or only one at a time.
 type HeldUp struct {
-	Cause  string    `json:"cause"` // paused, not_ready, unreachable or failing
+	Cause  string    `json:"cause"` // paused, not_ready, unreachable, failing or not_joined
 	Since  time.Time `json:"since"`
 	Detail string    `json:"detail,omitempty"`
 }
@@ -64,7 +65,27 @@ func (one *subscription) tell() Subscription {
 	for _, h := range now.HeldUp {
 		out.HeldUp = append(out.HeldUp, HeldUp{string(h.Cause), h.Since.UTC(), h.Detail})
 	}
+	if why := one.outside.Load(); why != nil {
+		if len(out.HeldUp) == 0 {
+			out.State = why.Cause
+		}
+		out.HeldUp = append(out.HeldUp, *why)
+	}
 	return out
+}
+
+// noteJoin notes why the group cannot be joined; nil: it has been. One goroutine at a
+// time calls it.
+func (one *subscription) noteJoin(err error) {
+	if err == nil {
+		one.outside.Store(nil)
+		return
+	}
+	now := HeldUp{Cause: "not_joined", Since: time.Now().UTC().Truncate(time.Millisecond), Detail: err.Error()}
+	if before := one.outside.Load(); before != nil {
+		now.Since = before.Since
+	}
+	one.outside.Store(&now)
 }
 
 // subscriptions are those of a sidecar, for who asks while they come up.
@@ -118,6 +139,11 @@ func (s *subscriptions) heldUp(c ackgate.Cause) bool {
 		}
 	}
 	return false
+}
+
+// outside reports whether the group of any cannot be joined.
+func (s *subscriptions) outside() bool {
+	return slices.ContainsFunc(s.list(), func(one *subscription) bool { return one.outside.Load() != nil })
 }
 
 func (s *subscriptions) tell() []Subscription {
@@ -193,6 +219,7 @@ func (s *Sidecar) noteHeldUp() {
 	} {
 		s.conditions.Set(condition, s.subs.heldUp(cause))
 	}
+	s.conditions.Set(admin.NotJoined, s.subs.outside())
 }
 
 // subscribe starts a subscription, as it was left.

@@ -16,7 +16,7 @@ function view(status, now) {
     conditions: status.conditions.map((c) => ({ name: c.name, since: ago(c.since, now), text: [c.means || "", c.do || ""], detail: detailOf(c.name, status) })),
     accept: arrow(flow && flow.accepted, known(is, "starting", "stopping", "read-only", "sync-stalled", "spool-full", "disk-low")),
     forward: arrow(flow && flow.confirmed, known(is, "broker", "topic-parked")),
-    deliver: deliver(status.subscriptions, known(is, "dedupe-store", "handler", "handler-failing", "app-not-ready", "subscription-paused", "delivery-blocked")),
+    deliver: deliver(status.subscriptions, known(is, "dedupe-store", "handler", "handler-failing", "app-not-ready", "subscription-paused", "not-joined", "delivery-blocked")),
     spool: spoolOf(status.spool, flow, now, is.includes("spool-full")),
     broker: { text: status.broker_type, failing: status.brokers ? status.brokers.failing : [] },
     states: status.spool ? statesOf(status.spool) : [],
@@ -43,7 +43,7 @@ function detailOf(name, status) {
   }
 }
 
-const held = { paused: "subscription-paused", not_ready: "app-not-ready", unreachable: "handler", failing: "handler-failing" };
+const held = { paused: "subscription-paused", not_ready: "app-not-ready", unreachable: "handler", failing: "handler-failing", not_joined: "not-joined" };
 
 function arrow(rate, why) {
   return { is: why ? "bad" : rate > 0 ? "flows" : "idle", rate: rate === null ? "" : perSecond(rate), why: why || "" };

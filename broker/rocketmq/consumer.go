@@ -140,6 +140,7 @@ func (c *Consumer) join(ctx context.Context, r *receivers) (*member, error) {
 		if err == nil {
 			var m *member
 			if m, err = c.newMember(ctx, r); err == nil {
+				c.tellJoin(nil)
 				if failures > 1 {
 					c.log.Info("consuming after all", "failures", failures-1)
 				}
@@ -147,6 +148,7 @@ func (c *Consumer) join(ctx context.Context, r *receivers) (*member, error) {
 			}
 			policy = c.afterFailure
 		}
+		c.tellJoin(err)
 		wait := policy.Delay(failures, backoff.Random{})
 		if isSaid(failures) {
 			c.log.Warn("cannot consume yet", "error", err, "failures", failures, "next_try", wait)
@@ -156,6 +158,12 @@ func (c *Consumer) join(ctx context.Context, r *receivers) (*member, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+	}
+}
+
+func (c *Consumer) tellJoin(err error) {
+	if c.sub.Joins != nil {
+		c.sub.Joins(err)
 	}
 }
 

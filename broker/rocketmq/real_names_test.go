@@ -28,7 +28,8 @@ func TestNameServersAreFoundByName(t *testing.T) {
 	s.producer = p
 	must(t, s.try(wireTestMessage(s.topic, "x")))
 
-	sub := broker.Subscription{Name: "s", Topic: s.topic, Group: uniqueName("group"), Concurrency: 1}
+	var joins []error
+	sub := broker.Subscription{Name: "s", Topic: s.topic, Group: uniqueName("group"), Concurrency: 1, Joins: func(err error) { joins = append(joins, err) }}
 	c, err := NewConsumer(ConsumerOptions{NameServers: names, Instance: uniqueName("instance")}, sub, testLog(t))
 	must(t, err)
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
@@ -41,5 +42,8 @@ func TestNameServersAreFoundByName(t *testing.T) {
 	}))
 	if len(got) != 1 || got[0] != "x" {
 		t.Errorf("consumed %q", got)
+	}
+	if len(joins) == 0 || joins[len(joins)-1] != nil {
+		t.Errorf("of the group that was joined is told %v", joins)
 	}
 }
