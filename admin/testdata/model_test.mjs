@@ -66,14 +66,14 @@ test("nothing is accepted", () => {
 
 test("a handler that is away", () => {
   const v = view(status({
-    degraded: ["handler"], conditions: [{ name: "handler", is: true, since: "2026-01-01T00:59:00Z", stops_accept: false, means: "It is away.", do: "Start it." }],
+    degraded: ["handler"], conditions: [{ name: "handler", is: true, since: "2026-01-01T00:59:00Z", stops_accept: false, means: "a handler is away", do: "'sidecar subscription list' says which" }],
     subscriptions: [
       { name: "billing", topic: "orders", group: "billing", mode: "push", state: "unreachable", held_up: [{ cause: "unreachable", since: "2026-01-01T00:59:00Z", detail: "refused" }], in_flight: 0, leased: 0, held: 48 },
       { name: "mail", topic: "orders", group: "mail", mode: "push", state: "running", held_up: [], in_flight: 2, leased: 1, held: 3 },
     ],
   }), now);
   same([v.deliver.is, v.deliver.rate, v.deliver.why, v.conditions[0].detail], ["bad", "3 at work", "handler", "billing"]);
-  same(v.conditions[0].text, ["It is away.", "Start it."]);
+  same(v.conditions[0].text, ["A handler is away.", "'sidecar subscription list' says which."]);
   assert.equal(v.subscriptions[0].why, "unreachable for 1 min 0 s: refused");
 });
 

@@ -13,7 +13,7 @@ function view(status, now) {
   return {
     version: status.version,
     verdict: verdictOf(status),
-    conditions: status.conditions.map((c) => ({ name: c.name, since: ago(c.since, now), text: [c.means || "", c.do || ""], detail: detailOf(c.name, status) })),
+    conditions: status.conditions.map((c) => ({ name: c.name, since: ago(c.since, now), text: [sentence(c.means), sentence(c.do)], detail: detailOf(c.name, status) })),
     accept: arrow(flow && flow.accepted, known(is, "starting", "stopping", "read-only", "sync-stalled", "spool-full", "disk-low")),
     forward: arrow(flow && flow.confirmed, known(is, "broker", "topic-parked")),
     deliver: deliver(status.subscriptions, known(is, "dedupe-store", "handler", "handler-failing", "app-not-ready", "subscription-paused", "not-joined", "delivery-blocked")),
@@ -133,5 +133,8 @@ function duration(seconds) {
   if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
   return `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`;
 }
+
+// sentence makes one of the words of a condition, which are parts of sentences elsewhere.
+function sentence(words) { return words ? words.replace(/^[a-z]/, (first) => first.toUpperCase()) + "." : ""; }
 
 function ago(at, now) { return at ? "for " + duration((now - Date.parse(at)) / 1000) : ""; }
