@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,6 +46,21 @@ func numberWithKey() (n int) {
 }
 
 func (s *scene) message() message { return smallSizes.message(s.number) }
+
+// rest waits until the sidecar has written what its start leaves for later: HEAD, which
+// tells of the last commit. The next sync is then for what comes next.
+func (s *scene) rest() {
+	s.t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		syncs := slices.DeleteFunc(s.fs.History(), func(op disk.Op) bool { return !strings.Contains(op.Kind, "sync") })
+		if filepath.Base(syncs[len(syncs)-1].Path) == "HEAD" {
+			return
+		}
+		if time.Now().After(end) {
+			s.t.Fatal("HEAD is not written")
+		}
+	}
+}
 
 // post sends the message and does not wait for the answer.
 func (s *scene) post() {

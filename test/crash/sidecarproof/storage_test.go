@@ -22,6 +22,7 @@ func TestFailedSync(t *testing.T) {
 	for n := 1; n <= testscale.Between(3, 12); n++ {
 		t.Run(fmt.Sprintf("number %d", n), func(t *testing.T) {
 			s := newScene(t, true)
+			s.rest()
 			s.fs.FailSync(n)
 			s.post()
 			s.failed(<-s.answer)
