@@ -20,6 +20,17 @@ const (
 	isRolledBack
 )
 
+// maybe is what is known of a decision whose answer may not count.
+func (d decision) maybe() decision {
+	switch d {
+	case isCommitted:
+		return maybeCommitted
+	case isRolledBack:
+		return maybeRolledBack
+	}
+	return d
+}
+
 // mayBe reports whether a message of a transaction may be in a state.
 func (f fate) mayBe(state string) bool {
 	switch f.decision {
@@ -231,7 +242,8 @@ func (e *examination) oneDeal(first int) error {
 		return err
 	}
 	e.comparedDeal(f, was)
-	if f.decision == open { // else it may be decided by now
+	forgotten := f.id == "" && was.Code == "unknown-transaction" // whoever got no answer to the prepare repeats it
+	if f.decision == open || forgotten {                         // else it may be decided by now
 		if err := e.prepareAgain(numbers, all, open); err != nil {
 			return err
 		}

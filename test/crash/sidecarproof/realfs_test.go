@@ -117,6 +117,9 @@ func atTheCut(before, after []fate) []fate {
 		if cancelTried {
 			f.cancel = maybeCancelled
 		}
+		if f.decision != known.decision {
+			f.decision = f.decision.maybe()
+		}
 	}
 	return after
 }
