@@ -31,8 +31,8 @@ const lowWater = 0.9
 type emptying struct {
 	settled uint64 // messages, when observed
 	held    float64
-	rate    float64 // bytes a second, of the last few seconds
-	pace    float64 // messages a second, of the same
+	rate    mean // bytes a second
+	pace    mean // messages a second
 }
 
 // levels are the marks of the moment, in bytes.
@@ -77,8 +77,8 @@ func (e *emptying) observe(took float64, c spool.Counts) {
 	}
 	if took > 0 {
 		pace := float64(settled-e.settled) / took
-		e.pace += (pace - e.pace) / 5
-		e.rate += (pace*size - e.rate) / 5
+		e.pace.add(pace)
+		e.rate.add(pace * size)
 	}
 	e.settled, e.held = settled, float64(c.Bytes)
 }
@@ -89,7 +89,7 @@ func (e *emptying) until(bytes float64) time.Duration {
 	if e.rate < stalled || bytes > e.held {
 		return 0
 	}
-	return max(time.Duration(min(max(bytes, 0)/e.rate, 3600)*float64(time.Second)), time.Second)
+	return max(time.Duration(min(max(bytes, 0)/float64(e.rate), 3600)*float64(time.Second)), time.Second)
 }
 
 // untilRoom estimates when a request that was refused with a code, for a topic,
@@ -122,7 +122,7 @@ func (d *drainMeter) untilLeft(waiting uint64) (left time.Duration, known bool) 
 	case d.all.pace < stalled:
 		return 0, false
 	}
-	return time.Duration(float64(waiting) / d.all.pace * float64(time.Second)), true
+	return time.Duration(float64(waiting) / float64(d.all.pace) * float64(time.Second)), true
 }
 
 // untilDrained estimates when what waits for the broker has left the spool.

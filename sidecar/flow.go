@@ -16,22 +16,26 @@ type flow struct {
 	confirmed rate
 }
 
-// rate is that of a counter, in messages a second: a mean in which the last few
-// seconds weigh most.
+// rate is that of a counter, in messages a second.
 type rate struct {
 	count     uint64 // when observed
-	perSecond float64
+	perSecond mean
 }
-
-// smoothing is the number of observations that a mean mostly is of.
-const smoothing = 5
 
 func (r *rate) observe(took float64, count uint64) {
 	if took > 0 {
-		r.perSecond += (float64(count-r.count)/took - r.perSecond) / smoothing
+		r.perSecond.add(float64(count-r.count) / took)
 	}
 	r.count = count
 }
+
+// mean is one in which the last few of what was added weigh most.
+type mean float64
+
+// smoothing is the number of them that a mean mostly is of.
+const smoothing = 5
+
+func (m *mean) add(v float64) { *m += (mean(v) - *m) / smoothing }
 
 // observe is called about once a second with the ledger's sums.
 func (f *flow) observe(now time.Time, total spool.Counts) {

@@ -46,12 +46,12 @@ type LocalDedupe struct {
 
 // tellForwarding returns nil, nil while nothing is forwarded.
 func (s *Sidecar) tellForwarding() (*ForwarderStatus, *BrokersStatus) {
-	sp, f := s.spool.Load(), s.forwarding.Load()
-	if sp == nil || f == nil {
+	f := s.forwarding.Load()
+	if f == nil { // else the spool is there, too
 		return nil, nil
 	}
 	failing := f.Failing()
-	out := &ForwarderStatus{Flow: s.flow.tell(), AttemptsLimit: f.Allowed(), Failing: failing, Parked: []ParkedTopic{}, BlockedKeys: sp.BlockedKeys()}
+	out := &ForwarderStatus{Flow: s.flow.tell(), AttemptsLimit: f.Allowed(), Failing: failing, Parked: []ParkedTopic{}, BlockedKeys: s.spool.Load().BlockedKeys()}
 	parked := f.Parked()
 	for _, topic := range slices.Sorted(maps.Keys(parked)) {
 		out.Parked = append(out.Parked, ParkedTopic{topic, parked[topic]})

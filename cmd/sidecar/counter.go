@@ -27,16 +27,12 @@ const (
 )
 
 func newCounter(w io.Writer, what string) *counter {
-	if isTerminal(w) {
-		return startCounter(w, what, redraw, "\r\x1b[K%s", "\r\x1b[K")
-	}
-	return startCounter(w, what, relate, "%s\n", "")
-}
-
-// startCounter draws in a format, and leaves clean behind.
-func startCounter(w io.Writer, what string, every time.Duration, format, clean string) *counter {
 	p := &counter{w: w, what: what, stop: make(chan struct{}), done: make(chan struct{})}
-	go p.draw(time.Now(), every, format, clean)
+	if isTerminal(w) {
+		go p.draw(time.Now(), redraw, "\r\x1b[K%s", "\r\x1b[K")
+	} else {
+		go p.draw(time.Now(), relate, "%s\n", "")
+	}
 	return p
 }
 
