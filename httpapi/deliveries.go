@@ -58,8 +58,7 @@ type deliveryJSON struct {
 func deliveryOf(l ackgate.Lease) deliveryJSON {
 	d := deliveryJSON{ID: l.ID, MessageID: l.MessageID, State: l.State}
 	if !l.ExpiresAt.IsZero() {
-		at := wire.Time(l.ExpiresAt)
-		d.LeaseExpiresAt, d.Lease = &at, max(time.Until(l.ExpiresAt), 0).Round(time.Millisecond).String()
+		d.LeaseExpiresAt, d.Lease = wire.OptionalTime(l.ExpiresAt), max(time.Until(l.ExpiresAt), 0).Round(time.Millisecond).String()
 	}
 	return d
 }

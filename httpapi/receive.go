@@ -105,10 +105,7 @@ func messageOf(p ackgate.Pulled) messageJSON {
 	if d.TopicSeq > 0 {
 		m.Origin = d.ID.Spool().String()
 	}
-	if !d.BornAt.IsZero() {
-		at := wire.Time(d.BornAt)
-		m.BornAt = &at
-	}
+	m.BornAt = wire.OptionalTime(d.BornAt)
 	if m.Body == nil {
 		m.Body = []byte{} // "", not null
 	}

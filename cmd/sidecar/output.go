@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/internal/wire"
 )
 
 // newOutput is -o of the commands that print what the admin API answers.
@@ -81,8 +82,8 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", value, "KMGTP"[at])
 }
 
-// instant writes a time for people: in UTC, and says so.
-func instant(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+// instant writes a time for people as the API does: in UTC, and says so.
+func instant(at time.Time) string { return string(wire.Time(at).Append(nil)) }
 
 // lasting writes a duration of the sidecar without the zeros at its end: 24h, not 24h0m0s.
 func lasting(text string) string {
