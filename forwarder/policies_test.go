@@ -216,7 +216,7 @@ func (p *policies) nothingLost() {
 
 // start opens the spool, and runs a forwarder.
 func (p *policies) start() {
-	db, err := kv.Open(p.t.Context(), kv.Options{Dir: filepath.Join(p.dir, "db")})
+	db, err := kv.Open(p.t.Context(), kv.Options{Dir: filepath.Join(p.dir, "db"), MemTableSize: 1 << 20})
 	if err != nil {
 		p.t.Fatal(err)
 	}
