@@ -243,6 +243,7 @@ func TestBadValuesNameTheirPlace(t *testing.T) {
 		{"a check URL", "transactions: {check_urls: ['127.0.0.1:8080']}\n", []string{"transactions.check_urls[0]", "http://host:port"}},
 		{"a check URL of any host", "transactions: {check_urls: ['http://*:80']}\n", []string{"transactions.check_urls[0]"}},
 		{"an adopted check URL", "transactions: {adopted_check_url: app}\n", []string{"transactions.adopted_check_url"}},
+		{"a long adopted check URL", "transactions: {adopted_check_url: 'http://app:1/" + strings.Repeat("x", 2036) + "'}\n", []string{"transactions.adopted_check_url", "it has 2049 bytes, and 2048 are the most"}},
 		{"ledger", "ledger: {keep: 59m}\n", []string{"ledger.keep", "below the least, 1h"}},
 		{"a question for ever", "dedupe: {timeout: 1h}\n", []string{"dedupe.timeout", "not between"}},
 		{"a certificate without its key", "dedupe: {redis: {cert_file: c}}\n", []string{"dedupe.redis.cert_file", "key_file"}},

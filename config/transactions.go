@@ -14,8 +14,14 @@ func (t *Transactions) problems(p *Problems) {
 	}
 	if t.AdoptedCheckURL != "" {
 		checkURL(p, "transactions.adopted_check_url", t.AdoptedCheckURL)
+		if n := len(t.AdoptedCheckURL); n > longestCheckURL {
+			p.addf("transactions.adopted_check_url", "it has %d bytes, and %d are the most", n, longestCheckURL)
+		}
 	}
 }
+
+// longestCheckURL is the longest that a transaction is kept with.
+const longestCheckURL = 2048
 
 func checkURL(p *Problems, path, text string) {
 	u, err := url.Parse(text)

@@ -180,6 +180,9 @@ func (op *undecide) synced(s *Spool) { s.transactions.back(op.due()) }
 // it returns nil that is on stable storage. It returns how many there are.
 func (s *Spool) AdoptTransactions(ctx context.Context, url string) (n int, err error) {
 	const some = 1000
+	if len(url) > MaxCheckURL { // it could not be decided afterwards, nor exported
+		return 0, fmt.Errorf("adopt transactions: the URL has %d bytes, and %d are the most", len(url), MaxCheckURL)
+	}
 	err = s.eachHalf(ctx, func(t *Transaction) error {
 		n++
 		if url == "" {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
@@ -189,6 +190,41 @@ func TestAdoptedTransactionsAreAskedForAnew(t *testing.T) {
 	}
 	if got, err := r.Transaction(t.Context(), "tx"); err != nil || got.Checks != 0 {
 		t.Errorf("it is %+v, %v", got, err)
+	}
+	r.balanced()
+}
+
+// Whoever takes over can decide what was prepared, however long its URL is: one that takes
+// more than there is room for is refused before any transaction has it.
+func TestAdoptedTransactionsCanBeDecided(t *testing.T) {
+	r := newRigOn(t, spool.Options{}, kv.Options{MemTableSize: 1 << 20, MaxCommit: 24 << 10})
+	decisions := map[string]spool.TransactionState{}
+	for n := 1; ; n++ {
+		largest := true
+		for to, id := range map[spool.TransactionState]string{spool.TransactionCommitted: fmt.Sprint("c", n), spool.TransactionRolledBack: fmt.Sprint("r", n)} {
+			_, _, err := r.Prepare(t.Context(), prepared(id, repeat(n, draft("t", strings.Repeat("b", 100)))...))
+			switch {
+			case err == nil:
+				decisions[id], largest = to, false
+			case !errors.Is(err, spool.ErrTooLarge):
+				t.Fatal(err)
+			}
+		}
+		if largest {
+			break
+		}
+	}
+	url := "http://127.0.0.1:2/" + strings.Repeat("x", spool.MaxCheckURL-19)
+	if n, err := r.AdoptTransactions(t.Context(), url+"x"); err == nil || n != 0 {
+		t.Errorf("adopted %d under a URL that is too long: %v", n, err)
+	}
+	if n, err := r.AdoptTransactions(t.Context(), url); err != nil || n != len(decisions) || n == 0 {
+		t.Fatalf("adopted %d of %d, %v", n, len(decisions), err)
+	}
+	for id, to := range decisions {
+		if got := r.decided(id, to); got.Check.URL != url {
+			t.Errorf("%s is asked for at %q", id, got.Check.URL)
+		}
 	}
 	r.balanced()
 }

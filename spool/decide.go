@@ -261,9 +261,10 @@ func rolledBackSize(topic string, p *payload) int {
 	return each + len(topic)
 }
 
-// decisionSize bounds either decision of what is being prepared.
+// decisionSize bounds either decision of what is being prepared, also after an adoption,
+// which gives it another URL, of any length.
 func decisionSize(op *appendMessages) int {
-	size := fixedSize + op.half.room(len(op.added)) + op.topics()*decidedTopicSize
+	size := fixedSize + op.half.room(len(op.added)) + MaxCheckURL - len(op.half.Check.URL) + op.topics()*decidedTopicSize
 	for _, n := range op.added {
 		size += max(movedSize(n), rolledBackSize(n.msg.Topic, n.payload))
 	}
