@@ -27,8 +27,12 @@ func (e *LineError) Error() string {
 
 func (e *LineError) Unwrap() error { return e.Err }
 
+// Is makes it an ErrExport, also where the line is whole and does not fit.
+func (e *LineError) Is(target error) bool { return target == ErrExport }
+
 // Export files are read by walkExport: take gets each line that is whole, and
-// bad each that is not; either ends the walk by an error. A header that
+// bad each that is not, or of which take says so by a *LineError; any other error
+// of either ends the walk. A header that
 // cannot be read ends it too. The error of the file as a whole, a trailer that is
 // missing or does not agree, goes to bad with line 0.
 func walkExport(r io.Reader, take func(line) error, bad func(*LineError) error) (version int, err error) {
@@ -65,7 +69,11 @@ func (f *exportFile) content(text []byte, err error, take func(line) error, bad 
 	if err != nil {
 		return bad(&LineError{f.line, err})
 	}
-	return take(l)
+	err = take(l)
+	if unfit, ok := errors.AsType[*LineError](err); ok {
+		return bad(&LineError{f.line, unfit.Err})
+	}
+	return err
 }
 
 // header reads the first line. Of a newer format nothing else is looked at.

@@ -16,9 +16,20 @@ type Imported struct {
 	Known     int `json:"known"`            // held already, or known by their receipt or idempotency key: nothing was done
 	Keys      int `json:"idempotency_keys"` // of messages that are settled, or were known without theirs
 	Conflicts int `json:"key_conflicts"`    // messages taken in without their idempotency key: it is another's here, of other content or refused
-	Refused   int `json:"refused"`          // lines that are not whole
+	Refused   int `json:"refused"`          // lines that are not whole, or do not fit here
 
 	Transactions int `json:"transactions,omitempty"` // that are undecided now; their messages are counted above, too
+
+	Unfit []string `json:"unfit,omitempty"` // the first lines that are whole and do not fit here, and why
+}
+
+// refuse counts a line that is passed over.
+func (i *Imported) refuse(e *LineError) {
+	const some = 20
+	i.Refused++
+	if errors.Is(e, ErrTooLarge) && len(i.Unfit) < some {
+		i.Unfit = append(i.Unfit, e.Error())
+	}
 }
 
 // Import takes in the messages of an export under the IDs that they have, with
@@ -34,6 +45,9 @@ type Imported struct {
 // message with its idempotency key and content was accepted here meanwhile. A
 // repeat of a key that came with the import is answered with the receipt of the
 // imported message, or with what is kept of one that was settled before.
+//
+// A transaction that is larger than one commit is here (ErrTooLarge) is a line that
+// does not fit: it is treated as one that is not whole.
 //
 // From here on new messages are given another spool ID, so that none is given an
 // ID that an import may bring. A line that is not whole ends the import with a
@@ -56,7 +70,7 @@ func (s *Spool) Import(ctx context.Context, r io.Reader, partial bool) (done Imp
 		if !partial {
 			return e
 		}
-		if done.Refused++; e.Line == 0 {
+		if done.refuse(e); e.Line == 0 {
 			return nil
 		}
 		s.opts.Logger.Warn("a line of an import is passed over", "line", e.Line, "error", e.Err.Error())

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -75,7 +76,7 @@ func TestImportTakesInWhatWasExported(t *testing.T) {
 	to := newRig(t, spool.Options{})
 	own := to.accept(draft("t", "own"))[0]
 	before := to.ID()
-	if done := to.take(export); done != (spool.Imported{Messages: len(want)}) {
+	if done := to.take(export); !reflect.DeepEqual(done, spool.Imported{Messages: len(want)}) {
 		t.Fatalf("%+v", done)
 	}
 	if to.ID() == before {
@@ -93,7 +94,7 @@ func TestImportTakesInWhatWasExported(t *testing.T) {
 			}
 		}
 		to.balanced()
-		if done := to.take(export); done != (spool.Imported{Known: len(want)}) {
+		if done := to.take(export); !reflect.DeepEqual(done, spool.Imported{Known: len(want)}) {
 			t.Errorf("again: %+v", done)
 		}
 	}
@@ -222,7 +223,7 @@ func TestImportStopsAtTheLimitAndGoesOn(t *testing.T) {
 	to.balanced()
 	to.opts.Limit = 0
 	to.kill()
-	if done := to.take(export); done != (spool.Imported{Messages: 200, Known: 300}) {
+	if done := to.take(export); !reflect.DeepEqual(done, spool.Imported{Messages: 200, Known: 300}) {
 		t.Fatalf("%+v", done)
 	}
 	to.balanced()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -106,7 +107,7 @@ func TestRepeatAfterAnImportMakesNoSecondMessage(t *testing.T) {
 			export := from.export(spool.Query{})
 			for move := range 2 {
 				to := newRig(t, keys[1])
-				if done := to.take(export); done != (spool.Imported{Messages: 5, Keys: 2}) {
+				if done := to.take(export); !reflect.DeepEqual(done, spool.Imported{Messages: 5, Keys: 2}) {
 					t.Fatalf("%+v", done)
 				}
 				for range 2 {
@@ -118,7 +119,7 @@ func TestRepeatAfterAnImportMakesNoSecondMessage(t *testing.T) {
 					to.refusesKey(drafts["cancelled"], spool.ErrKeySettled)
 					to.refusesKey(under("key of confirmed", draft("t", "other content")), spool.ErrKeyReused)
 					to.refusesKey(under("key of pending", draft("t", "other content")), spool.ErrKeyReused)
-					if done := to.take(export); done != (spool.Imported{Known: 5}) {
+					if done := to.take(export); !reflect.DeepEqual(done, spool.Imported{Known: 5}) {
 						t.Fatalf("again: %+v", done)
 					}
 					if n := to.balanced().Held; n != 5 {
@@ -141,7 +142,7 @@ func TestImportAfterARepeatTakesInNoSecondMessage(t *testing.T) {
 	to := newRig(t, spool.Options{})
 	mine := to.accept(same, under("k2", draft("t", "with other content")), gone)
 	to.cancelled(mine[2].ID)
-	if done := to.take(export); done != (spool.Imported{Messages: 2, Known: 1, Conflicts: 2}) {
+	if done := to.take(export); !reflect.DeepEqual(done, spool.Imported{Messages: 2, Known: 1, Conflicts: 2}) {
 		t.Fatalf("%+v", done)
 	}
 	to.repeats(same, mine[0].ID, message.StatePending)
@@ -151,7 +152,7 @@ func TestImportAfterARepeatTakesInNoSecondMessage(t *testing.T) {
 	if got := bodies(to.lease("t", 0)); fmt.Sprint(got) != "[same with other content other gone]" {
 		t.Errorf("forwarded %v", got)
 	}
-	if done := to.take(export); done != (spool.Imported{Known: 3}) {
+	if done := to.take(export); !reflect.DeepEqual(done, spool.Imported{Known: 3}) {
 		t.Errorf("again: %+v", done)
 	}
 	to.balanced()
@@ -172,7 +173,7 @@ func TestImportKnowsAMessageWithoutReceiptByItsKey(t *testing.T) {
 	if to.expire(); len(to.find("sr")) != 0 {
 		t.Fatal("its receipt stays")
 	}
-	if done := to.take(export); done != (spool.Imported{Known: 1}) {
+	if done := to.take(export); !reflect.DeepEqual(done, spool.Imported{Known: 1}) {
 		t.Errorf("%+v", done)
 	}
 	if r := to.accept(under("k", draft("t", "x")))[0]; r.ID != first.ID || r.AcceptedAt.UnixMilli() != first.AcceptedAt.UnixMilli() {
@@ -191,10 +192,10 @@ func TestKeysComeToKnownMessages(t *testing.T) {
 	from.cancelled(all[2].ID)
 	after := from.export(spool.Query{})
 	to := newRig(t, spool.Options{})
-	if done := to.take(asFormat1(before)); done != (spool.Imported{Messages: 3}) {
+	if done := to.take(asFormat1(before)); !reflect.DeepEqual(done, spool.Imported{Messages: 3}) {
 		t.Fatalf("%+v", done)
 	}
-	if done := to.take(after); done != (spool.Imported{Known: 1, Keys: 3}) {
+	if done := to.take(after); !reflect.DeepEqual(done, spool.Imported{Known: 1, Keys: 3}) {
 		t.Fatalf("%+v", done)
 	}
 	to.repeats(held, all[1].ID, message.StatePending)
@@ -216,7 +217,7 @@ func TestImportedKeysGoWithTheirWindow(t *testing.T) {
 	from.Flush()
 	export := from.export(spool.Query{})
 	to := newRig(t, spool.Options{Now: c.now, DedupeLimit: 1})
-	if done := to.take(export); done != (spool.Imported{Keys: 2}) {
+	if done := to.take(export); !reflect.DeepEqual(done, spool.Imported{Keys: 2}) {
 		t.Fatalf("%+v", done)
 	}
 	for _, want := range []int{2, 1, 0} { // at once; when the hour of the first is out of the window; after the grace

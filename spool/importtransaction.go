@@ -51,7 +51,10 @@ func (b *importBatch) takeTransaction(ctx context.Context, x *importedTransactio
 	}
 	if err := s.importHalf(ctx, op); err != nil {
 		s.unlessUnknown(o, err)
-		return fmt.Errorf("transaction %s: %w", t.ID, err)
+		if err = fmt.Errorf("transaction %s: %w", t.ID, err); errors.Is(err, ErrTooLarge) {
+			return &LineError{Err: err} // it never fits here; others may
+		}
+		return err
 	}
 	b.done.Transactions++
 	b.done.Messages += len(x.all)

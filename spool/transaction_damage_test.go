@@ -183,6 +183,34 @@ func TestTransactionsAreExported(t *testing.T) {
 	}
 }
 
+// A transaction that is larger than a commit is where it is taken in is a line that cannot
+// be used there: it is named, and with partial all others are taken in.
+func TestTransactionThatIsTooLargeIsPassedOver(t *testing.T) {
+	from, _ := timed(t, spool.Options{})
+	from.accept(draft("t", "1"))
+	from.prepare(prepared("a", draft("t", "2")))
+	large, _ := from.prepare(prepared("b", repeat(200, draft("t", "3"))...))
+	from.prepare(prepared("c", draft("t", "4")))
+	export := from.export(spool.Query{})
+	before, _, _ := bytes.Cut(export, []byte(`"id":"b"`))
+	line := 1 + bytes.Count(before, []byte("\n"))
+	to := newRigOn(t, spool.Options{}, kv.Options{MemTableSize: 1 << 20, MaxCommit: 24 << 10})
+	says := fmt.Sprintf("line %d: transaction b: too large to be stored", line)
+	if done, err := to.Import(t.Context(), bytes.NewReader(export), false); !errors.Is(err, spool.ErrExport) || !errors.Is(err, spool.ErrTooLarge) || !strings.Contains(err.Error(), says) {
+		t.Errorf("imported %+v, %v; want %q", done, err, says)
+	}
+	done, err := to.Import(t.Context(), bytes.NewReader(export), true)
+	if err != nil || done.Messages+done.Known != 3 || done.Refused != 1 || len(done.Unfit) != 1 || !strings.HasPrefix(done.Unfit[0], says) {
+		t.Errorf("partial: %+v, %v; want %q", done, err, says)
+	}
+	to.decided("a", spool.TransactionCommitted)
+	to.decided("c", spool.TransactionRolledBack)
+	if _, err := to.Receipt(t.Context(), large.Messages[0]); !errors.Is(err, spool.ErrNotFound) {
+		t.Errorf("a message of the large one: %v", err)
+	}
+	to.balanced()
+}
+
 // A line that no export has is refused, and says why.
 func TestTransactionLinesAreChecked(t *testing.T) {
 	r, _ := timed(t, spool.Options{})

@@ -41,7 +41,7 @@ func newSpoolImport() *cobra.Command {
 	o.register(c)
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "read the file, and take in nothing")
-	c.Flags().BoolVar(&partial, "partial", false, "take in what is whole of a damaged file")
+	c.Flags().BoolVar(&partial, "partial", false, "take in what can be used of a file that is damaged, or has a transaction that is too large here")
 	return c
 }
 
@@ -88,12 +88,22 @@ func importFile(c *cobra.Command, s *spooler, file *os.File, partial bool) error
 	sent.end()
 	if full := (refusal{}); errors.As(err, &full) && full.status == http.StatusServiceUnavailable {
 		return fail(exitPartly, "%w", err)
+	} else if full.status == http.StatusBadRequest { // the file is whole: it was read before
+		return fail(exitPartly, "%w; --partial takes in the other lines", err)
 	}
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.OutOrStdout(), "imported %s and %s of others; %d were known, %d lines are damaged\n",
+	return toldOfImport(c, &done)
+}
+
+// toldOfImport says what came of an import; lines that are not whole are named already.
+func toldOfImport(c *cobra.Command, done *spool.Imported) error {
+	fmt.Fprintf(c.OutOrStdout(), "imported %s and %s of others; %d were known, %d lines cannot be used\n",
 		messages(done.Messages), idempotencyKeys(done.Keys), done.Known, done.Refused)
+	for _, line := range done.Unfit {
+		fmt.Fprintln(c.ErrOrStderr(), line)
+	}
 	if done.Conflicts > 0 {
 		fmt.Fprintf(c.ErrOrStderr(), "%s came without their idempotency key: another message has it here, with other content, or was cancelled or discarded\n", messages(done.Conflicts))
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -69,7 +70,7 @@ func imported(t *testing.T, path string) {
 	if done, err := h.spool.Import(t.Context(), bytes.NewReader(file), false); err != nil || done.Messages != want {
 		t.Fatalf("%+v, %v", done, err)
 	}
-	if done, err := h.spool.Import(t.Context(), bytes.NewReader(file), false); err != nil || done != (spool.Imported{Known: want}) {
+	if done, err := h.spool.Import(t.Context(), bytes.NewReader(file), false); err != nil || !reflect.DeepEqual(done, spool.Imported{Known: want}) {
 		t.Errorf("again: %+v, %v", done, err)
 	}
 	page, err := h.spool.List(t.Context(), spool.Query{Content: true, Limit: 1000})
