@@ -24,12 +24,13 @@ import (
 // house is a sidecar's consuming half over real HTTP and a real store, whose
 // broker redelivers what was not acked.
 type house struct {
-	t       *testing.T
-	dir     string
-	handler http.HandlerFunc
-	key     KeyRule
-	server  *httptest.Server
-	wrap    func(dedupe.Store) dedupe.Store // stands between gate and store
+	t        *testing.T
+	dir      string
+	handler  http.HandlerFunc
+	key      KeyRule
+	attempts int // that a message has; 0: as many as by default
+	server   *httptest.Server
+	wrap     func(dedupe.Store) dedupe.Store // stands between gate and store
 
 	mu   sync.Mutex
 	seen []*http.Request
@@ -79,7 +80,7 @@ func (h *house) live(ctx context.Context, d *message.Delivery) (acked bool) {
 	h.no(err)
 	c := &once{fakeConsumer: (*fakeConsumer)(newScene(h.t)), d: d}
 	o := Options{
-		Subscription: "billing", Scope: "s", Key: h.key, Store: "local", Grace: -1, Timeout: 5 * time.Second,
+		Subscription: "billing", Scope: "s", Key: h.key, Store: "local", Grace: -1, Timeout: 5 * time.Second, MaxAttempts: h.attempts,
 		Retry: backoff.Policy{Initial: time.Millisecond, Max: 5 * time.Millisecond}, Probe: backoff.Policy{Initial: time.Millisecond},
 	}
 	h.no(New(o, c, h.wrap(store), client, nil, nil, nil).Run(ctx))
@@ -148,6 +149,55 @@ func TestDedupeDoneBrokerNotAcked(t *testing.T) {
 	if h.calls() != 1 {
 		t.Errorf("%d calls after a recorded done", h.calls())
 	}
+}
+
+// A kill between the broker's confirmation of a dead letter and the group's offset delivers
+// the message again, beside its dead letter. Under its identity: one that had all its
+// attempts is called for no more, and once it is handled its dead letter is a repeat.
+func TestDeadLetterBrokerNotAcked(t *testing.T) {
+	status := http.StatusUnprocessableEntity
+	for name, tc := range map[string]struct {
+		dies    bool // before it forgets the count
+		attempt string
+	}{"killed before its count is forgotten": {true, "2"}, "killed after that": {false, "1"}} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
+			h.wrap = func(s dedupe.Store) dedupe.Store { return &remembering{s, tc.dies} }
+			status = http.StatusUnprocessableEntity
+			if !h.live(t.Context(), delivery("a")) { // the offset is not written: the process is gone
+				t.Fatal("no dead letter")
+			}
+			h.wrap, status = func(s dedupe.Store) dedupe.Store { return s }, http.StatusOK
+			if !h.live(t.Context(), delivery("a")) || h.calls() != 2 || h.keys[0] != h.keys[1] || h.seen[1].Header.Get("MQ-Attempt") != tc.attempt {
+				t.Errorf("delivered again: %d calls, keys %q, %v", h.calls(), h.keys, h.seen[len(h.seen)-1].Header)
+			}
+			if !h.live(t.Context(), delivery("a")) || h.calls() != 2 {
+				t.Errorf("redriven: %d calls", h.calls())
+			}
+		})
+	}
+	t.Run("out of attempts, killed before its count is forgotten", func(t *testing.T) {
+		h := newHouse(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+		h.wrap, h.attempts = func(s dedupe.Store) dedupe.Store { return &remembering{s, true} }, 2
+		for range 2 {
+			if !h.live(t.Context(), delivery("a")) || h.calls() != 2 {
+				t.Errorf("%d calls", h.calls())
+			}
+		}
+	})
+}
+
+// remembering is a store of a process that may die before it forgets a dead letter.
+type remembering struct {
+	dedupe.Store
+	dies bool
+}
+
+func (s *remembering) Forget(ctx context.Context, k dedupe.Key, m dedupe.Mark) error {
+	if s.dies {
+		return dedupe.ErrClosed
+	}
+	return s.Store.Forget(ctx, k, m)
 }
 
 // A process that dies in the call leaves the count, not the lease.
