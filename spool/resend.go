@@ -40,7 +40,8 @@ type resendBlock struct {
 // Resend has confirmed messages sent again, under the same message IDs and topic
 // sequences, for a broker that lost them. When it returns nil the order is on
 // stable storage: a crash repeats some, and leaves none out. With dry it only
-// counts. The ledger counts copies apart, as resent. Within a topic they go
+// counts. What was confirmed before the call is recorded first, so that it counts: its
+// own commit may be some 50 ms away. The ledger counts copies apart, as resent. Within a topic they go
 // before what is pending, whose order does not change.
 //
 // It reads what it chooses. An error leaves some ordered and others not; calling
@@ -50,7 +51,11 @@ func (s *Spool) Resend(ctx context.Context, f ResendFilter, dry bool) (Resent, e
 	if err := s.over(ctx); err != nil {
 		return r.out, err
 	}
-	blocks, err := r.candidates(ctx)
+	err := s.commit(ctx, &flush{})
+	var blocks []resendBlock
+	if err == nil {
+		blocks, err = r.candidates(ctx)
+	}
 	if err == nil {
 		err = r.visitAll(ctx, blocks)
 	}

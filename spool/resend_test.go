@@ -59,6 +59,23 @@ func what(leases []*spool.Lease) (all []string) {
 	return all
 }
 
+// What was confirmed when a resend begins is sent again, and counted by a dry run, though
+// its commit has not come yet.
+func TestWhatWasJustConfirmedIsSentAgain(t *testing.T) {
+	r := newRig(t, retaining())
+	for _, topic := range []string{"dry", "wet"} {
+		r.accept(draft(topic, "1"))
+		r.confirm(r.lease(topic, 0))
+		if got, err := r.Resend(t.Context(), spool.ResendFilter{Topic: topic}, topic == "dry"); err != nil || got.Messages != 1 {
+			t.Errorf("%s: %+v, %v", topic, got, err)
+		}
+	}
+	r.kill()
+	if c := r.Ledger().Total; c.Confirmed != 2 || c.Resending != 1 {
+		t.Errorf("after a kill: %+v", c)
+	}
+}
+
 // What was confirmed comes again under the same IDs and numbers, byte for byte,
 // after reopens and kills, and the ledger accepts nothing for it.
 func TestConfirmedMessagesAreSentAgain(t *testing.T) {
