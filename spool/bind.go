@@ -20,9 +20,10 @@ var errQueues = errors.New("a topic has 1 to 4096 queues")
 // Leases name the queue, and there is one at a time for each.
 //
 // A topic has one caller of Bind, Unmove and Move. Queues that are known already
-// cost no write. A topic keeps 8 spreads that messages are under; of one more only
-// the keys in memory keep theirs.
-// Errors: ErrNotFound of a topic that is not known; those of a commit.
+// cost no write. A topic keeps 8 spreads that messages are under, or as many as an
+// entry has room for; of one more only the keys in memory keep theirs.
+// Errors: ErrNotFound of a topic that is not known; ErrTooLarge of queues whose names
+// take more than an entry has room for; those of a commit.
 func (s *Spool) Bind(ctx context.Context, topic string, queues []string) error {
 	return s.bind(ctx, topic, queues, func(b *bindings) bool {
 		return !slices.Equal(b.newest(), queues) || b.layouts[len(b.layouts)-1].moved() && !b.renewed
@@ -61,15 +62,26 @@ func (s *Spool) bind(ctx context.Context, topic string, queues []string, changes
 		s.mu.Unlock()
 		return ErrNotFound
 	}
-	op := &bindKeys{lane: l, queues: queues, room: l.bound.bytes()}
+	op := &bindKeys{lane: l, queues: queues, room: l.bound.bytes(), most: s.sizes.bindings}
 	same := !changes(&l.bound)
 	l.bound.renewed = l.bound.renewed || same
 	s.mu.Unlock()
 	if same {
 		return nil
 	}
+	if err := s.tooManyNames(newLayout(0, queues).bytes()); err != nil {
+		return fmt.Errorf("bind topic %s to %d queues: %w", topic, len(queues), err)
+	}
 	if err := s.commit(ctx, op); err != nil {
 		return fmt.Errorf("bind topic %s to queues: %w", topic, err)
+	}
+	return nil
+}
+
+// tooManyNames refuses a layout that has no room in its entry by itself.
+func (s *Spool) tooManyNames(bytes int) error {
+	if most := s.sizes.bindings; bytes > most {
+		return &TooLargeError{"the names of a topic's queues; give it fewer queues, or its brokers shorter names", int64(bytes), int64(most)}
 	}
 	return nil
 }
@@ -79,10 +91,11 @@ type bindKeys struct {
 	lane   *lane
 	queues []string
 	room   int // what the entry takes, in bytes, before
+	most   int // that it may take
 }
 
 func (op *bindKeys) size() int {
-	return fixedSize + valueOverhead + op.room + (&layout{names: op.queues, queues: op.queues}).bytes()
+	return fixedSize + valueOverhead + min(op.most, op.room+(&layout{names: op.queues, queues: op.queues}).bytes())
 }
 
 // bytes bounds what the entry takes. A topic has one caller of Bind and Move, so
@@ -118,8 +131,17 @@ func (op *bindKeys) apply(c *commit) {
 		b.startChains(l)
 		b.layouts = append(b.layouts, newLayout(high, op.queues))
 	}
+	b.fit(op.most)
 	b.renewed = true
 	c.sets = append(c.sets, pair{bindKey(l.id), b.encode()})
+}
+
+// fit forgets the oldest layouts until the entry takes no more than it may. What was
+// attempted is in memory, and its keys keep their queues.
+func (b *bindings) fit(most int) {
+	for len(b.layouts) > 1 && b.bytes() > most {
+		b.layouts = b.layouts[1:]
+	}
 }
 
 // startChains binds the keys that have messages in memory to what they have.
@@ -153,8 +175,12 @@ func (s *Spool) Move(ctx context.Context, topic, from, to string) error {
 		s.mu.Unlock()
 		return ErrNotFound
 	}
-	op := &moveKeys{l, from, to, l.bound.bytes() + l.bound.slots()*len(to)}
+	op := &moveKeys{l, from, to, l.bound.bytes() + l.bound.slots()*len(to), s.sizes.bindings}
+	newest := l.bound.newestMoved(from, to)
 	s.mu.Unlock()
+	if err := s.tooManyNames(newest); err != nil {
+		return fmt.Errorf("move the keys of queue %s of topic %s: %w", from, topic, err)
+	}
 	if err := s.commit(ctx, op); err != nil {
 		return fmt.Errorf("move the keys of queue %s of topic %s: %w", from, topic, err)
 	}
@@ -165,9 +191,25 @@ type moveKeys struct {
 	lane     *lane
 	from, to string
 	room     int // what the entry takes at most, in bytes
+	most     int // that it may take
 }
 
-func (op *moveKeys) size() int { return fixedSize + valueOverhead + op.room }
+func (op *moveKeys) size() int { return fixedSize + valueOverhead + min(op.most, op.room) }
+
+// newestMoved bounds what the newest layout takes when keys were moved.
+func (b *bindings) newestMoved(from, to string) (size int) {
+	if len(b.layouts) == 0 {
+		return 0
+	}
+	y := b.layouts[len(b.layouts)-1]
+	size = y.bytes()
+	for _, q := range y.queues {
+		if q == from {
+			size += len(to) - len(from)
+		}
+	}
+	return size
+}
 
 // slots counts the queues of all layouts.
 func (b *bindings) slots() (n int) {
@@ -180,6 +222,7 @@ func (b *bindings) slots() (n int) {
 func (op *moveKeys) apply(c *commit) {
 	b := &op.lane.bound
 	if b.move(op.from, op.to) {
+		b.fit(op.most)
 		c.sets = append(c.sets, pair{bindKey(op.lane.id), b.encode()})
 	}
 }

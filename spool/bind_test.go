@@ -2,8 +2,10 @@ package spool_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -200,5 +202,59 @@ func TestManyLayouts(t *testing.T) {
 	r.balanced()
 	if err := r.Bind(t.Context(), "t", nil); err == nil {
 		t.Error("bound to no queue")
+	}
+}
+
+// Layouts of which the entry would be larger than a value may be are forgotten, the oldest
+// first: the keys in memory keep their queues, keys can be bound and moved as before, and
+// nothing stops. One that is too large by itself is refused.
+func TestLayoutsThatAreTooLarge(t *testing.T) {
+	const most = 4096
+	named := func(broker string, n int) (all []string) {
+		for i := range n {
+			all = append(all, fmt.Sprint(broker, "/", i))
+		}
+		return all
+	}
+	for name, tc := range map[string]struct {
+		name     int   // bytes of a broker's
+		memTable int64 // that commits are larger than values by, or nearly as large
+	}{"one fits": {110, 0}, "two fit": {45, 0}, "two fit into a value, more into a commit": {45, 32 << 20}} {
+		t.Run(name, func(t *testing.T) {
+			long := strings.Repeat("a", tc.name)
+			r := newRigOn(t, spool.Options{}, kv.Options{MemTableSize: tc.memTable})
+			r.accept(keyed("t", "0", movingKey))
+			r.bind("t", named(long, most))
+			first := r.lease("t", 1)
+			want := first[0].Queue
+			r.Release(first)
+			for n := range 4 {
+				r.accept(keyed("t", fmt.Sprint(n), movingKey))
+				r.bind("t", named(long, most-1-n))
+			}
+			if first = r.lease("t", 1); first[0].Queue != want {
+				t.Errorf("it is bound to %s, and was to %s", first[0].Queue, want)
+			}
+			r.Release(first)
+			if err := r.Move(t.Context(), "t", want, long+"/7"); err != nil {
+				t.Error(err)
+			}
+			if first = r.lease("t", 1); first[0].Queue != long+"/7" {
+				t.Errorf("it was moved to %s", first[0].Queue)
+			}
+			r.confirm(first)
+			if err := r.Bind(t.Context(), "t", named(strings.Repeat("b", 130), most)); !errors.Is(err, spool.ErrTooLarge) {
+				t.Errorf("queues whose names are too long: %v", err)
+			}
+			if err := r.Move(t.Context(), "t", long+"/8", strings.Repeat("c", 1<<20)); !errors.Is(err, spool.ErrTooLarge) {
+				t.Errorf("a queue whose name is too long: %v", err)
+			}
+			r.kill()
+			r.balanced()
+			r.bind("t", queues(4))
+			if left := r.drainQueues("t", movingKey, 4); len(left) == 0 {
+				t.Error("nothing is left")
+			}
+		})
 	}
 }

@@ -14,6 +14,8 @@ type sizes struct {
 	inline int // largest payload kept in its record
 	unit   int // payloads of one Append; above it only small ones stay inline
 	op     int // operations that could be larger are split
+
+	bindings int // of a topic, in their entry, which is one value
 }
 
 // sizesFor stays far below Badger's value threshold of 1 MiB: above it a value
@@ -27,6 +29,8 @@ func sizesFor(db *store) sizes {
 		inline: min(64<<10, db.MaxCommit()/4),
 		unit:   min(256<<10, db.MaxCommit()/4),
 		op:     db.MaxCommit() / 4,
+
+		bindings: min(db.MaxValue(), db.MaxCommit()) - fixedSize - valueOverhead,
 	}
 }
 
