@@ -210,12 +210,16 @@ func TestConnectionIsParkedAndTakenUpAgain(t *testing.T) {
 
 func waitParked(t *testing.T, l *listener, n int) {
 	t.Helper()
-	for l.server.Parked() != n {
-		if t.Context().Err() != nil {
-			t.Fatal("connections are not parked")
+	eventually(t, fmt.Sprintf("%d connections are parked", n), func() bool { return l.server.Parked() == n })
+}
+
+// eventually waits for what gives no signal, as within fasthttp.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for late := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("after a minute it is not so that %s", what)
 		}
-		runtime.Gosched()
-		time.Sleep(time.Millisecond) // polls what fasthttp gives no signal for
 	}
 }
 

@@ -78,9 +78,7 @@ func TestShutdownAnswersWaits(t *testing.T) {
 	go func() {
 		answered <- l.roundTrip(c, r, "POST /v1/topics/orders/messages?wait=60s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx").status
 	}()
-	for len(l.spool.stored()) == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "the message is stored", func() bool { return len(l.spool.stored()) > 0 })
 	if err := l.server.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -106,9 +104,7 @@ func TestShutdownOutOfTimeAnswersWhoWaitsForTheDisk(t *testing.T) {
 	if _, err := io.WriteString(c, one); err != nil {
 		t.Fatal(err)
 	}
-	for len(late.kept()) == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "the spool has the message", func() bool { return len(late.kept()) > 0 })
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {

@@ -55,13 +55,9 @@ func TestDiedBeforeTheCommitLeavesNothing(t *testing.T) {
 	goOn := r.hold()
 	answer := dying(r)
 	copied := make(chan struct{})
-	go func() {
-		for r.db.Stats().Queued < 1 {
-			time.Sleep(time.Millisecond)
-		}
-		r.post(func(*kv.Tx) { copyStill(t, r.dbDir(), r.dbDir()+".died"); close(copied) })
-		goOn()
-	}()
+	eventually(t, func() bool { return r.db.Stats().Queued >= 1 })
+	r.post(func(*kv.Tx) { copyStill(t, r.dbDir(), r.dbDir()+".died"); close(copied) })
+	goOn()
 	<-copied // the append was written into the transaction, and this not committed
 	<-answer
 	r.become(r.dbDir() + ".died")
