@@ -104,7 +104,7 @@ type Forwarder struct {
 	log      *slog.Logger
 	slots    *slots // one for each running attempt
 	metrics  *metrics
-	failing  sync.Map // topics whose last attempt failed
+	failing  sync.Map // topics whose last attempt failed, and its error
 	parked   parked
 }
 
@@ -148,15 +148,20 @@ func ended(err error) error {
 
 // Failing counts the topics whose last attempt failed and that still have
 // something to send, but for those that are parked.
-func (f *Forwarder) Failing() (n int) {
-	f.failing.Range(func(topic, _ any) bool {
+func (f *Forwarder) Failing() int { return len(f.FailingTopics()) }
+
+// FailingTopics are the topics that Failing counts, each with the error of its last
+// attempt.
+func (f *Forwarder) FailingTopics() map[string]string {
+	all := map[string]string{}
+	f.failing.Range(func(topic, cause any) bool {
 		name := topic.(string) //nolint:errcheck // only topics are stored
 		if f.spool.Waiting(name) > 0 && !f.parked.has(name) {
-			n++
+			all[name] = cause.(string) //nolint:errcheck // with their errors
 		}
 		return true
 	})
-	return n
+	return all
 }
 
 // Allowed is how many attempts may run at a time: as many as configured, and after an

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -243,15 +244,25 @@ func (l *lane) failed(before int, err error) {
 	defer l.f.slots.failed(l.topic, l.turn, se != nil && se.Parked) // after the lane's own word: what waits looks at it
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.f.failing.Store(l.topic, shortened(err))
 	if l.failures = max(l.failures, before+1); l.since.IsZero() {
 		l.since = time.Now()
-		l.f.failing.Store(l.topic, nil)
 		l.f.log.Warn("the broker does not take messages; they are kept and tried again", "topic", l.topic, "error", err)
 	}
 	l.limit = max(1, l.limit/2)
 	if broker.OutcomeOf(err) == message.OutcomeUnknown || se != nil && (se.Parked || se.Probe) {
 		l.limit = 1
 	}
+}
+
+// shortened is what an error says, so short that one for each topic takes little memory.
+func shortened(err error) string {
+	const most = 200
+	text := err.Error()
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
 }
 
 // pause waits; false: ctx was done first.

@@ -121,13 +121,30 @@ func (s *Spool) KeptBack() (n uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.lanes {
-		if s.stopped(l) {
-			n += l.counts.waiting()
-		} else {
-			n += uint64(l.onHold)
-		}
+		n += s.keptBack(l)
 	}
 	return n
+}
+
+// KeptBackByTopic is KeptBack of each topic that has some.
+func (s *Spool) KeptBackByTopic() map[string]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := map[string]uint64{}
+	for topic, l := range s.lanes {
+		if n := s.keptBack(l); n > 0 {
+			kept[topic] = n
+		}
+	}
+	return kept
+}
+
+// keptBack counts that of a lane. s.mu is held.
+func (s *Spool) keptBack(l *lane) uint64 {
+	if s.stopped(l) {
+		return l.counts.waiting()
+	}
+	return uint64(l.onHold)
 }
 
 // stopped reports whether what is left of a lane, but for copies, is kept back. s.mu is
