@@ -57,6 +57,9 @@ type Sources struct {
 	ConfirmClock func(context.Context) (any, error)
 	// Subscriptions are those of the sidecar; nil: there are no such calls.
 	Subscriptions *Subscriptions
+	// Left returns what the spool holds, by what it waits for; open: false while the
+	// spool is not open. nil: nothing is forwarded, and there is no call to drain.
+	Left func() (left Left, open bool)
 	// Forwards says that what is pending is forwarded: the outcomes of a redrive
 	// can be waited for.
 	Forwards bool
@@ -89,6 +92,9 @@ func New(opts Options, from Sources) *Server {
 	}
 	if from.ConfirmClock != nil {
 		mux.HandleFunc("POST /v1/clock/confirm", a.record("the step of the clock", "/v1/status", from.ConfirmClock))
+	}
+	if from.Left != nil {
+		mux.HandleFunc("POST /v1/drain", a.drain)
 	}
 	if from.Subscriptions != nil {
 		a.routeSubscriptions(mux)

@@ -194,7 +194,7 @@ func serveFaulty(t *testing.T, err error) (addr string) {
 	from.Subscriptions = &Subscriptions{List: func() any { return []string{} }, Pause: decide, Resume: decide,
 		Reset: func(ctx context.Context, _ string, _ time.Time, _ bool) (any, error) { return fail(ctx) },
 	}
-	from.Ledger, from.Stats = fail, fail
+	from.Ledger, from.Stats, from.Left = fail, fail, leftForEver
 	return serve(t, New(Options{Tokens: []string{adminToken}}, from))
 }
 
@@ -207,7 +207,7 @@ func TestAdminAPIIsAsDescribed(t *testing.T) {
 		return nil, errors.New("see sidecar.TestAdminAnswersAreAsDescribed")
 	}
 	server := New(Options{Tokens: []string{adminToken}}, Sources{
-		Spool: func() Spool { return s }, Archive: func() Archive { return s }, Status: func() any { return nil }, Ledger: counted, Stats: counted, Acknowledge: counted, ConfirmClock: counted, Forwards: true, Subscriptions: oneSubscription(),
+		Spool: func() Spool { return s }, Archive: func() Archive { return s }, Status: func() any { return nil }, Ledger: counted, Stats: counted, Acknowledge: counted, ConfirmClock: counted, Forwards: true, Subscriptions: oneSubscription(), Left: leftForEver,
 		Seen: func() Seen { return someSeen{} }, Groups: groups, Consumed: []Consumed{{"billing", "billing", "orders", true, "first"}},
 	})
 	d := readDescription(t)

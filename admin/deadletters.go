@@ -14,8 +14,8 @@ import (
 // routeDeadLetters serves what an operator does with many dead letters.
 func (a *api) routeDeadLetters(mux *routes) {
 	mux.HandleFunc("GET /v1/dead-letters", a.deadLetters)
-	mux.HandleFunc("POST /v1/dead-letters/redrive", a.changeDeadLetters("redrive"))
-	mux.HandleFunc("POST /v1/dead-letters/discard", a.changeDeadLetters("discard"))
+	mux.HandleFunc("POST /v1/dead-letters/redrive", a.changeDeadLetters(kindRedrive))
+	mux.HandleFunc("POST /v1/dead-letters/discard", a.changeDeadLetters(kindDiscard))
 }
 
 // causeJSON is one group of GET /v1/dead-letters?group_by=cause.
@@ -119,7 +119,7 @@ func (a *api) changeDeadLetters(kind string) http.HandlerFunc {
 			a.countDeadLetters(w, r, s, filter)
 		default:
 			a.beginOn(w, s, kind, deadletter.Options{ //nolint:contextcheck // it outlives the request
-				Filter: filter, Discard: kind == "discard", Rate: req.Rate, Forwards: a.Forwards,
+				Filter: filter, Discard: kind == kindDiscard, Rate: req.Rate, Forwards: a.Forwards,
 			})
 		}
 	}
@@ -144,7 +144,7 @@ func (a *api) beginOn(w http.ResponseWriter, s Spool, kind string, opts deadlett
 }
 
 // begin begins an operation on dead letters; chosen says to the log which.
-func (a *api) begin(w http.ResponseWriter, kind string, rate int, discard bool, r run, chosen ...any) {
+func (a *api) begin(w http.ResponseWriter, kind string, rate int, discard bool, r letters, chosen ...any) {
 	if rate == 0 && !discard {
 		rate = deadletter.DefaultRate // as the run has it
 	}
@@ -154,8 +154,7 @@ func (a *api) begin(w http.ResponseWriter, kind string, rate int, discard bool, 
 		return
 	}
 	a.log.With(chosen...).Info("an operator began an operation on dead letters", "operation", op.id, "kind", kind, "rate", rate)
-	w.Header().Set("Location", "/v1/operations/"+op.id)
-	writeJSON(w, http.StatusAccepted, op.json())
+	writeBegun(w, op)
 }
 
 // rateProblem is nil for a rate that an operation may have; 0: the default.

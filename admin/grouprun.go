@@ -41,7 +41,7 @@ func (a *api) changeGroupLetters(kind string) http.HandlerFunc {
 		case req.DryRun:
 			a.countGroupLetters(w, r, g, filter)
 		default:
-			a.beginOnGroup(w, g, kind, deadletter.GroupOptions{Filter: filter, Discard: kind == "discard", Rate: req.Rate}) //nolint:contextcheck // it outlives the request
+			a.beginOnGroup(w, g, kind, deadletter.GroupOptions{Filter: filter, Discard: kind == kindDiscard, Rate: req.Rate}) //nolint:contextcheck // it outlives the request
 		}
 	}
 }

@@ -19,8 +19,8 @@ import (
 func (a *api) routeGroups(mux *routes) {
 	mux.HandleFunc("GET /v1/groups/{group}/dead-letters", a.groupLetters)
 	mux.HandleFunc("GET /v1/groups/{group}/dead-letters/{id}", a.groupLetter)
-	mux.HandleFunc("POST /v1/groups/{group}/dead-letters/redrive", a.changeGroupLetters("redrive"))
-	mux.HandleFunc("POST /v1/groups/{group}/dead-letters/discard", a.changeGroupLetters("discard"))
+	mux.HandleFunc("POST /v1/groups/{group}/dead-letters/redrive", a.changeGroupLetters(kindRedrive))
+	mux.HandleFunc("POST /v1/groups/{group}/dead-letters/discard", a.changeGroupLetters(kindDiscard))
 }
 
 // group returns the one of the path, or answers that there is none.

@@ -105,10 +105,10 @@ func (d *described) groupAnswers(t *testing.T, addr string, ops *operations, ids
 	<-ops.list()[before].done
 	check(202, "POST /v1/groups/{group}/dead-letters/discard", "", `{"filter":{"all":true}}`)
 	<-ops.list()[before+1].done
-	if p := ops.list()[before].run.Progress(); p.Changed != 1 || p.Confirmed != 1 || ops.list()[before].err != nil {
+	if p := ops.list()[before].run.(letters).Progress(); p.Changed != 1 || p.Confirmed != 1 || ops.list()[before].err != nil {
 		t.Errorf("redriven: %+v (%v)", p, ops.list()[before].err)
 	}
-	if p := ops.list()[before+1].run.Progress(); p.Changed != len(ids)-1 || p.Confirmed != 0 {
+	if p := ops.list()[before+1].run.(letters).Progress(); p.Changed != len(ids)-1 || p.Confirmed != 0 {
 		t.Errorf("discarded: %+v", p)
 	}
 	check(200, list, "", "")

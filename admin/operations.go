@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,17 +15,29 @@ import (
 	"github.com/remora-mq/remora/internal/wire"
 )
 
-// run is what an operation does.
+// run is what an operation does: a *drain, or letters.
 type run interface {
 	Do(ctx context.Context) error
+}
+
+// letters redrives or discards dead letters.
+type letters interface {
+	run
 	Progress() deadletter.Progress
 }
+
+// Kinds of operations.
+const (
+	kindRedrive = "redrive"
+	kindDiscard = "discard"
+	kindDrain   = "drain"
+)
 
 // operation is long work that an operator began and may follow or stop. It lives
 // in memory: a restart ends it, and what it has done stays done.
 type operation struct {
 	id     string
-	kind   string // redrive, discard
+	kind   string
 	rate   int
 	run    run
 	began  time.Time
@@ -40,11 +53,11 @@ type operation struct {
 const (
 	opRunning = "running"
 	opDone    = "done"    // all that was chosen
-	opStopped = "stopped" // by an operator, by its canary, or because the sidecar ends
+	opStopped = "stopped" // by an operator, by its canary, because its time is over, or because the sidecar ends
 	opFailed  = "failed"
 )
 
-// operationJSON is the answer of GET /v1/operations/{id}.
+// operationJSON is what the answers of GET /v1/operations/{id} have in common.
 type operationJSON struct {
 	ID        string     `json:"id"`
 	Kind      string     `json:"kind"`
@@ -53,11 +66,33 @@ type operationJSON struct {
 	Rate      int        `json:"rate,omitempty"`   // messages a second
 	StartedAt wire.Time  `json:"started_at"`
 	EndedAt   *wire.Time `json:"ended_at,omitempty"`
+}
 
+// lettersJSON is the answer for operations on dead letters.
+type lettersJSON struct {
+	operationJSON
 	deadletter.Progress
 }
 
-func (o *operation) json() operationJSON {
+// drainJSON is the answer for a drain.
+type drainJSON struct {
+	operationJSON
+	drainProgress
+}
+
+// json is read before the progress: who is told that it has ended is told all of it.
+func (o *operation) json() any {
+	common := o.common()
+	switch r := o.run.(type) {
+	case *drain:
+		return drainJSON{common, r.progress()}
+	case letters:
+		return lettersJSON{common, r.Progress()}
+	}
+	return common
+}
+
+func (o *operation) common() operationJSON {
 	out := operationJSON{ID: o.id, Kind: o.kind, State: opRunning, Rate: o.rate, StartedAt: wire.Time(o.began)}
 	select {
 	case <-o.done:
@@ -65,7 +100,6 @@ func (o *operation) json() operationJSON {
 		out.State, out.Detail = o.verdict()
 	default:
 	}
-	out.Progress = o.run.Progress()
 	return out
 }
 
@@ -73,7 +107,7 @@ func (o *operation) verdict() (state, detail string) {
 	switch {
 	case o.err == nil:
 		return opDone, ""
-	case errors.Is(o.err, deadletter.ErrReturned):
+	case errors.Is(o.err, deadletter.ErrReturned), errors.Is(o.err, errTimeOver):
 		return opStopped, o.err.Error()
 	case errors.Is(o.err, context.Canceled):
 		return opStopped, "it was told to stop"
@@ -84,7 +118,10 @@ func (o *operation) verdict() (state, detail string) {
 // keptOperations is how many that have ended are remembered.
 const keptOperations = 100
 
-// operations are those of this process. One runs at a time.
+// mostDrains is how many may wait at a time.
+const mostDrains = 16
+
+// operations are those of this process. Of those on dead letters one runs at a time.
 type operations struct {
 	life context.Context //nolint:containedctx // of what runs, until end
 	stop context.CancelFunc
@@ -99,23 +136,22 @@ func newOperations() *operations {
 	return o
 }
 
-// begin starts a run, unless another one is running.
+// begin starts a run, unless one is running that it cannot run beside.
 func (o *operations) begin(kind string, rate int, run run) (*operation, *problem.Problem) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.life.Err() != nil {
 		return nil, problem.New(problem.Draining, "the sidecar is stopping")
 	}
-	for _, other := range o.all {
-		if other.running() {
-			return nil, problem.New(problem.OperationRunning, "the %s %s has not ended", other.kind, other.id)
-		}
+	if other := o.inTheWay(kind); other != nil {
+		return nil, problem.New(problem.OperationRunning, "the %s %s has not ended", other.kind, other.id)
 	}
 	ctx, cancel := context.WithCancel(o.life)
 	op := &operation{
 		id: rand.Text(), kind: kind, rate: rate, run: run, began: time.Now(), cancel: cancel, done: make(chan struct{}),
 	}
-	o.all = append(o.all[max(0, len(o.all)-keptOperations+1):], op)
+	o.forget()
+	o.all = append(o.all, op)
 	go func() {
 		defer close(op.done)
 		defer cancel()
@@ -123,6 +159,32 @@ func (o *operations) begin(kind string, rate int, run run) (*operation, *problem
 		op.ended = time.Now()
 	}()
 	return op, nil
+}
+
+// inTheWay returns the newest that keeps one of a kind from beginning; nil: none does. A
+// drain only looks, and what it waits for may be a redrive. o.mu is held.
+func (o *operations) inTheWay(kind string) (other *operation) {
+	running := 0
+	for _, op := range o.all {
+		if op.running() && (op.kind == kindDrain) == (kind == kindDrain) {
+			other = op
+			running++
+		}
+	}
+	if kind == kindDrain && running < mostDrains {
+		return nil
+	}
+	return other
+}
+
+// forget makes room for one more: the oldest that has ended goes. o.mu is held.
+func (o *operations) forget() {
+	if len(o.all) < keptOperations {
+		return
+	}
+	if i := slices.IndexFunc(o.all, func(op *operation) bool { return !op.running() }); i >= 0 {
+		o.all = slices.Delete(o.all, i, i+1)
+	}
 }
 
 func (o *operation) running() bool {
@@ -173,8 +235,14 @@ func (a *api) routeOperations(mux *routes) {
 	mux.HandleFunc("POST /v1/operations/{id}/stop", a.stopOperation)
 }
 
+// writeBegun answers with an operation that has begun, and where to follow it.
+func writeBegun(w http.ResponseWriter, op *operation) {
+	w.Header().Set("Location", "/v1/operations/"+op.id)
+	writeJSON(w, http.StatusAccepted, op.json())
+}
+
 func (a *api) listOperations(w http.ResponseWriter, _ *http.Request) {
-	items := []operationJSON{}
+	items := []any{}
 	for _, op := range a.operations.list() {
 		items = append(items, op.json())
 	}

@@ -25,15 +25,25 @@ func (d *described) operationAnswers(t *testing.T, addr string, ops *operations,
 		check(200, op, path, `{"filter":{"cause":"REFUSED"},"dry_run":true}`)
 		check(400, op, path, `{"filter":{"all":true},"rate":-1}`)
 	}
+	check(400, "POST /v1/drain", "/v1/drain", `{"timeout":"soon"}`)
+	for range mostDrains {
+		check(202, "POST /v1/drain", "/v1/drain", `{"timeout":"1h","all":true}`)
+	}
+	check(409, "POST /v1/drain", "/v1/drain", "")
 	check(202, "POST /v1/dead-letters/redrive", "/v1/dead-letters/redrive", one) // nothing forwards it: it runs on
 	check(409, "POST /v1/dead-letters/redrive", "/v1/dead-letters/redrive", one)
 	check(409, "POST /v1/dead-letters/discard", "/v1/dead-letters/discard", one)
-	id := ops.list()[0].id
+	drains := ops.list()[:mostDrains]
+	check(200, "GET /v1/operations/{id}", "/v1/operations/"+drains[0].id, "")
+	for _, op := range drains {
+		check(200, "POST /v1/operations/{id}/stop", "/v1/operations/"+op.id+"/stop", "")
+	}
+	id := ops.list()[mostDrains].id
 	check(200, "GET /v1/operations/{id}", "/v1/operations/"+id, "")
 	check(200, "POST /v1/operations/{id}/stop", "/v1/operations/"+id+"/stop", "")
 	check(200, "GET /v1/operations", "/v1/operations", "")
 	check(202, "POST /v1/dead-letters/discard", "/v1/dead-letters/discard", one)
-	<-ops.list()[1].done
+	<-ops.list()[mostDrains+1].done
 }
 
 // stuck is a spool whose lists wait until it is freed, whatever their caller says.

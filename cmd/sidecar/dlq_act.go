@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/signal"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -130,18 +127,11 @@ func (a *dlqAct) agreed(c *cobra.Command, would counted, named int) (bool, error
 }
 
 func (a *dlqAct) post(ctx context.Context, s *spooler, filter map[string]any, dry bool, into any) (json.RawMessage, error) {
-	body, err := json.Marshal(map[string]any{"filter": filter, "rate": a.rate, "dry_run": dry})
+	raw, err := s.post(ctx, a.path()+"/"+a.verb, map[string]any{"filter": filter, "rate": a.rate, "dry_run": dry})
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.do(ctx, http.MethodPost, a.path()+"/"+a.verb, http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(body))
-	switch {
-	case err != nil:
-		return nil, fail(exitUnreachable, "cannot reach the sidecar: %w; is it running, and is --url right?", err)
-	case r.status != http.StatusOK && r.status != http.StatusAccepted:
-		return nil, r.problem()
-	}
-	return r.body, json.Unmarshal(r.body, into)
+	return raw, json.Unmarshal(raw, into)
 }
 
 // follow begins the operation, and shows it to its end.
@@ -156,14 +146,8 @@ func (a *dlqAct) follow(c *cobra.Command, s *spooler, filter map[string]any) err
 	shown := newCounter(c.ErrOrStderr(), "messages: "+a.verb)
 	for p.State == "running" && err == nil {
 		shown.set(int64(p.Changed))
-		select {
-		case <-time.After(100 * time.Millisecond):
-			raw, err = s.read(context.WithoutCancel(ctx), "/v1/operations/"+p.ID, &p)
-		case <-ctx.Done():
-			raw, err = s.ask(context.WithoutCancel(ctx), http.MethodPost, "/v1/operations/"+p.ID+"/stop")
-			if err == nil {
-				err = json.Unmarshal(raw, &p)
-			}
+		if raw, err = s.later(ctx, p.ID); err == nil {
+			err = json.Unmarshal(raw, &p)
 		}
 	}
 	if shown.end(); err != nil {

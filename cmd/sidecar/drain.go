@@ -1,20 +1,22 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
+	"os"
+	"os/signal"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/remora-mq/remora/sidecar"
+	"github.com/remora-mq/remora/admin"
 )
 
 func newDrain() *cobra.Command {
-	var o operate
-	var all bool
-	var limit time.Duration
+	d := &drainCommand{}
 	c := &cobra.Command{
 		Use:   "drain",
 		Short: "Wait until all that can be sent is confirmed by the broker",
@@ -23,82 +25,106 @@ func newDrain() *cobra.Command {
 			"Delayed messages, half ones, those on hold and dead letters wait for something else, as does\n" +
 			"what is behind them in its ordering key. They are named; with --all they are waited for:\n" +
 			"nothing is left in the spool then.\n\n" +
-			"Ends with 4 when something is left after --timeout.",
+			"What is left is told by topic, with what it waits for. Ends with 4 when something is left\n" +
+			"after --timeout, or when it is interrupted.",
 		Example: "  sidecar drain --timeout 5m\n  sidecar drain --all   # before its volume is deleted",
 		Args:    usageArgs(cobra.NoArgs),
 	}
-	out := newOutput(c)
+	d.out = newOutput(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if limit < 0 {
-			return fail(exitUsage, "--timeout %s is less than nothing", limit)
+		if d.limit < 0 {
+			return fail(exitUsage, "--timeout %s is less than nothing", d.limit)
 		}
-		return o.use(c, func(s *spooler) error {
-			left, err := drained(c, s, limit, all)
+		return d.use(c, func(s *spooler) error {
+			done, raw, err := d.follow(c, s)
 			if err != nil {
 				return err
 			}
-			return left.report(c, out)
+			return d.report(c, &done, raw)
 		})
 	}
-	o.registerRunning(c)
-	c.Flags().BoolVar(&all, "all", false, "wait for all that is held, whatever it waits for")
-	c.Flags().DurationVar(&limit, "timeout", 0, "wait no longer than so long, as 5m; 0: as long as it takes")
+	d.registerRunning(c)
+	c.Flags().BoolVar(&d.all, "all", false, "wait for all that is held, whatever it waits for")
+	c.Flags().DurationVar(&d.limit, "timeout", 0, "wait no longer than so long, as 5m; 0: as long as it takes")
 	return c
 }
 
-// leftOver is what a spool holds, by what it waits for.
-type leftOver struct {
-	Drained bool   `json:"drained"` // nothing is left of what was waited for
-	Waiting uint64 `json:"waiting"` // for the broker; those that are to be sent again, too
-	Ending  uint64 `json:"ending"`  // transactions, for their broker to confirm what was decided
-	Delayed uint64 `json:"delayed"` // for its time
-	Half    uint64 `json:"half"`    // for a decision, or for a broker to take it
-	Held    uint64 `json:"held"`    // for an operator; those behind them, or behind dead letters, too
-	Dead    uint64 `json:"dead"`
+// drainCommand asks a sidecar to drain, and waits for that.
+type drainCommand struct {
+	operate
+
+	all   bool
+	limit time.Duration
+	out   *format
 }
 
-func leftIn(s *sidecar.SpoolStatus, all bool) leftOver {
-	n := s.Messages
-	waiting := n.Pending + n.InFlight + n.Retrying
-	held := min(s.KeptBack, waiting)
-	left := leftOver{Waiting: waiting - held + s.Resending, Ending: uint64(s.Transactions.Ending), Delayed: n.Delayed, Half: n.Half, Held: held, Dead: n.Dead}
-	left.Drained = left.Waiting+left.Ending == 0 && (!all || n.Held() == 0)
-	return left
+// drained is a drain as the admin API shows it.
+type drained struct {
+	ID      string     `json:"id"`
+	State   string     `json:"state"`
+	Drained bool       `json:"drained"`
+	Left    admin.Left `json:"left"`
 }
 
-// drained waits until a spool is, or until limit.
-func drained(c *cobra.Command, s *spooler, limit time.Duration, all bool) (left leftOver, err error) {
+// follow begins it, and shows how much is left until it has ended; an interrupt ends it.
+func (d *drainCommand) follow(c *cobra.Command, s *spooler) (now drained, raw json.RawMessage, err error) {
+	ctx, cancel := signal.NotifyContext(c.Context(), os.Interrupt)
+	defer cancel()
+	if raw, err = d.begin(ctx, s); err != nil {
+		return now, nil, err
+	}
 	counting := newCounter(c.ErrOrStderr(), "messages wait")
 	defer counting.end()
-	began := time.Now()
-	err = poll(c.Context(), 200*time.Millisecond, func() (bool, error) {
-		var status sidecar.Status
-		if _, err := s.read(c.Context(), "/v1/status", &status); err != nil {
-			return false, err
+	for err = json.Unmarshal(raw, &now); err == nil && now.State == "running"; {
+		counting.set(int64(now.Left.Waiting + now.Left.Ending))
+		if raw, err = s.later(ctx, now.ID); err == nil {
+			now = drained{}
+			err = json.Unmarshal(raw, &now)
 		}
-		if status.Spool != nil { // else it is being opened
-			left = leftIn(status.Spool, all)
-			counting.set(int64(left.Waiting + left.Ending))
-		}
-		return left.Drained || limit > 0 && time.Since(began) > limit, nil
-	})
-	return left, err
+	}
+	return now, raw, err
 }
 
-func (l leftOver) report(c *cobra.Command, out *format) error {
-	raw, err := json.Marshal(l)
-	if err != nil {
-		return err
+func (d *drainCommand) begin(ctx context.Context, s *spooler) (json.RawMessage, error) {
+	order := map[string]any{"all": d.all}
+	if d.limit > 0 {
+		order["timeout"] = d.limit.String()
 	}
-	err = out.print(c.OutOrStdout(), raw, func(w io.Writer) {
+	return s.post(ctx, "/v1/drain", order)
+}
+
+// report prints what is left.
+func (d *drainCommand) report(c *cobra.Command, now *drained, raw json.RawMessage) error {
+	l := &now.Left
+	err := d.out.print(c.OutOrStdout(), raw, func(w io.Writer) {
 		fmt.Fprintln(w, "WAITING\tENDING\tDELAYED\tHALF\tHELD\tDEAD")
 		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\n", l.Waiting, l.Ending, l.Delayed, l.Half, l.Held, l.Dead)
+		if len(l.Topics) > 0 {
+			fmt.Fprintln(w, "\nTOPIC\tWAITING\tDELAYED\tHALF\tHELD\tDEAD\tWHY")
+		}
+		for _, t := range l.Topics {
+			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\n", t.Topic, t.Waiting, t.Delayed, t.Half, t.Held, t.Dead, printable(t.Why))
+		}
+		if l.MoreTopics > 0 {
+			fmt.Fprintf(w, "and %d topics more\n", l.MoreTopics)
+		}
 	})
 	switch {
-	case err != nil || l.Drained:
+	case err != nil || now.Drained:
 		return err
 	case l.Waiting+l.Ending == 0:
 		return fail(exitPartly, "what is left does not wait for the broker: see 'sidecar queue list' and 'sidecar tx list'")
 	}
 	return fail(exitPartly, "messages still wait for the broker: 'sidecar queue list --state retrying' says for what")
+}
+
+// later is an operation a moment later, or when it was told to stop because ctx is done.
+func (s *spooler) later(ctx context.Context, id string) (json.RawMessage, error) {
+	path, forever := "/v1/operations/"+id, context.WithoutCancel(ctx)
+	select {
+	case <-time.After(100 * time.Millisecond):
+		return s.ask(forever, http.MethodGet, path)
+	case <-ctx.Done():
+		return s.ask(forever, http.MethodPost, path+"/stop")
+	}
 }

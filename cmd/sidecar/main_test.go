@@ -26,7 +26,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "freeport": freePort, "ready": ready, "listen": listen, "read": read, "untilok": untilok, "untilsays": untilSays, "crowd": crowd,
+			"exits": exits, "freeport": freePort, "ready": ready, "listen": listen, "read": read, "untilok": untilok, "untilsays": untilSays, "untilgot": untilGot, "crowd": crowd,
 		},
 	})
 }
@@ -142,6 +142,24 @@ func untilSays(ts *testscript.TestScript, _ bool, args []string) {
 		<-tick.C
 	}
 	ts.Fatalf("%s never says %s", strings.Join(args[1:], " "), args[0])
+}
+
+// untilGot URL PATTERN gets a page until it matches.
+func untilGot(ts *testscript.TestScript, _ bool, args []string) {
+	pattern := regexp.MustCompile(args[1])
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for range 400 {
+		if res, err := client.Get(args[0]); err == nil {
+			body, err := io.ReadAll(res.Body)
+			if ts.Check(errors.Join(err, res.Body.Close())); pattern.Match(body) {
+				return
+			}
+		}
+		<-tick.C
+	}
+	ts.Fatalf("%s never has %s", args[0], args[1])
 }
 
 // untilok PROGRAM ARG... runs a program until it ends with 0: what it asks for

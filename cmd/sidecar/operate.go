@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -182,6 +183,22 @@ func (s *spooler) ask(ctx context.Context, method, path string) (json.RawMessage
 	case err != nil:
 		return nil, fail(exitUnreachable, "cannot reach the sidecar: %w; is it running, and is --url right? The spool of one that is stopped is opened by --dir", err)
 	case r.status != http.StatusOK:
+		return nil, r.problem()
+	}
+	return r.body, nil
+}
+
+// post sends an object, and returns the JSON of the answer.
+func (s *spooler) post(ctx context.Context, path string, order map[string]any) (json.RawMessage, error) {
+	body, err := json.Marshal(order)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.do(ctx, http.MethodPost, path, http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(body))
+	switch {
+	case err != nil:
+		return nil, fail(exitUnreachable, "cannot reach the sidecar: %w; is it running, and is --url right?", err)
+	case r.status != http.StatusOK && r.status != http.StatusAccepted:
 		return nil, r.problem()
 	}
 	return r.body, nil
