@@ -245,7 +245,7 @@ func (r *GroupRun) lookBack(ctx context.Context) error {
 		r.tails[p.queue] = p.waiting.Next()
 	}
 	if p := r.Progress(); p.dead()*tolerated > p.Changed {
-		return fmt.Errorf("%w: %d of the %d that were redriven, by cause: %v", ErrReturned, p.dead(), p.Changed, p.Dead)
+		return fmt.Errorf("%w: %d of the %d that were redriven, by cause: %s", ErrReturned, p.dead(), p.Changed, p.deadByCause())
 	}
 	return nil
 }

@@ -1,9 +1,13 @@
 package deadletter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/remora-mq/remora/internal/backoff"
@@ -58,6 +62,17 @@ func (p *Progress) dead() (n int) {
 		n += some
 	}
 	return n
+}
+
+// deadByCause is that as text, most first.
+func (p *Progress) deadByCause() string {
+	causes := slices.SortedFunc(maps.Keys(p.Dead), func(a, b string) int {
+		return cmp.Or(cmp.Compare(p.Dead[b], p.Dead[a]), strings.Compare(a, b))
+	})
+	for i, cause := range causes {
+		causes[i] = fmt.Sprintf("%d of %s", p.Dead[cause], cause)
+	}
+	return strings.Join(causes, ", ")
 }
 
 // ErrReturned says that too many of what was redriven are dead letters again.

@@ -87,7 +87,7 @@ func (r *Run) look(ctx context.Context) error {
 	r.note(func(p *Progress) { p.Open = len(r.open) })
 	p := r.Progress()
 	if dead := p.dead(); dead*tolerated > dead+p.Confirmed {
-		return fmt.Errorf("%w: %d of the %d whose outcome is known, by cause: %v", ErrReturned, dead, dead+p.Confirmed, p.Dead)
+		return fmt.Errorf("%w: %d of the %d whose outcome is known, by cause: %s", ErrReturned, dead, dead+p.Confirmed, p.deadByCause())
 	}
 	return nil
 }
