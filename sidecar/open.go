@@ -111,7 +111,20 @@ func (s *Sidecar) openDatabase(ctx context.Context, opts kv.Options) error {
 	return err
 }
 
+// spoolOptions are the configured ones, with which a tool drops nothing.
 func (s *Sidecar) spoolOptions(dir string) spool.Options {
+	opts := s.configured(dir)
+	switch all := keepAll(opts); {
+	case s.adopts: // what it forwards need not be kept longer than elsewhere
+		all.RetainFor, all.RetainBytes = opts.RetainFor, opts.RetainBytes
+		return all
+	case s.offline:
+		return all
+	}
+	return opts
+}
+
+func (s *Sidecar) configured(dir string) spool.Options {
 	c := s.cfg.Spool
 	share, _ := c.Share() // validated
 	opts := spool.Options{
@@ -123,13 +136,6 @@ func (s *Sidecar) spoolOptions(dir string) spool.Options {
 	}
 	retain, _ := c.RetainFor(s.cfg.Broker.Type == config.BrokerEmbedded) // validated; what RocketMQ says of itself decides while it runs
 	opts.RetainFor, opts.RetainBytes = retain.Std(), opts.Limit/retainPart
-	switch all := keepAll(opts); {
-	case s.adopts: // what it forwards need not be kept longer than elsewhere
-		all.RetainFor, all.RetainBytes = opts.RetainFor, opts.RetainBytes
-		return all
-	case s.offline:
-		return all
-	}
 	return opts
 }
 

@@ -63,7 +63,12 @@ func (s *Sidecar) stats(ctx context.Context) (any, error) {
 		return nil, err
 	}
 	ledger := sp.Ledger()
-	return Stats{Spool: s.spoolStatus(sp), Ledger: ledger.Total, Topics: len(ledger.Topics), Known: sp.Known(), Marks: marks, Kept: sp.Retained(), Disk: disk}, nil
+	out := Stats{Spool: s.spoolStatus(sp), Ledger: ledger.Total, Topics: len(ledger.Topics), Known: sp.Known(), Marks: marks, Kept: sp.Retained(), Disk: disk}
+	if s.offline { // opened without bounds: those that are configured hold when it runs
+		o := s.configured("")
+		out.Known.ReceiptsMax, out.Known.ReceiptsLimit, out.Known.DedupeMaxBytes, out.Kept.Limit = o.ReceiptsMax, o.ReceiptsLimit, o.DedupeLimit, o.RetainBytes
+	}
+	return out, nil
 }
 
 // measure adds up the files below dir, without those of the embedded broker. One

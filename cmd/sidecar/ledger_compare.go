@@ -142,7 +142,7 @@ func comparedVerdict(w io.Writer, r *compared) error {
 	}
 	switch {
 	case missing > 0:
-		return fail(exitFailed, "%d messages were sent and are not handled by any member, and %d more may be handled; when all members were named, send them again: sidecar queue resend --id ID at their producer", missing, maybe)
+		return fail(exitFailed, "messages that were sent and no member has handled: %d; %d more may be handled; when all members were named, send them again: sidecar queue resend --id ID at their producer", missing, maybe)
 	case maybe > 0:
 		return fail(exitFailed, "%d messages are not seen: they may have been handled, as WHY says; repeat them: sidecar queue resend --id ID at their producer", maybe)
 	case waiting > 0:

@@ -75,14 +75,8 @@ func statsTable(w io.Writer, s *sidecar.Stats) {
 	}
 }
 
-// budget is what is taken, of what may be. A tool that opened the directory drops
-// nothing, and has no limit.
-func budget(bytes, limit int64) string {
-	if limit > 1<<60 {
-		return size(bytes)
-	}
-	return size(bytes) + " of " + size(limit)
-}
+// budget is what is taken, of what may be.
+func budget(bytes, limit int64) string { return size(bytes) + " of " + size(limit) }
 
 func newSpoolVerify() *cobra.Command {
 	var o operate
