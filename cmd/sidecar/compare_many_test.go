@@ -1,0 +1,220 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"path"
+	"strings"
+	"testing"
+)
+
+const otherOrigin = "0a0b0c0d0e"
+
+// another answers as a second producer, whose numbers are of otherOrigin.
+func (s *sides) another(sent string, known ...string) (url string) {
+	return s.serve(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/exceptions") && sent == "":
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"status":404,"code":"not-found"}`)
+		case strings.HasSuffix(r.URL.Path, "/exceptions"):
+			fmt.Fprint(w, strings.ReplaceAll(sent, someOrigin, otherOrigin))
+		default:
+			fmt.Fprintf(w, `{"items":[%s]}`, strings.Join(known, ","))
+		}
+	})
+}
+
+// handledOfOther has the first member say what it has handled of otherOrigin.
+func (s *sides) handledOfOther(handled string) {
+	s.numbers["0 "+otherOrigin+" 1"] = numbersAre(handled, "", "")
+	s.numbers["1 "+otherOrigin+" 1"] = numbersAre("", "", "")
+}
+
+// TestOneOriginDoesNotHideAnother: whichever lacks something, it is not complete, and how
+// the command ends is of the worst.
+func TestOneOriginDoesNotHideAnother(t *testing.T) {
+	late := []string{sentItem(11, "pending", "2026-01-01T00:00:00.000Z")}
+	for name, tt := range map[string]struct {
+		first, second int // numbers that were sent; 10 and 3 of them were handled
+		known         []string
+		code          int
+	}{
+		"nothing is missing":        {10, 3, nil, 0},
+		"missing of the first":      {11, 3, nil, exitFailed},
+		"missing of the second":     {10, 4, nil, exitFailed},
+		"on its way, of the first":  {11, 3, late, exitPartly},
+		"on its way, and a missing": {11, 4, late, exitFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := twoMembers(t)
+			s.sent, s.known = sentNumbers(tt.first, exception(3, "cancelled")), tt.known
+			s.handledOfOther("[1,3]")
+			code, out, said := s.compare("--producer", s.another(sentNumbers(tt.second)))
+			if code != tt.code || out.Complete != (tt.code == 0) || len(out.Origins) != 2 {
+				t.Errorf("%d %+v %s", code, out, said)
+			}
+		})
+	}
+}
+
+// TestExceptionsAreOfTheirOrigin: a number that one origin never sent is asked for of
+// another.
+func TestExceptionsAreOfTheirOrigin(t *testing.T) {
+	s := twoMembers(t)
+	s.sent = strings.Replace(sentNumbers(10, exception(3, "cancelled"), strings.Replace(exception(11, "cancelled"), someOrigin, otherOrigin, 1)),
+		`"last_topic_sequence":10`, `"last_topic_sequence":11`, 1)
+	code, out, said := s.compare()
+	if code != exitFailed || len(out.Missing) != 1 || out.Missing[0].TopicSeq != 11 || out.Origins[0].Exceptions != 1 {
+		t.Errorf("%d %+v %s", code, out, said)
+	}
+}
+
+// TestProducerThatNeverSentHidesNoOther; where none has, nothing is compared.
+func TestProducerThatNeverSentHidesNoOther(t *testing.T) {
+	s := twoMembers(t)
+	if code, out, said := s.compare("--producer", s.another("")); code != 0 || !out.Complete || len(out.Origins) != 1 {
+		t.Errorf("%d %+v %s", code, out, said)
+	}
+	s.sent = sentNumbers(11, exception(3, "cancelled"))
+	if code, out, said := s.compare("--producer", s.another("")); code != exitFailed || len(out.Missing) != 1 {
+		t.Errorf("%d %+v %s", code, out, said)
+	}
+}
+
+// TestAnOriginWhoseNumbersAreLostIsSaid: what was lost with its number may be among the
+// missing, and is no number that was excepted.
+func TestAnOriginWhoseNumbersAreLostIsSaid(t *testing.T) {
+	s := twoMembers(t)
+	s.sent = sentNumbers(10, exception(3, "cancelled"), strings.Replace(exception(0, "lost"), `"topic_sequence":0,`, "", 1))
+	code, out, said := s.compare()
+	if o := out.Origins[0]; code != 0 || o.Lost != 1 || o.Exceptions != 1 || !strings.Contains(said, "lost 1 messages with their numbers") {
+		t.Errorf("%d %+v %s", code, out, said)
+	}
+}
+
+// TestAllPagesAreRead of what a producer says, and its last number is that of the first
+// one: what is numbered later is not looked for.
+func TestAllPagesAreRead(t *testing.T) {
+	s := twoMembers(t)
+	s.handledOfOther("[3,4]")
+	next := func(page, cursor string) string {
+		return strings.TrimSuffix(page, "}") + `,"next_cursor":"` + cursor + `"}`
+	}
+	pages := map[string]string{
+		"exceptions ":     next(sentNumbers(6, exception(1, "cancelled")), "more"),
+		"exceptions more": sentNumbers(9, exception(2, "discarded")),
+		"messages ":       fmt.Sprintf(`{"items":[%s],"next_cursor":"more"}`, sentItem(5, "pending", "2026-01-01T00:00:00.000Z")),
+		"messages more":   fmt.Sprintf(`{"items":[%s]}`, sentItem(6, "confirmed", "2026-03-01T00:00:00.000Z")),
+	}
+	producer := s.serve(func(w http.ResponseWriter, r *http.Request) {
+		page, known := pages[path.Base(r.URL.Path)+" "+r.URL.Query().Get("cursor")]
+		if !known {
+			t.Errorf("asked for %s", r.URL)
+		}
+		fmt.Fprint(w, strings.ReplaceAll(page, someOrigin, otherOrigin))
+	})
+	code, out, said := s.compare("--producer", producer)
+	if code != exitFailed || len(out.Missing) != 1 || out.Missing[0].ID != "ID6" || len(out.Origins) != 2 {
+		t.Fatalf("%d %+v %s", code, out, said)
+	}
+	if o := out.Origins[1]; o.Last != 6 || o.Exceptions != 2 || o.Handled != 2 || o.Waiting != 1 || o.Missing != 1 {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestMemberThatDoesNotAnswerIsNoResult: also where only its numbers are not told.
+func TestMemberThatDoesNotAnswerIsNoResult(t *testing.T) {
+	for name, fails := range map[string]func(r *http.Request) bool{
+		"at all":      func(*http.Request) bool { return true },
+		"its numbers": func(r *http.Request) bool { return r.URL.Query().Has("origin") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := twoMembers(t)
+			member := s.serve(func(w http.ResponseWriter, r *http.Request) {
+				if fails(r) {
+					w.WriteHeader(http.StatusInternalServerError)
+					return
+				}
+				fmt.Fprintf(w, `{"streams":[%s]}`, streamOf(""))
+			})
+			code, out, said := s.compare("--member", member)
+			if code == 0 || code == exitPartly || len(out.Origins) != 0 || !strings.Contains(said, member) {
+				t.Errorf("%d %+v %s", code, out, said)
+			}
+		})
+	}
+}
+
+// TestWhatIsMissingBeyondTheListIsCounted, and not looked up.
+func TestWhatIsMissingBeyondTheListIsCounted(t *testing.T) {
+	c := &comparison{}
+	c.out.Missing = make([]missingMessage, listedMissing-1)
+	o := &comparedOrigin{}
+	if err := c.lookUp(t.Context(), nil, o, spans{{7, 9}}); err != nil || o.Missing != 3 || c.out.More != 3 {
+		t.Errorf("%v, %d missing, %d not listed", err, o.Missing, c.out.More)
+	}
+	c.judge(o, 11, nil)
+	c.judge(o, 12, nil)
+	if o.Missing != 5 || len(c.out.Missing) != listedMissing || c.out.More != 4 {
+		t.Errorf("%d missing, %d listed, %d not", o.Missing, len(c.out.Missing), c.out.More)
+	}
+}
+
+// TestNumbersAtTheEndsAreCompared: the only one, and those at which a window of numbers
+// ends and begins.
+func TestNumbersAtTheEndsAreCompared(t *testing.T) {
+	for name, tt := range map[string]struct {
+		last    int
+		handled string
+		missing uint64
+	}{
+		"the only one":         {1, "", 1},
+		"the first":            {10, "[2,10]", 1},
+		"the last":             {10, "[1,9]", 10},
+		"the last of a window": {window + 1, fmt.Sprintf("[1,%d],[%d,%d]", window-1, window+1, window+1), window},
+		"the first of one":     {window + 1, fmt.Sprintf("[1,%d]", window), window + 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &sides{t: t, sent: sentNumbers(tt.last)}
+			member := s.serve(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Query().Has("origin") {
+					fmt.Fprint(w, numbersAre(tt.handled, "", ""))
+					return
+				}
+				fmt.Fprintf(w, `{"streams":[%s]}`, streamOf(""))
+			})
+			code, out, said := s.compare("--member", member)
+			if code != exitFailed || len(out.Missing) != 1 || out.Missing[0].TopicSeq != tt.missing || out.Origins[0].Handled != uint64(tt.last-1) {
+				t.Errorf("%d %+v %s", code, out, said)
+			}
+		})
+	}
+}
+
+// TestWhatOneHandledIsNoDeadLetter: another member had given it up before.
+func TestWhatOneHandledIsNoDeadLetter(t *testing.T) {
+	s := twoMembers(t)
+	s.numbers["0 "+someOrigin+" 5"] = numbersAre("[6,6],[8,10]", "", "")
+	if code, out, said := s.compare(); code != 0 || out.Origins[0].Handled != 9 || out.Origins[0].Dead != 0 {
+		t.Errorf("%d %+v %s", code, out, said)
+	}
+}
+
+// TestForgottenIsWhatAnyMemberForgot of this topic: whichever member it is.
+func TestForgottenIsWhatAnyMemberForgot(t *testing.T) {
+	forgetful := strings.Replace(streamOf(""), `"last_topic_sequence":9`, `"forgotten_to":8,"last_topic_sequence":9`, 1)
+	s := twoMembers(t)
+	s.streams[0] = forgetful
+	s.numbers["0 "+someOrigin+" 9"] = numbersAre("[9,10]", "", "")
+	s.numbers["1 "+someOrigin+" 9"] = numbersAre("", "", "")
+	if code, out, said := s.compare(); code != 0 || out.Origins[0].From != 9 {
+		t.Errorf("%d %+v %s", code, out, said)
+	}
+	s = twoMembers(t)
+	s.streams[0] = streamOf("") + "," + strings.Replace(forgetful, `"topic":"orders"`, `"topic":"payments"`, 1)
+	s.sent = sentNumbers(10)
+	if code, out, said := s.compare(); code != exitFailed || len(out.Missing) != 1 || out.Origins[0].From != 1 {
+		t.Errorf("%d %+v %s", code, out, said)
+	}
+}
