@@ -54,9 +54,37 @@ func TestConsoleIsServed(t *testing.T) {
 			t.Errorf("%s, to a host that is not ours: %d", target, res.Code)
 		}
 	}
-	for _, target := range []string{"/ui/", "/ui/none.js", "/ui/..%2Fconsole.go", "/ui/ui"} {
+	for _, target := range []string{"/index.html", "/none", "/ui/", "/ui/none.js", "/ui/..%2Fconsole.go", "/ui/ui"} {
 		if res := console(t, "GET", target, "localhost:7601"); res.Code != http.StatusNotFound || res.Header().Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s: %d %s", target, res.Code, res.Header().Get("Content-Type"))
+		}
+	}
+}
+
+// TestConsolePolicy: a page that another could frame, or that could load or ask what is not
+// ours, would hand out what the console reads.
+func TestConsolePolicy(t *testing.T) {
+	for _, target := range []string{"/", "/ui/console.js"} {
+		h := console(t, "GET", target, "localhost:7601").Header()
+		policy := map[string]string{}
+		for rule := range strings.SplitSeq(h.Get("Content-Security-Policy"), ";") {
+			name, sources, _ := strings.Cut(strings.TrimSpace(rule), " ")
+			policy[name] = sources
+		}
+		for name, want := range map[string]string{
+			"default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "img-src": "'self'", "connect-src": "'self'",
+			"base-uri": "'none'", "form-action": "'none'", "frame-ancestors": "'none'",
+		} {
+			if policy[name] != want {
+				t.Errorf("%s: %s is %q, want %q", target, name, policy[name], want)
+			}
+			delete(policy, name)
+		}
+		if len(policy) > 0 {
+			t.Errorf("%s: the policy also has %v", target, policy)
+		}
+		if got := h.Get("Referrer-Policy") + " " + h.Get("Cross-Origin-Opener-Policy"); got != "no-referrer same-origin" {
+			t.Errorf("%s: %s", target, got)
 		}
 	}
 }
@@ -64,15 +92,17 @@ func TestConsoleIsServed(t *testing.T) {
 // A link on another page leads to the console. No other page can frame it, or ask.
 func TestConsoleIsLinkedTo(t *testing.T) {
 	for _, c := range []struct {
-		target, mode, dest string
-		want               int
+		method, target, mode, dest string
+		want                       int
 	}{
-		{"/", "navigate", "document", 200},
-		{"/", "navigate", "iframe", 403},
-		{"/", "no-cors", "script", 403},
-		{"/v1/ledger", "navigate", "document", 403},
+		{"GET", "/", "navigate", "document", 200},
+		{"GET", "/", "navigate", "iframe", 403},
+		{"GET", "/", "no-cors", "script", 403},
+		{"GET", "/", "no-cors", "document", 403},
+		{"POST", "/", "navigate", "document", 403},
+		{"GET", "/v1/ledger", "navigate", "document", 403},
 	} {
-		r := httptest.NewRequestWithContext(t.Context(), "GET", c.target, http.NoBody)
+		r := httptest.NewRequestWithContext(t.Context(), c.method, c.target, http.NoBody)
 		r.Host = "localhost:7601"
 		r.Header.Set("Sec-Fetch-Site", "cross-site")
 		r.Header.Set("Sec-Fetch-Mode", c.mode)
