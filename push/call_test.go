@@ -47,7 +47,7 @@ func TestCallCarriesTheMessage(t *testing.T) {
 			ID: id, TopicSeq: 42, Topic: "orders", Tag: "created", Keys: []string{"o-1", "a,b"}, OrderingKey: "customer 7",
 			ContentType: "application/json", ContentEncoding: "gzip",
 			TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", TraceState: "a=b",
-			Properties: []message.Property{{Name: "Amount", Value: "12,5 €"}, {Name: "x", Value: "a=b\r\nc"}, {Name: "A.b:c%d", Value: "1"}},
+			Properties: []message.Property{{Name: "Amount", Value: "12,5 €"}, {Name: "x", Value: "a=b\r\nc"}, {Name: "A.b:c%d", Value: "1"}, {Name: "y=z", Value: "2"}},
 			Body:       []byte("{}"),
 		},
 		Group: "billing", Identity: id.String(), BrokerMessageID: "7F000001", Attempt: 2,
@@ -68,7 +68,7 @@ func TestCallCarriesTheMessage(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, value)
 		}
 	}
-	if props := got.Header.Values("MQ-Property"); !slices.Equal(props, []string{"Amount=12%2C5%20%E2%82%AC", "x=a%3Db%0D%0Ac", "A.b:c%d=1"}) {
+	if props := got.Header.Values("MQ-Property"); !slices.Equal(props, []string{"Amount=12%2C5%20%E2%82%AC", "x=a%3Db%0D%0Ac", "A.b:c%d=1", "y%3Dz=2"}) {
 		t.Errorf("MQ-Property: %q", props)
 	}
 	if len(got.Header) != len(want)+1 {
