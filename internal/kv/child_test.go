@@ -76,7 +76,7 @@ func runChild(mode string) int {
 		if _, err := Open(context.Background(), testOptions(filepath.Join(filepath.Dir(dir), "other"))); err != nil {
 			return childNoOpen
 		}
-		if db.badger.Flatten(1) != nil || db.Err() != nil {
+		if flatten(db) != nil || db.Err() != nil {
 			return childFenced
 		}
 	}

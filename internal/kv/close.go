@@ -41,6 +41,9 @@ func (db *DB) close() error {
 	if err := db.await(ctx, db.keeper.end()); err != nil {
 		return db.hangs(ctx, fmt.Errorf("write %s: %w", headName, err))
 	}
+	if err := db.await(ctx, db.rest.end()); err != nil {
+		return db.hangs(ctx, fmt.Errorf("wait for compactions: %w", err))
+	}
 	if err := db.closeStore(ctx); err != nil {
 		return db.hangs(ctx, err)
 	}

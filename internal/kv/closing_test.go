@@ -35,7 +35,7 @@ func TestAChainOfCompactionsWhileItCloses(t *testing.T) {
 			}
 		}
 	})
-	must(t, db.badger.Flatten(1))
+	must(t, flatten(db))
 	lines.call(nil)
 	if err := db.Close(); !errors.Is(err, ErrStorage) {
 		t.Errorf("Close returns %v", err)
@@ -62,7 +62,7 @@ func TestAKillWhileItCloses(t *testing.T) {
 	killed := opts
 	killed.Dir = filepath.Join(t.TempDir(), "db")
 	must(t, os.CopyFS(killed.Dir, os.DirFS(opts.Dir)))
-	must(t, db.badger.Flatten(1))
+	must(t, flatten(db))
 	must(t, db.Close())
 	closing := filepath.Join(killed.Dir, closingName)
 	before, err := os.ReadFile(closing)

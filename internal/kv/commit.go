@@ -168,5 +168,6 @@ func (db *DB) write(tx *Tx) error {
 		return errors.Join(err, fmt.Errorf("log %d begins with commit %d of version %d", db.live.id, db.reached, version))
 	}
 	db.versions.rotated(tx)
+	db.rest.begunLog()
 	return err
 }

@@ -81,7 +81,7 @@ func TestADroppedTableLosesNothing(t *testing.T) {
 	must(t, err)
 	keys := layered(t, db, Attach(db, &writer{}))
 	refuseTable(t, db)
-	if err := db.badger.Flatten(1); err != nil {
+	if err := flatten(db); err != nil {
 		t.Errorf("badger tells of it: %v", err)
 	}
 	if err := db.Err(); !errors.Is(err, ErrStorage) {
@@ -103,7 +103,7 @@ func TestADroppedTableBeforeItIsNoticed(t *testing.T) {
 			refuseTable(t, db)
 		}
 		db.compacts.note(0) // a compaction that is in no manifest: nothing is judged
-		must(t, db.badger.Flatten(1))
+		must(t, flatten(db))
 		killed := opts
 		killed.Dir = filepath.Join(t.TempDir(), "db")
 		must(t, os.CopyFS(killed.Dir, os.DirFS(opts.Dir)))
@@ -127,7 +127,7 @@ func TestACompactionThatFailsLate(t *testing.T) {
 	newCompactions(db.dir, db.log, db.fence).said(lineFailed, []any{7, errInjected}) // before it is open
 	said := db.compacts.said
 	db.compacts.note(0)
-	must(t, db.badger.Flatten(1))
+	must(t, flatten(db))
 	db.compacts.forget()
 	db.compacts.forgetEnded()
 	said(lineTable, []any{7, uint64(1), uint64(0)})
@@ -155,7 +155,7 @@ func TestADroppedTableInANewManifest(t *testing.T) {
 	keys := layered(t, db, Attach(db, &writer{}))
 	wantOneFile(t, db.dir.path, badger.ManifestFilename, earlierName)
 	refuseTable(t, db)
-	must(t, db.badger.Flatten(1))
+	must(t, flatten(db))
 	killed := opts
 	killed.Dir = filepath.Join(t.TempDir(), "db")
 	must(t, os.CopyFS(killed.Dir, os.DirFS(opts.Dir)))
@@ -282,7 +282,7 @@ func TestACompactionIsJudgedWhileItCloses(t *testing.T) {
 	keys := layered(t, db, Attach(db, &writer{}))
 	refuseTable(t, db)
 	must(t, db.compacts.beforeClose())
-	must(t, db.badger.Flatten(1))
+	must(t, flatten(db))
 	if err := db.Close(); !errors.Is(err, ErrStorage) {
 		t.Errorf("Close returns %v", err)
 	}
@@ -304,7 +304,7 @@ func TestADamagedBlockIsNotCompactedAway(t *testing.T) {
 			must(t, err)
 			keys := layered(t, db, Attach(db, &writer{}))
 			damageBlock(t, largest(db), pick)
-			must(t, db.badger.Flatten(1))
+			must(t, flatten(db))
 			if err := db.Err(); !errors.Is(err, ErrDamaged) {
 				t.Fatalf("fenced: %v", err)
 			}
@@ -325,7 +325,7 @@ func TestAVerdictIsFinal(t *testing.T) {
 	whole, err := os.ReadFile(path)
 	must(t, err)
 	damageBlock(t, path, func(b []blockPlace) blockPlace { return b[1] })
-	must(t, db.badger.Flatten(1))
+	must(t, flatten(db))
 	if err := db.Err(); !errors.Is(err, ErrDamaged) {
 		t.Fatalf("fenced: %v", err)
 	}

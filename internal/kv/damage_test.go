@@ -197,7 +197,7 @@ func TestOpenTakesBackUnsyncedManifestEntries(t *testing.T) {
 			running := openTest(t, opts)
 			q := Attach(running, &writer{})
 			fill(t, q, 0, 2500)
-			must(t, running.badger.Flatten(1))
+			must(t, flatten(running))
 			opts.Dir = killed(t, opts.Dir)
 			appendManifest(t, opts.Dir, entry(tableIDs(t, opts.Dir)))
 

@@ -33,6 +33,8 @@ func bury(t testing.TB, db *DB) {
 		t.Error("the database was not fenced")
 	}
 	<-db.idle
+	<-db.rest.ended
+	db.rest.wake()
 	if db.badger.IsClosed() {
 		t.Error("Badger was closed on a fenced database")
 	}
@@ -344,6 +346,7 @@ func TestCloseIsBounded(t *testing.T) {
 		t.Error("marked as clean")
 	}
 	<-db.keeper.end()
+	<-db.rest.end()
 	if err := errors.Join(db.badger.Close(), db.dir.close()); err != nil {
 		t.Error(err)
 	}

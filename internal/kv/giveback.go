@@ -42,6 +42,7 @@ func (filler) Synced([]filling) {}
 func (db *DB) GiveBack(ctx context.Context) error {
 	db.giving.Lock()
 	defer db.giving.Unlock()
+	db.rest.resume()
 	if err := db.flush(ctx); err != nil {
 		return fmt.Errorf("give space back: %w", err)
 	}

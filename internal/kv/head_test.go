@@ -163,7 +163,7 @@ func TestTheLastCommitStaysKnown(t *testing.T) {
 	for range 2 {
 		db, err = Open(t.Context(), opts)
 		must(t, err)
-		must(t, db.badger.Flatten(1))
+		must(t, flatten(db))
 		must(t, db.Close())
 	}
 	i, err := db.dir.inspect(true, 0)

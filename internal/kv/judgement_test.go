@@ -27,7 +27,7 @@ func TestARefusedOldTableIsJudgedLater(t *testing.T) {
 				damageBlock(t, old, func(b []blockPlace) blockPlace { return b[1] })
 			}
 			allow := refuseOpen(t, old)
-			must(t, db.badger.Flatten(1))
+			must(t, flatten(db))
 			if err := db.Err(); err != nil || db.compacts.quiet() {
 				t.Errorf("judged unread; fenced: %v", err)
 			}
@@ -99,7 +99,7 @@ func TestCloseTellsWhatIsNotJudged(t *testing.T) {
 	must(t, err)
 	keys := layered(t, db, Attach(db, &writer{}))
 	allow := refuseOpen(t, largest(db))
-	must(t, db.badger.Flatten(1))
+	must(t, flatten(db))
 	if err := db.Close(); !errors.Is(err, errUnread) || !errors.Is(err, unix.ELOOP) {
 		t.Errorf("Close returns %v", err)
 	}
@@ -152,7 +152,7 @@ func TestRotIsNotCompactedAway(t *testing.T) {
 	const header = 4
 	_, err = f.WriteAt([]byte("j"), block.from+header) // of the first key
 	must(t, errors.Join(err, f.Close()))
-	must(t, db.badger.Flatten(1))
+	must(t, flatten(db))
 	if err := db.Err(); !errors.Is(err, ErrDamaged) {
 		t.Fatalf("fenced: %v", err)
 	}

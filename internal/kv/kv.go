@@ -58,7 +58,8 @@ type DB struct {
 	idle       chan struct{} // closed when the committer has ended
 
 	fill   *Queue[filling]
-	giving sync.Mutex // held by the one GiveBack that runs
+	giving sync.Mutex // held by who has Badger flatten its levels: GiveBack, rest
+	rest   *rest
 
 	gate       sync.RWMutex
 	readsEnded bool // guarded by gate
@@ -92,6 +93,7 @@ func newDB(opts Options, dir *directory) *DB {
 	db.committing = db.stalls.watch("a commit")
 	db.commitTxn = commitTxn
 	db.fill = Attach(db, filler{})
+	db.rest = newRest(&db.giving, opts.restAfter, db.failed)
 	return db
 }
 

@@ -15,6 +15,7 @@ type badgerLog struct {
 	log  *slog.Logger
 	fail func(error)
 	said func(format string, args []any) // gets what compactions say; nil: nobody
+	flat func()                          // called at Flatten's first line; nil: nobody
 }
 
 // maxLogLine bounds a line of Badger's, which may print whole tables, in bytes.
@@ -40,6 +41,9 @@ func (l *badgerLog) Warningf(format string, args ...any) {
 
 func (l *badgerLog) Infof(format string, args ...any) {
 	l.log.Debug("badger: " + logLine(format, args))
+	if format == lineFlatten && l.flat != nil {
+		l.flat()
+	}
 }
 
 func (l *badgerLog) Debugf(format string, args ...any) { l.tell(format, args) }

@@ -98,6 +98,8 @@ func (db *DB) start(ctx context.Context) error {
 	db.nextLog = newNextLog(db.dir, db.opts)
 	db.keeper = newKeeper(db.dir, db.fence, db.stalls.watch(headName))
 	go db.keeper.run(db.failed)
+	db.rest.badger = db.badger
+	go db.rest.run()
 	go db.run()
 	return nil
 }
@@ -132,7 +134,7 @@ func (db *DB) attempt(ctx context.Context, deep bool) (unclean bool, err error) 
 		return unclean, err
 	}
 	db.compacts = newCompactions(db.dir, db.log, db.fence)
-	log := &badgerLog{log: db.log, fail: db.fence, said: db.compacts.said}
+	log := &badgerLog{log: db.log, fail: db.fence, said: db.compacts.said, flat: db.rest.flattens}
 	db.badger, err = openBadger(db.opts.badgerOptions(log), db.dir, db.failed, db.Err)
 	return unclean, err
 }

@@ -69,6 +69,8 @@ type Options struct {
 	// OnCommit is called on the committer's goroutine after each sync and
 	// before its waiters are answered; nil: not called. It must not block.
 	OnCommit func(CommitStats)
+
+	restAfter time.Duration // until compactors rest; 0: 2 s. A seam for tests
 }
 
 // EntryOverhead is what Badger counts for an entry beside its key and value,
@@ -90,6 +92,7 @@ const (
 	defaultCloseWait    = 10 * time.Second
 	defaultSyncTimeout  = 10 * time.Second
 	defaultMaxQueued    = 64 << 20
+	defaultRestAfter    = 2 * time.Second
 
 	minTableSize = 2 << 20
 	maxTableSize = 8 << 20 // the largest for which Headroom was measured
@@ -134,6 +137,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxQueued == 0 {
 		o.MaxQueued = defaultMaxQueued
+	}
+	if o.restAfter == 0 {
+		o.restAfter = defaultRestAfter
 	}
 	if o.MaxCommit == 0 {
 		o.MaxCommit = MaxCommit(o.MemTableSize)

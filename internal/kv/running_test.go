@@ -72,7 +72,7 @@ func crash(t *testing.T, opts Options, mode string) {
 func wantCompacted(t *testing.T, opts Options, keys int) Finding {
 	t.Helper()
 	db := wantAlmostAll(t, opts, keys)
-	must(t, db.badger.Flatten(1))
+	must(t, flatten(db))
 	must(t, db.Err())
 	d := db.Damage()
 	if d == nil || len(d.Found) != 1 {
@@ -110,7 +110,7 @@ func TestRunsAreCounted(t *testing.T) {
 			t.Errorf("%s has %q, %v; want %q", runningName, data, err, content)
 		}
 	}
-	must(t, db.badger.Flatten(1))
+	must(t, flatten(db))
 	want("")
 	must(t, db.Close())
 	if _, err := os.Stat(running); !errors.Is(err, fs.ErrNotExist) {

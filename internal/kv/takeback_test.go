@@ -115,7 +115,7 @@ func TestZerosAtTheManifestsEnd(t *testing.T) {
 
 	db, err := Open(t.Context(), opts)
 	must(t, err)
-	must(t, db.badger.Flatten(1))
+	must(t, flatten(db))
 	if err := db.Err(); err != nil {
 		bury(t, db)
 		t.Fatal(err)
@@ -136,7 +136,7 @@ func buryDropped(t *testing.T, opts Options, rot func(old string)) (keys int) {
 	keys = layered(t, db, Attach(db, &writer{}))
 	old := largest(db)
 	refuseTable(t, db)
-	must(t, db.badger.Flatten(1))
+	must(t, flatten(db))
 	if err := db.Err(); !errors.Is(err, ErrStorage) {
 		t.Fatalf("fenced: %v", err)
 	}

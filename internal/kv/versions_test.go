@@ -117,7 +117,7 @@ func TestASnapshotStaysAsItIs(t *testing.T) {
 			}
 			if rng.IntN(3) == 0 {
 				must(t, db.flush(t.Context()))
-				must(t, db.badger.Flatten(1))
+				must(t, flatten(db))
 			}
 			if after := pairsOf(t, r); after != before {
 				t.Errorf("a snapshot has changed, %d snapshots within it", depth)
