@@ -3,6 +3,7 @@ package heap
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -23,12 +24,12 @@ func Bound() {
 }
 
 const (
-	interval = 10 * time.Second
+	interval = 5 * time.Second
 	// calm intervals in a row end a burst. Badger keeps the buffers of its
 	// tables for 2 s each, up to eight of them (ristretto z/allocator.go).
-	calm = 3
+	calm = 4
 	// busy is how much is allocated in an interval while there is work, in bytes.
-	busy = 16 << 20
+	busy = 8 << 20
 )
 
 // GiveBack returns the memory of each burst to the system when it is over,
@@ -45,9 +46,16 @@ func GiveBack(ctx context.Context) {
 		case <-tick.C:
 		}
 		if w.over(allocated()) {
-			debug.FreeOSMemory()
+			giveBack()
 		}
 	}
+}
+
+// giveBack collects twice: what is in a sync.Pool, as the buffers of connections that
+// are closed, outlives one collection. FreeOSMemory does the second.
+func giveBack() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }
 
 // watch finds the end of a burst, once for each.

@@ -1,9 +1,12 @@
 package heap
 
 import (
+	"runtime"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"testing"
+	"weak"
 )
 
 func TestOneEndForEachBurst(t *testing.T) {
@@ -15,7 +18,7 @@ func TestOneEndForEachBurst(t *testing.T) {
 			got = append(got, i)
 		}
 	}
-	if want := []int{3, 12}; !slices.Equal(got, want) {
+	if want := []int{4, 13}; !slices.Equal(got, want) {
 		t.Errorf("ends at %v, want %v", got, want)
 	}
 }
@@ -37,4 +40,17 @@ func TestAllocationsAreSeen(t *testing.T) {
 	if after := allocated(); after-before < busy {
 		t.Errorf("%d bytes were seen of %d", after-before, len(room))
 	}
+}
+
+// TestPoolsAreEmptied leaves a buffer in a pool, as a connection does that was closed.
+func TestPoolsAreEmptied(t *testing.T) {
+	var pool sync.Pool
+	buffer := new([1 << 10]byte)
+	left := weak.Make(buffer)
+	pool.Put(buffer)
+	giveBack()
+	if left.Value() != nil {
+		t.Error("it is there yet")
+	}
+	runtime.KeepAlive(&pool)
 }
