@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -60,6 +61,8 @@ type Sources struct {
 	// Left returns what the spool holds, by what it waits for; open: false while the
 	// spool is not open. nil: nothing is forwarded, and there is no call to drain.
 	Left func() (left Left, open bool)
+	// Conditions are told of by GET /v1/events. nil: there is no such call.
+	Conditions *Conditions
 	// Forwards says that what is pending is forwarded: the outcomes of a redrive
 	// can be waited for.
 	Forwards bool
@@ -73,7 +76,7 @@ func New(opts Options, from Sources) *Server {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	tokens := httpguard.NewTokens(opts.Tokens)
-	a := &api{Sources: from, tokens: tokens, log: opts.Log, now: time.Now, operations: newOperations()}
+	a := &api{Sources: from, tokens: tokens, log: opts.Log, now: time.Now, operations: newOperations(), events: newEvents(rand.Text())}
 	mux := &routes{ServeMux: http.NewServeMux()}
 	mux.HandleFunc("GET /v1/ledger", a.answer(a.Ledger, "the ledger"))
 	mux.HandleFunc("GET /v1/spool", a.answer(a.Stats, "the spool's directory"))
@@ -93,6 +96,9 @@ func New(opts Options, from Sources) *Server {
 	if from.ConfirmClock != nil {
 		mux.HandleFunc("POST /v1/clock/confirm", a.record("the step of the clock", "/v1/status", from.ConfirmClock))
 	}
+	if from.Conditions != nil {
+		a.routeEvents(mux)
+	}
 	if from.Left != nil {
 		mux.HandleFunc("POST /v1/drain", a.drain)
 	}
@@ -106,6 +112,7 @@ func New(opts Options, from Sources) *Server {
 	guarded := guard(withProblems(mux.ServeMux, adminHint), httpguard.NewRules(opts.AllowedHosts, opts.AllowedOrigins), tokens)
 	s := newServer(guarded, newConns(mostConns(kv.OpenFiles())), opts.Log)
 	s.loopbackOnly, s.patterns, s.operations = !tokens.Required(), mux.patterns, a.operations
+	s.http.RegisterOnShutdown(a.events.end)
 	return s
 }
 
@@ -152,6 +159,7 @@ type api struct {
 	log        *slog.Logger
 	now        func() time.Time
 	operations *operations
+	events     *events
 }
 
 // getStatus answers GET /v1/status.

@@ -72,8 +72,9 @@ func Degrading() []Condition {
 type Conditions struct {
 	now func() time.Time
 
-	mu     sync.Mutex
-	active map[Condition]time.Time
+	mu      sync.Mutex
+	active  map[Condition]time.Time
+	changed func(name Condition, is bool, at time.Time) // nil: nobody is told; called with mu held
 }
 
 // NewConditions returns the conditions of a sidecar that is Starting.
@@ -90,11 +91,23 @@ func (c *Conditions) Set(name Condition, is bool) {
 	defer c.mu.Unlock()
 	_, was := c.active[name]
 	switch {
-	case !is:
-		delete(c.active, name)
-	case !was:
+	case is == was:
+		return
+	case is:
 		c.active[name] = c.now()
+	default:
+		delete(c.active, name)
 	}
+	if c.changed != nil {
+		c.changed(name, is, c.now())
+	}
+}
+
+// watch has changes told, in their order.
+func (c *Conditions) watch(changed func(name Condition, is bool, at time.Time)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changed = changed
 }
 
 // Is reports whether a condition is the case.

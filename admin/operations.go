@@ -126,6 +126,8 @@ type operations struct {
 	life context.Context //nolint:containedctx // of what runs, until end
 	stop context.CancelFunc
 
+	changed func(*operation) // one has begun, or ended; nil: nobody is told
+
 	mu  sync.Mutex
 	all []*operation // the newest last
 }
@@ -152,13 +154,21 @@ func (o *operations) begin(kind string, rate int, run run) (*operation, *problem
 	}
 	o.forget()
 	o.all = append(o.all, op)
+	o.tell(op)
 	go func() {
+		defer o.tell(op)
 		defer close(op.done)
 		defer cancel()
 		op.err = run.Do(ctx)
 		op.ended = time.Now()
 	}()
 	return op, nil
+}
+
+func (o *operations) tell(op *operation) {
+	if o.changed != nil {
+		o.changed(op)
+	}
 }
 
 // inTheWay returns the newest that keeps one of a kind from beginning; nil: none does. A

@@ -125,7 +125,7 @@ func (s *Sidecar) sources() admin.Sources {
 	from := admin.Sources{Ledger: s.ledger, Status: s.status, Stats: s.stats, Spool: s.operated, Archive: s.archive, Acknowledge: s.acknowledge, ConfirmClock: s.confirmClock, Forwards: !s.offline,
 		Groups: s.buriedGroups, Seen: s.seenBy, Consumed: s.consumed()}
 	if !s.offline {
-		from.Subscriptions, from.Left = s.admitted(), s.left
+		from.Subscriptions, from.Left, from.Conditions = s.admitted(), s.left, s.conditions
 	}
 	return from
 }
