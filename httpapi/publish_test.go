@@ -148,7 +148,7 @@ func TestReplay(t *testing.T) {
 }
 
 func TestWaitAnswers200OnlyWhenConfirmed(t *testing.T) {
-	for _, header := range [][]string{{"Prefer", "wait=5"}, {"Prefer", "respond-async, Wait=5"}, nil} {
+	for _, header := range [][]string{{"Prefer", "wait=5"}, {"Prefer", "respond-async, Wait=5"}, {"Prefer", `wait="5"; x=y`}, nil} {
 		l := start(t, httpapi.Options{})
 		target := orders
 		if header == nil {
