@@ -2,7 +2,6 @@ package kv
 
 import (
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +25,7 @@ const lineFlatten = "\n"
 // Badger stops them only within Flatten. Its goroutine is kept at its first line, and
 // ends there when they are to run again: what it has deferred starts them.
 type rest struct {
-	giving *sync.Mutex // held by who calls Flatten, and guards pause
+	giving *sync.Mutex // held by who calls Flatten, and guards never and pause
 	badger *badger.DB
 	after  time.Duration // without a new log; also between two looks at the levels
 
@@ -36,6 +35,7 @@ type rest struct {
 	stop    chan struct{}
 	ended   chan struct{} // closed when run has ended
 
+	never    bool                  // a Flatten did not come by its first line
 	pause    *pause                // nil: the compactors run
 	stopping atomic.Pointer[pause] // of the Flatten that is to come to its first line
 }
@@ -77,7 +77,9 @@ func (r *rest) run() {
 			r.wake()
 			tick.Reset(r.after)
 		case <-r.stop:
-			r.wake()
+			r.giving.Lock() // a GiveBack that has it may not have woken them yet
+			r.resume()
+			r.giving.Unlock()
 			return
 		case <-r.failed:
 			return
@@ -85,8 +87,8 @@ func (r *rest) run() {
 	}
 }
 
-// end asks run to end, with the compactors running, and tells when it has. No
-// GiveBack may run.
+// end asks run to end, with the compactors running, and tells when it has. A GiveBack
+// that still runs is waited for.
 func (r *rest) end() <-chan struct{} {
 	r.once.Do(func() { close(r.stop) })
 	return r.ended
@@ -99,15 +101,15 @@ func (r *rest) look() {
 		return
 	}
 	defer r.giving.Unlock()
-	if r.pause == nil && !r.due() {
+	if r.pause == nil && !r.never && !r.due() {
 		r.begin()
 	}
-	if r.due() { // also by what a compaction did that begin has waited for
+	if r.due() { // also by a flush since then
 		r.resume()
 	}
 }
 
-// wake has the compactors run. A GiveBack has done so already.
+// wake has the compactors run. A GiveBack has done so already, or is about to.
 func (r *rest) wake() {
 	if r.giving.TryLock() {
 		r.resume()
@@ -115,14 +117,23 @@ func (r *rest) wake() {
 	}
 }
 
-// due reports whether a level is so large that Badger would compact it: of others it
-// tells no score.
-func (r *rest) due() bool {
-	return slices.ContainsFunc(r.badger.Levels(), func(l badger.LevelInfo) bool { return l.Score > 0 })
+func (r *rest) due() bool { return due(r.badger.Levels()) }
+
+// due reports whether Badger compacts a level, or would. It tells a score of those that
+// are too large, but for the last, and without the tables that a compaction reads, which
+// are counted here: that may take long, and Flatten would stop the other compactor at
+// once, and then wait.
+func due(levels []badger.LevelInfo) bool {
+	for n, l := range levels {
+		if l.Score > 0 || 0 < n && n < len(levels)-1 && l.Size >= l.TargetSize {
+			return true
+		}
+	}
+	return false
 }
 
-// begin stops the compactors; what one does is waited for. A Flatten that does not
-// come by its first line does what it is there for, and starts them. giving is held.
+// begin stops the compactors. A Flatten that does not come by its first line does what
+// it is there for, starts them, and is not called again. giving is held.
 func (r *rest) begin() {
 	p := &pause{make(chan struct{}), make(chan struct{}), make(chan struct{})}
 	r.stopping.Store(p)
@@ -135,6 +146,7 @@ func (r *rest) begin() {
 		r.pause = p
 	case <-p.ended:
 		r.stopping.Store(nil)
+		r.never = true
 	case <-r.failed:
 		r.pause = p
 	}

@@ -2,12 +2,17 @@ package kv
 
 import (
 	"bytes"
+	"log/slog"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // flatten has Badger compact all levels into one, as GiveBack does.
@@ -103,16 +108,114 @@ func TestGiveBackWhileCompactorsRest(t *testing.T) {
 	awaitCompactors(t, 0)
 }
 
-// TestFlattenWithoutItsFirstLine is a Badger that says something else: its compactors
-// never rest.
-func TestFlattenWithoutItsFirstLine(t *testing.T) {
-	db := openTest(t, testOptions(filepath.Join(t.TempDir(), "db")))
+// TestCloseWaitsForAGiveBack that has begun, and has not woken the compactors: Badger's
+// Close and Flatten would both start and stop them.
+func TestCloseWaitsForAGiveBack(t *testing.T) {
+	db, _ := resting(t)
+	db.giving.Lock()
+	select {
+	case <-db.rest.end():
+	case <-time.After(50 * time.Millisecond): // it waits, or has not come so far
+	}
+	db.giving.Unlock()
 	<-db.rest.end()
+	awaitCompactors(t, 2)
+}
+
+// TestARunningCompactionIsNotWaitedFor, which may take long, and would be alone meanwhile.
+func TestARunningCompactionIsNotWaitedFor(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	opts.restAfter = 24 * time.Hour
+	db := openTest(t, opts)
+	<-db.rest.end()
+	haltCompaction(t, db, Attach(db, &writer{}))
+	looked := make(chan struct{})
+	go func() {
+		db.rest.look()
+		close(looked)
+	}()
+	select {
+	case <-looked:
+	case <-time.After(10 * time.Second):
+		t.Error("it is waited for")
+	}
+	if n := compactors(); n != 2 {
+		t.Errorf("there are %d compactors", n)
+	}
+	db.compacts.mu.Unlock()
+	<-looked
+	db.rest.wake()
+}
+
+// haltCompaction locks db.compacts while a compaction runs, which soon waits for it, and
+// without whose tables no level is too large.
+func haltCompaction(t *testing.T, db *DB, q *Queue[*write]) {
+	t.Helper()
+	for keys := 0; keys < 200_000; {
+		for range 8 {
+			w := &write{set: map[string]string{}}
+			for range 12 {
+				w.set[numbered(keys*7919%20_000)] = strings.Repeat("x", 9000)
+				keys++
+			}
+			mustCommit(t, q, w)
+		}
+		for began, idle := time.Now(), false; !idle && time.Since(began) < time.Second; time.Sleep(time.Millisecond) {
+			db.compacts.mu.Lock()
+			runs := len(db.compacts.running) > 0
+			scored := slices.ContainsFunc(db.badger.Levels(), func(l badger.LevelInfo) bool { return l.Score > 0 })
+			if runs && !scored {
+				return
+			}
+			idle = !runs && !scored
+			db.compacts.mu.Unlock()
+		}
+	}
+	t.Fatal("no such compaction was met")
+}
+
+func TestLevelsThatAreDue(t *testing.T) {
+	for name, tc := range map[string]struct {
+		level badger.LevelInfo
+		at    int
+		want  bool
+	}{
+		"level 0, of fewer tables":    {badger.LevelInfo{Size: 4}, 0, false},
+		"level 0":                     {badger.LevelInfo{Size: 5, Score: 1}, 0, true},
+		"one that is small":           {badger.LevelInfo{Size: 4, TargetSize: 5}, 1, false},
+		"one that is too large":       {badger.LevelInfo{Size: 5, TargetSize: 5, Score: 1}, 1, true},
+		"one that is being compacted": {badger.LevelInfo{Size: 5, TargetSize: 5}, 1, true},
+		"the last":                    {badger.LevelInfo{Size: 5, TargetSize: 5}, 2, false},
+	} {
+		levels := make([]badger.LevelInfo, 3)
+		levels[1].TargetSize = 5
+		levels[tc.at] = tc.level
+		if due(levels) != tc.want {
+			t.Errorf("%s: %v", name, !tc.want)
+		}
+	}
+}
+
+// TestFlattenWithoutItsFirstLine is a Badger that says something else: its compactors
+// never rest, and it does not flatten every two seconds.
+func TestFlattenWithoutItsFirstLine(t *testing.T) {
+	opts := testOptions(filepath.Join(t.TempDir(), "db"))
+	var lines onLine
+	opts.Logger = slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	db := openTest(t, opts)
+	<-db.rest.end()
+	var flattened atomic.Int32
+	lines.call(func(line string) {
+		if strings.Contains(line, "Flattening done") {
+			flattened.Add(1)
+		}
+	})
 	r := newRest(new(sync.Mutex), time.Hour, db.failed)
 	r.badger = db.badger
 	r.look()
-	if r.pause != nil {
-		t.Error("they are taken for stopped")
+	r.look()
+	if n := flattened.Load(); n != 1 || r.pause != nil {
+		t.Errorf("flattened %d times; they are taken for stopped: %t", n, r.pause != nil)
 	}
 	awaitCompactors(t, 2)
 }
