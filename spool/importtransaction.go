@@ -38,10 +38,10 @@ func (b *importBatch) takeTransaction(ctx context.Context, x *importedTransactio
 		s.unlessUnknown(o, nil)
 		return err
 	}
+	conflicts := 0
 	if t.Key != "" {
 		if _, err := s.named(nameOfKey(t.Key)); !errors.Is(err, ErrNoTransaction) {
-			b.done.Conflicts += len(x.all)
-			t.Key = ""
+			conflicts, t.Key = len(x.all), ""
 		}
 	}
 	t.State, t.DecidedBy, t.number = TransactionUndecided, "imported", s.nextTransaction()
@@ -58,6 +58,7 @@ func (b *importBatch) takeTransaction(ctx context.Context, x *importedTransactio
 	}
 	b.done.Transactions++
 	b.done.Messages += len(x.all)
+	b.done.Conflicts += conflicts
 	return nil
 }
 

@@ -189,18 +189,23 @@ func TestTransactionThatIsTooLargeIsPassedOver(t *testing.T) {
 	from, _ := timed(t, spool.Options{})
 	from.accept(draft("t", "1"))
 	from.prepare(prepared("a", draft("t", "2")))
-	large, _ := from.prepare(prepared("b", repeat(200, draft("t", "3"))...))
+	d := prepared("b", repeat(200, draft("t", "3"))...)
+	d.Key = "key" // which is another's where it is taken in
+	large, _ := from.prepare(d)
 	from.prepare(prepared("c", draft("t", "4")))
 	export := from.export(spool.Query{})
 	before, _, _ := bytes.Cut(export, []byte(`"id":"b"`))
 	line := 1 + bytes.Count(before, []byte("\n"))
 	to := newRigOn(t, spool.Options{}, kv.Options{MemTableSize: 1 << 20, MaxCommit: 24 << 10})
+	d = prepared("own", draft("t", "5"))
+	d.Key = "key"
+	to.prepare(d)
 	says := fmt.Sprintf("line %d: transaction b: too large to be stored", line)
 	if done, err := to.Import(t.Context(), bytes.NewReader(export), false); !errors.Is(err, spool.ErrExport) || !errors.Is(err, spool.ErrTooLarge) || !strings.Contains(err.Error(), says) {
 		t.Errorf("imported %+v, %v; want %q", done, err, says)
 	}
 	done, err := to.Import(t.Context(), bytes.NewReader(export), true)
-	if err != nil || done.Messages+done.Known != 3 || done.Refused != 1 || len(done.Unfit) != 1 || !strings.HasPrefix(done.Unfit[0], says) {
+	if err != nil || done.Messages+done.Known != 3 || done.Refused != 1 || done.Conflicts != 0 || len(done.Unfit) != 1 || !strings.HasPrefix(done.Unfit[0], says) {
 		t.Errorf("partial: %+v, %v; want %q", done, err, says)
 	}
 	to.decided("a", spool.TransactionCommitted)
