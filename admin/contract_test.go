@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -411,5 +412,20 @@ func buried(t *testing.T, s *spool.Spool, topic string) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What an import answers is described, also what few imports have.
+func TestImportIsDescribed(t *testing.T) {
+	text, err := json.Marshal(spool.Imported{Messages: 1, Known: 1, Keys: 1, Conflicts: 1, Refused: 1, Transactions: 1, Unfit: []string{"line 2: too large"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer any
+	if err := json.Unmarshal(text, &answer); err != nil {
+		t.Fatal(err)
+	}
+	if err := readDescription(t).doc.Components.Schemas["imported"].Value.VisitJSON(answer); err != nil {
+		t.Error(err)
 	}
 }
