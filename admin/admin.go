@@ -75,8 +75,8 @@ func New(opts Options, from Sources) *Server {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	tokens := httpguard.NewTokens(opts.Tokens)
-	a := &api{Sources: from, tokens: tokens, log: opts.Log, now: time.Now, operations: newOperations(), events: newEvents(rand.Text())}
+	tokens, most := httpguard.NewTokens(opts.Tokens), mostConns(kv.OpenFiles())
+	a := &api{Sources: from, tokens: tokens, log: opts.Log, now: time.Now, operations: newOperations(), events: newEvents(rand.Text(), readersOf(most))}
 	mux := &routes{ServeMux: http.NewServeMux()}
 	mux.HandleFunc("GET /v1/ledger", a.answer(a.Ledger, "the ledger"))
 	mux.HandleFunc("GET /v1/spool", a.answer(a.Stats, "the spool's directory"))
@@ -110,7 +110,7 @@ func New(opts Options, from Sources) *Server {
 	})
 	routeConsole(mux.ServeMux)
 	guarded := guard(withProblems(mux.ServeMux, adminHint), httpguard.NewRules(opts.AllowedHosts, opts.AllowedOrigins), tokens)
-	s := newServer(guarded, newConns(mostConns(kv.OpenFiles())), opts.Log)
+	s := newServer(guarded, newConns(most), opts.Log)
 	s.loopbackOnly, s.patterns, s.operations = !tokens.Required(), mux.patterns, a.operations
 	s.http.RegisterOnShutdown(a.events.end)
 	return s

@@ -16,7 +16,7 @@ import (
 const (
 	// keptEvents are those that a reader who is slow, or comes back, can still get.
 	keptEvents = 256
-	// mostReaders bounds who reads events at a time; each keeps a connection.
+	// mostReaders bounds who reads events at a time; each keeps a connection (readersOf).
 	mostReaders = 16
 	// heartbeat is how often a reader without events is sent a comment, by which both
 	// sides notice that the other is gone.
@@ -37,18 +37,23 @@ type events struct {
 
 	mu      sync.Mutex
 	last    [keptEvents]event
-	next    uint64        // number of the next event; they count from 0
+	next    uint64        // number of the next event; they count from 1
 	changed chan struct{} // closed by the next event
 	readers int
+	most    int // readers
 	ended   chan struct{}
 	end     func()
 }
 
-func newEvents(run string) *events {
-	e := &events{run: run, changed: make(chan struct{}), ended: make(chan struct{})}
+func newEvents(run string, most int) *events {
+	e := &events{run: run, next: 1, most: most, changed: make(chan struct{}), ended: make(chan struct{})}
 	e.end = sync.OnceFunc(func() { close(e.ended) })
 	return e
 }
+
+// readersOf is how many may read events where a listener has so many connections: others
+// keep half of them.
+func readersOf(conns int) int { return min(mostReaders, conns/2) }
 
 // publish tells all readers.
 func (e *events) publish(name string, v any) {
@@ -69,7 +74,7 @@ func (e *events) publish(name string, v any) {
 func (e *events) from(n uint64) (some []event, lost uint64, more <-chan struct{}) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if oldest := e.next - min(e.next, keptEvents); n < oldest {
+	if oldest := e.next - min(e.next-1, keptEvents); n < oldest {
 		n, lost = oldest, oldest-n
 	}
 	for ; n < e.next; n++ {
@@ -83,7 +88,7 @@ func (e *events) from(n uint64) (some []event, lost uint64, more <-chan struct{}
 func (e *events) enter(lastID string) (n uint64, known, in bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.readers >= mostReaders {
+	if e.readers >= e.most {
 		return 0, false, false
 	}
 	e.readers++
@@ -123,9 +128,14 @@ func (a *api) routeEvents(mux *routes) {
 
 // serveEvents answers GET /v1/events.
 func (a *api) serveEvents(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead { // it would never end: what is written goes nowhere
+		describe(w, "text/event-stream")
+		w.WriteHeader(http.StatusOK)
+		return
+	}
 	n, known, in := a.events.enter(r.Header.Get("Last-Event-ID"))
 	if !in {
-		p := problem.New(problem.Busy, "as many read events as may").WithLimit(mostReaders)
+		p := problem.New(problem.Busy, "as many read events as may").WithLimit(int64(a.events.most))
 		p.RetryAfter = heartbeat
 		writeProblem(w, p)
 		return
@@ -137,6 +147,8 @@ func (a *api) serveEvents(w http.ResponseWriter, r *http.Request) {
 	if !known {
 		s.write("lost", []byte("{}"))
 	}
+	s.id(n - 1) // so that who comes back before the first event is told of it
+	s.text("\n")
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for s.flush() {
@@ -175,11 +187,13 @@ func (s *eventStream) tell(some []event, lost uint64) {
 		s.next += lost
 	}
 	for _, one := range some {
-		s.text(fmt.Sprintf("id: %s-%d\n", s.run, s.next))
+		s.id(s.next)
 		s.write(one.name, one.data)
 		s.next++
 	}
 }
+
+func (s *eventStream) id(n uint64) { s.text(fmt.Sprintf("id: %s-%d\n", s.run, n)) }
 
 func (s *eventStream) write(name string, data []byte) {
 	s.text(fmt.Sprintf("event: %s\ndata: %s\n\n", name, data))
@@ -189,7 +203,7 @@ func (s *eventStream) write(name string, data []byte) {
 func (s *eventStream) text(text string) {
 	if s.err == nil {
 		_ = s.control.SetWriteDeadline(time.Now().Add(stalled))
-		_, s.err = s.w.Write([]byte(text))
+		_, s.err = s.w.Write([]byte(text)) //nolint:gosec // numbers, and JSON, with its own type and nosniff
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -64,11 +65,11 @@ func (r *reading) block() string {
 	}
 }
 
-// next reads an event, and passes by what only says that the other is there.
+// next reads an event, and passes by what only says that the other is there, or where.
 func (r *reading) next() (id, name, data string) {
 	r.t.Helper()
 	text := r.block()
-	for text == ":\n" {
+	for text == ":\n" || strings.HasPrefix(text, "id: ") && strings.Count(text, "\n") == 1 {
 		text = r.block()
 	}
 	for line := range strings.Lines(text) {
@@ -118,6 +119,34 @@ func TestEventsTellWhatChanges(t *testing.T) {
 	elsewhere.wants("condition", `"spool-full"`)
 }
 
+// Who comes back before it has had an event misses none that was meanwhile.
+func TestReaderWithoutEventsComesBack(t *testing.T) {
+	c := NewConditions()
+	addr := serve(t, New(Options{}, Sources{Conditions: c}))
+	for range 2 {
+		r := readEvents(t, addr, "")
+		id, only := strings.CutPrefix(strings.TrimSuffix(r.block(), "\n"), "id: ")
+		if !only {
+			t.Fatalf("its place is %q", id)
+		}
+		r.leave()
+		c.Set(Broker, true)
+		c.Set(Broker, false)
+		again := readEvents(t, addr, id)
+		again.wants("condition", `"is":true`)
+		again.wants("condition", `"is":false`)
+	}
+}
+
+// However few connections there are, others than readers of events get one.
+func TestReadersLeaveConnectionsToOthers(t *testing.T) {
+	for files, want := range map[uint64]int{0: 1, 64: 1, 256: 4, 1024: mostReaders, 1 << 20: mostReaders} {
+		if n := readersOf(mostConns(files)); n != want {
+			t.Errorf("with %d files %d may read events, want %d", files, n, want)
+		}
+	}
+}
+
 // Who is too slow, or was away for too long, is told how many events it has lost.
 func TestLostEventsAreTold(t *testing.T) {
 	c := NewConditions()
@@ -129,10 +158,10 @@ func TestLostEventsAreTold(t *testing.T) {
 	for i := 1; i < keptEvents+10; i++ {
 		c.Set(Broker, i%2 == 0)
 	}
-	r := readEvents(t, addr, run+"-3")
+	r := readEvents(t, addr, run+"-4")
 	r.wants("lost", `{"events":6}`)
 	for i := 10; i < keptEvents+10; i++ {
-		if id := r.wants("condition", fmt.Sprintf(`"is":%t`, i%2 == 0)); id != fmt.Sprint(run, "-", i) {
+		if id := r.wants("condition", fmt.Sprintf(`"is":%t`, i%2 == 0)); id != fmt.Sprint(run, "-", i+1) {
 			t.Fatalf("event %d has the ID %s", i, id)
 		}
 	}
@@ -166,10 +195,10 @@ func TestReadersOfEventsAreBounded(t *testing.T) {
 func TestEventsEndWithTheListener(t *testing.T) {
 	c := NewConditions()
 	side := New(Options{}, Sources{Conditions: c})
-	side.http.ReadTimeout, side.http.ReadHeaderTimeout = 50*time.Millisecond, 50*time.Millisecond
+	side.http.ReadTimeout = time.Second
 	addr := serve(t, side)
 	r := readEvents(t, addr, "")
-	time.Sleep(200 * time.Millisecond) // the time is over
+	time.Sleep(1500 * time.Millisecond) // the time is over
 	c.Set(Stopping, true)
 	r.wants("condition", `"stopping"`)
 	if err := side.Shutdown(t.Context()); err != nil {
@@ -177,5 +206,35 @@ func TestEventsEndWithTheListener(t *testing.T) {
 	}
 	if rest, err := io.ReadAll(r.lines); err != nil || len(rest) > 0 {
 		t.Errorf("it ends with %q, %v", rest, err)
+	}
+}
+
+// An answer to HEAD has no events that it could wait for: the next request on its
+// connection is answered, and no reader is counted for it.
+func TestHeadOfEventsEnds(t *testing.T) {
+	addr := serve(t, New(Options{}, Sources{Conditions: NewConditions(), Status: func() any { return 1 }}))
+	for range mostReaders + 1 {
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewReader(c)
+		for _, method := range []string{http.MethodHead, http.MethodGet} {
+			path := map[string]string{http.MethodHead: "/v1/events", http.MethodGet: "/v1/status"}[method]
+			if _, err := c.Write([]byte(method + " " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n")); err != nil {
+				t.Fatal(err)
+			}
+			res, err := http.ReadResponse(lines, &http.Request{Method: method})
+			if err != nil {
+				t.Fatal(method, err)
+			}
+			if err := res.Body.Close(); err != nil || res.StatusCode != http.StatusOK {
+				t.Fatal(method, res.Status, err)
+			}
+		}
 	}
 }
