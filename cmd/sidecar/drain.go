@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/remora-mq/remora/admin"
 )
@@ -66,9 +67,10 @@ type drained struct {
 	Left    admin.Left `json:"left"`
 }
 
-// follow begins it, and shows how much is left until it has ended; an interrupt ends it.
+// follow begins it, and shows how much is left until it has ended. An interrupt ends it, and SIGTERM: without
+// its command it might wait for ever.
 func (d *drainCommand) follow(c *cobra.Command, s *spooler) (now drained, raw json.RawMessage, err error) {
-	ctx, cancel := signal.NotifyContext(c.Context(), os.Interrupt)
+	ctx, cancel := signal.NotifyContext(c.Context(), os.Interrupt, unix.SIGTERM)
 	defer cancel()
 	if raw, err = d.begin(ctx, s); err != nil {
 		return now, nil, err
@@ -76,13 +78,21 @@ func (d *drainCommand) follow(c *cobra.Command, s *spooler) (now drained, raw js
 	counting := newCounter(c.ErrOrStderr(), "messages wait")
 	defer counting.end()
 	for err = json.Unmarshal(raw, &now); err == nil && now.State == "running"; {
-		counting.set(int64(now.Left.Waiting + now.Left.Ending))
+		counting.set(int64(d.waitsFor(&now.Left)))
 		if raw, err = s.later(ctx, now.ID); err == nil {
 			now = drained{}
 			err = json.Unmarshal(raw, &now)
 		}
 	}
 	return now, raw, err
+}
+
+// waitsFor counts what has to go before it is drained.
+func (d *drainCommand) waitsFor(l *admin.Left) uint64 {
+	if d.all {
+		return l.All() // what is ending is half
+	}
+	return l.Waiting + l.Ending
 }
 
 func (d *drainCommand) begin(ctx context.Context, s *spooler) (json.RawMessage, error) {
@@ -112,6 +122,8 @@ func (d *drainCommand) report(c *cobra.Command, now *drained, raw json.RawMessag
 	switch {
 	case err != nil || now.Drained:
 		return err
+	case l.All()+l.Ending == 0:
+		return fail(exitPartly, "the spool is not open yet, so it is not known what is left: see 'sidecar await'")
 	case l.Waiting+l.Ending == 0:
 		return fail(exitPartly, "what is left does not wait for the broker: see 'sidecar queue list' and 'sidecar tx list'")
 	}
@@ -120,11 +132,17 @@ func (d *drainCommand) report(c *cobra.Command, now *drained, raw json.RawMessag
 
 // later is an operation a moment later, or when it was told to stop because ctx is done.
 func (s *spooler) later(ctx context.Context, id string) (json.RawMessage, error) {
-	path, forever := "/v1/operations/"+id, context.WithoutCancel(ctx)
+	path := "/v1/operations/" + id
 	select {
 	case <-time.After(100 * time.Millisecond):
-		return s.ask(forever, http.MethodGet, path)
+		raw, err := s.ask(ctx, http.MethodGet, path)
+		if ctx.Err() == nil {
+			return raw, err
+		}
 	case <-ctx.Done():
-		return s.ask(forever, http.MethodPost, path+"/stop")
 	}
+	// Who is not answered by then is not, and another interrupt would not be heard.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	defer cancel()
+	return s.ask(ctx, http.MethodPost, path+"/stop")
 }
