@@ -18,9 +18,9 @@ func (s *Sidecar) left() (left admin.Left, open bool) {
 	if f == nil { // else the spool is there, too
 		return left, false
 	}
-	sp := s.spool.Load()
-	left = leftOf(sp.Ledger(), sp.KeptBackByTopic(), f.Parked(), f.FailingTopics())
-	left.Ending = uint64(transactionsOf(sp).Ending)
+	led, kept, transactions := s.spool.Load().Left()
+	left = leftOf(led, kept, f.Parked(), f.FailingTopics())
+	left.Ending = uint64(transactions.Ending)
 	return left, true
 }
 

@@ -76,6 +76,11 @@ type Ledger struct {
 func (s *Spool) Ledger() Ledger {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.ledger()
+}
+
+// ledger is Ledger. s.mu is held.
+func (s *Spool) ledger() Ledger {
 	led := Ledger{Topics: make(map[string]Counts, len(s.lanes))}
 	for topic, l := range s.lanes {
 		c := l.ledger()

@@ -126,17 +126,18 @@ func (s *Spool) KeptBack() (n uint64) {
 	return n
 }
 
-// KeptBackByTopic is KeptBack of each topic that has some.
-func (s *Spool) KeptBackByTopic() map[string]uint64 {
+// Left is the ledger, KeptBack of each topic that has some, and the transactions, all of
+// one moment: what goes from one to the other in between would be in neither.
+func (s *Spool) Left() (led Ledger, kept map[string]uint64, n TransactionCounts) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	kept := map[string]uint64{}
+	kept = map[string]uint64{}
 	for topic, l := range s.lanes {
 		if n := s.keptBack(l); n > 0 {
 			kept[topic] = n
 		}
 	}
-	return kept
+	return s.ledger(), kept, s.transactions.counts
 }
 
 // keptBack counts that of a lane. s.mu is held.
