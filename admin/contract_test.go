@@ -227,6 +227,10 @@ func TestAdminAPIIsAsDescribed(t *testing.T) {
 	d.answers(t, addr, s, ids)
 	d.operationAnswers(t, addr, server.operations, ids[0].String())
 	d.groupAnswers(t, addr, server.operations, letters)
+	if err := server.EndOperations(t.Context()); err != nil {
+		t.Error(err)
+	}
+	d.check(t, addr, http.StatusServiceUnavailable, call{"POST /v1/drain", "/v1/drain", "", []string{"Authorization", "Bearer " + adminToken}})
 	elsewhere := []string{"GET /v1/status 200", "GET /v1/ledger 200", "GET /v1/spool 200", "POST /v1/damage/acknowledge 200", "POST /v1/clock/confirm 200", // see sidecar
 		"GET /v1/events 200", "GET /v1/events 503"} // do not end: see TestEventsTellWhatChanges, TestReadersOfEventsAreBounded
 	for op, statuses := range d.operations() {
@@ -263,7 +267,7 @@ func (d *described) refusals(t *testing.T, addr, starting, failing string, ids [
 		if method != http.MethodGet || path == "/v1/export" {
 			d.check(t, addr, http.StatusUnauthorized, c)
 		}
-		if slices.Contains(statuses, "503") && path != "/v1/events" {
+		if slices.Contains(statuses, "503") && path != "/v1/events" && path != "/v1/drain" { // which waits for the spool
 			d.check(t, starting, http.StatusServiceUnavailable, with())
 		}
 		if slices.Contains(statuses, "500") {

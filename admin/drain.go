@@ -57,8 +57,11 @@ func (l *Left) drained(all bool) bool {
 // lookAgain is how often a drain looks what is left.
 const lookAgain = 200 * time.Millisecond
 
-// errTimeOver says that the time of a drain ended before it was drained.
-var errTimeOver = errors.New("its time is over, and something is left")
+// Errors of a drain whose time ended before it was drained.
+var (
+	errTimeOver = errors.New("its time is over, and something is left")
+	errNotOpen  = errors.New("its time is over, and the spool is not open yet: it is not known what is left")
+)
 
 // drain waits until nothing is left, while the sidecar goes on as before.
 type drain struct {
@@ -68,6 +71,7 @@ type drain struct {
 
 	mu   sync.Mutex
 	last drainProgress
+	open bool // the spool was, when it was last looked at
 }
 
 // drainProgress is how far a drain has come.
@@ -79,7 +83,7 @@ type drainProgress struct {
 }
 
 // Do waits until nothing is left of what is waited for, until its time is over
-// (errTimeOver), or until ctx is done.
+// (errTimeOver, errNotOpen), or until ctx is done.
 func (d *drain) Do(ctx context.Context) error {
 	var over <-chan time.Time
 	if !d.deadline.IsZero() {
@@ -93,8 +97,11 @@ func (d *drain) Do(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-over:
-			if d.look() {
+			switch {
+			case d.look():
 				return nil
+			case !d.open: // only written by look
+				return errNotOpen
 			}
 			return errTimeOver
 		case <-ctx.Done():
@@ -112,7 +119,7 @@ func (d *drain) look() (drained bool) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.last.Left, d.last.Drained = left, open && left.drained(d.all)
+	d.open, d.last.Left, d.last.Drained = open, left, open && left.drained(d.all)
 	return d.last.Drained
 }
 

@@ -95,6 +95,11 @@ func TestDrainEndsWithItsTime(t *testing.T) {
 	if d := drainOf(t, over); op.Deadline == "" || d.State != "stopped" || d.Drained || !strings.Contains(d.Detail, "time is over") || d.Left.Waiting != 2 || len(d.Left.Topics) != 1 {
 		t.Errorf("ended as %s", over.body)
 	}
+	starting := serve(t, New(Options{}, Sources{Left: (&changing{}).look}))
+	over = follow(t, starting, drainOf(t, post(t, starting, "/v1/drain", `{"timeout":"10ms"}`)).ID, "over", ended)
+	if d := drainOf(t, over); d.State != "stopped" || d.Drained || !strings.Contains(d.Detail, "not known what is left") {
+		t.Errorf("of a spool that is not open it ended as %s", over.body)
+	}
 	op = drainOf(t, post(t, addr, "/v1/drain", "{}"))
 	if d := drainOf(t, post(t, addr, "/v1/operations/"+op.ID+"/stop", "")); d.State != "stopped" || d.Drained || d.Left.Topics[0].Topic != "orders" {
 		t.Errorf("stopped as %+v", d)

@@ -107,7 +107,7 @@ func (o *operation) verdict() (state, detail string) {
 	switch {
 	case o.err == nil:
 		return opDone, ""
-	case errors.Is(o.err, deadletter.ErrReturned), errors.Is(o.err, errTimeOver):
+	case errors.Is(o.err, deadletter.ErrReturned), errors.Is(o.err, errTimeOver), errors.Is(o.err, errNotOpen):
 		return opStopped, o.err.Error()
 	case errors.Is(o.err, context.Canceled):
 		return opStopped, "it was told to stop"
