@@ -78,6 +78,7 @@ func TestNoFence(t *testing.T) {
 	found := false
 	for n := 1; n <= 3 && !found; n++ {
 		s := newSceneOf(t, broken, true)
+		s.rest()
 		s.fs.FailSync(n)
 		s.post()
 		r := <-s.answer
