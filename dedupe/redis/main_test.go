@@ -49,7 +49,11 @@ func begin(t *testing.T, s *Store) dedupe.Mark {
 	return m
 }
 
-func TestContract(t *testing.T) {
+func TestContract(t *testing.T) { holdsContract(t, open) }
+
+// holdsContract runs the contract on stores that are opened in a way.
+func holdsContract(t *testing.T, opened func(*testing.T, Options) *Store) {
+	t.Helper()
 	redis := server.Redis(t)
 	client := clientOf(t, redis)
 	dedupetest.Run(t, func(t *testing.T) *dedupetest.Instance {
@@ -57,12 +61,12 @@ func TestContract(t *testing.T) {
 			t.Fatal(err)
 		}
 		o := Options{URL: urlOf(redis), Window: 10 * time.Hour}
-		s := open(t, o)
+		s := opened(t, o)
 		return &dedupetest.Instance{
 			Within: s.Within,
 			Store:  s, Window: o.Window, Advance: func(d time.Duration) { pass(t, client, d) },
-			Reopen: func() dedupe.Store { return open(t, o) },
-			Second: func() dedupe.Store { return open(t, o) },
+			Reopen: func() dedupe.Store { return opened(t, o) },
+			Second: func() dedupe.Store { return opened(t, o) },
 		}
 	})
 }

@@ -9,7 +9,6 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/remora-mq/remora/dedupe"
-	"github.com/remora-mq/remora/dedupe/dedupetest"
 	"github.com/remora-mq/remora/test/server"
 )
 
@@ -40,25 +39,11 @@ func twice(ctx context.Context, cmds []goredis.Cmder, next goredis.ProcessPipeli
 // once more, and means the same. Who holds a key is not made to wait for itself, and
 // nothing is counted twice.
 func TestContractWithEveryQuestionAskedTwice(t *testing.T) {
-	redis := server.Redis(t)
-	client := clientOf(t, redis)
-	dedupetest.Run(t, func(t *testing.T) *dedupetest.Instance {
-		if err := client.FlushAll(t.Context()).Err(); err != nil {
-			t.Fatal(err)
-		}
-		o := Options{URL: urlOf(redis), Window: 10 * time.Hour}
-		opened := func() *Store {
-			s := open(t, o)
-			s.client.AddHook(atPipelines{twice})
-			return s
-		}
-		s := opened()
-		return &dedupetest.Instance{
-			Within: s.Within,
-			Store:  s, Window: o.Window, Advance: func(d time.Duration) { pass(t, client, d) },
-			Reopen: func() dedupe.Store { return opened() },
-			Second: func() dedupe.Store { return opened() },
-		}
+	holdsContract(t, func(t *testing.T, o Options) *Store {
+		t.Helper()
+		s := open(t, o)
+		s.client.AddHook(atPipelines{twice})
+		return s
 	})
 }
 
