@@ -148,20 +148,27 @@ func ended(err error) error {
 
 // Failing counts the topics whose last attempt failed and that still have
 // something to send, but for those that are parked.
-func (f *Forwarder) Failing() int { return len(f.FailingTopics()) }
+func (f *Forwarder) Failing() (n int) {
+	f.eachFailing(func(string, string) { n++ })
+	return n
+}
 
 // FailingTopics are the topics that Failing counts, each with the error of its last
 // attempt.
 func (f *Forwarder) FailingTopics() map[string]string {
 	all := map[string]string{}
+	f.eachFailing(func(topic, cause string) { all[topic] = cause })
+	return all
+}
+
+func (f *Forwarder) eachFailing(visit func(topic, cause string)) {
 	f.failing.Range(func(topic, cause any) bool {
 		name := topic.(string) //nolint:errcheck // only topics are stored
 		if f.spool.Waiting(name) > 0 && !f.parked.has(name) {
-			all[name] = cause.(string) //nolint:errcheck // with their errors
+			visit(name, cause.(string)) //nolint:errcheck // with their errors
 		}
 		return true
 	})
-	return all
 }
 
 // Allowed is how many attempts may run at a time: as many as configured, and after an
