@@ -95,7 +95,7 @@ type bindKeys struct {
 }
 
 func (op *bindKeys) size() int {
-	return fixedSize + valueOverhead + min(op.most, op.room+(&layout{names: op.queues, queues: op.queues}).bytes())
+	return fixedSize + valueOverhead + min(op.most, op.room+newLayout(0, op.queues).bytes())
 }
 
 // bytes bounds what the entry takes. A topic has one caller of Bind and Move, so
