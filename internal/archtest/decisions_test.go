@@ -14,7 +14,7 @@ import (
 var (
 	decisionForm = regexp.MustCompile(`^(\d{4})-[a-z0-9-]+\.md$`)
 	numberForm   = regexp.MustCompile(`^# (\d{4}): `)
-	stateForm    = regexp.MustCompile(`^(Accepted|Proposed|Superseded)\b`)
+	stateForm    = regexp.MustCompile(`^(Accepted|Proposed|Rejected|Superseded)\b`)
 )
 
 // decisionIndex lists the pages.
@@ -62,7 +62,7 @@ func misindexed(index string, titles, states map[string]string) (wrong []string)
 		number, title, _ := strings.Cut(strings.TrimPrefix(titles[name], "# "), ": ")
 		state := stateForm.FindString(states[name])
 		if state == "" {
-			wrong = append(wrong, fmt.Sprintf("docs/adr/%s has %q where Accepted, Proposed or Superseded should stand", name, states[name]))
+			wrong = append(wrong, fmt.Sprintf("docs/adr/%s has %q where Accepted, Proposed, Rejected or Superseded should stand", name, states[name]))
 			continue
 		}
 		row := fmt.Sprintf("| [%s](%s) | %s | %s |", number, name, title, strings.ToLower(state))
