@@ -51,7 +51,7 @@ test-unit: ## tests of everything that needs only Go
 # go vet has a target of its own.
 .PHONY: test-race
 test-race: ## the same under the race detector, but for the tests of test-plain
-	CGO_ENABLED=1 go test -count=1 -race -vet=off -timeout 30m $$(go list ./... | grep -Ev '$(HEAVY)|/archtest$$')
+	CGO_ENABLED=1 go test -count=1 -race -vet=off -timeout 45m $$(go list ./... | grep -Ev '$(HEAVY)|/archtest$$')
 
 .PHONY: test-plain
 test-plain: ## what only reads the sources, or shows less under the race detector, without it
