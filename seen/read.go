@@ -60,7 +60,7 @@ func (s *Store) Streams(ctx context.Context) ([]Known, error) {
 	ids := make([]uint32, len(s.streams))
 	for i, st := range s.streams {
 		ids[i] = st.id
-		all[i] = Known{Group: st.group, Topic: st.topic, Since: st.since, UnsureAt: st.unsure, Lazy: st.lazy}
+		all[i] = Known{Group: st.group, Topic: st.topic, Since: st.since, Lazy: st.lazy}
 		for _, origin := range s.originsOf(st.id) {
 			all[i].Origins = append(all[i].Origins, Origin{ID: origin, Forgotten: s.places[place{st.id, origin}].forgotten})
 		}
@@ -73,6 +73,11 @@ func (s *Store) Streams(ctx context.Context) ([]Known, error) {
 				return nil, err
 			}
 		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, st := range s.streams[:len(all)] { // streams never go, and damage may have been found just now
+		all[i].UnsureAt = st.unsure
 	}
 	return all, nil
 }

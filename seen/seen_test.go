@@ -321,7 +321,8 @@ func TestTheLowestNumbersAreForgotten(t *testing.T) {
 	}
 }
 
-// TestDamageMakesUnsure: a block that cannot be read is said, and begun anew.
+// TestDamageMakesUnsure: a block that cannot be read is said by whoever reads it first, and
+// begun anew.
 func TestDamageMakesUnsure(t *testing.T) {
 	h := newHouse(t, Options{})
 	st := h.stream("billing", false)
@@ -337,8 +338,8 @@ func TestDamageMakesUnsure(t *testing.T) {
 	}
 	h.reopen()
 	st = h.stream("billing", false)
-	if all := h.known(); len(all) != 1 || all[0].Origins[0].Handled != 0 {
-		t.Errorf("told %+v", all)
+	if all := h.known(); len(all) != 1 || all[0].Origins[0].Handled != 0 || all[0].UnsureAt.IsZero() {
+		t.Errorf("told %+v, want it unsure in the answer that found the damage", all)
 	}
 	h.end(st, origin, 2, Handled)
 	if all := h.known(); all[0].UnsureAt.IsZero() || all[0].Origins[0].Handled != 1 {
