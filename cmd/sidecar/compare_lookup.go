@@ -22,13 +22,13 @@ type sentMessage struct {
 }
 
 // lookUp asks the producer what became of numbers that nobody has seen handled, and
-// judges each. Above what is listed they are counted as missing without a look.
+// judges each: many may only be on their way. Once no more is listed they are counted as
+// missing without a look.
 func (c *comparison) lookUp(ctx context.Context, p *spooler, o *comparedOrigin, open spans) error {
 	for len(open) > 0 {
-		room := uint64(listedMissing - min(len(c.out.Missing), listedMissing))
 		some := open[:min(len(open), askedAtOnce)]
 		open = open[len(some):]
-		if some.count() > room && room < listedMissing {
+		if len(c.out.Missing) >= listedMissing {
 			o.Missing += some.count()
 			c.out.More += some.count()
 			continue
@@ -114,10 +114,10 @@ func (c *comparison) judge(o *comparedOrigin, n uint64, m *sentMessage) {
 // clocks is by how much the clocks of two machines may differ.
 const clocks = time.Minute
 
-// doubt is why a message that was confirmed at a time (zero: not known) may have been
-// handled although nobody has a note of it; "": there is no reason.
+// doubt is why a message that was confirmed at a time (zero: not known, as if long ago)
+// may have been handled although nobody has a note of it; "": there is no reason.
 func (c *comparison) doubt(confirmed time.Time) string {
-	before := func(at time.Time) bool { return confirmed.IsZero() || confirmed.Before(at.Add(clocks)) }
+	before := func(at time.Time) bool { return confirmed.Before(at.Add(clocks)) }
 	for i, s := range c.streams {
 		switch at := c.members[i].base; {
 		case s.UnsureAt != nil && before(*s.UnsureAt):
