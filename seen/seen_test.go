@@ -209,6 +209,10 @@ func TestPagesGoOn(t *testing.T) {
 	if p, err := h.store.Numbers(t.Context(), "billing", "orders", origin, last); err != nil || len(p.Handled) != 0 || p.Next != 0 {
 		t.Errorf("behind the last one: %+v, %v", p, err)
 	}
+	st.Handled(origin, perBlock)
+	if p, err := h.store.Numbers(t.Context(), "billing", "orders", origin, perBlock); err != nil || len(p.Handled) == 0 || p.Handled[0].First != perBlock {
+		t.Errorf("from the last number of a block on: %+v, %v", p.Handled[:min(1, len(p.Handled))], err)
+	}
 	if _, err := h.store.Numbers(t.Context(), "billing", "payments", origin, 1); !errors.Is(err, ErrUnknown) {
 		t.Errorf("of a topic that nobody consumes: %v", err)
 	}
@@ -304,6 +308,7 @@ func TestTheLowestNumbersAreForgotten(t *testing.T) {
 	st = h.stream("billing", false)
 	noted(10, 20)
 	st.Handled(origin, 1)
+	h.reopen() // and it is told after that, too
 	var got Origin
 	for _, o := range h.known()[0].Origins {
 		if o.ID == origin {
@@ -321,21 +326,40 @@ func TestTheLowestNumbersAreForgotten(t *testing.T) {
 	}
 }
 
+// damage changes the block that has the first number, behind its checksum.
+func (h *house) damage(st *Stream) {
+	h.t.Helper()
+	a, _ := place{st.id, origin}.of(1)
+	v, err := h.db.Get(a.key())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	v[5] ^= 1
+	if err := kv.Attach(h.db, setter{}).Commit(context.Background(), pair{string(a.key()), string(v)}, 1000); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// TestDamageThatIsWrittenOverMakesUnsure, also where nobody has read it before.
+func TestDamageThatIsWrittenOverMakesUnsure(t *testing.T) {
+	h := newHouse(t, Options{})
+	st := h.stream("billing", false)
+	h.end(st, origin, 1, Handled)
+	h.damage(st)
+	h.reopen()
+	h.end(h.stream("billing", false), origin, 2, Handled)
+	if all := h.known(); all[0].UnsureAt.IsZero() || all[0].Origins[0].Handled != 1 {
+		t.Errorf("told %+v", all)
+	}
+}
+
 // TestDamageMakesUnsure: a block that cannot be read is said by whoever reads it first, and
 // begun anew.
 func TestDamageMakesUnsure(t *testing.T) {
 	h := newHouse(t, Options{})
 	st := h.stream("billing", false)
 	h.end(st, origin, 1, Handled)
-	a, _ := place{st.id, origin}.of(1)
-	v, err := h.db.Get(a.key())
-	if err != nil {
-		t.Fatal(err)
-	}
-	v[5] ^= 1
-	if err := kv.Attach(h.db, setter{}).Commit(t.Context(), pair{string(a.key()), string(v)}, 1000); err != nil {
-		t.Fatal(err)
-	}
+	h.damage(st)
 	h.reopen()
 	st = h.stream("billing", false)
 	if all := h.known(); len(all) != 1 || all[0].Origins[0].Handled != 0 || all[0].UnsureAt.IsZero() {
@@ -478,5 +502,35 @@ func TestSizesAreDeclared(t *testing.T) {
 	h := newHouse(t, Options{})
 	if _, err := h.store.Stream(t.Context(), fmt.Sprintf("%0256d", 1), st.topic, false); err == nil {
 		t.Error("names of any length are taken")
+	}
+}
+
+// TestABlockThatLacksOneNumber is not one of which all was handled.
+func TestABlockThatLacksOneNumber(t *testing.T) {
+	for _, lacks := range []uint{0, perBlock / 2, perBlock - 1} {
+		var b block
+		for i := range uint(perBlock) {
+			if i != lacks {
+				b.note(i, Handled)
+			}
+		}
+		if got, err := decodeBlock(b.encode()); err != nil || got.handled.has(lacks) || got.handled.count() != perBlock-1 {
+			t.Errorf("without %d: %v", lacks, err)
+		}
+	}
+}
+
+// TestAClosedDatabaseTellsNothing: what it has may lack the last notes.
+func TestAClosedDatabaseTellsNothing(t *testing.T) {
+	h := newHouse(t, Options{})
+	h.end(h.stream("billing", false), origin, 1, Handled)
+	if err := h.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := h.store.Streams(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("streams %+v, %v", all, err)
+	}
+	if page, err := h.store.Numbers(t.Context(), "billing", "orders", origin, 1); !errors.Is(err, ErrClosed) {
+		t.Errorf("numbers %+v, %v", page, err)
 	}
 }
