@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/remora-mq/remora/spool"
 )
@@ -31,10 +32,11 @@ func TestExceptionsOfATopic(t *testing.T) {
 			Topic   string            `json:"topic"`
 			Origins json.RawMessage   `json:"origins"`
 			Items   []json.RawMessage `json:"items"`
+			Since   time.Time         `json:"since"`
 			Next    string            `json:"next_cursor"`
 		}
 		res := get(t, "GET", addr, "/v1/ledger/a/exceptions?limit=1&cursor="+next)
-		if err := json.Unmarshal([]byte(res.body), &page); err != nil || res.status != 200 || page.Topic != "a" || len(page.Items) != 1 {
+		if err := json.Unmarshal([]byte(res.body), &page); err != nil || res.status != 200 || page.Topic != "a" || page.Since.IsZero() || len(page.Items) != 1 {
 			t.Fatalf("%d %s (%v)", res.status, res.body, err)
 		}
 		if got := fmt.Sprintf("[%s", page.Items[0]); len(got) < len(prefix) || got[:len(prefix)] != prefix {
@@ -52,11 +54,12 @@ func TestExceptionsOfATopic(t *testing.T) {
 func TestBadRequestsForExceptions(t *testing.T) {
 	addr, _, _ := serveSpool(t, Options{})
 	for path, want := range map[string]string{
-		"/v1/ledger/b/exceptions":          "200  ",
-		"/v1/ledger/none/exceptions":       `404 not-found false`,
-		"/v1/ledger/b/exceptions?limit=0":  `400 invalid-option false`,
-		"/v1/ledger/b/exceptions?cursor=x": `400 invalid-option false`,
-		"/v1/ledger/b/exceptions?topic=a":  `400 invalid-option false`,
+		"/v1/ledger/b/exceptions":            "200  ",
+		"/v1/ledger/none/exceptions":         `404 not-found false`,
+		"/v1/ledger/b/exceptions?limit=0":    `400 invalid-option false`,
+		"/v1/ledger/b/exceptions?limit=1001": `400 invalid-option false`,
+		"/v1/ledger/b/exceptions?cursor=x":   `400 invalid-option false`,
+		"/v1/ledger/b/exceptions?topic=a":    `400 invalid-option false`,
 	} {
 		if got := get(t, "GET", addr, path).code(); got != want {
 			t.Errorf("%s: %s, want %s", path, got, want)
