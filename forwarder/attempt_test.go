@@ -2,6 +2,7 @@ package forwarder_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -164,6 +165,39 @@ func TestMessageThatExpiresBeforeItsTurnIsNotSent(t *testing.T) {
 		}
 		if bodies := r.bodies(); !slices.Equal(bodies, []string{"x"}) {
 			t.Errorf("sent: %v", bodies)
+		}
+	})
+}
+
+// What expires while it is sent in a batch that is refused is not sent again with the
+// half that it is in.
+func TestMessageThatExpiresInARefusedBatchIsNotSentAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var batches [][]string
+		s := &sending{&producer{}, func(_ context.Context, msgs []*message.Message) error {
+			var batch []string
+			for _, m := range msgs {
+				batch = append(batch, string(m.Body))
+			}
+			batches = append(batches, batch)
+			if len(msgs) > 1 {
+				time.Sleep(4 * time.Second)
+				return refuse(message.OutcomePermanent, "MESSAGE_ILLEGAL")
+			}
+			return nil
+		}}
+		r := open(t, s.producer)
+		mortal := draft("orders", "late", "")
+		mortal.TTL = 2 * time.Second
+		id := r.accept(draft("orders", "x", ""), mortal)[1]
+		r.forward(forwarder.Options{Concurrency: 1}, s)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got, err := r.Receipt(t.Context(), id); err != nil || got.State != message.StateDead {
+			t.Errorf("it is %v, %v", got.State, err)
+		}
+		if want := "[[x late] [x]]"; fmt.Sprint(batches) != want {
+			t.Errorf("sent %v, want %s", batches, want)
 		}
 	})
 }

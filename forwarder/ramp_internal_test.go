@@ -49,8 +49,25 @@ func TestRampOfOneTopic(t *testing.T) {
 	if r.allowed != 4 {
 		t.Errorf("%d are allowed after one failure", r.allowed)
 	}
+	r.succeeded()
+	if r.failed("a"); r.allowed != 4 {
+		t.Errorf("%d are allowed after a failure, with a confirmation since the one before", r.allowed)
+	}
 	if r.failed("a"); r.allowed != 1 {
 		t.Errorf("%d are allowed", r.allowed)
+	}
+}
+
+// What is wrong with a topic alone says nothing of the broker, also where there is no
+// other topic.
+func TestParkedTopicDoesNotNarrow(t *testing.T) {
+	s := newSlots(4)
+	s.join()
+	for range 3 {
+		s.failed("a", newTurn(1), true)
+	}
+	if n := s.limit(); n != 4 {
+		t.Errorf("%d are allowed", n)
 	}
 }
 
