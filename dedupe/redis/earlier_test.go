@@ -72,6 +72,18 @@ func TestMarksOfAnEarlierVersion(t *testing.T) {
 		write(t, 0, 0, 0, one, one)
 		client.Persist(t.Context(), nameOf(key))
 		begins(t, one, dedupe.Mark{Verdict: dedupe.Repeat}, 0)
+		if left := client.PTTL(t.Context(), nameOf(key)).Val(); left > 24*time.Hour || left < 23*time.Hour {
+			t.Errorf("%v are left of the window, want a day", left)
+		}
+	})
+	t.Run("written again by another", func(t *testing.T) {
+		write(t, 1, 5*time.Minute, 3, one, other)
+		for range 2 {
+			if err := client.Eval(t.Context(), convertSource, []string{nameOf(key)}).Err(); err != nil {
+				t.Error(err)
+			}
+		}
+		begins(t, one, dedupe.Mark{Verdict: dedupe.InProgress, Attempt: 3, Conflict: true}, 5*time.Minute)
 	})
 	t.Run("with a mark apart", func(t *testing.T) {
 		write(t, 0, 0, 0, one, dedupe.Fingerprint{5}, dedupe.Fingerprint{6}, dedupe.Fingerprint{7}, one)
