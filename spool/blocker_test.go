@@ -132,6 +132,19 @@ func TestDeadLetterBlocksAgain(t *testing.T) {
 	}
 }
 
+// One that was redriven blocks no more when it is cancelled before it was in its window.
+func TestWhatIsCancelledBlocksNoMore(t *testing.T) {
+	r, dead, _ := blocked(t, spool.Options{BlockOnDead: true})
+	r.awaitLeasable("t", 1)
+	r.redrive(dead)
+	r.putOnHold(dead)
+	r.cancelled(dead)
+	if got := fmt.Sprint(r.awaitLeasable("t", 2)); got != "[2 3]" || r.BlockedKeys() != 0 {
+		t.Errorf("leased %s; %d keys are blocked", got, r.BlockedKeys())
+	}
+	r.balanced()
+}
+
 // By default later messages of the key go on.
 func TestDeadLetterIsSkipped(t *testing.T) {
 	r, _, behind := blocked(t, spool.Options{})

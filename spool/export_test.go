@@ -300,7 +300,8 @@ func (s *Spool) Watched(id message.ID) bool {
 	seq := s.seqOf(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.watchers[seq]) > 0
+	_, watched := s.watchers[seq]
+	return watched
 }
 
 // Attempted counts the queues of a topic at which attempts are made.
