@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -90,7 +89,11 @@ func (a *dlqAct) run(c *cobra.Command, ids []string) error {
 			return err
 		}
 		var would counted
-		if _, err := a.post(c.Context(), s, filter, true, &would); err != nil {
+		raw, err := a.post(c.Context(), s, filter, true)
+		if err == nil {
+			err = json.Unmarshal(raw, &would)
+		}
+		if err != nil {
 			return err
 		}
 		if ok, err := a.agreed(c, would, len(ids)); !ok {
@@ -126,32 +129,20 @@ func (a *dlqAct) agreed(c *cobra.Command, would counted, named int) (bool, error
 	return confirm(c, fmt.Sprintf("%s %s, %s?", a.verb, messages(would.Messages), size(would.Bytes)))
 }
 
-func (a *dlqAct) post(ctx context.Context, s *spooler, filter map[string]any, dry bool, into any) (json.RawMessage, error) {
-	raw, err := s.post(ctx, a.path()+"/"+a.verb, map[string]any{"filter": filter, "rate": a.rate, "dry_run": dry})
-	if err != nil {
-		return nil, err
-	}
-	return raw, json.Unmarshal(raw, into)
+func (a *dlqAct) post(ctx context.Context, s *spooler, filter map[string]any, dry bool) (json.RawMessage, error) {
+	return s.post(ctx, a.path()+"/"+a.verb, map[string]any{"filter": filter, "rate": a.rate, "dry_run": dry})
 }
 
 // follow begins the operation, and shows it to its end.
 func (a *dlqAct) follow(c *cobra.Command, s *spooler, filter map[string]any) error {
-	ctx, cancel := signal.NotifyContext(c.Context(), os.Interrupt)
-	defer cancel()
-	var p operation
-	raw, err := a.post(ctx, s, filter, false, &p)
+	f := following[operation]{
+		begin: func(ctx context.Context, s *spooler) (json.RawMessage, error) { return a.post(ctx, s, filter, false) },
+		what:  "messages: " + a.verb, count: func(now *operation) int64 { return int64(now.Changed) },
+		until: []os.Signal{os.Interrupt},
+	}
+	p, raw, err := f.follow(c, s)
 	if err != nil {
 		return err
-	}
-	shown := newCounter(c.ErrOrStderr(), "messages: "+a.verb)
-	for p.State == "running" && err == nil {
-		shown.set(int64(p.Changed))
-		if raw, err = s.later(ctx, p.ID); err == nil {
-			err = json.Unmarshal(raw, &p)
-		}
-	}
-	if shown.end(); err != nil {
-		return fmt.Errorf("follow operation %s, which goes on: %w", p.ID, err)
 	}
 	if err := a.out.print(c.OutOrStdout(), raw, func(w io.Writer) { fmt.Fprintln(w, a.summary(&p)) }); err != nil {
 		return err

@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
-	"os/signal"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,22 +67,13 @@ type drained struct {
 
 // follow begins it, and shows how much is left until it has ended. An interrupt ends it, and SIGTERM: without
 // its command it might wait for ever.
-func (d *drainCommand) follow(c *cobra.Command, s *spooler) (now drained, raw json.RawMessage, err error) {
-	ctx, cancel := signal.NotifyContext(c.Context(), os.Interrupt, unix.SIGTERM)
-	defer cancel()
-	if raw, err = d.begin(ctx, s); err != nil {
-		return now, nil, err
+func (d *drainCommand) follow(c *cobra.Command, s *spooler) (drained, json.RawMessage, error) {
+	f := following[drained]{
+		begin: d.begin,
+		what:  "messages wait", count: func(now *drained) int64 { return int64(d.waitsFor(&now.Left)) },
+		until: []os.Signal{os.Interrupt, unix.SIGTERM},
 	}
-	counting := newCounter(c.ErrOrStderr(), "messages wait")
-	defer counting.end()
-	for err = json.Unmarshal(raw, &now); err == nil && now.State == "running"; {
-		counting.set(int64(d.waitsFor(&now.Left)))
-		if raw, err = s.later(ctx, now.ID); err == nil {
-			now = drained{}
-			err = json.Unmarshal(raw, &now)
-		}
-	}
-	return now, raw, err
+	return f.follow(c, s)
 }
 
 // waitsFor counts what has to go before it is drained.
@@ -128,21 +117,4 @@ func (d *drainCommand) report(c *cobra.Command, now *drained, raw json.RawMessag
 		return fail(exitPartly, "what is left does not wait for the broker: see 'sidecar queue list' and 'sidecar tx list'")
 	}
 	return fail(exitPartly, "messages still wait for the broker: 'sidecar queue list --state retrying' says for what")
-}
-
-// later is an operation a moment later, or when it was told to stop because ctx is done.
-func (s *spooler) later(ctx context.Context, id string) (json.RawMessage, error) {
-	path := "/v1/operations/" + id
-	select {
-	case <-time.After(100 * time.Millisecond):
-		raw, err := s.ask(ctx, http.MethodGet, path)
-		if ctx.Err() == nil {
-			return raw, err
-		}
-	case <-ctx.Done():
-	}
-	// Who is not answered by then is not, and another interrupt would not be heard.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
-	defer cancel()
-	return s.ask(ctx, http.MethodPost, path+"/stop")
 }
