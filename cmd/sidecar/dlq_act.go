@@ -144,7 +144,7 @@ func (a *dlqAct) follow(c *cobra.Command, s *spooler, filter map[string]any) err
 	if err != nil {
 		return err
 	}
-	if err := a.out.print(c.OutOrStdout(), raw, func(w io.Writer) { fmt.Fprintln(w, a.summary(&p)) }); err != nil {
+	if err := a.out.print(c.OutOrStdout(), raw, func(w io.Writer) { fmt.Fprintln(w, p.summary(a.verb)) }); err != nil {
 		return err
 	}
 	if a.verb == "redrive" && s.offline != nil {
@@ -153,8 +153,9 @@ func (a *dlqAct) follow(c *cobra.Command, s *spooler, filter map[string]any) err
 	return a.verdict(&p)
 }
 
-func (a *dlqAct) summary(p *operation) string {
-	done := map[string]string{"redrive": "redriven", "discard": "discarded"}[a.verb]
+// summary says how much it did, of its kind.
+func (p *operation) summary(kind string) string {
+	done := map[string]string{"redrive": "redriven", "discard": "discarded"}[kind]
 	line := fmt.Sprintf("%s %d of %s", done, p.Changed, messages(p.Chosen.Messages))
 	var more []string
 	add := func(n int, what string) {

@@ -39,8 +39,8 @@ func TestOperatingPageListsTheAdminAPI(t *testing.T) {
 	}
 }
 
-// docs/operating.md lists the commands that work on a spool or its subscriptions, and
-// no other.
+// docs/operating.md lists the commands that work on a spool, its subscriptions and
+// operations, and no other.
 func TestOperatingPageListsTheCommands(t *testing.T) {
 	text, err := os.ReadFile("../../docs/operating.md")
 	if err != nil {
@@ -55,7 +55,7 @@ func TestOperatingPageListsTheCommands(t *testing.T) {
 	var want []string
 	var walk func(c *cobra.Command, path string)
 	walk = func(c *cobra.Command, path string) {
-		if path += c.Name(); c.Flags().Lookup("dir") != nil || c.HasParent() && (c.Parent().Name() == "spool" || c.Parent().Name() == "subscription") {
+		if path += c.Name(); c.Flags().Lookup("dir") != nil || c.HasParent() && slices.Contains([]string{"spool", "subscription", "operation"}, c.Parent().Name()) {
 			want = append(want, path)
 		}
 		for _, sub := range c.Commands() {

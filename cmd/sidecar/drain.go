@@ -25,7 +25,8 @@ func newDrain() *cobra.Command {
 			"what is behind them in its ordering key. They are named; with --all they are waited for:\n" +
 			"nothing is left in the spool then.\n\n" +
 			"What is left is told by topic, with what it waits for. Ends with 4 when something is left\n" +
-			"after --timeout, or when it is interrupted.",
+			"after --timeout, or when it is interrupted. When this command is killed the drain goes on in\n" +
+			"the sidecar: 'sidecar operation' lists and stops it.",
 		Example: "  sidecar drain --timeout 5m\n  sidecar drain --all   # before its volume is deleted",
 		Args:    usageArgs(cobra.NoArgs),
 	}
@@ -70,15 +71,15 @@ type drained struct {
 func (d *drainCommand) follow(c *cobra.Command, s *spooler) (drained, json.RawMessage, error) {
 	f := following[drained]{
 		begin: d.begin,
-		what:  "messages wait", count: func(now *drained) int64 { return int64(d.waitsFor(&now.Left)) },
+		what:  "messages wait", count: func(now *drained) int64 { return int64(waitsFor(&now.Left, d.all)) },
 		until: []os.Signal{os.Interrupt, unix.SIGTERM},
 	}
 	return f.follow(c, s)
 }
 
-// waitsFor counts what has to go before it is drained.
-func (d *drainCommand) waitsFor(l *admin.Left) uint64 {
-	if d.all {
+// waitsFor counts what has to go before a drain is done.
+func waitsFor(l *admin.Left, all bool) uint64 {
+	if all {
 		return l.All() // what is ending is half
 	}
 	return l.Waiting + l.Ending
@@ -95,19 +96,7 @@ func (d *drainCommand) begin(ctx context.Context, s *spooler) (json.RawMessage, 
 // report prints what is left.
 func (d *drainCommand) report(c *cobra.Command, now *drained, raw json.RawMessage) error {
 	l := &now.Left
-	err := d.out.print(c.OutOrStdout(), raw, func(w io.Writer) {
-		fmt.Fprintln(w, "WAITING\tENDING\tDELAYED\tHALF\tHELD\tDEAD")
-		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\n", l.Waiting, l.Ending, l.Delayed, l.Half, l.Held, l.Dead)
-		if len(l.Topics) > 0 {
-			fmt.Fprintln(w, "\nTOPIC\tWAITING\tDELAYED\tHALF\tHELD\tDEAD\tWHY")
-		}
-		for _, t := range l.Topics {
-			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\n", t.Topic, t.Waiting, t.Delayed, t.Half, t.Held, t.Dead, printable(t.Why))
-		}
-		if l.MoreTopics > 0 {
-			fmt.Fprintf(w, "and %d topics more\n", l.MoreTopics)
-		}
-	})
+	err := d.out.print(c.OutOrStdout(), raw, func(w io.Writer) { leftTable(w, l) })
 	switch {
 	case err != nil || now.Drained:
 		return err
@@ -117,4 +106,18 @@ func (d *drainCommand) report(c *cobra.Command, now *drained, raw json.RawMessag
 		return fail(exitPartly, "what is left does not wait for the broker: see 'sidecar queue list' and 'sidecar tx list'")
 	}
 	return fail(exitPartly, "messages still wait for the broker: 'sidecar queue list --state retrying' says for what")
+}
+
+func leftTable(w io.Writer, l *admin.Left) {
+	fmt.Fprintln(w, "WAITING\tENDING\tDELAYED\tHALF\tHELD\tDEAD")
+	fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\n", l.Waiting, l.Ending, l.Delayed, l.Half, l.Held, l.Dead)
+	if len(l.Topics) > 0 {
+		fmt.Fprintln(w, "\nTOPIC\tWAITING\tDELAYED\tHALF\tHELD\tDEAD\tWHY")
+	}
+	for _, t := range l.Topics {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\n", t.Topic, t.Waiting, t.Delayed, t.Half, t.Held, t.Dead, printable(t.Why))
+	}
+	if l.MoreTopics > 0 {
+		fmt.Fprintf(w, "and %d topics more\n", l.MoreTopics)
+	}
 }

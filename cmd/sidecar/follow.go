@@ -49,7 +49,7 @@ func (f *following[T]) follow(c *cobra.Command, s *spooler) (now T, raw json.Raw
 		}
 		counting.set(f.count(&now))
 		if raw, err = s.later(ctx, op.ID); err != nil {
-			return now, raw, fmt.Errorf("follow operation %s, which may go on: %w", op.ID, err)
+			return now, raw, fmt.Errorf("follow operation %s, which may go on, see 'sidecar operation': %w", op.ID, err)
 		}
 	}
 }
@@ -61,7 +61,7 @@ func (f *following[T]) begun(ctx context.Context, s *spooler) (json.RawMessage, 
 	defer cancel()
 	raw, err := f.begin(patient, s)
 	if err != nil && patient.Err() != nil {
-		return nil, fail(exitPartly, "interrupted, and the sidecar did not say within %s whether it has begun: %w", patience, err)
+		return nil, fail(exitPartly, "interrupted, and the sidecar did not say within %s whether it has begun, see 'sidecar operation list': %w", patience, err)
 	}
 	return raw, err
 }
