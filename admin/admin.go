@@ -76,7 +76,7 @@ func New(opts Options, from Sources) *Server {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	tokens, most := httpguard.NewTokens(opts.Tokens), mostConns(kv.OpenFiles())
-	a := &api{Sources: from, tokens: tokens, log: opts.Log, now: time.Now, operations: newOperations(), events: newEvents(rand.Text(), readersOf(most))}
+	a := &api{Sources: from, tokens: tokens, log: opts.Log, now: time.Now, operations: newOperations(), events: newEvents(rand.Text(), readersOf(most)), looks: &looks{left: from.Left}}
 	mux := &routes{ServeMux: http.NewServeMux()}
 	mux.HandleFunc("GET /v1/ledger", a.answer(a.Ledger, "the ledger"))
 	mux.HandleFunc("GET /v1/spool", a.answer(a.Stats, "the spool's directory"))
@@ -160,6 +160,7 @@ type api struct {
 	now        func() time.Time
 	operations *operations
 	events     *events
+	looks      *looks
 }
 
 // getStatus answers GET /v1/status.

@@ -54,8 +54,32 @@ func (l *Left) drained(all bool) bool {
 	return l.Waiting+l.Ending == 0 && (!all || l.All() == 0)
 }
 
-// lookAgain is how often a drain looks what is left.
+// lookAgain is how often drains look what is left, however many there are.
 const lookAgain = 200 * time.Millisecond
+
+// looks are those of all drains together: a look counts everything, under the spool's
+// lock. Its methods may be called from any goroutine.
+type looks struct {
+	left func() (left Left, open bool)
+
+	mu    sync.Mutex
+	began time.Time // the last one
+	last  Left
+	open  bool
+}
+
+// since returns a look that began after a time: the last one, or else a new one.
+func (l *looks) since(after time.Time) (left Left, open bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.began.After(after) {
+		l.began = time.Now()
+		if l.last, l.open = l.left(); l.last.Topics == nil {
+			l.last.Topics = []TopicLeft{}
+		}
+	}
+	return l.last, l.open
+}
 
 // Errors of a drain whose time ended before it was drained.
 var (
@@ -65,9 +89,10 @@ var (
 
 // drain waits until nothing is left, while the sidecar goes on as before.
 type drain struct {
-	left     func() (left Left, open bool)
+	looks    *looks
 	all      bool
 	deadline time.Time // zero: there is none
+	begun    time.Time
 
 	mu   sync.Mutex
 	last drainProgress
@@ -93,12 +118,19 @@ func (d *drain) Do(ctx context.Context) error {
 	}
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
-	for !d.look() {
+	// What was seen since it asked the last time is new to it: where others look every
+	// lookAgain it has to look itself only once.
+	for asked := d.begun; ; {
+		now := time.Now()
+		if d.look(asked) {
+			return nil
+		}
+		asked = now
 		select {
 		case <-tick.C:
 		case <-over:
 			switch {
-			case d.look():
+			case d.look(d.deadline):
 				return nil
 			case !d.open: // only written by look
 				return errNotOpen
@@ -108,15 +140,11 @@ func (d *drain) Do(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	return nil
 }
 
-// look notes what is left.
-func (d *drain) look() (drained bool) {
-	left, open := d.left()
-	if left.Topics == nil {
-		left.Topics = []TopicLeft{}
-	}
+// look notes what was left after a time.
+func (d *drain) look(after time.Time) (drained bool) {
+	left, open := d.looks.since(after)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.open, d.last.Left, d.last.Drained = open, left, open && left.drained(d.all)
@@ -139,7 +167,7 @@ func (a *api) drain(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, p)
 		return
 	}
-	d.look()                                     // what is answered is true, also before it runs
+	d.look(d.begun)                              // what is answered is true, also before it runs
 	op, p := a.operations.begin(kindDrain, 0, d) //nolint:contextcheck // it outlives the request
 	if p != nil {
 		writeProblem(w, p)
@@ -160,7 +188,7 @@ func (a *api) readDrain(r *http.Request) (*drain, *problem.Problem) {
 			return nil, p
 		}
 	}
-	d := &drain{left: a.Left, all: req.All}
+	d := &drain{looks: a.looks, all: req.All, begun: time.Now()}
 	if req.Timeout == "" {
 		return d, nil
 	}

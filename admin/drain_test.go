@@ -2,10 +2,13 @@ package admin
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // leftForEver is what never gets less.
@@ -56,7 +59,7 @@ func TestDrainWaitsUntilNothingIsLeft(t *testing.T) {
 	if begun.status != http.StatusAccepted || begun.header.Get("Location") != "/v1/operations/"+op.ID || op.Kind != "drain" || op.State != "running" || op.All || op.Deadline != "" || !all.All {
 		t.Errorf("begun as %d %v %s", begun.status, begun.header, begun.body)
 	}
-	for range 4 { // each of the two looks while the spool is not open
+	for range 4 { // they look, while the spool is not open
 		<-c.looked
 	}
 	c.left.Store(&Left{LeftCounts: LeftCounts{Waiting: 1}, Topics: []TopicLeft{{"a", LeftCounts{Waiting: 1}, "on its way"}}})
@@ -131,6 +134,50 @@ func TestDrainsRunBesideARedrive(t *testing.T) {
 	if a := post(t, serve(t, New(Options{}, Sources{})), "/v1/drain", ""); a.status != http.StatusNotFound {
 		t.Errorf("where nothing is forwarded: %d %s", a.status, a.body)
 	}
+}
+
+// However many drains there are, and whenever they began, they look as often as one does.
+func TestDrainsShareTheirLooks(t *testing.T) {
+	for _, n := range []int{1, mostDrains} {
+		synctest.Test(t, func(t *testing.T) {
+			counted := 0
+			l := &looks{left: func() (Left, bool) {
+				counted++ // never by two at a time
+				return leftForEver()
+			}}
+			all := make(chan error, n)
+			for range n {
+				time.Sleep(7 * time.Millisecond)
+				d := &drain{looks: l, begun: time.Now(), deadline: time.Now().Add(10 * time.Second)}
+				go func() { all <- d.Do(t.Context()) }()
+			}
+			for range n {
+				if err := <-all; !errors.Is(err, errTimeOver) {
+					t.Error(err)
+				}
+			}
+			if most := int(10*time.Second/lookAgain) + 2*n; counted > most || counted < int(10*time.Second/lookAgain) {
+				t.Errorf("%d drains have looked %d times, want at most %d", n, counted, most)
+			}
+		})
+	}
+}
+
+// A drain does not end by what was seen before it began.
+func TestDrainsLookAfterTheyBegan(t *testing.T) {
+	c := &changing{}
+	c.left.Store(&Left{})
+	addr := serve(t, New(Options{}, Sources{Left: c.look}))
+	if d := drainOf(t, post(t, addr, "/v1/drain", "")); !d.Drained {
+		t.Errorf("of nothing: %+v", d)
+	}
+	c.left.Store(&Left{LeftCounts: LeftCounts{Waiting: 1}})
+	d := drainOf(t, post(t, addr, "/v1/drain", ""))
+	if d.Drained || d.Left.Waiting != 1 {
+		t.Errorf("of one that came just now: %+v", d)
+	}
+	c.left.Store(&Left{})
+	follow(t, addr, d.ID, "done", ended)
 }
 
 // Of the operations that have ended the oldest is forgotten, and none that runs.
