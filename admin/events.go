@@ -21,6 +21,9 @@ const (
 	// heartbeat is how often a reader without events is sent a comment, by which both
 	// sides notice that the other is gone.
 	heartbeat = 15 * time.Second
+	// unheard is how long a reader may acknowledge nothing of what it was sent: with
+	// heartbeat no more than a minute after it has vanished, it is gone here, too.
+	unheard = 45 * time.Second
 )
 
 // event is one of GET /v1/events.
@@ -43,10 +46,15 @@ type events struct {
 	most    int // readers
 	ended   chan struct{}
 	end     func()
+
+	heartbeat, unheard, stalled time.Duration // of each reader
 }
 
 func newEvents(run string, most int) *events {
-	e := &events{run: run, next: 1, most: most, changed: make(chan struct{}), ended: make(chan struct{})}
+	e := &events{
+		run: run, next: 1, most: most, changed: make(chan struct{}), ended: make(chan struct{}),
+		heartbeat: heartbeat, unheard: unheard, stalled: stalled,
+	}
 	e.end = sync.OnceFunc(func() { close(e.ended) })
 	return e
 }
@@ -129,7 +137,7 @@ func (a *api) routeEvents(mux *routes) {
 // serveEvents answers GET /v1/events.
 func (a *api) serveEvents(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead { // it would never end: what is written goes nowhere
-		describe(w, "text/event-stream")
+		describeEvents(w)
 		w.WriteHeader(http.StatusOK)
 		return
 	}
@@ -141,15 +149,16 @@ func (a *api) serveEvents(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer a.events.leave()
-	s := &eventStream{w: w, control: http.NewResponseController(w), run: a.events.run, next: n}
-	describe(w, "text/event-stream")
+	endUnheard(r.Context(), a.events.unheard)
+	s := &eventStream{w: w, control: http.NewResponseController(w), stalled: a.events.stalled, run: a.events.run, next: n}
+	describeEvents(w)
 	s.text(": the events of a sidecar\n\n")
 	if !known {
 		s.write("lost", []byte("{}"))
 	}
 	s.id(n - 1) // so that who comes back before the first event is told of it
 	s.text("\n")
-	beat := time.NewTicker(heartbeat)
+	beat := time.NewTicker(a.events.heartbeat)
 	defer beat.Stop()
 	for s.flush() {
 		some, lost, more := a.events.from(s.next)
@@ -169,10 +178,18 @@ func (a *api) serveEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// describeEvents sets the headers, of which one tells a proxy, as nginx, to keep nothing
+// back until it has more.
+func describeEvents(w http.ResponseWriter) {
+	describe(w, "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no")
+}
+
 // eventStream is an answer that goes on.
 type eventStream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	stalled time.Duration
 	run     string
 	next    uint64 // number of the event that it has to tell next
 	err     error
@@ -202,7 +219,7 @@ func (s *eventStream) write(name string, data []byte) {
 // text writes, to who takes it within the time that an answer has to move on.
 func (s *eventStream) text(text string) {
 	if s.err == nil {
-		_ = s.control.SetWriteDeadline(time.Now().Add(stalled))
+		_ = s.control.SetWriteDeadline(time.Now().Add(s.stalled))
 		_, s.err = s.w.Write([]byte(text)) //nolint:gosec // numbers, and JSON, with its own type and nosniff
 	}
 }

@@ -42,7 +42,7 @@ func readEvents(t *testing.T, addr, from string) *reading {
 	t.Cleanup(func() { _ = res.Body.Close() })
 	r := &reading{t, res.StatusCode, res.Header, bufio.NewReader(res.Body), leave}
 	if res.StatusCode == http.StatusOK {
-		if got := r.block(); got != ": the events of a sidecar\n" || res.Header.Get("Content-Type") != "text/event-stream" {
+		if got := r.block(); got != ": the events of a sidecar\n" || res.Header.Get("Content-Type") != "text/event-stream" || res.Header.Get("X-Accel-Buffering") != "no" {
 			t.Fatalf("it begins with %q, %v", got, res.Header)
 		}
 	}

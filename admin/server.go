@@ -40,6 +40,7 @@ func newServer(handler http.Handler, held *conns, log *slog.Logger) *Server {
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    mostHeader,
 		ConnState:         held.changed,
+		ConnContext:       withConn,
 		// OPTIONS * is answered as any other path that there is not.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
