@@ -1,11 +1,9 @@
 package config
 
 import (
-	"cmp"
 	"encoding"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 )
 
@@ -55,16 +53,24 @@ func leavesOf(c *Config) []leaf { return leaves(reflect.ValueOf(c).Elem(), "") }
 // meant suggests the name that is nearest to a mistyped one, or lists them all
 // when none is near.
 func meant(typed string, names []string) string {
-	nearest := slices.MinFunc(names, func(a, b string) int {
-		return cmp.Compare(distance(typed, a), distance(typed, b))
-	})
-	if distance(typed, nearest) <= max(1, len(typed)/2) {
+	if nearest := Nearest(typed, names); nearest != "" {
 		return fmt.Sprintf("; did you mean %s?", nearest)
 	}
 	if len(names) > 20 {
 		return ""
 	}
 	return "; known are " + strings.Join(names, ", ")
+}
+
+// Nearest returns the name that a mistyped one comes close to; "" when none does.
+func Nearest(typed string, names []string) string {
+	nearest, least := "", max(1, len(typed)/2)+1
+	for _, name := range names {
+		if d := distance(typed, name); d < least {
+			nearest, least = name, d
+		}
+	}
+	return nearest
 }
 
 // distance counts the letters to insert, remove, replace or swap.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/remora-mq/remora/config"
 )
 
 // usageArgs makes a complaint about arguments a usage error, which shows how the command
@@ -46,7 +49,30 @@ func badFlag(c *cobra.Command, err error) error {
 	if bad := (*pflag.InvalidValueError)(nil); errors.As(err, &bad) {
 		err = fmt.Errorf("--%s is %q: %s", bad.GetFlag().Name, bad.GetValue(), wrongValue(bad))
 	}
+	if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) {
+		err = fmt.Errorf("%w%s", err, flagMeant(c, unknown))
+	}
 	return fail(exitUsage, "%w; see '%s --help'", err, c.CommandPath())
+}
+
+// flagMeant says which flag the name comes close to. One of several letters behind one
+// dash is meant as a name, too.
+func flagMeant(c *cobra.Command, unknown *pflag.NotExistError) string {
+	typed := cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName())
+	typed, _, _ = strings.Cut(typed, "=")
+	if len(typed) < 2 {
+		return ""
+	}
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	if near := config.Nearest(typed, names); near != "" {
+		return fmt.Sprintf("; did you mean --%s?", near)
+	}
+	return ""
 }
 
 // wrongValue says what the value of a flag has to be, rather than what Go could not parse.
