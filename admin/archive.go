@@ -9,6 +9,7 @@ import (
 
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
 )
 
 // stalled is how long an export or an import may stand still: as a whole it takes
@@ -76,7 +77,11 @@ func (a *api) imports(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, done)
 		return
 	}
-	a.refuse(w, fmt.Errorf("%w; %d messages are imported, %d were known: do it again to go on", err, done.Messages, done.Known), message.Receipt{})
+	p = a.problemOf(fmt.Errorf("%w; %d messages are imported, %d were known: do it again to go on", err, done.Messages, done.Known), message.Receipt{})
+	if line, is := errors.AsType[*spool.LineError](err); is && !partial && line.Line != 1 { // without its header nothing of a file can be read
+		p.Hint = "With ?partial=true, or --partial, the other lines are taken in."
+	}
+	writeProblem(w, p)
 }
 
 type patientReader struct {

@@ -39,8 +39,11 @@ func TestExportAndImport(t *testing.T) {
 		t.Errorf("import without the token: %s", got)
 	}
 	damaged := strings.Replace(got.body, "body", "bady", 1)
-	if got := send(t, other, "/v1/import", damaged, token...); got.code() != "400 invalid-batch false" || !strings.Contains(got.body, "line 2") {
+	if got := send(t, other, "/v1/import", damaged, token...); got.code() != "400 invalid-batch false" || !strings.Contains(got.body, "line 2") || !strings.Contains(got.body, "--partial") {
 		t.Errorf("a damaged file: %s", got.body)
+	}
+	if got := send(t, other, "/v1/import", `{"remora_export":99}`+"\n", token...); got.code() != "400 invalid-batch false" || strings.Contains(got.body, "--partial") {
+		t.Errorf("a file of which nothing can be read: %s", got.body)
 	}
 	if got := send(t, other, "/v1/import?partial=true", damaged, token...); got.body != `{"imported":1,"known":0,"idempotency_keys":0,"key_conflicts":0,"refused":2}`+"\n" {
 		t.Errorf("in parts: %s", got.body)

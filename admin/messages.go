@@ -172,9 +172,12 @@ var spoolProblems = []struct {
 // refuse answers an error of the spool about a message, of which r is what is
 // known of it.
 func (a *api) refuse(w http.ResponseWriter, err error, r message.Receipt) {
+	writeProblem(w, a.problemOf(err, r))
+}
+
+func (a *api) problemOf(err error, r message.Receipt) *problem.Problem {
 	if errors.Is(err, spool.ErrNotFound) {
-		writeProblem(w, problem.New(problem.NotFound, "no such message is held, and no receipt of it is kept"))
-		return
+		return problem.New(problem.NotFound, "no such message is held, and no receipt of it is kept")
 	}
 	if errors.Is(err, spool.ErrAlreadySent) {
 		err = fmt.Errorf("%w: it is %s", err, r.State)
@@ -188,10 +191,9 @@ func (a *api) refuse(w http.ResponseWriter, err error, r message.Receipt) {
 			case r.State.Settled() && r.State != message.StateConfirmed:
 				p.Stored = problem.StoredNo
 			}
-			writeProblem(w, p)
-			return
+			return p
 		}
 	}
 	a.log.Error("an admin request failed", "error", err.Error())
-	writeProblem(w, problem.New(problem.Internal, "the spool could not be read; the sidecar's log says why"))
+	return problem.New(problem.Internal, "the spool could not be read; the sidecar's log says why")
 }

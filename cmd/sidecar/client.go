@@ -122,6 +122,7 @@ func (c *client) stream(ctx context.Context, method, path string, body io.Reader
 // refusal is a problem document. stored is as it came: true, false or "unknown".
 type refusal struct {
 	status int
+	code   string
 	stored string
 	text   string
 }
@@ -139,7 +140,7 @@ func (r reply) problem() error {
 		Stored json.RawMessage `json:"stored"`
 	}
 	if json.Unmarshal(r.body, &p) != nil || p.Code == "" {
-		return refusal{r.status, "", fmt.Sprintf("the sidecar answered %d: %.200q", r.status, r.body)}
+		return refusal{r.status, "", "", fmt.Sprintf("the sidecar answered %d: %.200q", r.status, r.body)}
 	}
 	text := fmt.Sprintf("%d %s: ", r.status, p.Code)
 	switch {
@@ -153,5 +154,5 @@ func (r reply) problem() error {
 	if p.Hint != "" {
 		text += "\n" + p.Hint
 	}
-	return refusal{r.status, string(p.Stored), text}
+	return refusal{r.status, p.Code, string(p.Stored), text}
 }

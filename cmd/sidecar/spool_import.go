@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/spool"
 )
 
@@ -86,10 +87,8 @@ func importFile(c *cobra.Command, s *spooler, file *os.File, partial bool) error
 		return json.NewDecoder(body).Decode(&done)
 	})
 	sent.end()
-	if full := (refusal{}); errors.As(err, &full) && full.status == http.StatusServiceUnavailable {
+	if why := (refusal{}); errors.As(err, &why) && (why.status == http.StatusServiceUnavailable || why.code == problem.InvalidBatch) {
 		return fail(exitPartly, "%w", err)
-	} else if full.status == http.StatusBadRequest { // the file is whole: it was read before
-		return fail(exitPartly, "%w; --partial takes in the other lines", err)
 	}
 	if err != nil {
 		return err

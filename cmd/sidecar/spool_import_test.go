@@ -22,10 +22,13 @@ func TestLinesThatDoNotFitAreNamed(t *testing.T) {
 		flags  []string
 		status int
 		answer string
+		code   int
 		says   []string
+		not    string
 	}{
-		"the rest is there": {[]string{"--partial"}, 200, fmt.Sprintf(`{"imported":3,"refused":1,"unfit":[%q]}`, line), []string{line, "1 lines were passed over"}},
-		"it is refused":     {nil, 400, fmt.Sprintf(`{"code":"invalid-batch","title":"The batch is invalid","detail":%q}`, line), []string{line, "--partial takes in the other lines"}},
+		"the rest is there": {[]string{"--partial"}, 200, fmt.Sprintf(`{"imported":3,"refused":1,"unfit":[%q]}`, line), exitPartly, []string{line, "1 lines were passed over"}, "takes in"},
+		"it is refused":     {nil, 400, fmt.Sprintf(`{"code":"invalid-batch","title":"The batch is invalid","detail":%q,"hint":"with --partial"}`, line), exitPartly, []string{line, "with --partial"}, "takes in"},
+		"another refusal":   {nil, 400, `{"code":"invalid-option","title":"The option is invalid","detail":"partial is wrong"}`, exitFailed, []string{"partial is wrong"}, "--partial"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -37,7 +40,7 @@ func TestLinesThatDoNotFitAreNamed(t *testing.T) {
 			}))
 			defer server.Close()
 			code, _, says := say(append([]string{"spool", "import", file, "--yes", "--url", server.URL}, tc.flags...)...)
-			if code != exitPartly {
+			if code != tc.code || strings.Contains(says, tc.not) {
 				t.Errorf("exit code %d: %s", code, says)
 			}
 			for _, want := range tc.says {
