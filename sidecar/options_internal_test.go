@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/remora-mq/remora/internal/backoff"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/push"
+	"github.com/remora-mq/remora/spool"
 )
 
 // configured is a sidecar that was not started, with the configuration of a text.
@@ -141,5 +143,17 @@ topics: {priority: {orders: 4}}
 	}
 	if got := s.forwarderOptions(); !reflect.DeepEqual(got, want) {
 		t.Errorf("it gets\n%+v\nwant\n%+v", got, want)
+	}
+}
+
+// What the configuration allows as the URL of adopted transactions is what a spool keeps.
+func TestLongestCheckURLIsOne(t *testing.T) {
+	cfg := config.Default()
+	for n, refused := range map[int]bool{spool.MaxCheckURL: false, spool.MaxCheckURL + 1: true} {
+		const head = "http://127.0.0.1:1/"
+		cfg.Transactions.AdoptedCheckURL = head + strings.Repeat("x", n-len(head))
+		if err := cfg.Validate(); (err != nil && strings.Contains(err.Error(), "are the most")) != refused {
+			t.Errorf("%d bytes: %v", n, err)
+		}
 	}
 }
