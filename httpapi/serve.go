@@ -144,9 +144,20 @@ func (s *Server) turnAway(nc net.Conn, p *problem.Problem) {
 	}
 }
 
+// tlsHandshake is what TLS begins with, and no request. Its client waits for an answer, and
+// what it has sent mostly has no end of a line, for which fasthttp would wait as long as a
+// request may take.
+const tlsHandshake = 0x16
+
 func (s *Server) serveConn(c *conn) {
 	defer s.forget(c)
 	for c.awaitRequest(s.opts.IdleTimeout) {
+		if c.first == tlsHandshake {
+			c.unread = true
+			s.metrics.answered(fasthttp.StatusBadRequest)
+			s.turnAway(c, problem.New(problem.InvalidRequest, "this listener has no TLS: write http://, not https://"))
+			return
+		}
 		_ = s.http.ServeConn(c) // what went wrong was answered, or there is nobody to answer
 		if !c.unpark() {
 			return
