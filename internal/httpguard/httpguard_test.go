@@ -44,6 +44,8 @@ func TestBrowserShapedRequests(t *testing.T) {
 		{"other port", httpguard.Request{Method: "POST", Origin: "http://localhost:3001"}, "forbidden-origin"},
 		{"opaque origin", httpguard.Request{Method: "POST", Origin: "null"}, "forbidden-origin"},
 		{"cross-site image", httpguard.Request{Method: "GET", SecFetchSite: "cross-site"}, "forbidden-origin"},
+		{"image of a page at another port", httpguard.Request{Method: "GET", SecFetchSite: "same-site"}, "forbidden-origin"},
+		{"allowed page at another port", httpguard.Request{Method: "GET", Origin: "http://localhost:3000", SecFetchSite: "same-site"}, ""},
 		{"typed address", httpguard.Request{Method: "GET", SecFetchSite: "none"}, ""},
 		{"own page", httpguard.Request{Method: "GET", SecFetchSite: "same-origin"}, ""},
 		{"preflight", httpguard.Request{Method: "OPTIONS"}, "preflight-refused"},

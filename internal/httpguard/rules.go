@@ -45,12 +45,18 @@ func (r *Rules) Check(req Request) *problem.Problem {
 		return problem.New(problem.MisdirectedRequest, "the Host %q is neither loopback nor configured", clip(req.Host))
 	case req.Origin != "" && !r.origins[strings.ToLower(req.Origin)]:
 		return problem.New(problem.ForbiddenOrigin, "the origin %q is not allowed", clip(req.Origin))
-	case req.Origin == "" && strings.EqualFold(req.SecFetchSite, "cross-site"):
-		return problem.New(problem.ForbiddenOrigin, "a browser sent this request from another site")
+	case req.Origin == "" && isForeign(req.SecFetchSite):
+		return problem.New(problem.ForbiddenOrigin, "a browser sent this request for a page of another origin")
 	case req.Method == http.MethodOptions:
 		return problem.New(problem.PreflightRefused, "OPTIONS is not answered")
 	}
 	return nil
+}
+
+// isForeign reports a Sec-Fetch-Site of a page of another origin. Of the same site is any
+// page at localhost, whatever its port: with an image it could have the spool counted.
+func isForeign(secFetchSite string) bool {
+	return strings.EqualFold(secFetchSite, "cross-site") || strings.EqualFold(secFetchSite, "same-site")
 }
 
 func (r *Rules) hostAllowed(hostport string) bool {
