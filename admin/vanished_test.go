@@ -73,7 +73,7 @@ func TestVanishedReaderIsEnded(t *testing.T) {
 // vanish has the kernel drop all that comes for a connection.
 func vanish(t *testing.T, nc net.Conn) {
 	t.Helper()
-	raw, err := nc.(*net.TCPConn).SyscallConn() //nolint:errcheck // it is dialled so
+	raw, err := nc.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}

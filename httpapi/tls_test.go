@@ -31,6 +31,7 @@ func TestTLSIsRefusedAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	if err != nil || res.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "http://") || !res.Close {
 		t.Errorf("%d %s %v", res.StatusCode, body, err)

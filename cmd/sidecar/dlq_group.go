@@ -166,7 +166,7 @@ func newDLQShow() *cobra.Command {
 	var g ofGroup
 	var body, raw bool
 	c := &cobra.Command{
-		Use:     "show ID",
+		Use:     showOne,
 		Short:   "Show all that is known of a dead letter",
 		Example: "  sidecar dlq show 0A3B... --body\n  sidecar dlq show 0A3B... --group billing --raw > body",
 		Args:    usageArgs(cobra.ExactArgs(1)),

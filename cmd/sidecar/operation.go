@@ -101,7 +101,7 @@ func operationPath(id string) string { return "/v1/operations/" + url.PathEscape
 func newOperationShow() *cobra.Command {
 	var o operate
 	c := &cobra.Command{
-		Use:     "show ID",
+		Use:     showOne,
 		Short:   "Show how far an operation has come",
 		Example: "  sidecar operation show ID -o yaml",
 		Args:    usageArgs(cobra.ExactArgs(1)),

@@ -15,6 +15,9 @@ import (
 	"github.com/remora-mq/remora/internal/wire"
 )
 
+// showOne is the use of commands that show one of many.
+const showOne = "show ID"
+
 // newOutput is -o of the commands that print what the admin API answers.
 func newOutput(c *cobra.Command) *format {
 	f := &format{value: "table", known: []string{"table", "json", "jsonl", "yaml"}}

@@ -36,7 +36,7 @@ func newQueueShow() *cobra.Command {
 	var o operate
 	var body, raw bool
 	c := &cobra.Command{
-		Use:     "show ID",
+		Use:     showOne,
 		Short:   "Show all that is known of a message",
 		Example: "  sidecar queue show 0A3B... --body\n  sidecar queue show 0A3B... --raw > body",
 		Args:    usageArgs(cobra.ExactArgs(1)),

@@ -93,7 +93,7 @@ func txPath(id string) string { return "/v1/transactions/" + url.PathEscape(id) 
 func newTxShow() *cobra.Command {
 	var o operate
 	c := &cobra.Command{
-		Use:     "show ID",
+		Use:     showOne,
 		Short:   "Show all that is known of a transaction",
 		Example: "  sidecar tx show order-42",
 		Args:    usageArgs(cobra.ExactArgs(1)),
