@@ -355,7 +355,7 @@ func (op *appendMessages) synced(s *Spool) {
 }
 
 // enter brings a new message into its lane's window, if there is room for its
-// block and nothing waits on disk before it.
+// block, nothing waits on disk before it, and the topic is not paused.
 func (s *Spool) enter(n *newMessage) {
 	l := s.lanes[n.msg.Topic]
 	if n.due.seq > 0 {
@@ -369,13 +369,15 @@ func (s *Spool) enter(n *newMessage) {
 		s.schedule(due{clockTTL, at, n.msg.Seq})
 	}
 	s.announce(l)
-	l.ready.raise()
+	if !l.paused() { // else nobody can do anything about it
+		l.ready.raise()
+	}
 	w := &l.window
 	if n.msg.Seq <= w.loadedTo { // a read from disk was faster
 		return
 	}
 	if n.msg.Seq == n.block.firstSeq {
-		if n.block.cost() > max(s.room(), s.part(l)) {
+		if l.paused() || n.block.cost() > max(s.room(), s.part(l)) {
 			w.atTail = false
 		}
 		if w.atTail {

@@ -44,6 +44,7 @@ type auditTopic struct {
 	delayed, expiring uint64
 	half              uint64
 	exceptions        uint64
+	pauseFound        bool // its entry
 	numbers           map[message.SpoolID]*auditNumbers
 }
 
@@ -81,7 +82,7 @@ func (a *auditor) run(r kv.Reader) error {
 		visit  func(k, v []byte) error
 	}{
 		{damagePrefix, a.report}, {topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {importPrefix, a.whereabouts}, {transactionPrefix, a.transaction}, {namePrefix, a.name}, {placePrefix(clockCheck), a.place}, {placePrefix(clockUndecided), a.place}, {placePrefix(clockDecided), a.place}, {placePrefix(clockEnding), a.place}, {againPrefix, a.redrive}, {deadPrefix, a.dead}, {delayedPrefix, a.delayed}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index}, {exceptPrefix, a.exceptions},
-		{retainPrefix, a.kept}, {barPrefix, a.bar}, {orderPrefix, a.order}, {bindPrefix, a.queues},
+		{retainPrefix, a.kept}, {barPrefix, a.bar}, {orderPrefix, a.order}, {bindPrefix, a.queues}, {pausePrefix, a.pause},
 	} {
 		err := r.Scan(kv.Scan{Prefix: walk.prefix, Whole: true}, func(k, v []byte) (bool, error) {
 			err := errDamaged
@@ -340,6 +341,7 @@ func (a *auditor) result() Audit {
 		a.compareDelayed(t)
 		a.compareExpiring(t)
 		a.compareHalf(t)
+		a.comparePause(t)
 		if n := t.lane.numbers.given(); n != t.counts.accepted {
 			a.notef("topic %q: the ledger accepted %d, %d numbers were given", t.lane.topic, t.counts.accepted, n)
 		}

@@ -28,6 +28,7 @@ func (b *books) balance() (*Damage, error) {
 	b.takeOver(report)
 	b.queueRedriven()
 	b.closeTransactions()
+	b.pauseAgain()
 	if err := b.holdAgain(); err != nil {
 		return nil, err
 	}

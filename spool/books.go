@@ -87,7 +87,7 @@ func (b *books) read(r kv.Reader) error {
 		visit  func(k, v []byte) error
 	}{
 		{receiptPrefix, b.ending}, {exceptPrefix, b.endedOtherwise}, {importPrefix, b.whereabouts}, {deadPrefix, b.deadLetter}, {againPrefix, b.redrive}, {transactionPrefix, b.transaction}, {namePrefix, b.nameOrPlace}, {placePrefix(clockCheck), b.nameOrPlace}, {placePrefix(clockUndecided), b.nameOrPlace}, {placePrefix(clockDecided), b.nameOrPlace}, {placePrefix(clockEnding), b.nameOrPlace}, {delayedPrefix, b.delayedMessage}, {indexPrefix, b.index}, {blockPrefix, b.block}, {receiptPrefix, b.receiptPart},
-		{exceptPrefix, b.exceptions}, {retainPrefix, b.kept}, {chunkSetPrefix, b.unkept}, {barPrefix, b.bar},
+		{exceptPrefix, b.exceptions}, {retainPrefix, b.kept}, {chunkSetPrefix, b.unkept}, {barPrefix, b.bar}, {pausePrefix, b.pause},
 	} {
 		if err := b.each(walk.prefix, walk.visit); err != nil {
 			return err

@@ -32,6 +32,7 @@ type commit struct {
 	order      []*lane // of drafts, as they came
 	blocks     []*block
 	lanes      map[*lane]bool
+	pauses     map[*lane]bool // topics that were paused, or resumed
 	ranges     map[uint64]bool
 	receipts   []*receipt
 	reserved   map[keyHash]*newMessage // dedupe keys of the new messages
@@ -50,7 +51,7 @@ type pair struct{ key, value []byte }
 
 func newCommit(s *Spool) *commit {
 	return &commit{
-		s: s, drafts: map[*lane][]*newMessage{}, lanes: map[*lane]bool{}, ranges: map[uint64]bool{},
+		s: s, drafts: map[*lane][]*newMessage{}, lanes: map[*lane]bool{}, pauses: map[*lane]bool{}, ranges: map[uint64]bool{},
 		reserved: map[keyHash]*newMessage{}, exceptions: map[*lane][]Exception{},
 	}
 }
@@ -60,13 +61,14 @@ func newCommit(s *Spool) *commit {
 func (c *commit) begin(tx *kv.Tx) {
 	clear(c.drafts)
 	clear(c.lanes)
+	clear(c.pauses)
 	clear(c.ranges)
 	clear(c.reserved)
 	clear(c.exceptions)
 	now, elapsed := c.s.now(), c.s.clock.now()
 	*c = commit{
 		s: c.s, tx: tx, now: now, stamp: message.StampOf(now), elapsed: elapsed, at: time.UnixMilli(int64(elapsed)),
-		drafts: c.drafts, lanes: c.lanes, ranges: c.ranges, receipts: emptied(c.receipts), reserved: c.reserved, exceptions: c.exceptions,
+		drafts: c.drafts, lanes: c.lanes, pauses: c.pauses, ranges: c.ranges, receipts: emptied(c.receipts), reserved: c.reserved, exceptions: c.exceptions,
 		order: emptied(c.order), blocks: emptied(c.blocks), keys: emptied(c.keys), keyRuns: emptied(c.keyRuns), prepared: emptied(c.prepared), sets: emptied(c.sets), deletes: emptied(c.deletes),
 		room: c.room[:0],
 	}
@@ -143,7 +145,7 @@ func (c *commit) accept(l *lane, added []*newMessage) {
 			added = added[1:]
 		}
 	}
-	if l.flowing && l.window.atTail {
+	if l.flowing && l.window.atTail && !l.paused() {
 		l.attempted = c.s.head.highWater
 	}
 	c.touch(l)
@@ -338,6 +340,7 @@ func (c *commit) write() {
 	for l := range c.lanes {
 		c.set(topicKey(l.id), l.encode())
 	}
+	c.writePauses()
 	for _, k := range c.deletes {
 		c.delete(k)
 	}

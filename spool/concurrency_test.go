@@ -78,6 +78,11 @@ func (c *crowd) run(t *testing.T) {
 			}
 		}
 	})
+	callers.Go(func() {
+		for n := range 20 {
+			c.pauseFor(ctx, t, fmt.Sprint("t", n%crowdTopics))
+		}
+	})
 	callers.Wait()
 	if err := c.Drained(ctx); err != nil {
 		t.Errorf("drained: %v; %+v", err, c.Ledger().Total)
@@ -114,6 +119,16 @@ func (c *crowd) publish(ctx context.Context, t *testing.T, caller int) {
 				t.Errorf("again: %v", err)
 			}
 		}
+	}
+}
+
+// pauseFor pauses a topic for a commit or two.
+func (c *crowd) pauseFor(ctx context.Context, t *testing.T, topic string) {
+	if _, err := c.PauseTopic(ctx, topic); errors.Is(err, spool.ErrNotFound) {
+		return
+	}
+	if err := c.ResumeTopic(ctx, topic); err != nil {
+		t.Errorf("resume: %v", err)
 	}
 }
 

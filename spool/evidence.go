@@ -49,7 +49,7 @@ func (s *Spool) keepEvidence(all doubts) (path string, err error) {
 var entryNames = map[string]string{
 	"sh": "head", "st": "topic", "sm": "block", "si": "index", "sb": "bitmap", "sc": "part of a payload", "sx": "place of a payload",
 	"sd": "dead letter", "sa": "redrive", "sw": "hold", "sf": "ID of an import", "se": "ended key", "sr": "receipts", "sk": "idempotency keys", "sl": "report of damage", "so": "exceptions",
-	"sv": "kept messages", "sn": "bar", "sg": "order", "su": "queues",
+	"sv": "kept messages", "sn": "bar", "sg": "order", "su": "queues", "sz": "pause of topic",
 	"sy": "delayed or half message", "sq": "time of a delayed message or a transaction",
 	"sp": "transaction", "sj": "name of a transaction",
 }
@@ -61,7 +61,7 @@ func nameOf(key []byte) string {
 		return fmt.Sprintf("%s %x", name, key[min(2, len(key)):])
 	}
 	switch string(key[:2]) {
-	case "st", "su":
+	case "st", "su", "sz":
 		return fmt.Sprintf("%s %d", name, tail32(key, 2))
 	case "sm", "sd", "sa", "sw", "sg":
 		return fmt.Sprintf("%s of topic %d from sequence %d", name, tail32(key, 2), tail64(key, 6))

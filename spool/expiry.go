@@ -300,6 +300,7 @@ func (s *Spool) Expired() uint64 {
 
 // Current is for whoever has waited with leases and not begun the attempt. It gives back
 // those whose messages have expired, or come behind one of their ordering key that has,
+// and those of a topic that was paused meanwhile,
 // leaves out those that have ended, and has the others last as long as new ones: their
 // Expires is put off.
 func (s *Spool) Current(leases []*Lease) []*Lease {
@@ -311,7 +312,7 @@ func (s *Spool) Current(leases []*Lease) []*Lease {
 	for _, l := range leases {
 		switch {
 		case !s.owns(l):
-		case late.passes(l.entry, expired):
+		case l.entry.lane.paused(), late.passes(l.entry, expired):
 			s.giveBack(l)
 		default:
 			l.entry.due, l.Expires = until, until // above window.lapse, as it was

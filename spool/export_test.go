@@ -182,7 +182,7 @@ func NextLife(epoch uint32, sameVolume bool) (next uint32, sameID bool) {
 // Prefixes are the kinds of entries in the database.
 func Prefixes() (all []string) {
 	for _, p := range [][]byte{
-		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, againPrefix, holdPrefix, importPrefix, endedPrefix, receiptPrefix, keyPrefix, exceptPrefix, damagePrefix, retainPrefix, barPrefix, orderPrefix, delayedPrefix, duePrefix, bindPrefix, transactionPrefix, namePrefix,
+		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, againPrefix, holdPrefix, importPrefix, endedPrefix, receiptPrefix, keyPrefix, exceptPrefix, damagePrefix, retainPrefix, barPrefix, orderPrefix, delayedPrefix, duePrefix, bindPrefix, pausePrefix, transactionPrefix, namePrefix,
 	} {
 		all = append(all, string(p))
 	}

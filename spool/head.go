@@ -20,6 +20,9 @@ const formatHalf = 4
 // messages of.
 const formatBrokerHalf = 5
 
+// formatPause is the format of a spool of which a topic was ever paused.
+const formatPause = 6
+
 // FormatVersion is the version of each entry in keyspace.go by itself: the number
 // with which the database is opened.
 const FormatVersion = 1
@@ -30,8 +33,9 @@ const FormatVersion = 1
 // see; in one of format 3, records with a TTL, and delayed messages that must not fall
 // due; in one of format 4, half messages and transactions; in one of format 5, half messages
 // at a broker, which it would leave there for ever, and of those that are committed a
-// second copy here, which it would take for damaged.
-const Format = formatBrokerHalf
+// second copy here, which it would take for damaged; in one of format 6, topics that an
+// operator has paused, which it would forward.
+const Format = formatPause
 
 // ErrFormat reports a spool written by a newer version of this program.
 var ErrFormat = errors.New("the spool has a newer format than this version reads; run the version that wrote it, or a newer one")

@@ -36,6 +36,7 @@ import (
 //	sn seq                    ended otherwise than confirmed, and its block is still there
 //	sg topic firstSeq         order to send messages of the block again
 //	su topic                  queues that the ordering keys of the topic are bound to
+//	sz topic                  pause: since when an operator keeps the topic from being forwarded
 //	so hour topic part count  numbers of one commit and topic that ended otherwise than confirmed
 //	sl number                 damage that was found and counted, a report each
 var (
@@ -63,6 +64,7 @@ var (
 	barPrefix      = []byte("sn")
 	orderPrefix    = []byte("sg")
 	bindPrefix     = []byte("su")
+	pausePrefix    = []byte("sz")
 
 	transactionPrefix = []byte("sp")
 )
@@ -72,7 +74,7 @@ var keySizes = map[string]int{
 	"st": 2 + 4, "sm": 2 + 4 + 8, "si": 2 + 8, "sb": 2 + 8, "sc": 2 + 8 + 4, "sx": 2 + 8,
 	"sd": 2 + 4 + 8, "sa": 2 + 4 + 8, "sf": 2 + 16, "sw": 2 + 4 + 8, "se": 2 + 8, "sr": 2 + 8 + 8 + 2, "sk": 2 + 8 + 8, "so": 2 + 8 + 4 + 8 + 2,
 	"sy": 2 + 8 + 4, "sq": 2 + 1 + 8 + 8, "sv": retainedKeySize, "sn": 2 + 8, "sg": 2 + 4 + 8, "su": 2 + 4,
-	"sp": 2 + 8, "sj": 2 + 16,
+	"sp": 2 + 8, "sj": 2 + 16, "sz": 2 + 4,
 }
 
 // fits reports whether a key has the length that its prefix asks for.
@@ -84,6 +86,8 @@ func fits(key []byte) bool {
 func topicKey(topic uint32) []byte { return key32(topicPrefix, topic) }
 
 func bindKey(topic uint32) []byte { return key32(bindPrefix, topic) }
+
+func pauseKey(topic uint32) []byte { return key32(pausePrefix, topic) }
 
 func blockKey(topic uint32, firstSeq uint64) []byte {
 	return binary.BigEndian.AppendUint64(key32(blockPrefix, topic), firstSeq)

@@ -25,6 +25,8 @@ type lane struct {
 	exceptions uint64 // that are kept, of all that were ever noted
 	resent     uint64 // copies that were confirmed
 
+	pausedAt time.Time // since when an operator keeps all of it back; zero: nobody does
+
 	// attemptedAtOpen is attempted as it was found: at or below it, a former
 	// process may have sent what is still held.
 	attemptedAtOpen uint64
@@ -107,7 +109,8 @@ func (l *lane) encode() []byte {
 	b = binary.AppendUvarint(l.numbers.append(b), l.exceptions)
 	b = binary.AppendUvarint(b, l.resent)
 	b = binary.AppendUvarint(binary.AppendUvarint(b, l.counts.delayed), l.counts.moved)
-	return seal(binary.AppendUvarint(binary.AppendUvarint(b, l.counts.expiring), l.counts.half))
+	b = binary.AppendUvarint(binary.AppendUvarint(b, l.counts.expiring), l.counts.half)
+	return seal(binary.AppendUvarint(b, l.pausedMillis()))
 }
 
 func decodeLane(id uint32, v []byte) (*lane, error) {
@@ -141,6 +144,9 @@ func decodeLane(id uint32, v []byte) (*lane, error) {
 	}
 	if len(f.b) > 0 { // else before there were transactions
 		l.counts.half = f.uint()
+	}
+	if len(f.b) > 0 { // else before topics were paused
+		l.pausedAt = pausedSince(f.uint())
 	}
 	return l, f.err("read topic")
 }

@@ -66,7 +66,7 @@ func (s *Spool) NextTopic(ctx context.Context) (string, error) {
 // key, or of those that are bound to one queue, or none with any key. A message is
 // passed over while an earlier one of its ordering key is leased or waits for its
 // retry, or any of its queue is leased. Lease waits until there
-// is at least one; it returns the context's error, ErrClosed, or ErrReadOnly.
+// is at least one, and while the topic is paused; it returns the context's error, ErrClosed, or ErrReadOnly.
 //
 // No attempt is made for a message before it is on disk that one may be
 // (lane.attempted): else a cancel after a crash could be granted wrongly.
@@ -131,6 +131,12 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 	now := s.opts.Now()
 	w.wakeDue(now)
 	l.copies.window.wakeDue(now)
+	if l.paused() {
+		s.putBack(l)
+		s.left.raise() // a lease may have lapsed
+		st.wake = earlier(w.nextDue(), l.copies.window.nextDue())
+		return st
+	}
 	if l.startCopies() {
 		return step{copies: true}
 	}

@@ -51,6 +51,8 @@ type Item struct {
 	Reason  string           // why it is a dead letter
 	// BlockedBy is the dead letter of its ordering key that it waits for; zero: none.
 	BlockedBy message.ID
+	// TopicPaused: it waits, and its topic is paused by an operator.
+	TopicPaused bool
 }
 
 // ErrCursor reports a cursor that no page gave.
@@ -314,7 +316,7 @@ func (l *lister) take(r *message.Record, receipt message.Receipt, reason string)
 	if !l.q.Content {
 		m.Body, m.Properties = nil, nil
 	}
-	l.page.Items = append(l.page.Items, Item{Receipt: receipt, Message: &m, Size: size, Reason: reason, BlockedBy: l.s.blockerOf(&m, receipt.State)})
+	l.page.Items = append(l.page.Items, Item{Receipt: receipt, Message: &m, Size: size, Reason: reason, BlockedBy: l.s.blockerOf(&m, receipt.State), TopicPaused: l.s.waitsPaused(&receipt)})
 }
 
 // fillPayload reads a payload that is stored apart.
@@ -382,7 +384,7 @@ func (s *Spool) findHeld(ctx context.Context, seq uint64, r message.Receipt) (it
 	}
 	s.withNumber(&rec.Message)
 	s.tellTTL(&rec.Message)
-	item.Message, item.BlockedBy = &rec.Message, s.blockerOf(&rec.Message, r.State)
+	item.Message, item.BlockedBy, item.TopicPaused = &rec.Message, s.blockerOf(&rec.Message, r.State), s.waitsPaused(&r)
 	return item, err
 }
 

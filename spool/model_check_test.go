@@ -69,7 +69,10 @@ func (m *model) exceptions(t *rapid.T) {
 }
 
 // check compares the ledger after each step.
-func (m *model) check(t *rapid.T) { m.compare(t, m.Ledger().Total) }
+func (m *model) check(t *rapid.T) {
+	m.compare(t, m.Ledger().Total)
+	m.comparePauses(t)
+}
 
 func (m *model) compare(t *rapid.T, got spool.Counts) {
 	want, unsynced, onHold := map[message.State]uint64{}, uint64(0), map[bool]uint64{}

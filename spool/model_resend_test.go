@@ -81,6 +81,9 @@ func (m *model) copied(t *rapid.T, leases []*spool.Lease) (rest []*spool.Lease) 
 // keys they may have, are under way.
 func (m *model) sendAgain(t *rapid.T) {
 	topic := rapid.SampledFrom(modelTopics).Draw(t, "topic")
+	if !m.paused[topic].IsZero() {
+		return
+	}
 	for _, h := range m.all {
 		if h.draft.Topic == topic && (h.state == message.StateInFlight || h.state == message.StateRetrying) {
 			return

@@ -33,6 +33,7 @@ func TestModel(t *testing.T) {
 					"confirm": m.confirm, "confirm late": m.confirmLate, "retry": m.retry, "release": m.release, "bury": m.bury,
 					"put on hold": m.putOnHold, "release from hold": m.releaseFromHold, "retry now": m.retryNow, "list": m.list,
 					"redrive": m.redrive, "discard": m.discard,
+					"pause": m.pauseSome, "resume": m.resume,
 					"cancel": m.cancel, "wait": m.wait, "advance": m.advance,
 					"set the clock": m.setClock, "confirm the clock": m.confirmClock,
 					"resend": m.resendSome, "send again": m.sendAgain, "give up what is kept": m.giveUp, "import": m.imports, "export": m.exports,
@@ -88,6 +89,7 @@ type model struct {
 	wall   *wall
 	all    []*held
 	keys   map[string]*held
+	paused map[string]time.Time // since when, by topic
 	leases map[*held]*spool.Lease
 	late   map[*held]*spool.Lease // that have lapsed, and may yet be confirmed
 	gaveUp bool                   // what was kept of confirmed messages
@@ -108,7 +110,7 @@ func newModel(t *rapid.T, opts spool.Options, db kv.Options) *model {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &model{clock: newClock(), keys: map[string]*held{}, leases: map[*held]*spool.Lease{}, late: map[*held]*spool.Lease{}, keyed: 1, elsewhere: map[string]uint64{}}
+	m := &model{clock: newClock(), keys: map[string]*held{}, paused: map[string]time.Time{}, leases: map[*held]*spool.Lease{}, late: map[*held]*spool.Lease{}, keyed: 1, elsewhere: map[string]uint64{}}
 	opts.LeaseFor, opts.ReceiptsKeep, opts.DedupeWindow = cmp.Or(opts.LeaseFor, 1000*time.Hour), 1000*time.Hour, 1000*time.Hour
 	m.clock.rule(&opts)
 	m.wall = &wall{clock: m.clock}
@@ -246,6 +248,9 @@ func (m *model) acceptAndDie(t *rapid.T) {
 
 // leasable are the pending messages of a topic that nothing holds back.
 func (m *model) leasable(topic string) (free []*held) {
+	if !m.paused[topic].IsZero() {
+		return nil
+	}
 	busy := map[string]bool{}
 	for _, h := range m.all {
 		if k := h.draft.OrderingKey; k != "" && h.draft.Topic == topic && (h.state == message.StateInFlight || h.state == message.StateRetrying) {
@@ -331,7 +336,7 @@ func (m *model) leased(t *rapid.T, h *held, l *spool.Lease) {
 
 func (m *model) leaseNothing(t *rapid.T) {
 	topic := rapid.SampledFrom(modelTopics).Draw(t, "topic")
-	if len(m.leasable(topic)) > 0 || m.Ledger().Topics[topic].Resending > 0 {
+	if m.paused[topic].IsZero() && (len(m.leasable(topic)) > 0 || m.Ledger().Topics[topic].Resending > 0) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Millisecond)

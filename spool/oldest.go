@@ -13,7 +13,8 @@ import (
 // was delayed, since it was due, also where it is kept back for want of room; when
 // it was redriven, since that. What an operator keeps back does not count, nor do
 // dead letters; released, a message waits since it was accepted. A topic of which
-// nothing was read yet, right after a start, does not count either.
+// nothing was read yet, right after a start, does not count either, nor one that is
+// paused.
 func (s *Spool) Oldest() (oldest time.Time, ok bool) {
 	first, all := s.waiting()
 	for _, m := range first {
@@ -34,6 +35,9 @@ func (s *Spool) waiting() (first []*message.Message, others []time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.lanes {
+		if l.paused() {
+			continue
+		}
 		if e := s.firstIn(l); e != nil {
 			first = append(first, e.msg)
 		}
@@ -42,6 +46,9 @@ func (s *Spool) waiting() (first []*message.Message, others []time.Time) {
 		others = append(others, rd.at)
 	}
 	for _, n := range s.moving {
+		if l := s.lanes[n.msg.Topic]; l != nil && l.paused() {
+			continue
+		}
 		others = append(others, time.UnixMilli(int64(n.since)))
 	}
 	for _, clock := range dueClocks { // what is due and not moved; 0: nobody has looked yet
@@ -93,7 +100,7 @@ func (s *Spool) forgetRedrives() {
 func (s *Spool) firstRedriven() *redriven {
 	s.forgetRedrives()
 	for _, r := range s.byRedrive {
-		if s.redriven[r.seq] == r.redriven && s.holds[r.seq] == nil && s.settling[r.seq] == nil {
+		if s.redriven[r.seq] == r.redriven && !r.lane.paused() && s.holds[r.seq] == nil && s.settling[r.seq] == nil {
 			return r.redriven
 		}
 	}

@@ -277,7 +277,8 @@ func (d *dropBlock) apply(c *commit) {
 	if !c.s.retained.blocks.has(d.block.firstSeq) {
 		c.retire(d.lane.id, d.block.firstSeq, d.block.count, d.block.size, true)
 	}
-	if len(d.lane.blocks) == 0 || d.lane.blocks[0].firstSeq > d.block.firstSeq {
+	read := d.block.firstSeq <= d.lane.window.loadedTo // else what was before it was put back (pause.go)
+	if read && (len(d.lane.blocks) == 0 || d.lane.blocks[0].firstSeq > d.block.firstSeq) {
 		d.lane.cursor = max(d.lane.cursor, d.block.firstSeq+uint64(d.block.count))
 	}
 	c.touch(d.lane)

@@ -242,6 +242,7 @@ func (s *Spool) Retry(leases []*Lease, due time.Time, outcome message.Outcome, c
 		e.lane.flowing = false
 		e.wait(due)
 		s.gaveBack(e)
+		s.left.raise() // of a topic that is paused nothing else is waited for
 	}
 }
 
@@ -253,6 +254,7 @@ func (s *Spool) postpone(l *Lease, due time.Time, cause string) {
 		l.entry.lastError = clip(cause)
 		l.entry.wait(due)
 		s.gaveBack(l.entry)
+		s.left.raise()
 	}
 }
 

@@ -85,7 +85,8 @@ func (s *Spool) notify(seq uint64) {
 }
 
 // Drained waits until nothing waits for the forwarder or is in flight: all is
-// confirmed, a dead letter, on hold, or kept back by what is on hold. It is for
+// confirmed, a dead letter, on hold, kept back by what is on hold, or of a topic that is
+// paused. It is for
 // one caller at a time.
 func (s *Spool) Drained(ctx context.Context) error {
 	for {
@@ -103,10 +104,10 @@ func (s *Spool) Drained(ctx context.Context) error {
 
 // forwardable counts what is held, not dead, not on hold, and not about to be
 // recorded as settled, in lanes that are not stopped by a hold, and what is to be
-// sent again. s.mu is held.
+// sent again; of topics that are paused, what is in flight. s.mu is held.
 func (s *Spool) forwardable() (n int) {
 	for _, l := range s.lanes {
-		if s.stopped(l) {
+		if !l.paused() && s.stopped(l) {
 			n += l.copies.left
 		} else {
 			n += l.forwardable()
@@ -116,7 +117,7 @@ func (s *Spool) forwardable() (n int) {
 }
 
 // KeptBack counts what is on hold and, where nothing else of a topic is left, what waits
-// behind that, or behind dead letters.
+// behind that, or behind dead letters; of a topic that is paused, all that is not in flight.
 func (s *Spool) KeptBack() (n uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,6 +143,10 @@ func (s *Spool) Left() (led Ledger, kept map[string]uint64, n TransactionCounts)
 
 // keptBack counts that of a lane. s.mu is held.
 func (s *Spool) keptBack(l *lane) uint64 {
+	if l.paused() {
+		n := l.counts.waiting()
+		return n - min(n, uint64(len(l.window.leased)+l.leaving))
+	}
 	if s.stopped(l) {
 		return l.counts.waiting()
 	}
@@ -170,11 +175,14 @@ func (w *window) stopped(room bool) bool {
 }
 
 func (l *lane) forwardable() int {
+	if l.paused() {
+		return l.inFlight()
+	}
 	return int(l.counts.waiting()) - l.leaving - l.onHold + l.copies.left
 }
 
 // Waiting counts the messages of a topic that wait for the forwarder or are in
-// flight.
+// flight; of one that is paused nothing waits.
 func (s *Spool) Waiting(topic string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

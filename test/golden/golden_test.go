@@ -83,6 +83,7 @@ func write(t *testing.T, kind string) {
 	h.delay()
 	h.prepare()
 	h.prepareAtBroker()
+	h.pause()
 	if kinds[kind].closed {
 		h.close()
 		pack(t, dir, path)
@@ -132,6 +133,7 @@ func (h *house) goOn() {
 	h.t.Helper()
 	h.decide("half", true)
 	h.decide("undecided", true)
+	h.resume()
 	for _, topic := range topics {
 		h.append(draft(topic, perTopic+1))
 		leases := h.lease(topic, perTopic-5)

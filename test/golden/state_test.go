@@ -25,6 +25,8 @@ type state struct {
 	Marks      map[string]string            `json:"marks"` // verdicts
 
 	Transactions []spool.Transaction `json:"transactions"`
+
+	Paused map[string]time.Time `json:"paused"`
 }
 
 func (h *house) state() []byte {
@@ -32,7 +34,7 @@ func (h *house) state() []byte {
 	ctx := h.t.Context()
 	audit, err := h.spool.Audit(ctx)
 	h.must(err)
-	s := state{Balanced: audit.Balanced, Ledger: h.spool.Ledger(), Exceptions: map[string][]spool.Exception{}, Marks: map[string]string{}, Transactions: h.transactions()}
+	s := state{Balanced: audit.Balanced, Ledger: h.spool.Ledger(), Exceptions: map[string][]spool.Exception{}, Marks: map[string]string{}, Transactions: h.transactions(), Paused: h.paused()}
 	for cursor := ""; ; {
 		page, err := h.spool.List(ctx, spool.Query{Content: true, Cursor: cursor})
 		h.must(err)
