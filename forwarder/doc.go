@@ -18,6 +18,8 @@
 // get these by weight. When the broker was away for all, there is one slot at first,
 // and one more with each time that the broker takes to answer, over all lanes that do
 // not fail.
+// A topic that is paused is the spool's affair, too: it leases nothing of it, and right
+// before an attempt Current gives back what was leased before.
 // Order per ordering key is the spool's: it leases no message while an earlier
 // one of its key is leased or waits for its retry.
 package forwarder

@@ -152,8 +152,8 @@ func (l *lane) inTurn(ctx context.Context, b *batch, leases []*spool.Lease) {
 		l.f.spool.Release(leases)
 		return
 	}
-	leases = l.f.spool.Current(leases) // the others have expired while they waited
 	leases = l.f.spool.Payloads(ctx, leases)
+	leases = l.f.spool.Current(leases) // the others have expired while they waited, or the topic was paused; right before the attempt
 	if len(leases) > 0 {
 		l.attempt(ctx, leases)
 	}
