@@ -58,6 +58,8 @@ type Sources struct {
 	ConfirmClock func(context.Context) (any, error)
 	// Subscriptions are those of the sidecar; nil: there are no such calls.
 	Subscriptions *Subscriptions
+	// Topics are those of the spool; nil: there are no such calls.
+	Topics *Topics
 	// Left returns what the spool holds, by what it waits for; open: false while the
 	// spool is not open. nil: nothing is forwarded, and there is no call to drain.
 	Left func() (left Left, open bool)
@@ -104,6 +106,9 @@ func New(opts Options, from Sources) *Server {
 	}
 	if from.Subscriptions != nil {
 		a.routeSubscriptions(mux)
+	}
+	if from.Topics != nil {
+		a.routeTopics(mux)
 	}
 	mux.HandleFunc("GET /openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
 		write(w, http.StatusOK, "application/yaml", description.Admin)

@@ -11,6 +11,7 @@ var advices = map[Condition]advice{
 	SyncStalled:        {"a write to the spool's disk has not come to its end for spool.sync_timeout", "look at the disk; all goes on by itself when it answers"},
 	Broker:             {"a broker cannot be reached, or takes nothing; messages wait in the spool", "see 'sidecar queue list --state retrying' for why, and 'sidecar check' for what can be reached"},
 	TopicParked:        {"the broker does not know a topic, or does not permit it; its messages wait", "create the topic, or give permission; remora_topic_parked names it"},
+	TopicPaused:        {"an operator has paused a topic; its messages wait", "'sidecar topic resume TOPIC', when it is time; 'sidecar topic list' says which"},
 	OrderingBlocked:    {"ordering keys wait for a dead letter", "see 'sidecar dlq list', then 'sidecar dlq redrive' or 'sidecar dlq discard'"},
 	DeliveryBlocked:    {"ordering keys wait for a message that their handler does not take", "see blocked_keys of /v1/status for which, and put its handler right"},
 	Handler:            {"a handler cannot be reached; its messages wait at the broker, at no cost", "start the application; 'sidecar subscription list' says which"},

@@ -21,6 +21,8 @@ const (
 	Broker      Condition = "broker" // unreachable
 	// TopicParked: a topic is refused for itself, not there or not permitted.
 	TopicParked Condition = "topic-parked"
+	// TopicPaused: an operator has paused one, and has not resumed it.
+	TopicPaused Condition = "topic-paused"
 	// OrderingBlocked: ordering keys wait for a dead letter, until an operator acts.
 	OrderingBlocked Condition = "ordering-blocked"
 	// DeliveryBlocked: of an ordered subscription an ordering key waits for a message
@@ -58,7 +60,7 @@ const settleTime = 10 * time.Second
 var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, SyncStalled: 0, ReadOnly: settleTime}
 
 // known are listed by ?verbose also while they are not the case.
-var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, OrderingBlocked, DeliveryBlocked, Handler, HandlerFailing, AppNotReady, SubscriptionPaused, NotJoined, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep, Undecided, StrangeHalf, DroppedHalf}
+var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, TopicPaused, OrderingBlocked, DeliveryBlocked, Handler, HandlerFailing, AppNotReady, SubscriptionPaused, NotJoined, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep, Undecided, StrangeHalf, DroppedHalf}
 
 // Degrading returns the known conditions that leave the sidecar ready.
 func Degrading() []Condition {

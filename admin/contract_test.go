@@ -195,6 +195,7 @@ func serveFaulty(t *testing.T, err error) (addr string) {
 	from.Subscriptions = &Subscriptions{List: func() any { return []string{} }, Pause: decide, Resume: decide,
 		Reset: func(ctx context.Context, _ string, _ time.Time, _ bool) (any, error) { return fail(ctx) },
 	}
+	from.Topics = &Topics{List: func() (any, error) { return fail(t.Context()) }, Pause: decide, Resume: decide}
 	from.Ledger, from.Stats, from.Left = fail, fail, leftForEver
 	return serve(t, New(Options{Tokens: []string{adminToken}}, from))
 }
@@ -208,7 +209,7 @@ func TestAdminAPIIsAsDescribed(t *testing.T) {
 		return nil, errors.New("see sidecar.TestAdminAnswersAreAsDescribed")
 	}
 	server := New(Options{Tokens: []string{adminToken}}, Sources{
-		Spool: func() Spool { return s }, Archive: func() Archive { return s }, Status: func() any { return nil }, Ledger: counted, Stats: counted, Acknowledge: counted, ConfirmClock: counted, Forwards: true, Subscriptions: oneSubscription(), Left: leftForEver, Conditions: NewConditions(),
+		Spool: func() Spool { return s }, Archive: func() Archive { return s }, Status: func() any { return nil }, Ledger: counted, Stats: counted, Acknowledge: counted, ConfirmClock: counted, Forwards: true, Subscriptions: oneSubscription(), Topics: oneTopic(), Left: leftForEver, Conditions: NewConditions(),
 		Seen: func() Seen { return someSeen{} }, Groups: groups, Consumed: []Consumed{{"billing", "billing", "orders", true, "first"}},
 	})
 	d := readDescription(t)
@@ -329,6 +330,11 @@ func (d *described) answers(t *testing.T, addr string, s *spool.Spool, ids []mes
 		{400, "GET /v1/export", "/v1/export?state=confirmed", ""},
 		{200, "POST /v1/import", "/v1/import", export.String()},
 		{400, "POST /v1/import", "/v1/import", "x"},
+		{200, "GET /v1/topics", "/v1/topics", ""},
+		{200, "POST /v1/topics/{topic}/pause", "/v1/topics/orders/pause", ""},
+		{404, "POST /v1/topics/{topic}/pause", "/v1/topics/none/pause", ""},
+		{200, "POST /v1/topics/{topic}/resume", "/v1/topics/orders/resume", ""},
+		{404, "POST /v1/topics/{topic}/resume", "/v1/topics/none/resume", ""},
 		{200, "GET /v1/subscriptions", "/v1/subscriptions", ""},
 		{200, "POST /v1/subscriptions/{name}/pause", "/v1/subscriptions/billing/pause", ""},
 		{404, "POST /v1/subscriptions/{name}/pause", "/v1/subscriptions/nobody/pause", ""},
@@ -369,6 +375,29 @@ func (d *described) answers(t *testing.T, addr string, s *spool.Spool, ids []mes
 		d.check(t, addr, x.status, call{x.op, x.path, "", []string{"Authorization", "Bearer " + adminToken}})
 	}
 	d.check(t, addr, http.StatusUnauthorized, call{op: "GET /v1/messages/{id}", path: "/v1/messages/" + second + "?body=true"})
+}
+
+// oneTopic is orders, which can be paused.
+func oneTopic() *Topics {
+	orders := map[string]any{
+		"topic": "orders", "state": "running", "held_up": []any{},
+		"half": 0, "delayed": 0, "pending": 0, "in_flight": 0, "retrying": 0, "dead": 0, "held": 0,
+	}
+	decide := func(state string, heldUp ...any) func(context.Context, string) (any, error) {
+		return func(_ context.Context, topic string) (any, error) {
+			if topic != "orders" {
+				return nil, problem.New(problem.UnknownTopic, "there is no topic %s", topic)
+			}
+			now := maps.Clone(orders)
+			now["state"], now["held_up"] = state, append([]any{}, heldUp...)
+			return now, nil
+		}
+	}
+	return &Topics{
+		List:   func() (any, error) { return []any{orders}, nil },
+		Pause:  decide("paused", map[string]any{"cause": "paused", "since": "2026-01-02T03:04:05Z", "detail": "by an operator"}),
+		Resume: decide("running"),
+	}
 }
 
 // oneSubscription is billing, which can be paused.

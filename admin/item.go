@@ -33,9 +33,10 @@ type itemJSON struct {
 	LastError     string        `json:"last_error,omitempty"`
 	NextAttemptAt *wire.Time    `json:"next_attempt_at,omitempty"`
 	SettledAt     *wire.Time    `json:"settled_at,omitempty"`
-	MaybeSent     bool          `json:"maybe_sent,omitempty"` // an attempt may have reached the broker
-	Reason        string        `json:"reason,omitempty"`     // of a dead letter
-	BlockedBy     *message.ID   `json:"blocked_by,omitempty"` // the dead letter of its ordering key that it waits for
+	MaybeSent     bool          `json:"maybe_sent,omitempty"`   // an attempt may have reached the broker
+	Reason        string        `json:"reason,omitempty"`       // of a dead letter
+	BlockedBy     *message.ID   `json:"blocked_by,omitempty"`   // the dead letter of its ordering key that it waits for
+	TopicPaused   bool          `json:"topic_paused,omitempty"` // it waits for that to be resumed
 }
 
 // storyJSON is all that is known of a message.
@@ -55,7 +56,7 @@ type storyJSON struct {
 func itemOf(i *spool.Item) itemJSON {
 	out := itemJSON{
 		ID: i.ID, Topic: i.Topic, TopicSeq: i.TopicSeq, State: i.State, Held: i.OnHold, AcceptedAt: wire.Time(i.AcceptedAt), DeliverAt: wire.OptionalTime(i.DeliverAt), Size: i.Size,
-		Attempts: i.Attempts, LastError: i.LastError, NextAttemptAt: wire.OptionalTime(i.NextAttemptAt), SettledAt: wire.OptionalTime(i.SettledAt), MaybeSent: i.MaybeSent, Reason: i.Reason,
+		Attempts: i.Attempts, LastError: i.LastError, NextAttemptAt: wire.OptionalTime(i.NextAttemptAt), SettledAt: wire.OptionalTime(i.SettledAt), MaybeSent: i.MaybeSent, Reason: i.Reason, TopicPaused: i.TopicPaused,
 	}
 	if i.BlockedBy != (message.ID{}) {
 		out.BlockedBy = &i.BlockedBy

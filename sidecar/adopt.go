@@ -28,8 +28,8 @@ type Adopted struct {
 	Audit    Audit        `json:"audit"`
 }
 
-// Left is how many messages are still held: dead letters, those on hold, those
-// that are not due yet, undecided ones, and those for which there was no time.
+// Left is how many messages are still held: dead letters, those on hold, those of
+// topics that are paused, those that are not due yet, undecided ones, and those for which there was no time.
 func (a Adopted) Left() uint64 { return a.After.InSpool.Held() }
 
 // Adopt takes over a spool whose sidecar is gone: it forwards what is held there to the
@@ -113,8 +113,12 @@ func (s *Sidecar) forwardAdopted(ctx context.Context, a Adoption) (err error) {
 			<-drained //nolint:errcheck // of the same
 			return s.storageError()
 		case <-tick.C:
-			c := s.parts.spool.Ledger().Total
-			waits := c.InSpool.Held() - c.InSpool.Dead - c.InSpool.Delayed - c.InSpool.Half - c.OnHold
+			led, kept, _ := s.parts.spool.Left()
+			c := led.Total
+			waits := c.InSpool.Held() - c.InSpool.Dead - c.InSpool.Delayed - c.InSpool.Half
+			for _, n := range kept {
+				waits -= n
+			}
 			if a.Delayed {
 				waits += c.InSpool.Delayed - c.DelayedOnHold
 			}

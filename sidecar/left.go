@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/spool"
@@ -18,26 +19,38 @@ func (s *Sidecar) left() (left admin.Left, open bool) {
 	if f == nil { // else the spool is there, too
 		return left, false
 	}
-	led, kept, transactions := s.spool.Load().Left()
-	left = leftOf(led, kept, f.Parked(), f.FailingTopics())
+	sp := s.spool.Load()
+	led, kept, transactions := sp.Left()
+	left = leftOf(led, kept, upholds{f.Parked(), f.FailingTopics(), sp.Paused()})
 	left.Ending = uint64(transactions.Ending)
 	return left, true
 }
 
-// leftOf counts by topic. Of what is kept back, parked with a status, and failing with
-// an error, the topics are named.
-func leftOf(led spool.Ledger, keptBack map[string]uint64, parked, failing map[string]string) (left admin.Left) {
+// upholds are the topics that are parked with a status, fail with an error, or are
+// paused.
+type upholds struct {
+	parked, failing map[string]string
+	paused          map[string]time.Time
+}
+
+// leftOf counts by topic. Of what is kept back the topics are named.
+func leftOf(led spool.Ledger, keptBack map[string]uint64, by upholds) (left admin.Left) {
 	left.Topics = []admin.TopicLeft{}
 	for topic, c := range led.Topics {
 		n := c.InSpool
 		waiting := n.Pending + n.InFlight + n.Retrying
 		held := min(keptBack[topic], waiting)
-		one := admin.LeftCounts{Waiting: waiting - held + c.Resending, Delayed: n.Delayed, Half: n.Half, Held: held, Dead: n.Dead}
+		one := admin.LeftCounts{Waiting: waiting - held, Delayed: n.Delayed, Half: n.Half, Held: held, Dead: n.Dead}
+		if by.isPaused(topic) {
+			one.Held += c.Resending
+		} else {
+			one.Waiting += c.Resending
+		}
 		if one == (admin.LeftCounts{}) {
 			continue
 		}
 		left.Add(one)
-		left.Topics = append(left.Topics, admin.TopicLeft{Topic: topic, LeftCounts: one, Why: why(one, parked[topic], failing[topic])})
+		left.Topics = append(left.Topics, admin.TopicLeft{Topic: topic, LeftCounts: one, Why: by.why(topic, one)})
 	}
 	slices.SortFunc(left.Topics, func(a, b admin.TopicLeft) int {
 		return cmp.Or(cmp.Compare(b.All(), a.All()), strings.Compare(a.Topic, b.Topic))
@@ -48,8 +61,11 @@ func leftOf(led spool.Ledger, keptBack map[string]uint64, parked, failing map[st
 	return left
 }
 
+func (by *upholds) isPaused(topic string) bool { return !by.paused[topic].IsZero() }
+
 // why says in words what messages of a topic wait for.
-func why(n admin.LeftCounts, parked, failing string) string {
+func (by *upholds) why(topic string, n admin.LeftCounts) string {
+	parked, failing := by.parked[topic], by.failing[topic]
 	var all []string
 	add := func(n uint64, reason string) {
 		if n > 0 {
@@ -64,7 +80,11 @@ func why(n admin.LeftCounts, parked, failing string) string {
 	default:
 		add(n.Waiting, "on its way")
 	}
-	add(n.Held, "on hold, or behind that or a dead letter")
+	if by.isPaused(topic) {
+		add(n.Held, "the topic is paused")
+	} else {
+		add(n.Held, "on hold, or behind that or a dead letter")
+	}
 	add(n.Delayed, "not due")
 	add(n.Half, "not decided")
 	add(n.Dead, "dead letters")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/spool"
@@ -17,18 +18,21 @@ func TestLeftIsToldByTopic(t *testing.T) {
 		"failing": {InSpool: spool.InSpool{InFlight: 2}},
 		"going":   {InSpool: spool.InSpool{Pending: 1}, Resending: 4},
 		"kept":    {InSpool: spool.InSpool{Pending: 6, Delayed: 1, Half: 2, Dead: 3}},
+		"paused":  {InSpool: spool.InSpool{Pending: 1, InFlight: 1}, Resending: 1},
 	}}
-	left := leftOf(led, map[string]uint64{"kept": 6}, map[string]string{"parked": "NO_PERMISSION"}, map[string]string{"failing": "no route"})
+	left := leftOf(led, map[string]uint64{"kept": 6, "paused": 1},
+		upholds{map[string]string{"parked": "NO_PERMISSION"}, map[string]string{"failing": "no route"}, map[string]time.Time{"paused": time.Now()}})
 	want := []admin.TopicLeft{
 		{Topic: "kept", LeftCounts: admin.LeftCounts{Delayed: 1, Half: 2, Held: 6, Dead: 3}, Why: "on hold, or behind that or a dead letter; not due; not decided; dead letters"},
 		{Topic: "going", LeftCounts: admin.LeftCounts{Waiting: 5}, Why: "on its way"},
 		{Topic: "parked", LeftCounts: admin.LeftCounts{Waiting: 4}, Why: "parked: NO_PERMISSION"},
+		{Topic: "paused", LeftCounts: admin.LeftCounts{Waiting: 1, Held: 2}, Why: "on its way; the topic is paused"},
 		{Topic: "failing", LeftCounts: admin.LeftCounts{Waiting: 2}, Why: "failing: no route"},
 	}
 	if !slices.Equal(left.Topics, want) || left.MoreTopics != 0 {
 		t.Errorf("told\n%+v, want\n%+v", left.Topics, want)
 	}
-	if sum := (admin.LeftCounts{Waiting: 11, Delayed: 1, Half: 2, Held: 6, Dead: 3}); left.LeftCounts != sum {
+	if sum := (admin.LeftCounts{Waiting: 12, Delayed: 1, Half: 2, Held: 8, Dead: 3}); left.LeftCounts != sum {
 		t.Errorf("in all %+v, want %+v", left.LeftCounts, sum)
 	}
 }
@@ -38,7 +42,7 @@ func TestLeftIsBounded(t *testing.T) {
 	for i := range leftMost + 7 {
 		led.Topics[fmt.Sprint(i)] = spool.Counts{InSpool: spool.InSpool{Pending: 1}}
 	}
-	if left := leftOf(led, nil, nil, nil); len(left.Topics) != leftMost || left.MoreTopics != 7 || left.Waiting != leftMost+7 {
+	if left := leftOf(led, nil, upholds{}); len(left.Topics) != leftMost || left.MoreTopics != 7 || left.Waiting != leftMost+7 {
 		t.Errorf("%d topics, %d more, %d messages", len(left.Topics), left.MoreTopics, left.Waiting)
 	}
 }

@@ -50,7 +50,7 @@ func (m *metrics) commit(c kv.CommitStats) {
 
 // watchSpool registers gauges that are read from the ledger when asked for.
 func (m *metrics) watchSpool(r prometheus.Registerer, p *parts) {
-	r.MustRegister(&ledgerCollector{spool: p.spool}, roomCollector{p.room}, stallCollector{p.db}, knownCollector{p.spool, p.marks}, clockCollector{p.spool})
+	r.MustRegister(&ledgerCollector{spool: p.spool}, roomCollector{p.room}, stallCollector{p.db}, knownCollector{p.spool, p.marks}, clockCollector{p.spool}, pausedCollector{p.spool})
 }
 
 type ledgerCollector struct{ spool *spool.Spool }
@@ -59,7 +59,7 @@ var (
 	messagesDesc = prometheus.NewDesc("remora_spool_messages", "Messages held, by state.", []string{"state"}, nil)
 	heldDesc     = prometheus.NewDesc("remora_spool_held_bytes", "Bytes of held messages.", nil, nil)
 	acceptedDesc = prometheus.NewDesc("remora_spool_accepted_total", "Messages accepted since the spool was made.", nil, nil)
-	oldestDesc   = prometheus.NewDesc("remora_spool_oldest_unconfirmed_timestamp_seconds", "Since when the message that waits longest for its confirmation could have been sent, in seconds since 1970: its accept, its due time if it was delayed, its redrive. Absent when none waits; dead letters and what an operator holds do not count. The alarm: time() minus this.", nil, nil)
+	oldestDesc   = prometheus.NewDesc("remora_spool_oldest_unconfirmed_timestamp_seconds", "Since when the message that waits longest for its confirmation could have been sent, in seconds since 1970: its accept, its due time if it was delayed, its redrive. Absent when none waits; dead letters and what an operator holds, or has paused, do not count. The alarm: time() minus this.", nil, nil)
 	retainedDesc = prometheus.NewDesc("remora_spool_retained_bytes", "Bytes of confirmed messages that are kept to be sent again if the broker loses them.", nil, nil)
 	blockedDesc  = prometheus.NewDesc("remora_ordering_blocked_keys", "Ordering keys whose later messages wait for a dead letter, with forwarder.ordering.on_dead: block.", nil, nil)
 	resentDesc   = prometheus.NewDesc("remora_spool_resent_total", "Confirmed messages that were sent again and confirmed again since the spool was made.", nil, nil)

@@ -59,6 +59,7 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 	p.room.measure()
 	s.metrics.watchSpool(s.registry, p)
 	s.registry.MustRegister(drainCollector{s})
+	s.sayPaused(p.spool)
 	return nil
 }
 

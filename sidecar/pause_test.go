@@ -141,3 +141,56 @@ func TestPausedPull(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPausedTopicSurvivesARestart: nothing of a paused topic reaches the broker, before and
+// after a restart; it is accepted and shown, and makes the sidecar degraded, not unready.
+func TestPausedTopicSurvivesARestart(t *testing.T) {
+	c := embedded(t)
+	r := start(t, c)
+	var now sidecar.Topic
+	if status := r.operate("POST", "/v1/topics/orders/pause", "", nil); status != 404 {
+		t.Errorf("pause before the first message: %d", status)
+	}
+	r.post("orders", "one", "wait=10")
+	if status := r.operate("POST", "/v1/topics/orders/pause", "", &now); status != 200 || now.State != "paused" || now.HeldUp[0].Since == nil {
+		t.Fatalf("pause: %d, %+v", status, now)
+	}
+	paused := *now.HeldUp[0].Since
+	if status, _ := r.post("orders", "two", "wait=100ms"); status != 202 {
+		t.Errorf("published to a paused topic: %d", status)
+	}
+	if err := r.end(); err != nil {
+		t.Error(err)
+	}
+
+	r = start(t, c)
+	if status := r.operate("POST", "/v1/topics/orders/pause", "", &now); status != 200 || !now.HeldUp[0].Since.Equal(paused) || now.Pending != 1 {
+		t.Errorf("paused again: %d, %+v", status, now)
+	}
+	var status sidecar.Status
+	r.operate("GET", "/v1/status", "", &status)
+	if p := status.Forwarder.Paused; !status.Ready || strings.Join(status.Degraded, " ") != "topic-paused" || len(p) != 1 || p[0].Topic != "orders" || !p[0].Since.Equal(paused) {
+		t.Errorf("%+v, degraded %v", status.Forwarder, status.Degraded)
+	}
+	if status.Spool.DrainSeconds == nil || *status.Spool.DrainSeconds != 0 || status.Spool.KeptBack != 1 || status.Spool.OldestUnconfirmed != nil {
+		t.Errorf("%+v", status.Spool)
+	}
+	if _, metrics := get(t, "http://"+r.side.Addresses().Health+"/metrics"); !strings.Contains(metrics, `remora_topic_paused{topic="orders"} 1`) || !strings.Contains(metrics, `remora_degraded{reason="topic-paused"} 1`) {
+		t.Error("the metrics do not tell")
+	}
+	if status := r.operate("POST", "/v1/topics/orders/resume", "", &now); status != 200 || now.State != "running" || len(now.HeldUp) > 0 {
+		t.Errorf("resume: %d, %+v", status, now)
+	}
+	eventually(t, "the message is confirmed", func() bool {
+		var all struct{ Items []sidecar.Topic }
+		r.operate("GET", "/v1/topics", "", &all)
+		return len(all.Items) == 1 && all.Items[0].Held == 0 && all.Items[0].InSpool.Held() == 0
+	})
+	status = sidecar.Status{}
+	if r.operate("GET", "/v1/status", "", &status); len(status.Degraded) != 0 {
+		t.Errorf("resumed, and degraded: %v", status.Degraded)
+	}
+	if err := r.end(); err != nil {
+		t.Error(err)
+	}
+}

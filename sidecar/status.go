@@ -37,7 +37,7 @@ type SpoolStatus struct {
 	Dir               string        `json:"dir"`
 	Messages          spool.InSpool `json:"messages"`
 	OnHold            uint64        `json:"held"`      // of those pending, by an operator
-	KeptBack          uint64        `json:"kept_back"` // those, and what can only wait for them or for dead letters
+	KeptBack          uint64        `json:"kept_back"` // those, what can only wait for them or for dead letters, and what is paused
 	Resending         uint64        `json:"resending"` // confirmed ones that are to be sent again
 	Transactions      Transactions  `json:"transactions"`
 	Bytes             uint64        `json:"bytes"`       // of what is held
@@ -123,7 +123,7 @@ func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
 // sources are what the admin listener tells, and works on.
 func (s *Sidecar) sources() admin.Sources {
 	from := admin.Sources{Ledger: s.ledger, Status: s.status, Stats: s.stats, Spool: s.operated, Archive: s.archive, Acknowledge: s.acknowledge, ConfirmClock: s.confirmClock, Forwards: !s.offline,
-		Groups: s.buriedGroups, Seen: s.seenBy, Consumed: s.consumed()}
+		Groups: s.buriedGroups, Seen: s.seenBy, Consumed: s.consumed(), Topics: s.topics()}
 	if !s.offline {
 		from.Subscriptions, from.Left, from.Conditions = s.admitted(), s.left, s.conditions
 	}

@@ -14,6 +14,7 @@ type ForwarderStatus struct {
 	AttemptsLimit int           `json:"attempts_allowed"` // at a time; fewer than configured after an outage
 	Failing       int           `json:"topics_failing"`   // with messages to send, and a last attempt that failed
 	Parked        []ParkedTopic `json:"topics_parked"`    // that wait for an operator
+	Paused        []PausedTopic `json:"topics_paused"`    // by an operator
 	BlockedKeys   int           `json:"blocked_keys"`     // ordering keys that wait for a dead letter
 }
 
@@ -21,6 +22,12 @@ type ForwarderStatus struct {
 type ParkedTopic struct {
 	Topic  string `json:"topic"`
 	Status string `json:"status"` // the broker's word
+}
+
+// PausedTopic is one that an operator has paused.
+type PausedTopic struct {
+	Topic string    `json:"topic"`
+	Since time.Time `json:"since"`
 }
 
 // BrokersStatus is what is known of the brokers by what they answer.
@@ -51,7 +58,7 @@ func (s *Sidecar) tellForwarding() (*ForwarderStatus, *BrokersStatus) {
 		return nil, nil
 	}
 	failing := f.Failing()
-	out := &ForwarderStatus{Flow: s.flow.tell(), AttemptsLimit: f.Allowed(), Failing: failing, Parked: []ParkedTopic{}, BlockedKeys: s.spool.Load().BlockedKeys()}
+	out := &ForwarderStatus{Flow: s.flow.tell(), AttemptsLimit: f.Allowed(), Failing: failing, Parked: []ParkedTopic{}, Paused: pausedTopics(s.spool.Load()), BlockedKeys: s.spool.Load().BlockedKeys()}
 	parked := f.Parked()
 	for _, topic := range slices.Sorted(maps.Keys(parked)) {
 		out.Parked = append(out.Parked, ParkedTopic{topic, parked[topic]})

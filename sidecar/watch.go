@@ -117,6 +117,7 @@ func (s *Sidecar) keepConditions(ctx context.Context) error {
 		s.conditions.Set(admin.Damaged, s.parts.spool.Damage().Pending())
 		s.conditions.Set(admin.Broker, s.parts.forward.Failing() > 0 || len(s.parts.forward.FailingBrokers()) > 0 || s.halvesUnreached())
 		s.conditions.Set(admin.TopicParked, len(s.parts.forward.Parked()) > 0)
+		s.notePauses(s.parts.spool)
 		s.conditions.Set(admin.OrderingBlocked, s.parts.spool.BlockedKeys() > 0)
 		s.conditions.Set(admin.SpoolFull, s.parts.room.full.Load() || s.parts.spool.Full())
 		s.conditions.Set(admin.DiskLow, s.parts.room.isLow())

@@ -15,7 +15,7 @@ const status = (more = {}) => ({
     id: "0a", dir: "/data", messages: { half: 0, delayed: 2, pending: 600, in_flight: 0, retrying: 0, dead: 1 }, held: 0, kept_back: 0, resending: 0,
     transactions: { half: 1, undecided: 0, ending: 0 }, bytes: 603 << 10, room_bytes: 700 << 20, taken_bytes: 190 << 20, ballast_bytes: 190 << 20, limit_bytes: 1 << 30, oldest_unconfirmed_at: "2026-01-01T00:00:00Z", drain_seconds: 9.6,
   },
-  forwarder: { flow: { accepted: 5, confirmed: 65 }, attempts_allowed: 64, topics_failing: 0, topics_parked: [], blocked_keys: 0 },
+  forwarder: { flow: { accepted: 5, confirmed: 65 }, attempts_allowed: 64, topics_failing: 0, topics_parked: [], topics_paused: [], blocked_keys: 0 },
   brokers: { up: true, failing: [] }, dedupe: [{ store: "local", up: true }, { store: "redis", up: true }], subscriptions: [], blocked_keys: [],
   ...more,
 });

@@ -15,7 +15,7 @@ function view(status, now) {
     verdict: verdictOf(status),
     conditions: status.conditions.map((c) => ({ name: c.name, since: ago(c.since, now), text: [sentence(c.means), sentence(c.do)], detail: detailOf(c.name, status) })),
     accept: arrow(flow && flow.accepted, known(is, "starting", "stopping", "read-only", "sync-stalled", "spool-full", "disk-low")),
-    forward: arrow(flow && flow.confirmed, known(is, "broker", "topic-parked")),
+    forward: arrow(flow && flow.confirmed, known(is, "broker", "topic-parked", "topic-paused")),
     deliver: deliver(status.subscriptions, known(is, "dedupe-store", "handler", "handler-failing", "app-not-ready", "subscription-paused", "not-joined", "delivery-blocked")),
     spool: spoolOf(status.spool, flow, now, is.includes("spool-full")),
     broker: { text: status.broker_type, failing: status.brokers ? status.brokers.failing : [] },
@@ -37,6 +37,7 @@ function verdictOf(status) {
 function detailOf(name, status) {
   switch (name) {
     case "topic-parked": return status.forwarder.topics_parked.map((t) => `${t.topic}: ${t.status}`).join(", ");
+    case "topic-paused": return status.forwarder.topics_paused.map((t) => t.topic).join(", ");
     case "broker": return status.brokers.failing.join(", ");
     case "dedupe-store": return status.dedupe.filter((d) => !d.up).map((d) => d.store).join(", ");
     default: return status.subscriptions.filter((s) => s.held_up.some((h) => held[h.cause] === name)).map((s) => s.name).join(", ");

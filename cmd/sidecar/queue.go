@@ -51,6 +51,7 @@ type item struct {
 	MaybeSent     bool      `json:"maybe_sent"`
 	Reason        string    `json:"reason"`
 	BlockedBy     string    `json:"blocked_by"`
+	TopicPaused   bool      `json:"topic_paused"`
 }
 
 func (i *item) status() string {
@@ -62,6 +63,9 @@ func (i *item) status() string {
 
 // why is what an operator wants to know of a message that does not get on.
 func (i *item) why() string {
+	if i.TopicPaused {
+		return "its topic is paused"
+	}
 	if i.BlockedBy != "" {
 		return "waits for the dead letter " + i.BlockedBy + " of its ordering key"
 	}

@@ -23,7 +23,8 @@ var ageNames = []string{"1m", "5m", "15m", "1h", "4h", "1d", "7d", "7d+"}
 type shape struct {
 	Topic    string         `json:"topic"`
 	Messages int            `json:"messages"`
-	Ages     map[string]int `json:"ages"` // younger than the name says, and not than the one before
+	Paused   bool           `json:"paused,omitempty"` // by an operator
+	Ages     map[string]int `json:"ages"`             // younger than the name says, and not than the one before
 }
 
 func newQueueShape() *cobra.Command {
@@ -59,6 +60,7 @@ func shapeOf(c *cobra.Command, s *spooler, f *filter, out *format) error {
 				byTopic[topic] = &shape{Topic: topic, Ages: map[string]int{}}
 			}
 			byTopic[topic].Messages++
+			byTopic[topic].Paused = byTopic[topic].Paused || i.TopicPaused && topic == i.Topic
 			byTopic[topic].Ages[column(now.Sub(i.AcceptedAt))]++
 		}
 		return nil
@@ -107,7 +109,11 @@ func shapeTable(w io.Writer, rows []*shape) {
 		fmt.Fprint(w, "\t", name)
 	}
 	for _, r := range rows {
-		fmt.Fprintf(w, "\n%s\t%d", r.Topic, r.Messages)
+		name := r.Topic
+		if r.Paused {
+			name += " (paused)"
+		}
+		fmt.Fprintf(w, "\n%s\t%d", name, r.Messages)
 		for _, name := range ageNames {
 			fmt.Fprint(w, "\t", r.Ages[name])
 		}
