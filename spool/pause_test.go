@@ -147,7 +147,7 @@ func TestResumeWakesWhoWaits(t *testing.T) {
 	r.pauseTopic("t")
 	got := make(chan []*spool.Lease)
 	go func() {
-		leases, err := r.Lease(context.Background(), "t", spool.LeaseOptions{})
+		leases, err := r.Lease(t.Context(), "t", spool.LeaseOptions{})
 		if err != nil {
 			t.Error(err)
 		}
