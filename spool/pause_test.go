@@ -200,7 +200,10 @@ func TestTimeGoesOnInAPausedTopic(t *testing.T) {
 // read again, in order, whatever was under way.
 func TestAPausedTopicLeavesTheWindow(t *testing.T) {
 	r, c := timed(t, spool.Options{Window: 64 << 10})
-	ids := r.acceptMany("k", 0, 100)
+	var ids []message.ID
+	for n := range 100 { // a block each
+		ids = append(ids, r.acceptMany("k", n, n+1)...)
+	}
 	r.acceptMany("l", 100, 160)
 	r.fail("t", 1, c.now().Add(time.Minute))
 	r.putOnHold(ids[50])
@@ -233,8 +236,8 @@ func TestAPausedTopicLeavesTheWindow(t *testing.T) {
 	r.none("t")
 	r.Flush()
 	r.balanced()
-	if n := r.Windows(); n != 0 {
-		t.Errorf("%d bytes are left in the windows", n)
+	if n, blocks := r.Windows(), r.Blocks("t"); n != 0 || blocks != 0 {
+		t.Errorf("%d bytes are left in the windows, and %d blocks", n, blocks)
 	}
 }
 
