@@ -102,7 +102,7 @@ var kinds = []Kind{
 	{TopicNotAllowed, 403, "The topic is not one of those that may be published to", "Correct the topic. The operator: add it to topics.allow.", false, StoredNo},
 	{CheckNotAllowed, 403, "The check URL is not one of those that may be asked", "Correct check.url. The operator: add it to transactions.check_urls.", false, StoredNo},
 	{NotFound, 404, "There is no such message", "Receipts are kept for a limited time after a message has settled: see receipts in /v1/status. A message that is held always has one.", false, StoredUnknown},
-	{UnknownTopic, 404, "There is no such topic", "Nothing of it was ever accepted here. GET /v1/topics of the admin listener names the topics.", false, StoredNo},
+	{UnknownTopic, 404, "There is no such topic", "Write the name of one that has had a message: 'sidecar topic list' or GET /v1/topics names them.", false, StoredNo},
 	{UnknownSubscription, 404, "There is no such subscription", "Write the name of one of the configured subscriptions.", false, StoredNo},
 	{UnknownGroup, 404, "There is no such group", "Write the group of one of the configured subscriptions: its name, unless it names another.", false, StoredNo},
 	{UnknownDelivery, 404, "There is no such delivery", "Send the MQ-Delivery-Id of the delivery. One that ended is known for an hour, and none survives a restart: its message was not acked, and comes again.", false, StoredNo},
