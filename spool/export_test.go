@@ -145,6 +145,11 @@ func (s *Spool) DuringARead(topic string, fn func()) {
 	}
 }
 
+// FoundEmpty does what a read does that found nothing held in the block of a sequence.
+func (s *Spool) FoundEmpty(topic string, firstSeq uint64) error {
+	return s.commit(s.life, &dropBlock{s.laneOf(topic), diskBlock{firstSeq: firstSeq, count: 1}})
+}
+
 // AgeTo makes the spool as old as if upTo messages had been accepted and
 // confirmed, on topic "old".
 func (s *Spool) AgeTo(upTo uint64) error { return s.commit(s.life, &age{upTo}) }

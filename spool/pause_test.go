@@ -107,21 +107,23 @@ func TestPauseLeavesAloneWhatIsInFlight(t *testing.T) {
 	r.accept(keyed("t", "sent", "a"), keyed("t", "failed", "b"), keyed("t", "in line", "c"), keyed("t", "lapsed", "d"))
 	leases := r.leaseSome("t", 4)
 	r.pauseTopic("t")
-	if n := r.Waiting("t"); n != 4 {
-		t.Errorf("%d are in flight", n)
+	if n, kept := r.Waiting("t"), r.KeptBack(); n != 4 || kept != 0 {
+		t.Errorf("%d are in flight, %d kept back", n, kept)
 	}
 	if got := r.Current(leases[2:3]); len(got) > 0 {
 		t.Error("an attempt may begin")
 	}
 	r.confirm(leases[:1])
 	r.Retry(leases[1:2], c.now().Add(time.Minute), message.OutcomeRetryable, "down")
-	if n := r.Waiting("t"); n != 1 {
-		t.Errorf("%d are in flight, want the one that is to lapse", n)
+	if n, kept := r.Waiting("t"), r.KeptBack(); n != 1 || kept != 2 {
+		t.Errorf("%d are in flight, %d kept back; want the one that is to lapse, and two", n, kept)
 	}
 	drained := make(chan error, 1)
 	go func() { drained <- r.Drained(t.Context()) }()
 	c.advance(2 * time.Hour)
-	r.none("t") // looks at the clock
+	for r.Waiting("t") > 0 {
+		r.none("t") // looks at the clock, if it comes to that
+	}
 	if err := <-drained; err != nil {
 		t.Error(err)
 	}
@@ -212,8 +214,8 @@ func TestAPausedTopicLeavesTheWindow(t *testing.T) {
 	}
 	r.pauseTopic("t")
 	r.acceptMany("k", 160, 170)
-	if n := r.Windows(); n > 2<<10 {
-		t.Errorf("%d bytes of a topic that is paused are in memory", n)
+	if n, blocks := r.Windows(), r.Blocks("t"); n > 2<<10 || blocks != 1 {
+		t.Fatalf("%d bytes of a topic that is paused are in memory, and %d blocks; want those of the first message", n, blocks)
 	}
 	c.advance(time.Hour)
 	r.resumeTopic("t")
@@ -253,35 +255,54 @@ func TestPauseOfWhatIsAside(t *testing.T) {
 	r.inOrder(0, many+3)
 }
 
-// A block that is found empty while the topic is paused moves its cursor over nothing
-// that was put back.
-func TestPauseBehindAnEmptyBlock(t *testing.T) {
-	r := newRig(t, spool.Options{Window: 1})
-	r.accept(draft("t", "first"))
-	r.accept(draft("t", "second"))
-	third := r.accept(draft("t", "third"))[0].ID
-	r.cancelled(third)
-	r.accept(draft("t", "fourth"))
-	r.reopen()
-	var got []string
-	for _, w := range []string{"first", "second", "fourth"} {
-		r.pauseTopic("t")
+// Of what is aside, that which comes behind the first message that was put back is read
+// again with it: else it would be counted, and kept aside, twice.
+func TestPausePutsBackWhatIsAside(t *testing.T) {
+	r, c := stuck(t, spool.Options{})
+	r.fail("t", 1, c.now().Add(time.Minute))
+	others := append(r.lease("t", 1), r.lease("t", 1)...)
+	for r.Aside() < many+2 { // all of the key but the first, also behind the others
 		r.none("t")
-		r.resumeTopic("t")
+	}
+	r.Release(others)
+	r.pauseTopic("t")
+	if n := r.Aside(); n != many-1 {
+		t.Errorf("%d messages are aside, want those before %s", n, others[0].Body)
+	}
+	r.resumeTopic("t")
+	r.others("other", "free")
+	c.advance(time.Hour)
+	r.inOrder(0, many+3)
+}
+
+// A block that a read found empty before the topic was paused, and that is noted after
+// that, moves the cursor over nothing that was put back: it would never be read again.
+func TestPauseBehindAnEmptyBlock(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	var ids []message.ID
+	for _, body := range []string{"first", "second", "third", "fourth"} {
+		ids = append(ids, r.accept(draft("t", body))[0].ID) // a block each
+	}
+	r.cancelled(ids[2])
+	r.pauseTopic("t")
+	if err := r.FoundEmpty("t", r.SeqOf(ids[2])); err != nil {
+		t.Fatal(err)
+	}
+	r.resumeTopic("t")
+	var got []string
+	for range 3 {
 		leases := r.lease("t", 1)
-		if got = append(got, bodies(leases)...); w == "first" {
-			r.Release(leases)
-			r.pauseTopic("t")
-			r.kill()
-			r.resumeTopic("t")
-			leases = r.lease("t", 1)
-		}
+		got = append(got, bodies(leases)...)
 		r.confirm(leases)
 	}
 	if fmt.Sprint(got) != "[first second fourth]" {
 		t.Errorf("forwarded %v", got)
 	}
+	r.Flush()
 	r.balanced()
+	if n := r.Blocks("t"); n != 0 {
+		t.Errorf("%d blocks are left", n)
+	}
 }
 
 // Any number of calls at once, in one commit or in several: what stands is what the
