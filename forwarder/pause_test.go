@@ -12,7 +12,8 @@ import (
 	"github.com/remora-mq/remora/message"
 )
 
-// held is a producer whose attempts wait until they may end, and tell that they began.
+// held is a producer whose attempts wait until they may end, or the test does, and tell
+// that they began.
 type held struct {
 	producer
 
@@ -20,11 +21,14 @@ type held struct {
 	end   chan struct{}
 }
 
-func newHeld() *held {
+func newHeld(t *testing.T) *held {
 	h := &held{began: make(chan string, 100), end: make(chan struct{})}
 	h.answer = func(msgs []*message.Message) *broker.SendError {
 		h.began <- string(msgs[0].Body)
-		<-h.end
+		select {
+		case <-h.end:
+		case <-t.Context().Done(): // a test that has failed ends
+		}
 		return nil
 	}
 	return h
@@ -48,7 +52,7 @@ func (r *rig) resume(topic string) {
 // a slot; what is in flight ends, others go on, and what is left goes at once, in order,
 // when it is resumed.
 func TestNoAttemptWhilePaused(t *testing.T) {
-	p := newHeld()
+	p := newHeld(t)
 	r := open(t, &p.producer, draft("t", "0", "k"))
 	r.forward(forwarder.Options{Concurrency: 1, MaxMessages: 1, AttemptTimeout: time.Minute}, p)
 	if got := <-p.began; got != "0" {
