@@ -24,6 +24,7 @@ type Adoption struct {
 type Adopted struct {
 	Before   spool.Counts `json:"before"`
 	After    spool.Counts `json:"after"`
+	Paused   uint64       `json:"paused"` // of those left: of topics that are paused, and not on hold
 	Balanced bool         `json:"balanced"`
 	Audit    Audit        `json:"audit"`
 }
@@ -157,7 +158,12 @@ func (s *Sidecar) closeBooks(ctx context.Context, out *Adopted) error {
 	if err != nil {
 		return err
 	}
-	out.After, out.Balanced = sp.Ledger().Total, found.Balanced
+	led := sp.Ledger()
+	out.After, out.Balanced = led.Total, found.Balanced
+	for topic := range sp.Paused() {
+		c := led.Topics[topic]
+		out.Paused += c.InSpool.Pending + c.InSpool.InFlight + c.InSpool.Retrying - c.OnHold
+	}
 	out.Audit = Audit{Held: found.Held, Settled: found.Settled, Missing: orEmpty(found.Missing), Damage: orEmpty(found.Damage)}
 	return nil
 }

@@ -70,9 +70,9 @@ func verdictOf(adopted *sidecar.Adopted, dir string) error {
 	case !adopted.Balanced:
 		return fail(exitFailed, "the ledger of %s does not balance: see what is missing by 'sidecar ledger --dir %s'", dir, dir)
 	case adopted.Left() > 0:
-		return fail(exitPartly, "left in %s: %s; %d dead letters, %d held by an operator, %d that are not due yet (--delayed waits for these), %d of transactions that nobody has decided (see 'sidecar tx list'), %d that wait behind these, or for which there was no time; see 'sidecar queue list --dir %s'",
-			dir, messages(int(adopted.Left())), n.Dead, adopted.After.OnHold+adopted.After.DelayedOnHold, n.Delayed-adopted.After.DelayedOnHold, n.Half,
-			adopted.Left()-n.Dead-n.Delayed-n.Half-adopted.After.OnHold, dir)
+		return fail(exitPartly, "left in %s: %s; %d dead letters, %d held by an operator, %d that are not due yet (--delayed waits for these), %d of transactions that nobody has decided (see 'sidecar tx list'), %d of topics that are paused (see 'sidecar topic list'), %d that wait behind these, or for which there was no time; see 'sidecar queue list --dir %s'",
+			dir, messages(int(adopted.Left())), n.Dead, adopted.After.OnHold+adopted.After.DelayedOnHold, n.Delayed-adopted.After.DelayedOnHold, n.Half, adopted.Paused,
+			adopted.Left()-n.Dead-n.Delayed-n.Half-adopted.After.OnHold-adopted.Paused, dir)
 	}
 	return nil
 }
