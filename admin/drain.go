@@ -68,8 +68,9 @@ type looks struct {
 	open  bool
 }
 
-// since returns a look that began after a time: the last one, or else a new one.
-func (l *looks) since(after time.Time) (left Left, open bool) {
+// since returns a look that began after a time, and when it began: the last one, or else
+// a new one.
+func (l *looks) since(after time.Time) (left Left, open bool, began time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.began.After(after) {
@@ -78,7 +79,7 @@ func (l *looks) since(after time.Time) (left Left, open bool) {
 			l.last.Topics = []TopicLeft{}
 		}
 	}
-	return l.last, l.open
+	return l.last, l.open, l.began
 }
 
 // Errors of a drain whose time ended before it was drained.
@@ -92,7 +93,8 @@ type drain struct {
 	looks    *looks
 	all      bool
 	deadline time.Time // zero: there is none
-	begun    time.Time
+
+	seen time.Time // the look that it saw last; before one, when it was asked for
 
 	mu   sync.Mutex
 	last drainProgress
@@ -118,19 +120,13 @@ func (d *drain) Do(ctx context.Context) error {
 	}
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
-	// What was seen since it asked the last time is new to it: where others look every
-	// lookAgain it has to look itself only once.
-	for asked := d.begun; ; {
-		now := time.Now()
-		if d.look(asked) {
-			return nil
-		}
-		asked = now
+	for !d.look() {
 		select {
 		case <-tick.C:
 		case <-over:
+			d.seen = d.deadline
 			switch {
-			case d.look(d.deadline):
+			case d.look():
 				return nil
 			case !d.open: // only written by look
 				return errNotOpen
@@ -140,11 +136,14 @@ func (d *drain) Do(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	return nil
 }
 
-// look notes what was left after a time.
-func (d *drain) look(after time.Time) (drained bool) {
-	left, open := d.looks.since(after)
+// look notes what is left, by a look newer than the one that it saw last: where others look
+// every lookAgain it has to look itself only once.
+func (d *drain) look() (drained bool) {
+	left, open, began := d.looks.since(d.seen)
+	d.seen = began
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.open, d.last.Left, d.last.Drained = open, left, open && left.drained(d.all)
@@ -167,7 +166,7 @@ func (a *api) drain(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, p)
 		return
 	}
-	d.look(d.begun)                              // what is answered is true, also before it runs
+	d.look()                                     // what is answered is true, also before it runs
 	op, p := a.operations.begin(kindDrain, 0, d) //nolint:contextcheck // it outlives the request
 	if p != nil {
 		writeProblem(w, p)
@@ -188,7 +187,7 @@ func (a *api) readDrain(r *http.Request) (*drain, *problem.Problem) {
 			return nil, p
 		}
 	}
-	d := &drain{looks: a.looks, all: req.All, begun: time.Now()}
+	d := &drain{looks: a.looks, all: req.All, seen: time.Now()}
 	if req.Timeout == "" {
 		return d, nil
 	}

@@ -148,7 +148,7 @@ func TestDrainsShareTheirLooks(t *testing.T) {
 			all := make(chan error, n)
 			for range n {
 				time.Sleep(7 * time.Millisecond)
-				d := &drain{looks: l, begun: time.Now(), deadline: time.Now().Add(10 * time.Second)}
+				d := &drain{looks: l, seen: time.Now(), deadline: time.Now().Add(10 * time.Second)}
 				go func() { all <- d.Do(t.Context()) }()
 			}
 			for range n {
@@ -160,6 +160,22 @@ func TestDrainsShareTheirLooks(t *testing.T) {
 				t.Errorf("%d drains have looked %d times, want at most %d", n, counted, most)
 			}
 		})
+	}
+}
+
+// Of its own looks each is a new one: a drain that is alone does not wait for two.
+func TestADrainLooksEachTime(t *testing.T) {
+	counted := 0
+	d := &drain{seen: time.Now(), looks: &looks{left: func() (Left, bool) {
+		counted++
+		return leftForEver()
+	}}}
+	for range 3 {
+		time.Sleep(time.Microsecond) // a clock that has moved, as it does between two looks
+		d.look()
+	}
+	if counted != 3 {
+		t.Errorf("it has looked %d times", counted)
 	}
 }
 
