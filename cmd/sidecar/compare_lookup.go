@@ -22,9 +22,23 @@ type sentMessage struct {
 }
 
 // lookUp asks the producer what became of numbers that nobody has seen handled, and
-// judges each: many may only be on their way. Once no more is listed they are counted as
-// missing without a look.
+// judges each: many may only be on their way. Each request reads all that the producer
+// holds of the topic, and its receipts: what waits is taken out of many ranges at once.
+// Once no more is listed the rest is counted as missing without a look.
 func (c *comparison) lookUp(ctx context.Context, p *spooler, o *comparedOrigin, open spans) error {
+	if n := len(open); n > askedAtOnce || n > 0 && len(c.out.Missing) >= listedMissing {
+		known, err := c.sent(ctx, p, o.Origin, spans{{open[0].first, open[n-1].last}}, states(onItsWay))
+		if err != nil {
+			return err
+		}
+		waits := make([]span, 0, len(known))
+		for n := range known {
+			waits = append(waits, span{n, n})
+		}
+		rest := open.minus(spansOf(waits))
+		o.Waiting += open.count() - rest.count()
+		open = rest
+	}
 	for len(open) > 0 {
 		some := open[:min(len(open), askedAtOnce)]
 		open = open[len(some):]
@@ -33,7 +47,7 @@ func (c *comparison) lookUp(ctx context.Context, p *spooler, o *comparedOrigin, 
 			c.out.More += some.count()
 			continue
 		}
-		known, err := c.sent(ctx, p, o.Origin, some)
+		known, err := c.sent(ctx, p, o.Origin, some, states(nil))
 		if err != nil {
 			return err
 		}
@@ -46,10 +60,10 @@ func (c *comparison) lookUp(ctx context.Context, p *spooler, o *comparedOrigin, 
 	return nil
 }
 
-// sent finds messages by their numbers; those that the producer does not know any
-// more are not in the map.
-func (c *comparison) sent(ctx context.Context, p *spooler, origin string, some spans) (map[uint64]*sentMessage, error) {
-	query := url.Values{"topic": {c.topic}, "origin": {origin}, "numbers": {some.String()}, "state": {everyState()}, "limit": {"1000"}}
+// sent finds messages in some states by their numbers; those that the producer does not
+// know any more are not in the map.
+func (c *comparison) sent(ctx context.Context, p *spooler, origin string, some spans, in string) (map[uint64]*sentMessage, error) {
+	query := url.Values{"topic": {c.topic}, "origin": {origin}, "numbers": {some.String()}, "state": {in}, "limit": {"1000"}}
 	found := map[uint64]*sentMessage{}
 	for {
 		var page struct {
@@ -69,13 +83,19 @@ func (c *comparison) sent(ctx context.Context, p *spooler, origin string, some s
 	}
 }
 
-func everyState() string {
+// states names those that are chosen; nil: all.
+func states(chosen func(message.State) bool) string {
 	var names []string
 	for _, s := range message.States() {
-		names = append(names, s.String())
+		if chosen == nil || chosen(s) {
+			names = append(names, s.String())
+		}
 	}
 	return strings.Join(names, ",")
 }
+
+// onItsWay reports a message that may yet be confirmed.
+func onItsWay(s message.State) bool { return !s.Settled() && s != message.StateDead }
 
 // judge says what it means that nobody has seen a number handled. m is nil when its
 // producer does not know it any more.
@@ -90,7 +110,7 @@ func (c *comparison) judge(o *comparedOrigin, n uint64, m *sentMessage) {
 			if m.SettledAt != nil {
 				confirmed = *m.SettledAt
 			}
-		case err == nil && (state == message.StateDead || state.Settled()):
+		case err == nil && !onItsWay(state):
 			o.Exceptions++ // since its exceptions were read
 			return
 		default:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -148,48 +149,71 @@ func TestMemberThatDoesNotAnswerIsNoResult(t *testing.T) {
 	}
 }
 
-// TestWhatIsMissingBeyondTheListIsCounted, and not looked up.
-func TestWhatIsMissingBeyondTheListIsCounted(t *testing.T) {
-	c := &comparison{}
-	c.out.Missing = make([]missingMessage, listedMissing)
-	o := &comparedOrigin{}
-	if err := c.lookUp(t.Context(), nil, o, spans{{7, 9}}); err != nil || o.Missing != 3 || c.out.More != 3 {
-		t.Errorf("%v, %d missing, %d not listed", err, o.Missing, c.out.More)
-	}
-	c.out.Missing = c.out.Missing[:listedMissing-1]
-	c.judge(o, 11, nil)
-	c.judge(o, 12, nil)
-	if o.Missing != 5 || len(c.out.Missing) != listedMissing || c.out.More != 4 {
-		t.Errorf("%d missing, %d listed, %d not", o.Missing, len(c.out.Missing), c.out.More)
-	}
-}
-
-// TestABacklogIsNotMissing: however much waits for the broker, in however many ranges, also
-// when something else is missing, so that part of the list is taken.
-func TestABacklogIsNotMissing(t *testing.T) {
-	c := &comparison{topic: "orders"}
-	c.out.Missing = make([]missingMessage, 1)
-	const ranges = 2*askedAtOnce + 1
-	backlog := spans{{2*ranges + 7, 2*ranges + 6 + listedMissing}}
-	for n := range uint64(ranges) {
-		backlog = append(spans{{2*n + 1, 2*n + 1}}, backlog...)
-	}
-	address := (&sides{t: t}).serve(func(w http.ResponseWriter, _ *http.Request) {
-		var known []string
-		for _, r := range backlog {
-			for n := r.first; n <= r.last; n++ {
-				known = append(known, fmt.Sprintf(`{"topic_sequence":%d,"state":"pending"}`, n))
+// producerOf is a producer of which some messages are known, and what counts its requests.
+func producerOf(t *testing.T, known map[uint64]string) (p *spooler, asked *int) {
+	t.Helper()
+	asked = new(int)
+	address := (&sides{t: t}).serve(func(w http.ResponseWriter, r *http.Request) {
+		*asked++
+		var items []string
+		for text := range strings.SplitSeq(r.URL.Query().Get("numbers"), ",") {
+			var first, last uint64
+			if n, _ := fmt.Sscanf(text, "%d-%d", &first, &last); n == 1 {
+				last = first
+			}
+			for n := first; n <= last; n++ {
+				if state := known[n]; state != "" && slices.Contains(strings.Split(r.URL.Query().Get("state"), ","), state) {
+					items = append(items, fmt.Sprintf(`{"topic_sequence":%d,"state":%q}`, n, state))
+				}
 			}
 		}
-		fmt.Fprintf(w, `{"items":[%s]}`, strings.Join(known, ","))
+		fmt.Fprintf(w, `{"items":[%s]}`, strings.Join(items, ","))
 	})
 	p, err := new(operate).running(address)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return p, asked
+}
+
+// TestWhatIsMissingBeyondTheListIsCounted, without what only waits, and not looked up.
+func TestWhatIsMissingBeyondTheListIsCounted(t *testing.T) {
+	c := &comparison{topic: "orders"}
+	c.out.Missing = make([]missingMessage, listedMissing)
 	o := &comparedOrigin{}
-	if err := c.lookUp(t.Context(), p, o, backlog); err != nil || o.Missing != 0 || o.Waiting != ranges+listedMissing || c.out.More != 0 {
-		t.Errorf("%v, %d missing, %d waiting, %d not listed", err, o.Missing, o.Waiting, c.out.More)
+	p, asked := producerOf(t, map[uint64]string{8: "pending"})
+	if err := c.lookUp(t.Context(), p, o, spans{{7, 9}}); err != nil || o.Missing != 2 || o.Waiting != 1 || c.out.More != 2 || *asked != 1 {
+		t.Errorf("%v, %d missing, %d waiting, %d not listed, asked %d times", err, o.Missing, o.Waiting, c.out.More, *asked)
+	}
+	c.out.Missing = c.out.Missing[:listedMissing-1]
+	c.judge(o, 11, nil)
+	c.judge(o, 12, nil)
+	if o.Missing != 4 || len(c.out.Missing) != listedMissing || c.out.More != 3 {
+		t.Errorf("%d missing, %d listed, %d more", o.Missing, len(c.out.Missing), c.out.More)
+	}
+}
+
+// TestABacklogIsNotMissing: however much waits for the broker, in however many ranges, also
+// when something else is missing, so that part of the list is taken. Each request has the
+// producer read all that it holds: many ranges take no more of them than few.
+func TestABacklogIsNotMissing(t *testing.T) {
+	c := &comparison{topic: "orders"}
+	c.out.Missing = make([]missingMessage, 1)
+	const ranges = 20*askedAtOnce + 1
+	known, open := map[uint64]string{}, spans{}
+	for n := range uint64(ranges) {
+		known[2*n+1] = "retrying"
+		open = append(open, span{2*n + 1, 2*n + 1})
+	}
+	for n := uint64(2*ranges + 7); n < 2*ranges+7+listedMissing; n++ {
+		known[n] = "pending"
+	}
+	open = append(open, span{2*ranges + 5, 2*ranges + 6 + listedMissing})
+	known[2*ranges+5] = "cancelled"
+	p, asked := producerOf(t, known)
+	o := &comparedOrigin{}
+	if err := c.lookUp(t.Context(), p, o, open); err != nil || o.Missing != 1 || o.Exceptions != 1 || o.Waiting != ranges+listedMissing || c.out.More != 0 || *asked != 2 {
+		t.Errorf("%v, %d missing, %d exceptions, %d waiting, %d not listed, asked %d times", err, o.Missing, o.Exceptions, o.Waiting, c.out.More, *asked)
 	}
 }
 
