@@ -280,9 +280,9 @@ func (c *comparison) compareWindow(ctx context.Context, p *spooler, o *comparedO
 }
 
 // forgottenBy is forgotten as it is now: what a member forgot before its numbers were
-// read is missing among them.
+// read is missing among them, and so is what made it unsure.
 func (c *comparison) forgottenBy(ctx context.Context, origin string) (to uint64, err error) {
-	for _, m := range c.members {
+	for i, m := range c.members {
 		streams, err := readStreams(ctx, m)
 		if err != nil {
 			return 0, err
@@ -290,6 +290,7 @@ func (c *comparison) forgottenBy(ctx context.Context, origin string) (to uint64,
 		for _, s := range streams {
 			if s.Group == c.group && s.Topic == c.topic {
 				to = max(to, s.forgotten(origin))
+				c.streams[i].UnsureAt, c.out.Members[i].UnsureAt = s.UnsureAt, s.UnsureAt
 			}
 		}
 	}

@@ -304,6 +304,24 @@ func TestTheOnlyNumberIsForgottenMeanwhile(t *testing.T) {
 	}
 }
 
+// TestAMemberThatGetsUnsureMeanwhile has not told so when it was asked first.
+func TestAMemberThatGetsUnsureMeanwhile(t *testing.T) {
+	s := &sides{t: t, sent: sentNumbers(1), known: []string{sentItem(1, "confirmed", "2026-03-01T00:00:30.000Z")}}
+	unsure := ""
+	member := s.serve(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("origin") {
+			unsure = `,"unsure_at":"2026-03-02T00:00:00.000Z"`
+			fmt.Fprint(w, numbersAre("", "", ""))
+			return
+		}
+		fmt.Fprintf(w, `{"streams":[%s]}`, streamOf(unsure))
+	})
+	code, out, said := s.compare("--member", member)
+	if code != exitFailed || len(out.Missing) != 1 || out.Missing[0].Verdict != verdictMaybe || out.Origins[0].Maybe != 1 || out.Members[0].UnsureAt == nil {
+		t.Errorf("%d %+v %s", code, out, said)
+	}
+}
+
 // TestTheLastNumberIsADeadLetter of the group, as any other may be.
 func TestTheLastNumberIsADeadLetter(t *testing.T) {
 	s := twoMembers(t)
