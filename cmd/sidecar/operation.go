@@ -172,8 +172,10 @@ func stopOperations(c *cobra.Command, s *spooler, ids []string, out *format) err
 			stopped = append(stopped, raw)
 		case errors.As(err, &refusal{}):
 			fmt.Fprintf(c.ErrOrStderr(), "%s: %s\n", printable(id), err)
-		default:
+		case len(stopped) == 0:
 			return err
+		default: // what has ended is told all the same
+			return errors.Join(printOperations(c, out, stopped), fail(exitPartly, "%d of %d operations have ended: %w", len(stopped), len(ids), err))
 		}
 	}
 	if len(stopped) == 0 {
