@@ -20,7 +20,7 @@ type client struct {
 func newClient(a addresses) *client {
 	return &client{
 		data: "http://" + a.Data[0], admin: "http://" + a.Admin, health: "http://" + a.Health,
-		http: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 32}},
+		http: &http.Client{Timeout: heldDisk, Transport: &http.Transport{MaxIdleConnsPerHost: 32}},
 	}
 }
 

@@ -17,6 +17,11 @@ import (
 // patience bounds waits for what must happen.
 const patience = 60 * time.Second
 
+// heldDisk bounds how long a test may hold the disk of a sidecar, and so an answer of it:
+// while what a cut would leave is examined, which takes tens of seconds for a state on a
+// machine that others use, and a publish may meet several.
+const heldDisk = 5 * time.Minute
+
 // setup says how a sidecar is run.
 type setup struct {
 	program       program
@@ -46,7 +51,7 @@ func (s setup) command(t *testing.T) *exec.Cmd {
 	t.Helper()
 	set := []string{
 		"spool.dir=" + s.dir, "spool.lock_wait=20s",
-		"spool.sync_timeout=5m", // a test that holds the disk wants no answer
+		"spool.sync_timeout=" + heldDisk.String(), // a test that holds the disk wants no answer
 		"listen.data=127.0.0.1:0", "listen.admin=127.0.0.1:0", "listen.health=127.0.0.1:0",
 		"subscriptions=[" + strings.Join(s.subscriptions, ", ") + "]",
 	}
