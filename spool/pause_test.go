@@ -54,6 +54,7 @@ func TestAPausedTopicIsNotLeased(t *testing.T) {
 			r.accept(keyed("t", "c", "k"), draft("other", "x"))
 			r.none("t")
 			r.confirm(r.lease("other", 0))
+			r.pauseTopic("t") // behind the confirmation, which a kill may forget
 			for range 2 {
 				r.kill()
 				r.none("t")
