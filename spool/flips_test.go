@@ -325,7 +325,7 @@ func TestFlipsCostWhatIsReported(t *testing.T) {
 	var trials []trial
 	short := 500
 	if underRace {
-		short = 120
+		short = 36 // six of each stratum
 	}
 	first := testscale.NamedSeed(t)
 	for n := range uint64(testscale.Between(short, 10_000)) {

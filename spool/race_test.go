@@ -2,5 +2,5 @@
 
 package spool_test
 
-// underRace makes hundreds of recoveries take minutes.
+// underRace makes hundreds of recoveries, and thousands of reads, take minutes.
 const underRace = true
