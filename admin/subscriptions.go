@@ -22,9 +22,7 @@ type Subscriptions struct {
 
 func (a *api) routeSubscriptions(mux *routes) {
 	mux.HandleFunc("GET /v1/subscriptions", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, struct {
-			Items any `json:"items"`
-		}{a.Subscriptions.List()})
+		writeJSON(w, http.StatusOK, map[string]any{"items": a.Subscriptions.List()})
 	})
 	mux.HandleFunc("POST /v1/subscriptions/{name}/pause", a.decide(aSubscription, "pause", a.Subscriptions.Pause))
 	mux.HandleFunc("POST /v1/subscriptions/{name}/resume", a.decide(aSubscription, "resume", a.Subscriptions.Resume))

@@ -13,9 +13,7 @@ type Topics struct {
 func (a *api) routeTopics(mux *routes) {
 	list := func(context.Context) (any, error) {
 		items, err := a.Topics.List()
-		return struct {
-			Items any `json:"items"`
-		}{items}, err
+		return map[string]any{"items": items}, err
 	}
 	mux.HandleFunc("GET /v1/topics", a.answer(list, "the topics"))
 	mux.HandleFunc("POST /v1/topics/{topic}/pause", a.decide(aTopic, "pause", a.Topics.Pause))
