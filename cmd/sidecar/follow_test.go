@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/signal"
 	"strings"
@@ -22,29 +20,18 @@ func TestInterruptOfTheFirstRequestStopsADrain(t *testing.T) {
 	heard := make(chan os.Signal, 1) // by this process, of which the command is a part
 	signal.Notify(heard, unix.SIGINT)
 	defer signal.Stop(heard)
-	side := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		state := "running"
-		switch r.Method + " " + r.URL.Path {
-		case "POST /v1/drain":
-			if err := unix.Kill(unix.Getpid(), unix.SIGINT); err != nil {
-				t.Error(err)
-			}
-			<-heard
-			select {
-			case <-r.Context().Done():
-				t.Error("the command does not wait for the answer")
-			case <-time.After(200 * time.Millisecond): // no longer than it may take to give up
-			}
-			w.WriteHeader(http.StatusAccepted)
-		case "POST /v1/operations/o/stop":
-			state = "stopped"
+	drainIsStopped(t, map[string]http.HandlerFunc{"POST /v1/drain": func(w http.ResponseWriter, r *http.Request) {
+		if err := unix.Kill(unix.Getpid(), unix.SIGINT); err != nil {
+			t.Error(err)
 		}
-		_, _ = fmt.Fprintf(w, `{"id":"o","state":%q,"drained":false,"left":{%s}}`, state, strings.Replace(nothingLeft, "0", "2", 1))
-	}))
-	defer side.Close()
-	if code, out, says := say("drain", "--url", side.URL); code != exitPartly || !strings.Contains(out, "\n2") || !strings.Contains(says, "still wait for the broker") {
-		t.Errorf("ended with %d: %s%s", code, out, says)
-	}
+		<-heard
+		select {
+		case <-r.Context().Done():
+			t.Error("the command does not wait for the answer")
+		case <-time.After(200 * time.Millisecond): // no longer than it may take to give up
+		}
+		w.WriteHeader(http.StatusAccepted)
+	}})
 }
 
 // Who is interrupted waits for an answer, and not for ever.
