@@ -152,10 +152,10 @@ func TestPausedTopicSurvivesARestart(t *testing.T) {
 		t.Errorf("pause before the first message: %d", status)
 	}
 	r.post("orders", "one", "wait=10")
-	if status := r.operate("POST", "/v1/topics/orders/pause", "", &now); status != 200 || now.State != "paused" || now.HeldUp[0].Since == nil {
+	if status := r.operate("POST", "/v1/topics/orders/pause", "", &now); status != 200 || now.State != "paused" || now.HeldUp[0].Since.IsZero() {
 		t.Fatalf("pause: %d, %+v", status, now)
 	}
-	paused := *now.HeldUp[0].Since
+	paused := now.HeldUp[0].Since
 	if status, _ := r.post("orders", "two", "wait=100ms"); status != 202 {
 		t.Errorf("published to a paused topic: %d", status)
 	}

@@ -45,10 +45,11 @@ type Subscription struct {
 	Jump     *Jump    `json:"jump,omitempty"` // the last one
 }
 
-// HeldUp is why calls of a subscription do not begin, or only one at a time.
+// HeldUp is why calls of a subscription do not begin, or only one at a time; or why
+// nothing of a topic is forwarded, or only tried.
 type HeldUp struct {
-	Cause  string    `json:"cause"` // paused, not_ready, unreachable, failing or not_joined
-	Since  time.Time `json:"since"`
+	Cause  string    `json:"cause"`          // paused, not_ready, unreachable, failing or not_joined; of a topic: paused, parked or failing
+	Since  time.Time `json:"since,omitzero"` // of a topic: of a pause alone
 	Detail string    `json:"detail,omitempty"`
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -18,20 +17,13 @@ import (
 // Topic is what GET /v1/topics tells of one: why it is held up, and its messages by
 // state.
 type Topic struct {
-	Topic  string        `json:"topic"`
-	State  string        `json:"state"` // running, or the weightiest cause of held_up
-	HeldUp []TopicHeldUp `json:"held_up"`
+	Topic  string   `json:"topic"`
+	State  string   `json:"state"` // running, or the weightiest cause of held_up
+	HeldUp []HeldUp `json:"held_up"`
 
 	spool.InSpool
 
 	Held uint64 `json:"held"` // by an operator, one by one
-}
-
-// TopicHeldUp is why nothing of a topic is forwarded, or only tried.
-type TopicHeldUp struct {
-	Cause  string     `json:"cause"`           // paused, parked or failing
-	Since  *time.Time `json:"since,omitempty"` // of a pause
-	Detail string     `json:"detail,omitempty"`
 }
 
 // topics is what the admin listener may do with topics.
@@ -107,7 +99,7 @@ func (s *Sidecar) tellTopics() ([]Topic, error) {
 	return all, nil
 }
 
-func (s *Sidecar) tellTopic(topic string, c spool.Counts, heldUp map[string][]TopicHeldUp) Topic {
+func (s *Sidecar) tellTopic(topic string, c spool.Counts, heldUp map[string][]HeldUp) Topic {
 	out := Topic{Topic: topic, State: "running", HeldUp: orEmpty(heldUp[topic]), InSpool: c.InSpool, Held: c.OnHold + c.DelayedOnHold}
 	if len(out.HeldUp) > 0 {
 		out.State = out.HeldUp[0].Cause
@@ -117,20 +109,20 @@ func (s *Sidecar) tellTopic(topic string, c spool.Counts, heldUp map[string][]To
 
 // heldUpTopics are the topics that are held up, each with its causes, the weightiest
 // first.
-func (s *Sidecar) heldUpTopics(sp *spool.Spool) map[string][]TopicHeldUp {
-	all := map[string][]TopicHeldUp{}
+func (s *Sidecar) heldUpTopics(sp *spool.Spool) map[string][]HeldUp {
+	all := map[string][]HeldUp{}
 	for topic, since := range sp.Paused() {
-		all[topic] = append(all[topic], TopicHeldUp{Cause: "paused", Since: new(since.UTC()), Detail: "by an operator"})
+		all[topic] = append(all[topic], HeldUp{Cause: "paused", Since: since.UTC(), Detail: "by an operator"})
 	}
 	f := s.forwarding.Load()
 	if f == nil {
 		return all
 	}
 	for topic, status := range f.Parked() {
-		all[topic] = append(all[topic], TopicHeldUp{Cause: "parked", Detail: status})
+		all[topic] = append(all[topic], HeldUp{Cause: "parked", Detail: status})
 	}
 	for topic, cause := range f.FailingTopics() {
-		all[topic] = append(all[topic], TopicHeldUp{Cause: "failing", Detail: cause})
+		all[topic] = append(all[topic], HeldUp{Cause: "failing", Detail: cause})
 	}
 	return all
 }

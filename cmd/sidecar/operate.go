@@ -210,8 +210,16 @@ func (s *spooler) read(ctx context.Context, path string, into any) (json.RawMess
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(raw, into); err != nil {
-		return nil, fmt.Errorf("read the sidecar's answer: %w; are both of the same version?", err)
+	if err := decoded(raw, into); err != nil {
+		return nil, err
 	}
 	return raw, nil
+}
+
+// decoded decodes what a sidecar answered.
+func decoded(raw json.RawMessage, into any) error {
+	if err := json.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("read the sidecar's answer: %w; are both of the same version?", err)
+	}
+	return nil
 }

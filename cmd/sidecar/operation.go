@@ -60,28 +60,10 @@ func newOperationList() *cobra.Command {
 	}
 	out := newOutput(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return o.use(c, func(s *spooler) error {
-			var page struct {
-				Items []json.RawMessage `json:"items"`
-			}
-			if _, err := s.read(c.Context(), "/v1/operations", &page); err != nil {
-				return err
-			}
-			return printOperations(c, out, page.Items)
-		})
+		return o.use(c, func(s *spooler) error { return listAll(c, s, out, "/v1/operations", operationTable) })
 	}
 	o.registerRunning(c)
 	return c
-}
-
-func printOperations(c *cobra.Command, out *format, items []json.RawMessage) error {
-	all := make([]listed, len(items))
-	for i, raw := range items {
-		if err := json.Unmarshal(raw, &all[i]); err != nil {
-			return fmt.Errorf("read the sidecar's answer: %w; are both of the same version?", err)
-		}
-	}
-	return out.each(c.OutOrStdout(), items, func(w io.Writer) { operationTable(w, all) })
 }
 
 func operationTable(w io.Writer, all []listed) {
@@ -175,13 +157,13 @@ func stopOperations(c *cobra.Command, s *spooler, ids []string, out *format) err
 		case len(stopped) == 0:
 			return err
 		default: // what has ended is told all the same
-			return errors.Join(printOperations(c, out, stopped), fail(exitPartly, "%d of %d operations have ended: %w", len(stopped), len(ids), err))
+			return errors.Join(printAll(c, out, stopped, operationTable), fail(exitPartly, "%d of %d operations have ended: %w", len(stopped), len(ids), err))
 		}
 	}
 	if len(stopped) == 0 {
 		return fail(exitFailed, "none of %d operations could be stopped", len(ids))
 	}
-	if err := printOperations(c, out, stopped); err != nil || len(stopped) == len(ids) {
+	if err := printAll(c, out, stopped, operationTable); err != nil || len(stopped) == len(ids) {
 		return err
 	}
 	return fail(exitPartly, "%d of %d operations have ended", len(stopped), len(ids))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"text/tabwriter"
 	"time"
 
@@ -70,6 +71,40 @@ func (f *format) each(w io.Writer, items []json.RawMessage, table func(io.Writer
 		return err
 	}
 	return f.print(w, raw, table)
+}
+
+// listAll prints all that the admin API lists at a path; table writes what T decodes.
+func listAll[T any](c *cobra.Command, s *spooler, out *format, path string, table func(io.Writer, []T)) error {
+	var page struct {
+		Items []json.RawMessage `json:"items"`
+	}
+	if _, err := s.read(c.Context(), path, &page); err != nil {
+		return err
+	}
+	return printAll(c, out, page.Items, table)
+}
+
+// decideOne has the sidecar decide of one thing, by a POST, and prints how that is then:
+// in a table as the only row of its list.
+func decideOne[T any](c *cobra.Command, s *spooler, out *format, path string, table func(io.Writer, []T)) error {
+	raw, err := s.ask(c.Context(), http.MethodPost, path)
+	if err != nil {
+		return err
+	}
+	if out.value == "table" {
+		return printAll(c, out, []json.RawMessage{raw}, table)
+	}
+	return out.print(c.OutOrStdout(), raw, nil)
+}
+
+func printAll[T any](c *cobra.Command, out *format, items []json.RawMessage, table func(io.Writer, []T)) error {
+	all := make([]T, len(items))
+	for i, raw := range items {
+		if err := decoded(raw, &all[i]); err != nil {
+			return err
+		}
+	}
+	return out.each(c.OutOrStdout(), items, func(w io.Writer) { table(w, all) })
 }
 
 // size writes bytes for people.

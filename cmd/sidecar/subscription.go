@@ -1,11 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -40,13 +39,7 @@ func newSubscriptionList() *cobra.Command {
 	}
 	out := newOutput(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return o.use(c, func(s *spooler) error {
-			var page struct{ Items []json.RawMessage }
-			if _, err := s.read(c.Context(), "/v1/subscriptions", &page); err != nil {
-				return err
-			}
-			return printSubscriptions(c, out, page.Items)
-		})
+		return o.use(c, func(s *spooler) error { return listAll(c, s, out, "/v1/subscriptions", subscriptionTable) })
 	}
 	o.registerRunning(c)
 	return c
@@ -64,14 +57,7 @@ func newSubscriptionDecide(verb, short, long string) *cobra.Command {
 	out := newOutput(c)
 	c.RunE = func(c *cobra.Command, names []string) error {
 		return o.use(c, func(s *spooler) error {
-			raw, err := s.ask(c.Context(), http.MethodPost, subscriptionPath(names[0])+"/"+verb)
-			if err != nil {
-				return err
-			}
-			if out.value == "table" {
-				return printSubscriptions(c, out, []json.RawMessage{raw})
-			}
-			return out.print(c.OutOrStdout(), raw, nil)
+			return decideOne(c, s, out, subscriptionPath(names[0])+"/"+verb, subscriptionTable)
 		})
 	}
 	o.registerRunning(c)
@@ -80,16 +66,6 @@ func newSubscriptionDecide(verb, short, long string) *cobra.Command {
 
 func subscriptionPath(name string) string { return "/v1/subscriptions/" + url.PathEscape(name) }
 
-func printSubscriptions(c *cobra.Command, out *format, items []json.RawMessage) error {
-	all := make([]sidecar.Subscription, len(items))
-	for i, raw := range items {
-		if err := json.Unmarshal(raw, &all[i]); err != nil {
-			return fmt.Errorf("read the sidecar's answer: %w; are both of the same version?", err)
-		}
-	}
-	return out.each(c.OutOrStdout(), items, func(w io.Writer) { subscriptionTable(w, all) })
-}
-
 func subscriptionTable(w io.Writer, all []sidecar.Subscription) {
 	if len(all) == 0 {
 		fmt.Fprintln(w, "no subscriptions")
@@ -97,16 +73,21 @@ func subscriptionTable(w io.Writer, all []sidecar.Subscription) {
 	}
 	fmt.Fprintln(w, "NAME\tTOPIC\tGROUP\tMODE\tSTATE\tIN FLIGHT\tLEASED\tHELD\tWHY")
 	for _, s := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t", s.Name, s.Topic, s.Group, s.Mode, s.State, s.InFlight, s.Leased, s.Held)
-		for i, h := range s.HeldUp {
-			if i > 0 {
-				fmt.Fprint(w, "; ")
-			}
-			fmt.Fprintf(w, "%s for %s", h.Cause, age(h.Since))
-			if h.Detail != "" {
-				fmt.Fprintf(w, " (%s)", printable(h.Detail))
-			}
-		}
-		fmt.Fprintln(w)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\n", s.Name, s.Topic, s.Group, s.Mode, s.State, s.InFlight, s.Leased, s.Held, causes(s.HeldUp))
 	}
+}
+
+// causes say in one line what holds something up.
+func causes(all []sidecar.HeldUp) string {
+	said := make([]string, len(all))
+	for i, h := range all {
+		said[i] = h.Cause
+		if !h.Since.IsZero() {
+			said[i] += " for " + age(h.Since)
+		}
+		if h.Detail != "" {
+			said[i] += " (" + printable(h.Detail) + ")"
+		}
+	}
+	return strings.Join(said, "; ")
 }

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 
 	"github.com/spf13/cobra"
@@ -39,13 +37,7 @@ func newTopicList() *cobra.Command {
 	}
 	out := newOutput(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return o.use(c, func(s *spooler) error {
-			var page struct{ Items []json.RawMessage }
-			if _, err := s.read(c.Context(), "/v1/topics", &page); err != nil {
-				return err
-			}
-			return printTopics(c, out, page.Items)
-		})
+		return o.use(c, func(s *spooler) error { return listAll(c, s, out, "/v1/topics", topicTable) })
 	}
 	o.register(c)
 	return c
@@ -63,28 +55,11 @@ func newTopicDecide(verb, short, long string) *cobra.Command {
 	out := newOutput(c)
 	c.RunE = func(c *cobra.Command, topics []string) error {
 		return o.use(c, func(s *spooler) error {
-			raw, err := s.ask(c.Context(), http.MethodPost, "/v1/topics/"+url.PathEscape(topics[0])+"/"+verb)
-			if err != nil {
-				return err
-			}
-			if out.value == "table" {
-				return printTopics(c, out, []json.RawMessage{raw})
-			}
-			return out.print(c.OutOrStdout(), raw, nil)
+			return decideOne(c, s, out, "/v1/topics/"+url.PathEscape(topics[0])+"/"+verb, topicTable)
 		})
 	}
 	o.register(c)
 	return c
-}
-
-func printTopics(c *cobra.Command, out *format, items []json.RawMessage) error {
-	all := make([]sidecar.Topic, len(items))
-	for i, raw := range items {
-		if err := json.Unmarshal(raw, &all[i]); err != nil {
-			return fmt.Errorf("read the sidecar's answer: %w; are both of the same version?", err)
-		}
-	}
-	return out.each(c.OutOrStdout(), items, func(w io.Writer) { topicTable(w, all) })
 }
 
 func topicTable(w io.Writer, all []sidecar.Topic) {
@@ -94,19 +69,6 @@ func topicTable(w io.Writer, all []sidecar.Topic) {
 	}
 	fmt.Fprintln(w, "TOPIC\tSTATE\tWAITING\tIN FLIGHT\tDELAYED\tHALF\tHELD\tDEAD\tWHY")
 	for _, t := range all {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t", t.Topic, t.State, t.Pending+t.Retrying, t.InFlight, t.Delayed, t.Half, t.Held, t.Dead)
-		for i, h := range t.HeldUp {
-			if i > 0 {
-				fmt.Fprint(w, "; ")
-			}
-			fmt.Fprint(w, h.Cause)
-			if h.Since != nil {
-				fmt.Fprintf(w, " for %s", age(*h.Since))
-			}
-			if h.Detail != "" {
-				fmt.Fprintf(w, " (%s)", printable(h.Detail))
-			}
-		}
-		fmt.Fprintln(w)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", t.Topic, t.State, t.Pending+t.Retrying, t.InFlight, t.Delayed, t.Half, t.Held, t.Dead, causes(t.HeldUp))
 	}
 }
