@@ -19,7 +19,7 @@ var build = sync.OnceValues(func() (string, error) {
 // the root's .build folder, and returns the program's path. Test processes
 // that build at the same time take turns; Go's cache makes it quick.
 func Build(pkg string) (string, error) {
-	root, err := repository()
+	root, err := Repository()
 	if err != nil {
 		return "", err
 	}
@@ -48,8 +48,8 @@ func compile(root, pkg, program string) (string, error) {
 	return program, nil
 }
 
-// repository finds the folder of go.mod above the test's.
-func repository() (string, error) {
+// Repository finds the folder of go.mod above the test's.
+func Repository() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", fmt.Errorf("find repository: %w", err)
