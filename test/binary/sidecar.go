@@ -57,6 +57,12 @@ func New(t *testing.T, name, config string) *Sidecar {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return NewOf(t, program, name, config)
+}
+
+// NewOf is New for another program, one that is broken on purpose.
+func NewOf(t *testing.T, program, name, config string) *Sidecar {
+	t.Helper()
 	dir := t.TempDir()
 	s := &Sidecar{
 		name: name, program: program, config: filepath.Join(dir, "remora.yaml"), log: filepath.Join(dir, "sidecar.log"),

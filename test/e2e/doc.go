@@ -70,7 +70,7 @@
 //   - acked before its 200 (acker.deliver in broker/rocketmq calls the receiver in
 //     a goroutine and returns nil): TestNotAckedBeforeIts200, "the broker's offset
 //     is 7, and message 0 has no 200"; TestNoEarlyAckAtAnyPosition the same;
-//     TestPairThroughKills, "acked";
+//     TestPairThroughKills, "acked"; [TestEarlyAckIsFound] does that each time;
 //   - settled before the confirmation (lane.attempt in forwarder calls Confirm
 //     before send): TestOutageFromTheStart, "ledger … want 400 held" and 395
 //     times "lost";

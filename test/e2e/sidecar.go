@@ -17,10 +17,14 @@ type sidecar struct{ *binary.Sidecar }
 // have in common.
 func newSidecar(t *testing.T, name, nameServer, extra string) *sidecar {
 	t.Helper()
-	return &sidecar{binary.New(t, name, fmt.Sprintf(`
+	return &sidecar{binary.New(t, name, configuration(nameServer, extra))}
+}
+
+func configuration(nameServer, extra string) string {
+	return fmt.Sprintf(`
 broker: {type: rocketmq, rocketmq: {name_servers: [%q]}}
 forwarder: {retry: {initial: 100ms, max: 2s}}
-%s`, nameServer, extra))}
+%s`, nameServer, extra)
 }
 
 var repeatLine = regexp.MustCompile(`(?m)^remora_acks_total\{.*reason="repeat".*\} (\S+)$`)
