@@ -87,7 +87,7 @@ crash: ## power loss, kills and damage, the long form: hours; LONG=0.1 is a tent
 	$(MAKE) --no-print-directory fuzz
 
 .PHONY: chaos
-chaos: ## faults of the network and of a real RocketMQ, the long form: about two hours; LONG=0.1 is a tenth of the way
+chaos: ## faults of the network and of a real RocketMQ, the long form: two to three hours; LONG=0.1 is a tenth of the way
 	REMORA_TEST_LONG=$(LONG) go test -count=1 -p 1 -v -timeout 4h ./test/chaos ./test/e2e
 
 .PHONY: fuzz
@@ -101,6 +101,10 @@ ROUNDS ?= 5
 bench: $(NATS) ## durable ingest, as ratios to a disk, a bare server and PEERS="redis rabbitmq postgres nats"
 	@.ci/deps bench
 	PATH="$(abspath $(dir $(NATS))):$$PATH" go run ./bench -rounds $(ROUNDS) -peers "$(PEERS)"
+	@echo "more: make bench-backlog, bench-forward, bench-gate, bench-transactions; make bench-all runs all"
+
+.PHONY: bench-all
+bench-all: bench bench-backlog bench-forward bench-gate bench-transactions ## all that is measured, one after the other: hours
 
 $(NATS):
 	@echo "installing nats-server $(NATS_VERSION), once: about a minute"

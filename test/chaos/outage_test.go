@@ -12,7 +12,7 @@ import (
 // goes on. All of it is accepted, and is on the brokers after their return.
 func TestOutage(t *testing.T) {
 	const topic = "outage"
-	ctx := within(t, time.Duration(testscale.Between(2, 20))*time.Minute)
+	ctx := within(t, time.Duration(testscale.Between(2, 45))*time.Minute)
 	w := newTrial(t, newScene(t), topic)
 	must(t, w.side.Start())
 	posting := w.begin(ctx, topic)
@@ -23,7 +23,7 @@ func TestOutage(t *testing.T) {
 		l.down()
 	}
 	atFirst := w.count()
-	pause(ctx, time.Duration(testscale.Between(1, 120))*time.Second)
+	pause(ctx, time.Duration(testscale.Between(1, 600))*time.Second)
 	posting.end(t)
 	meanwhile := w.count() - atFirst
 	if l, err := w.ledger(ctx); err != nil || w.count()-l.Total.Confirmed < meanwhile || meanwhile == 0 {
