@@ -117,8 +117,8 @@ func (s *Sidecar) forwardAdopted(ctx context.Context, a Adoption) (err error) {
 			led, kept, _ := s.parts.spool.Left()
 			c := led.Total
 			waits := c.InSpool.Held() - c.InSpool.Dead - c.InSpool.Delayed - c.InSpool.Half
-			for _, n := range kept {
-				waits -= n
+			for _, k := range kept {
+				waits -= k.Messages
 			}
 			if a.Delayed {
 				waits += c.InSpool.Delayed - c.DelayedOnHold

@@ -34,18 +34,14 @@ type upholds struct {
 }
 
 // leftOf counts by topic. Of what is kept back the topics are named.
-func leftOf(led spool.Ledger, keptBack map[string]uint64, by upholds) (left admin.Left) {
+func leftOf(led spool.Ledger, keptBack map[string]spool.Kept, by upholds) (left admin.Left) {
 	left.Topics = []admin.TopicLeft{}
 	for topic, c := range led.Topics {
 		n := c.InSpool
 		waiting := n.Pending + n.InFlight + n.Retrying
-		held := min(keptBack[topic], waiting)
-		one := admin.LeftCounts{Waiting: waiting - held, Delayed: n.Delayed, Half: n.Half, Held: held, Dead: n.Dead}
-		if by.isPaused(topic) {
-			one.Held += c.Resending
-		} else {
-			one.Waiting += c.Resending
-		}
+		kept := keptBack[topic]
+		held := min(kept.Messages, waiting) + kept.Copies
+		one := admin.LeftCounts{Waiting: waiting + c.Resending - held, Delayed: n.Delayed, Half: n.Half, Held: held, Dead: n.Dead}
 		if one == (admin.LeftCounts{}) {
 			continue
 		}

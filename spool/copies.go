@@ -33,6 +33,7 @@ type laneCopies struct {
 	window window
 	orders []copyOrder // in the order in which they are sent
 	left   int         // messages
+	ending int         // of these, in blocks whose end no commit has applied yet
 	block  *copyBlock
 	busy   bool // a block is being read
 }
@@ -220,8 +221,7 @@ func (s *Spool) enterCopies(l *lane) error {
 		s.cannotSendAgain(l, x.block.unread, err)
 	}
 	if x.block.left == 0 {
-		s.post(&endCopies{lane: l, block: x.block})
-		x.block = nil
+		s.post(l.endBlock())
 	}
 	return nil
 }

@@ -128,3 +128,34 @@ func TestDrainedSeesWhatIsGivenBack(t *testing.T) {
 		}
 	})
 }
+
+// The end of a copy may be all that a drain waits for, where what else is left of its
+// block is kept back: nothing else would tell the drain.
+func TestDrainedSeesTheEndOfACopy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, retaining())
+		r.accept(draft("t", "1"), draft("t", "2"))
+		r.confirm(r.lease("t", 2))
+		r.Flush()
+		r.resend(spool.ResendFilter{}, 2)
+		leases := r.lease("t", 2)
+		r.pauseTopic("t")
+		r.Release(leases[1:])
+		drained := make(chan error, 1)
+		go func() { drained <- r.Drained(t.Context()) }()
+		synctest.Wait()
+		if len(drained) > 0 {
+			t.Fatalf("drained while a copy is in flight: %v", <-drained)
+		}
+		r.confirm(leases[:1])
+		synctest.Wait()
+		select {
+		case err := <-drained:
+			if err != nil {
+				t.Fatal(err)
+			}
+		default:
+			t.Fatal("Drained sleeps on")
+		}
+	})
+}

@@ -22,11 +22,20 @@ func (s *Spool) endCopy(e *entry, confirmed bool) (op *endCopies) {
 		b.sent++
 	}
 	e.lane.ready.raise()
+	s.left.raise() // of a topic that is paused nothing else is waited for
 	if b.left--; b.left > 0 {
 		return nil
 	}
+	return e.lane.endBlock()
+}
+
+// endBlock ends the block of which nothing is left in the window. s.mu is held.
+func (l *lane) endBlock() *endCopies {
+	x := &l.copies
+	op := &endCopies{lane: l, block: x.block}
 	x.block = nil
-	return &endCopies{lane: e.lane, block: b}
+	x.ending += len(op.block.seqs)
+	return op
 }
 
 // endCopies ends the order of a block. What was ordered of it while it was being
@@ -51,6 +60,7 @@ func (o *endCopies) apply(c *commit) {
 	for _, seq := range o.block.seqs {
 		s.copies.due.drop(seq)
 		x.left--
+		x.ending--
 	}
 	key := orderKey(o.lane.id, o.block.firstSeq)
 	if rest := s.copies.due.in(o.block.firstSeq, o.block.count); len(rest) > 0 {

@@ -443,3 +443,41 @@ func TestLostPauseIsSaid(t *testing.T) {
 		t.Errorf("forwarded %s", got)
 	}
 }
+
+// Of what is to be sent again a pause holds up what is not in flight: an attempt of the
+// rest is under way, and a drain waits for it until its end is recorded.
+func TestPauseLeavesAloneCopiesInFlight(t *testing.T) {
+	r := newRigOn(t, retaining(), kv.Options{LazyDelay: time.Hour, OnCommit: func(kv.CommitStats) {}})
+	r.accept(draft("t", "a"), draft("t", "b"), draft("t", "c"))
+	r.confirm(r.lease("t", 0))
+	r.Flush()
+	r.resend(spool.ResendFilter{}, 3)
+	leases := r.lease("t", 0)
+	if len(leases) != 3 {
+		t.Fatalf("leased %d", len(leases))
+	}
+	keeps := func(what string, want uint64) {
+		t.Helper()
+		_, kept, _ := r.Left()
+		if got := kept["t"]; got != (spool.Kept{Copies: want}) {
+			t.Errorf("%s: kept back %+v, want %d copies", what, got, want)
+		}
+	}
+	keeps("running", 0)
+	r.pauseTopic("t")
+	keeps("paused", 0)
+	r.Release(leases[1:2])
+	r.Retry(leases[2:], time.Now(), message.OutcomeRetryable, "down")
+	keeps("two have come back", 2)
+	r.confirm(leases[:1])
+	r.resumeTopic("t")
+	leases = append(r.lease("t", 1), r.lease("t", 1)...)
+	r.pauseTopic("t")
+	r.confirm(leases)
+	keeps("all are confirmed, and that is not recorded", 0)
+	r.Flush()
+	keeps("that is recorded", 0)
+	if c := r.Ledger().Total; c.Resending != 0 || c.Resent != 3 {
+		t.Errorf("%+v", c)
+	}
+}

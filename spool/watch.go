@@ -127,18 +127,34 @@ func (s *Spool) KeptBack() (n uint64) {
 	return n
 }
 
-// Left is the ledger, KeptBack of each topic that has some, and the transactions, all of
-// one moment: what goes from one to the other in between would be in neither.
-func (s *Spool) Left() (led Ledger, kept map[string]uint64, n TransactionCounts) {
+// Kept is what is kept back of a topic.
+type Kept struct {
+	Messages uint64 // KeptBack
+	Copies   uint64 // of confirmed ones that are to be sent again: where the topic is paused, those that are not in flight
+}
+
+// Left is the ledger, what is kept back of each topic that has some, and the transactions,
+// all of one moment: what goes from one to the other in between would be in neither.
+func (s *Spool) Left() (led Ledger, kept map[string]Kept, n TransactionCounts) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	kept = map[string]uint64{}
+	kept = map[string]Kept{}
 	for topic, l := range s.lanes {
-		if n := s.keptBack(l); n > 0 {
-			kept[topic] = n
+		if k := (Kept{s.keptBack(l), l.copiesKeptBack()}); k != (Kept{}) {
+			kept[topic] = k
 		}
 	}
 	return s.ledger(), kept, s.transactions.counts
+}
+
+// copiesKeptBack counts the copies that only a resume lets go: neither in flight, nor of a
+// block whose end is about to be recorded. s.mu is held.
+func (l *lane) copiesKeptBack() uint64 {
+	if !l.paused() {
+		return 0
+	}
+	x := &l.copies
+	return uint64(max(x.left-x.ending-len(x.window.leased), 0))
 }
 
 // keptBack counts that of a lane. s.mu is held.
