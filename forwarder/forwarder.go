@@ -161,10 +161,23 @@ func (f *Forwarder) FailingTopics() map[string]string {
 	return all
 }
 
+// HeldUp is the broker's status by which a topic is one of Parked, or the error by which
+// it is one of FailingTopics; "", "": it is neither. It looks at no other topic.
+func (f *Forwarder) HeldUp(topic string) (parked, failing string) {
+	parked = f.parked.statusOf(topic)
+	if cause, fails := f.failing.Load(topic); parked == "" && fails {
+		failing = cause.(string) //nolint:errcheck // only errors are stored
+	}
+	if parked+failing == "" || f.spool.Waiting(topic) == 0 {
+		return "", ""
+	}
+	return parked, failing
+}
+
 func (f *Forwarder) eachFailing(visit func(topic, cause string)) {
 	f.failing.Range(func(topic, cause any) bool {
 		name := topic.(string) //nolint:errcheck // only topics are stored
-		if f.spool.Waiting(name) > 0 && !f.parked.has(name) {
+		if f.spool.Waiting(name) > 0 && f.parked.statusOf(name) == "" {
 			visit(name, cause.(string)) //nolint:errcheck // with their errors
 		}
 		return true

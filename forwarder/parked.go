@@ -41,10 +41,11 @@ func (p *parked) note(topic string, err error) (status string) {
 	return status
 }
 
-func (p *parked) has(topic string) bool {
+// statusOf is the broker's status that parks a topic; "": none does.
+func (p *parked) statusOf(topic string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.topics[topic] != ""
+	return p.topics[topic]
 }
 
 // Parked returns the topics that wait for an operator and have something to send,

@@ -43,6 +43,9 @@ func TestParkedTopicIsSaid(t *testing.T) {
 				if got := f.Parked(); len(got) != 1 || got["new"] != status || f.Failing() != 0 {
 					t.Errorf("parked %v, %d topics are failing", got, f.Failing())
 				}
+				if parked, failing := f.HeldUp("new"); parked != status || failing != "" {
+					t.Errorf("parked %q, failing %q", parked, failing)
+				}
 				if n := r.Ledger().Topics["new"].InSpool; n.Held() != 2 || n.Dead != 0 {
 					t.Errorf("%+v", n)
 				}

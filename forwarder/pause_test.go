@@ -90,9 +90,12 @@ func TestPausedTopicIsNotFailing(t *testing.T) {
 	for f.Failing() == 0 {
 		time.Sleep(time.Millisecond)
 	}
+	if parked, failing := f.HeldUp("t"); parked != "" || failing == "" {
+		t.Errorf("parked %q, failing %q", parked, failing)
+	}
 	r.pause("t")
 	r.drained() // what was in flight has failed
-	if f.Failing() != 0 || len(f.FailingTopics()) > 0 {
+	if parked, failing := f.HeldUp("t"); parked+failing != "" || f.Failing() != 0 || len(f.FailingTopics()) > 0 {
 		t.Errorf("failing are %v", f.FailingTopics())
 	}
 }

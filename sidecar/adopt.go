@@ -68,7 +68,7 @@ func Adopt(ctx context.Context, cfg config.Config, version string, log *slog.Log
 	if _, err := side.parts.spool.AdoptTransactions(ctx, cfg.Transactions.AdoptedCheckURL); err != nil {
 		return out, err
 	}
-	out.Before = side.parts.spool.Ledger().Total
+	out.Before = side.parts.spool.Total()
 	if a.Within > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, a.Within)
@@ -134,7 +134,7 @@ func (s *Sidecar) drainAdopted(ctx context.Context, delayed bool) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		c := s.parts.spool.Ledger().Total // first: what falls due meanwhile is drained then
+		c := s.parts.spool.Total() // first: what falls due meanwhile is drained then
 		n := s.parts.spool.TransactionCounts()
 		open := n.Half + n.Ending
 		if err := s.parts.spool.Drained(ctx); err != nil || open == 0 && (!delayed || c.InSpool.Delayed == c.DelayedOnHold) {

@@ -143,7 +143,7 @@ func (drainCollector) Describe(ch chan<- *prometheus.Desc) { ch <- drainDesc }
 // Collect implements prometheus.Collector.
 func (c drainCollector) Collect(ch chan<- prometheus.Metric) {
 	sp := c.parts.spool
-	if left, known := c.drain.untilDrained(sp.Ledger().Total.InSpool, sp.KeptBack()); known {
+	if left, known := c.drain.untilDrained(sp.Total().InSpool, sp.KeptBack()); known {
 		ch <- prometheus.MustNewConstMetric(drainDesc, prometheus.GaugeValue, left.Seconds())
 	}
 }

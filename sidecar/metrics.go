@@ -80,7 +80,7 @@ func (*ledgerCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *ledgerCollector) Collect(ch chan<- prometheus.Metric) {
-	total := c.spool.Ledger().Total
+	total := c.spool.Total()
 	for _, state := range []message.State{message.StatePending, message.StateInFlight, message.StateRetrying, message.StateDead} {
 		ch <- prometheus.MustNewConstMetric(messagesDesc, prometheus.GaugeValue, float64(total.State(state)), state.String())
 	}

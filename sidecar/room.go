@@ -189,7 +189,7 @@ func (r *room) keep(ctx context.Context, s *spool.Spool, db *kv.DB) error {
 			r.restore()
 		}
 		r.giveUp(s)
-		giving.consider(ctx, time.Now(), int64(s.Ledger().Total.Bytes), s.Retained().Bytes)
+		giving.consider(ctx, time.Now(), int64(s.Total().Bytes), s.Retained().Bytes)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

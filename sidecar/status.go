@@ -105,7 +105,7 @@ func (s *Sidecar) status() any {
 }
 
 func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
-	total := sp.Ledger().Total
+	total := sp.Total()
 	out := &SpoolStatus{
 		ID: sp.ID().String(), Dir: s.cfg.Spool.Dir, Messages: total.InSpool, OnHold: total.OnHold, KeptBack: sp.KeptBack(), Resending: total.Resending, Transactions: transactionsOf(sp),
 		Bytes: total.Bytes, RoomBytes: uint64(s.parts.room.cap.Messages), TakenBytes: uint64(s.parts.room.taken()), BallastBytes: uint64(s.parts.room.ballastHeld()), LimitBytes: uint64(s.parts.room.cap.Limit),

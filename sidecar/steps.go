@@ -110,7 +110,7 @@ func (s *Sidecar) endRequests(ctx context.Context, deadline time.Time) error {
 	left, err := s.forwardRest(ctx, deadline)
 	if left {
 		s.log.Warn("drain deadline reached; the rest waits in the spool for the next start",
-			"messages", s.parts.spool.Ledger().Total.InSpool.Held(), "drain_timeout", s.cfg.Drain.Timeout.String())
+			"messages", s.parts.spool.Total().InSpool.Held(), "drain_timeout", s.cfg.Drain.Timeout.String())
 	}
 	return errors.Join(failed, err)
 }

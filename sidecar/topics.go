@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -64,14 +65,14 @@ func (s *Sidecar) decideTopic(ctx context.Context, topic string, do func(context
 		return nil, err
 	}
 	s.notePauses(sp)
-	return s.tellTopic(topic, sp.Ledger().Topics[topic], s.heldUpTopics(sp)), nil
+	return tellTopic(topic, sp.TopicLedger(topic), s.heldUpTopic(sp, topic)), nil
 }
 
 func errSpoolNotOpen() error { return problem.New(problem.Starting, "the spool is not open yet") }
 
 // notePauses tells the conditions whether any topic is paused.
 func (s *Sidecar) notePauses(sp *spool.Spool) {
-	s.conditions.Set(admin.TopicPaused, len(sp.Paused()) > 0)
+	s.conditions.Set(admin.TopicPaused, sp.AnyPaused())
 }
 
 // sayPaused says which topics were left paused.
@@ -93,14 +94,14 @@ func (s *Sidecar) tellTopics() ([]Topic, error) {
 	led, heldUp := sp.Ledger(), s.heldUpTopics(sp)
 	all := []Topic{}
 	for topic, c := range led.Topics {
-		all = append(all, s.tellTopic(topic, c, heldUp))
+		all = append(all, tellTopic(topic, c, heldUp[topic]))
 	}
 	slices.SortFunc(all, func(a, b Topic) int { return cmp.Compare(a.Topic, b.Topic) })
 	return all, nil
 }
 
-func (s *Sidecar) tellTopic(topic string, c spool.Counts, heldUp map[string][]HeldUp) Topic {
-	out := Topic{Topic: topic, State: "running", HeldUp: orEmpty(heldUp[topic]), InSpool: c.InSpool, Held: c.OnHold + c.DelayedOnHold}
+func tellTopic(topic string, c spool.Counts, heldUp []HeldUp) Topic {
+	out := Topic{Topic: topic, State: "running", HeldUp: orEmpty(heldUp), InSpool: c.InSpool, Held: c.OnHold + c.DelayedOnHold}
 	if len(out.HeldUp) > 0 {
 		out.State = out.HeldUp[0].Cause
 	}
@@ -112,20 +113,45 @@ func (s *Sidecar) tellTopic(topic string, c spool.Counts, heldUp map[string][]He
 func (s *Sidecar) heldUpTopics(sp *spool.Spool) map[string][]HeldUp {
 	all := map[string][]HeldUp{}
 	for topic, since := range sp.Paused() {
-		all[topic] = append(all[topic], HeldUp{Cause: "paused", Since: since.UTC(), Detail: "by an operator"})
+		all[topic] = append(all[topic], heldUpPaused(since))
 	}
 	f := s.forwarding.Load()
 	if f == nil {
 		return all
 	}
 	for topic, status := range f.Parked() {
-		all[topic] = append(all[topic], HeldUp{Cause: "parked", Detail: status})
+		all[topic] = append(all[topic], heldUpParked(status))
 	}
 	for topic, cause := range f.FailingTopics() {
-		all[topic] = append(all[topic], HeldUp{Cause: "failing", Detail: cause})
+		all[topic] = append(all[topic], heldUpFailing(cause))
 	}
 	return all
 }
+
+// heldUpTopic is that of one topic, for which no other is looked at.
+func (s *Sidecar) heldUpTopic(sp *spool.Spool, topic string) (all []HeldUp) {
+	if since := sp.PausedSince(topic); !since.IsZero() {
+		all = append(all, heldUpPaused(since))
+	}
+	f := s.forwarding.Load()
+	if f == nil {
+		return all
+	}
+	if status, cause := f.HeldUp(topic); status != "" {
+		all = append(all, heldUpParked(status))
+	} else if cause != "" {
+		all = append(all, heldUpFailing(cause))
+	}
+	return all
+}
+
+func heldUpPaused(since time.Time) HeldUp {
+	return HeldUp{Cause: "paused", Since: since.UTC(), Detail: "by an operator"}
+}
+
+func heldUpParked(status string) HeldUp { return HeldUp{Cause: "parked", Detail: status} }
+
+func heldUpFailing(cause string) HeldUp { return HeldUp{Cause: "failing", Detail: cause} }
 
 // pausedTopics are those of the status.
 func pausedTopics(sp *spool.Spool) []PausedTopic {

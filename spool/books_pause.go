@@ -33,6 +33,7 @@ func (b *books) pauseAgain() {
 	for _, id := range slices.Sorted(maps.Keys(b.accounts)) {
 		switch a := b.accounts[id]; {
 		case a.paused():
+			b.paused[a.lane] = true
 			b.head.format = max(b.head.format, formatPause)
 			b.sets = append(b.sets, pair{pauseKey(a.id), a.encodePause()})
 			a.was = "" // its entry is to be written

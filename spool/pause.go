@@ -52,13 +52,28 @@ func (s *Spool) ResumeTopic(ctx context.Context, topic string) error {
 func (s *Spool) Paused() map[string]time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := map[string]time.Time{}
-	for topic, l := range s.lanes {
-		if l.paused() {
-			all[topic] = l.pausedAt
-		}
+	all := make(map[string]time.Time, len(s.paused))
+	for l := range s.paused {
+		all[l.topic] = l.pausedAt
 	}
 	return all
+}
+
+// AnyPaused reports whether a topic is paused.
+func (s *Spool) AnyPaused() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.paused) > 0
+}
+
+// PausedSince returns since when a topic is paused; zero: it is not.
+func (s *Spool) PausedSince(topic string) (since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.lanes[topic]; l != nil {
+		since = l.pausedAt
+	}
+	return since
 }
 
 // waitsPaused reports whether a message would be forwarded if its topic were not paused.
@@ -92,8 +107,10 @@ func (op *pauseTopic) apply(c *commit) {
 	l := op.lane
 	if op.pause != l.paused() {
 		l.pausedAt = time.Time{}
+		delete(c.s.paused, l)
 		if op.pause {
 			l.pausedAt = c.now
+			c.s.paused[l] = true
 			c.needs(formatPause)
 		}
 		c.pauses[l] = true
@@ -177,6 +194,7 @@ func (s *Spool) loadPauses() error {
 	})
 	for _, l := range s.byID {
 		if l.paused() {
+			s.paused[l] = true
 			s.head.format = max(s.head.format, formatPause)
 			if !found[l] {
 				s.doubt(pauseKey(l.id), nil, errPauseGone)

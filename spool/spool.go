@@ -24,6 +24,7 @@ type Spool struct {
 	mu        sync.Mutex
 	head      head
 	lanes     map[string]*lane
+	paused    map[*lane]bool // those of them that are
 	byID      map[uint32]*lane
 	settled   settledSet
 	entries   map[uint64]*entry    // held messages in memory, by sequence
@@ -93,7 +94,7 @@ type Spool struct {
 func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 	s := &Spool{
 		opts: opts.withDefaults(), db: &store{db, opts.Keys},
-		lanes: map[string]*lane{}, byID: map[uint32]*lane{},
+		lanes: map[string]*lane{}, byID: map[uint32]*lane{}, paused: map[*lane]bool{},
 		settled: settledSet{ranges: map[uint64]*bitmap{}},
 		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, redriven: map[uint64]*redriven{}, holds: map[uint64]*hold{}, blockers: map[uint64]*blocker{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{}, offered: map[keyHash]int{},
 		moving: map[uint64]*movedMessage{}, due: newSchedules(), dueSooner: newSignal(), ttl: ttls{overdue: map[uint64]due{}, sooner: newSignal()},
