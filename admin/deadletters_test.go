@@ -140,6 +140,31 @@ func TestRedriveIsAnOperationToFollow(t *testing.T) {
 	}
 }
 
+// A redrive whose canary is of a paused topic names the topic while it waits, and goes on
+// when that is resumed.
+func TestRedriveOfAPausedTopic(t *testing.T) {
+	s, _ := lettersOf(t, 6)
+	addr := serve(t, New(Options{}, Sources{Spool: func() Spool { return s }, Forwards: true}))
+	if _, err := s.PauseTopic(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	op := operationOf(t, post(t, addr, "/v1/dead-letters/redrive", `{"filter":{"topic":"a"}}`))
+	waits := follow(t, addr, op.ID, "waiting for topic a", func(a answer) bool { return strings.Contains(a.body, `"paused_topics":["a"]`) })
+	if got := operationOf(t, waits); got.State != "running" || got.Phase != "canary" || got.Changed != 5 || got.Open != 5 {
+		t.Errorf("while it is paused: %+v", got)
+	}
+	if err := s.ResumeTopic(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	for range 6 {
+		s.Confirm([]*spool.Lease{next(t, s, "a")}, []message.Confirmation{{OffsetMessageID: "o"}})
+	}
+	end := follow(t, addr, op.ID, "ended", ended)
+	if got := operationOf(t, end); got.State != "done" || got.Changed != 6 || got.Confirmed != 6 || strings.Contains(end.body, "paused_topics") {
+		t.Errorf("resumed: %s", end.body)
+	}
+}
+
 // It stops by itself where they die again, and says of what.
 func TestRedriveThatFailsAgainIsStopped(t *testing.T) {
 	s, _ := lettersOf(t, 3)

@@ -118,6 +118,33 @@ func TestRedriveWaitsInAnOutageAndCanBeStopped(t *testing.T) {
 	})
 }
 
+// What is redriven to a topic that is paused has no outcome, and it is said why; it goes on
+// when the topic is resumed, and with what is of others.
+func TestRedriveOfAPausedTopicSaysWhatItWaitsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{}
+		f.add(1, "other", "A", "confirmed")
+		f.add(2, "orders", "A", "confirmed")
+		f.add(4, "other", "A", "confirmed")
+		f.pause("orders")
+		r := deadletter.New(f, deadletter.Options{Forwards: true})
+		ended := make(chan error, 1)
+		go func() { ended <- r.Do(t.Context()) }()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if p := r.Progress(); p.Phase != deadletter.Canary || p.Changed != 5 || p.Confirmed != 3 || p.Open != 2 || fmt.Sprint(p.Paused) != "[orders]" {
+			t.Errorf("while it is paused: %+v", p)
+		}
+		f.pause("")
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if p := r.Progress(); p.Changed != 7 || p.Confirmed != 7 || len(p.Paused) != 0 {
+			t.Errorf("resumed: %+v", p)
+		}
+	})
+}
+
 // An outage that begins after the canary bounds what has no outcome.
 func TestRedriveBoundsWhatHasNoOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

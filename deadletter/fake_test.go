@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/remora-mq/remora/message"
@@ -30,6 +31,9 @@ type fake struct {
 	calls []int        // messages of each
 	stop  func(n int)  // called with the number of calls
 	bad   []message.ID // are refused
+
+	mu     sync.Mutex
+	paused string // topic whose redriven ones have no outcome
 }
 
 // add makes n dead letters of a cause, with a fate.
@@ -49,13 +53,29 @@ func (f *fake) of(id message.ID) *letter {
 		return nil
 	}
 	l := f.all[i]
-	if l.State == message.StatePending && l.fate != "" && !time.Now().Before(l.due) {
+	if l.State == message.StatePending && f.PausedSince(l.Topic).IsZero() && l.fate != "" && !time.Now().Before(l.due) {
 		l.State = message.StateConfirmed
 		if l.fate != "confirmed" {
 			l.State, l.Reason = message.StateDead, l.fate
 		}
 	}
 	return l
+}
+
+// pause pauses a topic; "": it resumes it.
+func (f *fake) pause(topic string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.paused = topic
+}
+
+func (f *fake) PausedSince(topic string) (since time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if topic == f.paused {
+		since = time.Unix(1, 0)
+	}
+	return since
 }
 
 func (f *fake) List(_ context.Context, q spool.Query) (page spool.Page, err error) {

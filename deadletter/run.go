@@ -54,6 +54,7 @@ type Progress struct {
 	Dead      map[string]int `json:"dead_by_cause"`   // dead letters again, by their cause
 	Other     int            `json:"ended_otherwise"` // cancelled, or not known any more
 	Open      int            `json:"without_outcome"`
+	Paused    []string       `json:"paused_topics,omitempty"` // of these, sorted: nothing of them has an outcome before they are resumed
 }
 
 // dead is how many died again.
@@ -82,10 +83,16 @@ var ErrReturned = errors.New("they are dead letters again")
 type Run struct {
 	s    Spool
 	opts Options
-	open []message.ID // redriven, and without an outcome
+	open []letter // redriven, and without an outcome
 	pace pacer
 
 	*told
+}
+
+// letter is a message that was redriven.
+type letter struct {
+	id    message.ID
+	topic string
 }
 
 // New returns a run that has not begun.
@@ -127,14 +134,10 @@ func (r *Run) change(ctx context.Context, some []spool.Item) error {
 		if err != nil {
 			return err
 		}
-		ids := make([]message.ID, 0, n)
-		for _, i := range some[:n] {
-			ids = append(ids, i.ID)
-		}
-		some = some[n:]
-		if err := r.commit(ctx, ids); err != nil {
+		if err := r.commit(ctx, some[:n]); err != nil {
 			return err
 		}
+		some = some[n:]
 		if err := r.watch(ctx); err != nil {
 			return err
 		}
@@ -142,14 +145,21 @@ func (r *Run) change(ctx context.Context, some []spool.Item) error {
 	return nil
 }
 
-func (r *Run) commit(ctx context.Context, ids []message.ID) error {
+func (r *Run) commit(ctx context.Context, some []spool.Item) error {
+	ids, topics := make([]message.ID, 0, len(some)), map[message.ID]string{}
+	for _, i := range some {
+		ids = append(ids, i.ID)
+		topics[i.ID] = i.Topic
+	}
 	do, verb := r.s.Redrive, "redrive"
 	if r.opts.Discard {
 		do, verb = r.s.Discard, "discard"
 	}
 	done, refused, err := do(ctx, ids)
 	if r.watches() {
-		r.open = append(r.open, done...)
+		for _, id := range done {
+			r.open = append(r.open, letter{id, topics[id]})
+		}
 	}
 	r.note(func(p *Progress) {
 		p.Refused += len(refused)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
@@ -17,6 +18,7 @@ type Spool interface {
 	Receipt(ctx context.Context, id message.ID) (message.Receipt, error)
 	Redrive(ctx context.Context, ids []message.ID) (done []message.ID, refused map[message.ID]error, err error)
 	Discard(ctx context.Context, ids []message.ID) (done []message.ID, refused map[message.ID]error, err error)
+	PausedSince(topic string) time.Time
 }
 
 // Filter chooses dead letters: those of Query, whose States, Cursor, Limit and

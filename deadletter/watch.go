@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/remora-mq/remora/internal/backoff"
@@ -73,23 +74,39 @@ func (r *Run) settle(ctx context.Context, most int) error {
 // died again.
 func (r *Run) look(ctx context.Context) error {
 	n := min(looks, len(r.open))
-	var still []message.ID
-	for _, id := range r.open[:n] {
-		known, err := r.outcome(ctx, id)
+	var still []letter
+	for _, one := range r.open[:n] {
+		known, err := r.outcome(ctx, one.id)
 		if err != nil {
 			return err
 		}
 		if !known {
-			still = append(still, id)
+			still = append(still, one)
 		}
 	}
 	r.open = append(r.open[n:], still...)
-	r.note(func(p *Progress) { p.Open = len(r.open) })
+	paused := r.paused()
+	r.note(func(p *Progress) { p.Open, p.Paused = len(r.open), paused })
 	p := r.Progress()
 	if dead := p.dead(); dead*tolerated > dead+p.Confirmed {
 		return fmt.Errorf("%w: %d of the %d whose outcome is known, by cause: %s", ErrReturned, dead, dead+p.Confirmed, p.deadByCause())
 	}
 	return nil
+}
+
+// paused returns the topics of what is open that an operator has paused, sorted.
+func (r *Run) paused() (topics []string) {
+	seen := map[string]bool{}
+	for _, one := range r.open {
+		if seen[one.topic] {
+			continue
+		}
+		if seen[one.topic] = true; !r.s.PausedSince(one.topic).IsZero() {
+			topics = append(topics, one.topic)
+		}
+	}
+	slices.Sort(topics)
+	return topics
 }
 
 // outcome counts what became of a message, if that is known.

@@ -14,9 +14,11 @@ type counter struct {
 	what string
 	stop chan struct{}
 	done chan struct{}
+	soon chan struct{} // something new is waited for
 
-	mu sync.Mutex
-	n  int64
+	mu  sync.Mutex
+	n   int64
+	why string // nothing goes on; "": it is not known, or it does
 }
 
 // redraw is how often progress is drawn on a terminal, and relate how often it is told
@@ -27,7 +29,7 @@ const (
 )
 
 func newCounter(w io.Writer, what string) *counter {
-	p := &counter{w: w, what: what, stop: make(chan struct{}), done: make(chan struct{})}
+	p := &counter{w: w, what: what, stop: make(chan struct{}), done: make(chan struct{}), soon: make(chan struct{}, 1)}
 	if isTerminal(w) {
 		go p.draw(time.Now(), redraw, "\r\x1b[K%s", "\r\x1b[K")
 	} else {
@@ -54,6 +56,22 @@ func (p *counter) set(n int64) {
 	p.n = n
 }
 
+// waits says why nothing goes on, and has that told at once; "": it goes on.
+func (p *counter) waits(why string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if why == p.why {
+		return
+	}
+	if p.why = why; why == "" {
+		return
+	}
+	select {
+	case p.soon <- struct{}{}:
+	default:
+	}
+}
+
 // draw writes a line in the format, each time, and clean at the end.
 func (p *counter) draw(began time.Time, every time.Duration, format, clean string) {
 	defer close(p.done)
@@ -65,8 +83,9 @@ func (p *counter) draw(began time.Time, every time.Duration, format, clean strin
 			fmt.Fprint(p.w, clean)
 			return
 		case <-tick.C:
-			fmt.Fprintf(p.w, format, p.line(time.Since(began)))
+		case <-p.soon:
 		}
+		fmt.Fprintf(p.w, format, p.line(time.Since(began)))
 	}
 }
 
@@ -75,7 +94,10 @@ func (p *counter) line(took time.Duration) string {
 	defer p.mu.Unlock()
 	line := fmt.Sprintf("%s, %s", p.what, took.Round(time.Second))
 	if p.n > 0 {
-		return fmt.Sprintf("%d %s", p.n, line)
+		line = fmt.Sprintf("%d %s", p.n, line)
+	}
+	if p.why != "" {
+		line += ": waits, " + p.why
 	}
 	return line
 }

@@ -7,6 +7,28 @@ import (
 	"time"
 )
 
+// What nothing goes on for is told at once, and once, and in each line while it is so.
+func TestCounterTellsAtOnceWhatIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		p := newCounter(&log, "messages: redrive")
+		p.set(5)
+		time.Sleep(time.Second)
+		for range 3 {
+			p.waits("as it is paused")
+			synctest.Wait()
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		p.waits("")
+		time.Sleep(time.Minute)
+		p.end()
+		if got, want := log.String(), "5 messages: redrive, 1s: waits, as it is paused\n5 messages: redrive, 1m0s: waits, as it is paused\n5 messages: redrive, 2m0s\n"; got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	})
+}
+
 // What is not a terminal gets a line a minute, and nothing of what is soon done.
 func TestCounterTellsALogEachMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -54,6 +54,7 @@ type operation struct {
 	Confirmed int            `json:"confirmed"`
 	Dead      map[string]int `json:"dead_by_cause"`
 	Open      int            `json:"without_outcome"`
+	Paused    []string       `json:"paused_topics"`
 	Chosen    struct {
 		Messages int `json:"messages"`
 	} `json:"chosen"`
@@ -138,6 +139,7 @@ func (a *dlqAct) follow(c *cobra.Command, s *spooler, filter map[string]any) err
 	f := following[operation]{
 		begin: func(ctx context.Context, s *spooler) (json.RawMessage, error) { return a.post(ctx, s, filter, false) },
 		what:  "messages: " + a.verb, count: func(now *operation) int64 { return int64(now.Changed) },
+		waits: (*operation).waitsFor,
 		until: []os.Signal{os.Interrupt},
 	}
 	p, raw, err := f.follow(c, s)
@@ -167,12 +169,31 @@ func (p *operation) summary(kind string) string {
 	for cause, n := range p.Dead {
 		add(n, "dead again ("+printable(cause)+")")
 	}
-	add(p.Open, "without an outcome yet")
+	if why := p.waitsFor(); why != "" {
+		add(p.Open, "without an outcome yet, "+why)
+	} else {
+		add(p.Open, "without an outcome yet")
+	}
 	add(p.Refused, "refused")
 	if len(more) == 0 {
 		return line
 	}
 	return line + ": " + strings.Join(more, ", ")
+}
+
+// waitsFor says which paused topics keep it from going on; "": none does.
+func (p *operation) waitsFor() string {
+	const most = 3
+	topics := p.Paused
+	if len(topics) == 0 {
+		return ""
+	}
+	named := topics[:min(len(topics), most)]
+	line := "as topics are paused: " + strings.Join(named, ", ")
+	if more := len(topics) - len(named); more > 0 {
+		line += fmt.Sprintf(" and %d more", more)
+	}
+	return line + "; see 'sidecar topic resume'"
 }
 
 // verdict is the command's end.
