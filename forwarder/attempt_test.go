@@ -82,6 +82,37 @@ func TestStopWaitsForAnAttempt(t *testing.T) {
 	})
 }
 
+// A stop gives back what was leased and waits, for a slot or for its place among those that
+// do: none of it is in flight any more.
+func TestStopGivesBackWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		s := &sending{&producer{}, func(context.Context, []*message.Message) error {
+			<-end
+			return nil
+		}}
+		r := open(t, s.producer, numbered(5, "")...)
+		ctx, stop := context.WithCancel(t.Context())
+		ran := make(chan error, 1)
+		opts := forwarder.Options{Concurrency: 1, MaxMessages: 1, AttemptTimeout: time.Minute}
+		go func() { ran <- forwarder.New(opts, r.Spool, s, slog.New(slog.DiscardHandler)).Run(ctx) }()
+		synctest.Wait()
+		before := r.Ledger().Total.InSpool.InFlight
+		stop()
+		synctest.Wait()
+		if n := r.Ledger().Total.InSpool; before < 3 || n.InFlight != 1 || n.Pending != 4 {
+			t.Errorf("%d were in flight, and are after the stop: %+v; want one of several", before, n)
+		}
+		close(end)
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+		if got := sorted(r.bodies()); got != "[0]" {
+			t.Errorf("stored %s", got)
+		}
+	})
+}
+
 // An answer that does not speak of each message of a batch confirms none of them.
 func TestIncompleteAnswerConfirmsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,6 +1,8 @@
 package forwarder_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -64,6 +66,61 @@ func TestDeadLetterInAnOrderedBatch(t *testing.T) {
 			})
 		})
 	}
+}
+
+// forgetfulSpool does not record some dead letters, and says so.
+type forgetfulSpool struct {
+	*spool.Spool
+
+	left  int
+	tried int
+}
+
+func (s *forgetfulSpool) Bury(ctx context.Context, l *spool.Lease, reason, cause string) error {
+	if s.tried++; s.tried <= s.left {
+		return errors.New("no room")
+	}
+	return s.Spool.Bury(ctx, l, reason, cause)
+}
+
+// A dead letter that is not recorded is none: the message is held, and tried again when
+// its lease has lapsed; what is behind it, of its ordering key, waits until it is one.
+func TestDeadLetterThatIsNotRecordedIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &producer{answer: func(msgs []*message.Message) *broker.SendError {
+			if slices.ContainsFunc(msgs, func(m *message.Message) bool { return string(m.Body) == "bad" }) {
+				return refuse(message.OutcomePermanent, "MESSAGE_ILLEGAL")
+			}
+			return nil
+		}}
+		r := openWith(t, p, spool.Options{LeaseFor: time.Minute})
+		ids := r.accept(draft("orders", "bad", "k"), draft("orders", "behind", "k"))
+		log, registry := &strings.Builder{}, prometheus.NewRegistry()
+		s := &forgetfulSpool{Spool: r.Spool, left: 2}
+		f := forwarder.New(forwarder.Options{}, s, p, slog.New(slog.NewTextHandler(log, nil)))
+		f.Register(registry)
+		r.run(f)
+		dead := func(state message.State, tried, letters int, stored string) {
+			t.Helper()
+			synctest.Wait()
+			got, err := r.Receipt(t.Context(), ids[0])
+			if err != nil || got.State != state || s.tried != tried || fmt.Sprint(r.bodies()) != stored {
+				t.Errorf("it is %v, %v; %d records were tried, and the broker has %v", got.State, err, s.tried, r.bodies())
+			}
+			if n, err := testutil.GatherAndCount(registry, "remora_dead_letters_total"); n != 1+letters { // what expires is always told
+				t.Errorf("dead letters of %d reasons are counted, %v", n, err)
+			}
+		}
+		time.Sleep(time.Second)
+		dead(message.StateInFlight, 1, 0, "[]")
+		if !strings.Contains(log.String(), "a dead letter cannot be recorded; the message is kept") || strings.Contains(log.String(), "it is a dead letter") {
+			t.Errorf("the log says %s", log)
+		}
+		time.Sleep(time.Minute + time.Second)
+		dead(message.StateInFlight, 2, 0, "[]")
+		time.Sleep(time.Hour)
+		dead(message.StateDead, 3, 1, "[behind]")
+	})
 }
 
 func sorted(bodies []string) string { return fmt.Sprint(slices.Sorted(slices.Values(bodies))) }

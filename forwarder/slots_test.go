@@ -222,3 +222,16 @@ func TestSlotIsNotLostWithItsWaiter(t *testing.T) {
 		taken(t, s, newTurn(1))
 	})
 }
+
+// Who gives up waiting just when it is given a slot has it, and gives it back.
+func TestSlotThatIsGivenAtTheEndIsNotLost(t *testing.T) {
+	s := newSlots(1)
+	b := s.queue(t.Context(), newTurn(1), true, true) // there is a slot
+	if b == nil || !s.leave(b) {
+		t.Fatal("it has a slot, and is told that it has none")
+	}
+	s.give(b)
+	if s.running != 0 || s.ramp.running != 0 {
+		t.Errorf("%d slots are taken, %d of the ramp", s.running, s.ramp.running)
+	}
+}
