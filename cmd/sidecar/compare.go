@@ -45,7 +45,7 @@ type comparedOrigin struct {
 	Handled    uint64 `json:"handled"`
 	Dead       uint64 `json:"dead"`       // dead letters of the group
 	Exceptions uint64 `json:"exceptions"` // ended otherwise than confirmed, or dead at the producer
-	Waiting    uint64 `json:"waiting"`    // not confirmed yet
+	Waiting    uint64 `json:"waiting"`    // not confirmed before they were compared
 	Missing    uint64 `json:"missing"`
 	Maybe      uint64 `json:"maybe_handled"`
 	Lost       uint64 `json:"lost_with_their_numbers,omitempty"` // at the producer: they may be among the missing
@@ -107,10 +107,15 @@ type produced struct {
 		State    string `json:"state"`
 	} `json:"items"`
 	Next string `json:"next_cursor"`
+
+	// asked is when it was asked first, by its own clock, to the second below; zero:
+	// it did not say.
+	asked time.Time
 }
 
 // run compares. Producers are asked for their last numbers before any member is
-// asked: what is numbered later is not looked for.
+// asked: what is numbered later is not looked for. What is confirmed later is on its
+// way, if no member has it at the end.
 func (c *comparison) run(ctx context.Context) error {
 	c.out = compared{Group: c.group, Topic: c.topic, Missing: []missingMessage{}, Foreign: []string{}}
 	sent, err := c.readProducers(ctx)
@@ -161,11 +166,16 @@ func (c *comparison) exceptions(ctx context.Context, p *spooler) (all produced, 
 	for cursor := ""; ; {
 		var page produced
 		path := "/v1/ledger/" + url.PathEscape(c.topic) + "/exceptions?limit=1000&cursor=" + url.QueryEscape(cursor)
-		if _, err := p.read(ctx, path, &page); err != nil {
+		r, err := p.answer(ctx, http.MethodGet, path)
+		if err != nil {
+			return all, err
+		}
+		if err := decoded(r.body, &page); err != nil {
 			return all, err
 		}
 		if cursor == "" {
 			all.Origins = page.Origins
+			all.asked, _ = http.ParseTime(r.header.Get("Date"))
 		}
 		all.Items = append(all.Items, page.Items...)
 		if cursor = page.Next; cursor == "" {
@@ -229,7 +239,7 @@ func (c *comparison) compareOrigin(ctx context.Context, p *spooler, sent *produc
 	o.Exceptions = excepted.within(o.From, last).count()
 	for first := o.From; first <= last; first += window {
 		end := min(last, first+window-1)
-		if err := c.compareWindow(ctx, p, &o, excepted, first, end); err != nil {
+		if err := c.compareWindow(ctx, source{p, sent.asked}, &o, excepted, first, end); err != nil {
 			return err
 		}
 		c.progress(int64(end - first + 1))
@@ -255,28 +265,77 @@ func (s *memberStream) forgotten(origin string) uint64 {
 	return 0
 }
 
-func (c *comparison) compareWindow(ctx context.Context, p *spooler, o *comparedOrigin, excepted spans, first, last uint64) error {
-	var handled, dead []span
-	for _, m := range c.members {
-		if err := c.numbers(ctx, m, o.Origin, first, last, &handled, &dead); err != nil {
-			return fmt.Errorf("member %s: %w", m.base, err)
-		}
+// source is a producer that is asked what became of its messages.
+type source struct {
+	*spooler
+	since time.Time // what it confirmed from then on was on its way when it was compared
+}
+
+// compareWindow asks the members, then the producer for what waits, and then the members
+// again: what was handled while they were asked is not missing.
+func (c *comparison) compareWindow(ctx context.Context, p source, o *comparedOrigin, excepted spans, first, last uint64) error {
+	done, given, err := c.seen(ctx, o.Origin, first, last)
+	if err != nil {
+		return err
 	}
-	done := spansOf(handled)
-	given := spansOf(dead).minus(done)
 	o.Handled += done.count()
 	o.Dead += given.count()
 	open := spans{{first, last}}.minus(excepted).minus(done).minus(given)
-	if len(open) > 0 {
-		to, err := c.forgottenBy(ctx, o.Origin)
-		if err != nil {
-			return err
-		}
-		if to >= first { // which may be above the window before, and this one
-			open, o.From = open.minus(spans{{first, to}}), max(o.From, to+1)
-		}
+	if open, err = c.remembered(ctx, o, open, first); err != nil {
+		return err
+	}
+	if open, err = c.confirmed(ctx, p, o, open); err != nil {
+		return err
+	}
+	if open, err = c.again(ctx, o, open, first); err != nil {
+		return err
 	}
 	return c.lookUp(ctx, p, o, open)
+}
+
+// seen is what the members have seen of a window: handled, and dead letters.
+func (c *comparison) seen(ctx context.Context, origin string, first, last uint64) (done, given spans, err error) {
+	var handled, dead []span
+	for _, m := range c.members {
+		if err := c.numbers(ctx, m, origin, first, last, &handled, &dead); err != nil {
+			return nil, nil, fmt.Errorf("member %s: %w", m.base, err)
+		}
+	}
+	done = spansOf(handled)
+	return done, spansOf(dead).minus(done), nil
+}
+
+// again takes out what a member has seen, or forgotten, since it was asked first; of the
+// window that begins with first.
+func (c *comparison) again(ctx context.Context, o *comparedOrigin, open spans, first uint64) (spans, error) {
+	if len(open) == 0 {
+		return nil, nil
+	}
+	done, given, err := c.seen(ctx, o.Origin, open[0].first, open[len(open)-1].last)
+	if err != nil {
+		return nil, err
+	}
+	unhandled := open.minus(done)
+	rest := unhandled.minus(given)
+	o.Handled += open.count() - unhandled.count()
+	o.Dead += unhandled.count() - rest.count()
+	return c.remembered(ctx, o, rest, first)
+}
+
+// remembered takes out what a member has forgotten by now, of the window that begins with
+// first; it may be above the window before, and this one.
+func (c *comparison) remembered(ctx context.Context, o *comparedOrigin, open spans, first uint64) (spans, error) {
+	if len(open) == 0 {
+		return nil, nil
+	}
+	to, err := c.forgottenBy(ctx, o.Origin)
+	if err != nil {
+		return nil, err
+	}
+	if to >= first {
+		open, o.From = open.minus(spans{{first, to}}), max(o.From, to+1)
+	}
+	return open, nil
 }
 
 // forgottenBy is forgotten as it is now: what a member forgot before its numbers were

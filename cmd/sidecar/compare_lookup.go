@@ -21,24 +21,32 @@ type sentMessage struct {
 	SettledAt *time.Time `json:"settled_at"`
 }
 
-// lookUp asks the producer what became of numbers that nobody has seen handled, and
-// judges each: many may only be on their way. Each request reads all that the producer
-// holds of the topic, and its receipts: what waits is taken out of many ranges at once.
-// Once no more is listed the rest is counted as missing without a look.
-func (c *comparison) lookUp(ctx context.Context, p *spooler, o *comparedOrigin, open spans) error {
-	if n := len(open); n > askedAtOnce || n > 0 && len(c.out.Missing) >= listedMissing {
-		known, err := c.sent(ctx, p, o.Origin, spans{{open[0].first, open[n-1].last}}, states(onItsWay))
-		if err != nil {
-			return err
-		}
-		waits := make([]span, 0, len(known))
-		for n := range known {
-			waits = append(waits, span{n, n})
-		}
-		rest := open.minus(spansOf(waits))
-		o.Waiting += open.count() - rest.count()
-		open = rest
+// confirmed takes out what waits at its producer: many may only be on their way. A
+// request reads all that the producer holds of the topic, however many ranges it names.
+func (c *comparison) confirmed(ctx context.Context, p source, o *comparedOrigin, open spans) (spans, error) {
+	if len(open) == 0 {
+		return nil, nil
 	}
+	asked := open
+	if len(open) > askedAtOnce {
+		asked = spans{{open[0].first, open[len(open)-1].last}}
+	}
+	known, err := c.sent(ctx, p, o.Origin, asked, states(onItsWay))
+	if err != nil {
+		return nil, err
+	}
+	waits := make([]span, 0, len(known))
+	for n := range known {
+		waits = append(waits, span{n, n})
+	}
+	rest := open.minus(spansOf(waits))
+	o.Waiting += open.count() - rest.count()
+	return rest, nil
+}
+
+// lookUp asks the producer what became of numbers that nobody has seen handled, and
+// judges each. Once no more is listed the rest is counted as missing without a look.
+func (c *comparison) lookUp(ctx context.Context, p source, o *comparedOrigin, open spans) error {
 	for len(open) > 0 {
 		some := open[:min(len(open), askedAtOnce)]
 		open = open[len(some):]
@@ -53,7 +61,7 @@ func (c *comparison) lookUp(ctx context.Context, p *spooler, o *comparedOrigin, 
 		}
 		for _, s := range some {
 			for n := s.first; n <= s.last; n++ {
-				c.judge(o, n, known[n])
+				c.judge(o, n, known[n], p.since)
 			}
 		}
 	}
@@ -62,7 +70,7 @@ func (c *comparison) lookUp(ctx context.Context, p *spooler, o *comparedOrigin, 
 
 // sent finds messages in some states by their numbers; those that the producer does not
 // know any more are not in the map.
-func (c *comparison) sent(ctx context.Context, p *spooler, origin string, some spans, in string) (map[uint64]*sentMessage, error) {
+func (c *comparison) sent(ctx context.Context, p source, origin string, some spans, in string) (map[uint64]*sentMessage, error) {
 	query := url.Values{"topic": {c.topic}, "origin": {origin}, "numbers": {some.String()}, "state": {in}, "limit": {"1000"}}
 	found := map[uint64]*sentMessage{}
 	for {
@@ -98,13 +106,17 @@ func states(chosen func(message.State) bool) string {
 func onItsWay(s message.State) bool { return !s.Settled() && s != message.StateDead }
 
 // judge says what it means that nobody has seen a number handled. m is nil when its
-// producer does not know it any more.
-func (c *comparison) judge(o *comparedOrigin, n uint64, m *sentMessage) {
+// producer does not know it any more. What was confirmed since the comparison began may
+// lie at the broker, or have its handler called.
+func (c *comparison) judge(o *comparedOrigin, n uint64, m *sentMessage, began time.Time) {
 	missing := missingMessage{Origin: o.Origin, TopicSeq: n, Verdict: verdictMissing}
 	var confirmed time.Time
 	if m != nil {
 		state, err := message.ParseState(m.State)
 		switch {
+		case err == nil && state == message.StateConfirmed && m.confirmedSince(began):
+			o.Waiting++
+			return
 		case err == nil && state == message.StateConfirmed:
 			missing.ID, missing.ConfirmedAt = m.ID, m.SettledAt
 			if m.SettledAt != nil {
@@ -129,6 +141,10 @@ func (c *comparison) judge(o *comparedOrigin, n uint64, m *sentMessage) {
 		return
 	}
 	c.out.Missing = append(c.out.Missing, missing)
+}
+
+func (m *sentMessage) confirmedSince(at time.Time) bool {
+	return !at.IsZero() && m.SettledAt != nil && !m.SettledAt.Before(at)
 }
 
 // clocks is by how much the clocks of two machines may differ.

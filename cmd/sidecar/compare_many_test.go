@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"path"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const otherOrigin = "0a0b0c0d0e"
@@ -21,7 +23,7 @@ func (s *sides) another(sent string, known ...string) (url string) {
 		case strings.HasSuffix(r.URL.Path, "/exceptions"):
 			fmt.Fprint(w, strings.ReplaceAll(sent, someOrigin, otherOrigin))
 		default:
-			fmt.Fprintf(w, `{"items":[%s]}`, strings.Join(known, ","))
+			fmt.Fprintf(w, `{"items":[%s]}`, chosen(r, known))
 		}
 	})
 }
@@ -107,14 +109,17 @@ func TestAllPagesAreRead(t *testing.T) {
 	pages := map[string]string{
 		"exceptions ":     next(sentNumbers(6, exception(1, "cancelled")), "more"),
 		"exceptions more": sentNumbers(9, exception(2, "discarded")),
-		"messages ":       fmt.Sprintf(`{"items":[%s],"next_cursor":"more"}`, sentItem(5, "pending", "2026-01-01T00:00:00.000Z")),
-		"messages more":   fmt.Sprintf(`{"items":[%s]}`, sentItem(6, "confirmed", "2026-03-01T00:00:00.000Z")),
+		"messages ":       `{"items":[ITEMS],"next_cursor":"more"}`,
+		"messages more":   `{"items":[ITEMS]}`,
 	}
+	known := map[string]string{"": sentItem(5, "pending", "2026-01-01T00:00:00.000Z"), "more": sentItem(6, "confirmed", "2026-03-01T00:00:00.000Z")}
 	producer := s.serve(func(w http.ResponseWriter, r *http.Request) {
-		page, known := pages[path.Base(r.URL.Path)+" "+r.URL.Query().Get("cursor")]
-		if !known {
+		cursor := r.URL.Query().Get("cursor")
+		page, ok := pages[path.Base(r.URL.Path)+" "+cursor]
+		if !ok {
 			t.Errorf("asked for %s", r.URL)
 		}
+		page = strings.Replace(page, "ITEMS", chosen(r, []string{known[cursor]}), 1)
 		fmt.Fprint(w, strings.ReplaceAll(page, someOrigin, otherOrigin))
 	})
 	code, out, said := s.compare("--producer", producer)
@@ -150,7 +155,7 @@ func TestMemberThatDoesNotAnswerIsNoResult(t *testing.T) {
 }
 
 // producerOf is a producer of which some messages are known, and what counts its requests.
-func producerOf(t *testing.T, known map[uint64]string) (p *spooler, asked *int) {
+func producerOf(t *testing.T, known map[uint64]string) (p source, asked *int) {
 	t.Helper()
 	asked = new(int)
 	address := (&sides{t: t}).serve(func(w http.ResponseWriter, r *http.Request) {
@@ -169,11 +174,20 @@ func producerOf(t *testing.T, known map[uint64]string) (p *spooler, asked *int) 
 		}
 		fmt.Fprintf(w, `{"items":[%s]}`, strings.Join(items, ","))
 	})
-	p, err := new(operate).running(address)
+	running, err := new(operate).running(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p, asked
+	return source{spooler: running}, asked
+}
+
+// askFor asks a producer about numbers that no member has seen.
+func (c *comparison) askFor(ctx context.Context, p source, o *comparedOrigin, open spans) error {
+	open, err := c.confirmed(ctx, p, o, open)
+	if err != nil {
+		return err
+	}
+	return c.lookUp(ctx, p, o, open)
 }
 
 // TestWhatIsMissingBeyondTheListIsCounted, without what only waits, and not looked up.
@@ -182,12 +196,12 @@ func TestWhatIsMissingBeyondTheListIsCounted(t *testing.T) {
 	c.out.Missing = make([]missingMessage, listedMissing)
 	o := &comparedOrigin{}
 	p, asked := producerOf(t, map[uint64]string{8: "pending"})
-	if err := c.lookUp(t.Context(), p, o, spans{{7, 9}}); err != nil || o.Missing != 2 || o.Waiting != 1 || c.out.More != 2 || *asked != 1 {
+	if err := c.askFor(t.Context(), p, o, spans{{7, 9}}); err != nil || o.Missing != 2 || o.Waiting != 1 || c.out.More != 2 || *asked != 1 {
 		t.Errorf("%v, %d missing, %d waiting, %d not listed, asked %d times", err, o.Missing, o.Waiting, c.out.More, *asked)
 	}
 	c.out.Missing = c.out.Missing[:listedMissing-1]
-	c.judge(o, 11, nil)
-	c.judge(o, 12, nil)
+	c.judge(o, 11, nil, time.Time{})
+	c.judge(o, 12, nil, time.Time{})
 	if o.Missing != 4 || len(c.out.Missing) != listedMissing || c.out.More != 3 {
 		t.Errorf("%d missing, %d listed, %d more", o.Missing, len(c.out.Missing), c.out.More)
 	}
@@ -212,7 +226,7 @@ func TestABacklogIsNotMissing(t *testing.T) {
 	known[2*ranges+5] = "cancelled"
 	p, asked := producerOf(t, known)
 	o := &comparedOrigin{}
-	if err := c.lookUp(t.Context(), p, o, open); err != nil || o.Missing != 1 || o.Exceptions != 1 || o.Waiting != ranges+listedMissing || c.out.More != 0 || *asked != 2 {
+	if err := c.askFor(t.Context(), p, o, open); err != nil || o.Missing != 1 || o.Exceptions != 1 || o.Waiting != ranges+listedMissing || c.out.More != 0 || *asked != 2 {
 		t.Errorf("%v, %d missing, %d exceptions, %d waiting, %d not listed, asked %d times", err, o.Missing, o.Exceptions, o.Waiting, c.out.More, *asked)
 	}
 }
@@ -319,6 +333,50 @@ func TestAMemberThatGetsUnsureMeanwhile(t *testing.T) {
 	code, out, said := s.compare("--member", member)
 	if code != exitFailed || len(out.Missing) != 1 || out.Missing[0].Verdict != verdictMaybe || out.Origins[0].Maybe != 1 || out.Members[0].UnsureAt == nil {
 		t.Errorf("%d %+v %s", code, out, said)
+	}
+}
+
+// TestWhatAMemberGetsMeanwhileIsNotMissing: a member that has nothing when it is asked
+// first gets messages until it is asked again, and forgets one. What another had before
+// counts once.
+func TestWhatAMemberGetsMeanwhileIsNotMissing(t *testing.T) {
+	const confirmed = "2026-03-01T00:00:00.000Z"
+	s := twoMembers(t)
+	s.sent = sentNumbers(15, exception(3, "cancelled"))
+	for _, n := range []int{11, 12, 13, 14, 15} {
+		s.known = append(s.known, sentItem(n, "confirmed", confirmed))
+	}
+	asked, forgotten := 0, ""
+	member := s.serve(func(w http.ResponseWriter, r *http.Request) {
+		switch asked++; {
+		case !r.URL.Query().Has("origin"):
+			fmt.Fprintf(w, `{"streams":[%s]}`, strings.Replace(streamOf(""), `"last_topic_sequence":9`, forgotten+`"last_topic_sequence":9`, 1))
+		case asked == 2:
+			fmt.Fprint(w, numbersAre("", "", ""))
+		default:
+			forgotten = `"forgotten_to":11,`
+			fmt.Fprint(w, numbersAre("[9,9],[12,13]", "[14,14]", ""))
+		}
+	})
+	code, out, said := s.compare("--member", member)
+	if code != exitFailed || len(out.Missing) != 1 || out.Missing[0].ID != "ID15" {
+		t.Fatalf("%d %+v %s", code, out, said)
+	}
+	if o := out.Origins[0]; o.Handled != 8+2 || o.Dead != 1+1 || o.From != 12 || o.Missing != 1 {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestWhatIsConfirmedMeanwhileIsOnItsWay, by the clock of its producer: it may lie at the
+// broker yet.
+func TestWhatIsConfirmedMeanwhileIsOnItsWay(t *testing.T) {
+	for settled, want := range map[string]int{"2026-05-31T23:59:59.999Z": exitFailed, "2026-06-01T00:00:00.000Z": exitPartly} {
+		s := twoMembers(t)
+		s.sent, s.known = sentNumbers(11, exception(3, "cancelled")), []string{sentItem(11, "confirmed", settled)}
+		code, out, said := s.compare()
+		if o := out.Origins[0]; code != want || o.Missing+o.Waiting != 1 || (o.Waiting == 1) != (want == exitPartly) {
+			t.Errorf("confirmed at %s: %d %+v %s", settled, code, out, said)
+		}
 	}
 }
 

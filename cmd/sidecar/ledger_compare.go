@@ -146,7 +146,7 @@ func comparedVerdict(w io.Writer, r *compared) error {
 	case maybe > 0:
 		return fail(exitFailed, "%d messages are not seen: they may have been handled, as WHY says; repeat them: sidecar queue resend --id ID at their producer", maybe)
 	case waiting > 0:
-		return fail(exitPartly, "%d messages are not confirmed by the broker yet; all others were handled: compare again, or with --wait", waiting)
+		return fail(exitPartly, "%d messages are on their way: not confirmed by the broker, or not before this comparison began; all others were handled: compare again, or with --wait", waiting)
 	}
 	fmt.Fprintln(w, "complete: every message that was sent is handled, or a dead letter of the group")
 	return nil

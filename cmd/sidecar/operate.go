@@ -178,14 +178,20 @@ func quietLog(w io.Writer) *slog.Logger {
 
 // ask makes a request and returns the JSON of its answer.
 func (s *spooler) ask(ctx context.Context, method, path string) (json.RawMessage, error) {
+	r, err := s.answer(ctx, method, path)
+	return r.body, err
+}
+
+// answer makes a request and returns its answer, which is 200.
+func (s *spooler) answer(ctx context.Context, method, path string) (reply, error) {
 	r, err := s.do(ctx, method, path, nil, nil)
 	switch {
 	case err != nil:
-		return nil, fail(exitUnreachable, "cannot reach the sidecar: %w; is it running, and is --url right? The spool of one that is stopped is opened by --dir", err)
+		return reply{}, fail(exitUnreachable, "cannot reach the sidecar: %w; is it running, and is --url right? The spool of one that is stopped is opened by --dir", err)
 	case r.status != http.StatusOK:
-		return nil, r.problem()
+		return reply{}, r.problem()
 	}
-	return r.body, nil
+	return r, nil
 }
 
 // post sends an object, and returns the JSON of the answer.
