@@ -23,7 +23,7 @@ func withConn(ctx context.Context, nc net.Conn) context.Context {
 // and TCP itself gives up after a quarter of an hour. Where there is no TCP nothing is done.
 func endUnheard(ctx context.Context, after time.Duration) {
 	nc, _ := ctx.Value(ofRequest{}).(net.Conn)
-	if w, is := nc.(words); is {
+	if w, is := nc.(*words); is {
 		nc = w.Conn
 	}
 	tcp, is := nc.(syscall.Conn)

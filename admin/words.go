@@ -2,10 +2,13 @@ package admin
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/remora-mq/remora/internal/problem"
 )
@@ -20,13 +23,41 @@ func (l wordsOf) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return words{nc}, nil
+	return &words{Conn: nc}, nil
 }
 
-type words struct{ net.Conn }
+// words is such a connection. One goroutine at a time reads from it.
+type words struct {
+	net.Conn
+	begun bool // something was read
+	tls   bool // it was what TLS begins with
+}
+
+// tlsHandshake is what TLS begins with, and no request. Its client waits for an answer, and
+// what it has sent mostly has no end of a line, for which net/http would wait as long as a
+// header may take.
+const tlsHandshake = 0x16
+
+var errTLS = errors.New("this listener has no TLS: write http://, not https://")
+
+// Read reads for net/http, which answers an error of ours by 400.
+func (w *words) Read(b []byte) (int, error) {
+	if w.tls {
+		return 0, errTLS
+	}
+	n, err := w.Conn.Read(b)
+	if n > 0 && !w.begun {
+		w.begun = true
+		if b[0] == tlsHandshake {
+			w.tls = true
+			return 0, errTLS
+		}
+	}
+	return n, err
+}
 
 // CloseWrite is what net/http ends such a connection by, so that the client can read why.
-func (w words) CloseWrite() error {
+func (w *words) CloseWrite() error {
 	if half, ok := w.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
@@ -43,15 +74,31 @@ var plainHead = []byte("Content-Type: text/plain; charset=utf-8\r\nConnection: c
 // else.
 var notExpected = []byte("Connection: close\r\nDate: ")
 
-func (w words) Write(b []byte) (int, error) {
+func (w *words) Write(b []byte) (int, error) {
 	line, rest, _ := bytes.Cut(b[:min(len(b), 512)], []byte("\r\n"))
 	if !bytes.HasPrefix(rest, plainHead) && !(bytes.HasPrefix(rest, notExpected) && isNotExpected(line)) {
 		return w.Conn.Write(b)
 	}
-	if _, err := w.Conn.Write(raw(refusedBy(line))); err != nil {
+	p := refusedBy(line)
+	if w.tls {
+		p = problem.New(problem.InvalidRequest, "%v", errTLS)
+	}
+	if _, err := w.Conn.Write(raw(p)); err != nil {
 		return 0, err
 	}
+	if w.tls {
+		w.linger()
+	}
 	return len(b), nil
+}
+
+// linger lets the client read our answer while it still sends. Closing at once would
+// reset the connection, and the answer would be lost with it.
+func (w *words) linger() {
+	const most, longest = 1 << 20, time.Second
+	if w.CloseWrite() == nil && w.SetReadDeadline(time.Now().Add(longest)) == nil {
+		_, _ = io.CopyN(io.Discard, w.Conn, most) // ends when the client has read and closed
+	}
 }
 
 func isNotExpected(line []byte) bool {
