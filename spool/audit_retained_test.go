@@ -64,6 +64,7 @@ func TestAuditNamesWhatIsWrongWithWhatIsKept(t *testing.T) {
 		"an order of a cancelled one": {func(r *rig) { r.damaged("sg", func(v []byte) { v[1] |= 4; reseal(v) }) }, "sequence 3 is to be sent again"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r, _ := remembered(t, time.Now)
 			c.do(r)
 			a, err := r.Audit(t.Context())
@@ -90,6 +91,7 @@ func TestDamageOfWhatIsKeptIsPutRight(t *testing.T) {
 		"entries and an order": {func(r *rig) { each(r, "sv", flipLast); r.damaged("sg", flipLast) }, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			clock := newClock()
 			r, all := remembered(t, clock.now)
 			r.whileClosed(func() {

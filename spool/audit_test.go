@@ -108,6 +108,7 @@ func TestAuditNamesWhatIsWrong(t *testing.T) {
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			r := booked(t)
 			tc.do(r)
 			a, err := r.Audit(t.Context())

@@ -221,6 +221,7 @@ func TestLayoutsThatAreTooLarge(t *testing.T) {
 		memTable int64 // that commits are larger than values by, or nearly as large
 	}{"one fits": {110, 0}, "two fit": {45, 0}, "two fit into a value, more into a commit": {45, 32 << 20}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			long := strings.Repeat("a", tc.name)
 			r := newRigOn(t, spool.Options{}, kv.Options{MemTableSize: tc.memTable})
 			r.accept(keyed("t", "0", movingKey))

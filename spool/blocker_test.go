@@ -95,6 +95,7 @@ func TestDeadLetterBlocksItsKey(t *testing.T) {
 		}, "[1 2 3]"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r, dead, behind := blocked(t, spool.Options{BlockOnDead: true})
 			if got := fmt.Sprint(r.awaitLeasable("t", 1)); got != "[4]" || r.BlockedKeys() != 1 || r.blockedBy(behind) != dead {
 				t.Fatalf("leased %s, %d keys are blocked, by %s", got, r.BlockedKeys(), r.blockedBy(behind))
@@ -163,6 +164,7 @@ func TestAnImportedDeadLetterBlocksItsKey(t *testing.T) {
 	export := from.export(spool.Query{})
 	for name, restart := range restarts() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, spool.Options{BlockOnDead: true})
 			if got := r.take(export); got.Messages != 4 {
 				t.Fatalf("imported %+v", got)

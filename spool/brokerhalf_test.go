@@ -78,6 +78,7 @@ func (r *rig) ended(id string, told spool.Told) spool.Transaction {
 func TestCommitIsConfirmedByTheBroker(t *testing.T) {
 	for name, again := range restarts() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r, _ := timed(t, spool.Options{RetainFor: time.Hour, RetainBytes: 1 << 20})
 			tx := r.prepareAtBroker("tx", bulky(draft("t", "1")))
 			again(r)
@@ -135,6 +136,7 @@ func TestGoneHalfMessageBecomesPending(t *testing.T) {
 func TestRollbackIsToldToTheBroker(t *testing.T) {
 	for name, again := range restarts() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r, c := timed(t, spool.Options{})
 			tx := r.prepareAtBroker("tx", draft("t", "1"))
 			r.decided("tx", spool.TransactionRolledBack)
@@ -221,6 +223,7 @@ func TestHalfMessageMovesWhileItIsEnded(t *testing.T) {
 func TestReplacedHalfMessages(t *testing.T) {
 	for name, again := range restarts() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r, _ := timed(t, spool.Options{})
 			r.prepareAtBroker("tx", draft("t", "1"))
 			if got, err := r.IssueHalf(t.Context(), "tx"); err != nil || got.Half.Issued != 2 || got.Half.Number != 1 {
@@ -291,6 +294,7 @@ func TestDamagedTransactionsAtABroker(t *testing.T) {
 		"the transaction": {func(r *rig) { r.damaged("sp", flipLast) }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r, _ := timed(t, spool.Options{})
 			tx := r.prepareAtBroker("tx", draft("t", "1"))
 			r.decided("tx", spool.TransactionCommitted)

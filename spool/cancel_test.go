@@ -48,6 +48,7 @@ func TestCancelIsGrantedOnlyBeforeAnyAttempt(t *testing.T) {
 func TestCancelAfterRestartIsGrantedOnlyAboveTheAttemptedHighWater(t *testing.T) {
 	for _, how := range []string{"closed", "killed"} {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, spool.Options{})
 			r.accept(draft("t", "first"))
 			first := r.lease("t", 0)

@@ -54,6 +54,7 @@ func TestResendFindsWhatIsNotInMemory(t *testing.T) {
 			}, 2},
 		} {
 			t.Run(name+", "+c.name, func(t *testing.T) {
+				t.Parallel()
 				r, all := halfConfirmed(t, opts)
 				if got := r.resend(c.filter(all), c.want); len(got.Missing) > 0 {
 					t.Fatalf("missing %v", got.Missing)

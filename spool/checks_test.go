@@ -44,6 +44,7 @@ func (r *rig) noChecks() {
 func TestCheckBacksAreDue(t *testing.T) {
 	for name, again := range restarts() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r, c := timed(t, spool.Options{})
 			r.prepare(prepared("first", draft("a", "1")))
 			c.advance(time.Second)
@@ -140,6 +141,7 @@ func TestUndecidedTransactionsAreKept(t *testing.T) {
 func TestTransactionsAreAdopted(t *testing.T) {
 	for url, want := range map[string]spool.TransactionState{"": spool.TransactionUndecided, "http://127.0.0.1:2/tx": spool.TransactionHalf} {
 		t.Run(fmt.Sprintf("%q", url), func(t *testing.T) {
+			t.Parallel()
 			r, c := timed(t, spool.Options{})
 			tx, _ := r.prepare(prepared("tx", draft("a", "1"), draft("b", "2")))
 			r.prepare(prepared("done", draft("a", "3")))

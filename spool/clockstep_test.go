@@ -59,6 +59,7 @@ func TestAStepOfTheWallClockHoldsWhatTimeEnds(t *testing.T) {
 		for _, open := range []bool{true, false} {
 			for _, confirmed := range []bool{true, false} {
 				t.Run(fmt.Sprint(by, ", open: ", open, ", confirmed: ", confirmed), func(t *testing.T) {
+					t.Parallel()
 					r, c := twoClocks(t, spool.Options{DedupeWindow: time.Minute, LeaseFor: 1000 * time.Hour})
 					all := r.accept(mortal(draft("t", "x"), 30*time.Minute), mortal(draft("t", "y"), 30*time.Minute), under("key", draft("u", "z")))
 					r.confirm(r.lease("u", 0))

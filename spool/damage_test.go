@@ -114,6 +114,7 @@ func TestDamagedEntryStopsNothing(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := booked(t)
 			was := r.ID()
 			r.whileClosed(func() {
@@ -332,6 +333,7 @@ func TestLostTailIsNamedAndReusesNothing(t *testing.T) {
 func TestDamagedHoldStillHolds(t *testing.T) {
 	for name, prefixes := range map[string][]string{"hold": {"sw"}, "hold and topic": {"sw", "st"}, "all but the hold": {"st", "sh", "sb", "si"}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, spool.Options{})
 			id := r.accept(draft("t", "on hold"))[0].ID
 			r.accept(draft("t", "passes"))

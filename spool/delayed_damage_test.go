@@ -52,6 +52,7 @@ func TestMovedMessagesAreFoundAfterDamage(t *testing.T) {
 		"the entry is damaged": func(r *rig) { r.damaged("sf", flipLast) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r, c := timed(t, spool.Options{})
 			all := r.accept(draft("t", "at once"), after(under("key", draft("t", "late")), time.Hour))
 			sent := r.accept(after(draft("t", "sent"), time.Minute))

@@ -96,6 +96,7 @@ func TestDelayedMessagesArePendingWhenTheyAreDue(t *testing.T) {
 		"after a kill":      (*rig).kill,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r, c := timed(t, spool.Options{})
 			all := r.accept(
 				draft("t", "at once"), after(bulky(draft("t", "third")), 3*time.Hour), until(draft("t", "first"), c.now().Add(time.Hour)),
@@ -392,6 +393,7 @@ func TestDamagedDelayedMessages(t *testing.T) {
 		"the head":    {func(r *rig) { r.damaged("sh", flipLast) }, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r, clock := timed(t, spool.Options{})
 			r.accept(draft("t", "0"), after(draft("t", "1"), time.Hour), after(draft("t", "2"), 2*time.Hour))
 			c.do(r)

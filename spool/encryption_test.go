@@ -284,6 +284,7 @@ func TestTamperingIsDamageOfOneRecord(t *testing.T) {
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, spool.Options{Keys: ring(1)})
 			r.accept(draft("t", "0"), draft("t", "1"), draft("t", "2"))
 			block := r.find("sm")[0]

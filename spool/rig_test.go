@@ -1,6 +1,7 @@
 package spool_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -23,7 +24,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
 		os.Exit(m.Run())
 	}
-	for name, value := range map[string]string{"rapid.checks": "4", "rapid.steps": "40", "rapid.nofailfile": "true"} {
+	// Tests that are parallel wait for the disk: more of them than there are cores.
+	for name, value := range map[string]string{"rapid.checks": "4", "rapid.steps": "40", "rapid.nofailfile": "true", "test.parallel": "8"} {
 		if err := flag.Set(name, value); err != nil { // the command line still counts
 			panic(err)
 		}
@@ -57,6 +59,7 @@ func newRigOn(t testing.TB, opts spool.Options, db kv.Options) *rig {
 		began := opts.Now()
 		opts.Elapsed = func() time.Duration { return opts.Now().Sub(began) }
 	}
+	db.CloseWait = cmp.Or(db.CloseWait, 2*time.Minute) // of a disk that others have, too
 	r := &rig{t: t, dir: t.TempDir(), opts: opts, kv: db}
 	r.open()
 	t.Cleanup(r.close)
