@@ -72,7 +72,7 @@ func (a *api) imports(w http.ResponseWriter, r *http.Request) {
 	}
 	control := http.NewResponseController(w)
 	done, err := s.Import(r.Context(), patientReader{r, control}, partial)
-	a.log.Info("an operator imported messages", "messages", done.Messages, "known", done.Known, "idempotency_keys", done.Keys, "key_conflicts", done.Conflicts, "refused", done.Refused)
+	a.log.Info("an operator imported messages", "messages", done.Messages, "known", done.Known, "idempotency_keys", done.Keys, "key_conflicts", done.Conflicts, "refused", done.Refused, "transactions", done.Transactions, "decided_transactions", done.Decided)
 	if err == nil {
 		writeJSON(w, http.StatusOK, done)
 		return

@@ -17,6 +17,7 @@ import (
 type Exported struct {
 	Messages     int // without those of transactions
 	Transactions int // that are open, with their messages
+	Decided      int // transactions, without their messages
 	Keys         int // idempotency keys of settled messages
 	Unreadable   int // places that are damaged, which Audit names
 }
@@ -24,7 +25,8 @@ type Exported struct {
 // Export writes what a query asks for to w, in the form of exportline.go: what
 // was held when it began, and still is when its page is read, each message with
 // its idempotency key. When the query asks for all that is held, the keys of
-// settled messages follow, so that a repeat of any of them is known elsewhere. It
+// settled messages follow, and the decided transactions that are known go before, so that
+// a repeat of any of them is known elsewhere. It
 // ends with the trailer only when all of it was written. What is not delayed is there
 // in the order in which it is sent, dead letters at their places. A message that is due
 // meanwhile may be there twice. A transaction is there whole, where all is asked for, or
@@ -41,7 +43,7 @@ func (s *Spool) Export(ctx context.Context, w io.Writer, q Query) (Exported, err
 		err = e.w.Flush()
 	}
 	if err == nil {
-		err = json.NewEncoder(w).Encode(trailerLine{&e.done.Messages, e.done.Transactions, e.done.Keys, hex.EncodeToString(sum.Sum(nil))})
+		err = json.NewEncoder(w).Encode(trailerLine{&e.done.Messages, e.done.Transactions, e.done.Decided, e.done.Keys, hex.EncodeToString(sum.Sum(nil))})
 	}
 	if err != nil {
 		return e.done, fmt.Errorf("export: %w", err)
@@ -51,31 +53,29 @@ func (s *Spool) Export(ctx context.Context, w io.Writer, q Query) (Exported, err
 
 // exporter writes all lines but the trailer.
 type exporter struct {
-	s    *Spool
-	w    *bufio.Writer
-	keys keysOfHeld
-	line []byte
-	done Exported
+	s       *Spool
+	w       *bufio.Writer
+	version int // of the format
+	keys    keysOfHeld
+	line    []byte
+	done    Exported
 }
 
 func (e *exporter) write(ctx context.Context, q Query) error {
-	half, version := e.s.anyHalf(), exportVersion
-	if !half { // then an older version takes it in, too
-		version = exportVersionTTL
-	}
-	header, err := json.Marshal(headerLine{version, e.s.ID().String(), e.s.now().UTC()})
+	whole := q.asksForAll()
+	e.version = e.s.exportVersionFor(whole)
+	header, err := json.Marshal(headerLine{e.version, e.s.ID().String(), e.s.now().UTC()})
 	if err != nil {
 		return err
 	}
 	if _, err := e.w.Write(append(header, '\n')); err != nil {
 		return err
 	}
-	whole := q.asksForAll()
 	transactions, err := q.asksForTransactions()
 	if err != nil {
 		return err
 	}
-	if transactions && half {
+	if transactions && e.version > exportVersionTTL {
 		if err := e.transactions(ctx); err != nil {
 			return err
 		}
@@ -143,11 +143,19 @@ func (s *Spool) highWater() uint64 {
 	return s.head.highWater
 }
 
-// anyHalf reports whether there are half messages.
-func (s *Spool) anyHalf() bool {
+// exportVersionFor is the oldest format that has all: then an older version takes it in,
+// too. One that is open may be decided while the export is written.
+func (s *Spool) exportVersionFor(whole bool) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.half > 0
+	switch {
+	case whole && (s.half > 0 || s.transactions.counts != TransactionCounts{}):
+		return exportVersion
+	case s.half > 0:
+		return exportVersionHalf
+	default:
+		return exportVersionTTL
+	}
 }
 
 func (e *exporter) delayed(ctx context.Context, q Query) error {

@@ -106,7 +106,7 @@ type exportFile struct {
 	last    []byte
 	line    int
 
-	contents int // lines with a message or a key, whole or not
+	contents int // lines between header and trailer, whole or not
 }
 
 // next returns the next line, without its end. One that is too long, or has no
@@ -154,7 +154,7 @@ func (f *exportFile) trailer(text []byte) error {
 	if got := hex.EncodeToString(f.sum.Sum(nil)); got != t.SHA256 {
 		return fmt.Errorf("%w: the sha256 of all lines before is %s, the trailer says %.64q", ErrExport, got, t.SHA256)
 	}
-	if t.Messages == nil || *t.Messages+t.Transactions+t.Keys != f.contents {
+	if t.Messages == nil || *t.Messages+t.Transactions+t.Decided+t.Keys != f.contents {
 		return fmt.Errorf("%w: %d messages, transactions and keys were read, the trailer has another number", ErrExport, f.contents)
 	}
 	if _, err := f.r.ReadByte(); !errors.Is(err, io.EOF) {
@@ -168,6 +168,7 @@ type Checked struct {
 	Version        int          // of its format
 	Messages, Keys int          // that are whole
 	Transactions   int          // that are, with their messages, which Messages does not count
+	Decided        int          // transactions, without theirs
 	Bad            []*LineError // the first that are not
 	AllBad         int
 }
@@ -181,6 +182,8 @@ func CheckExport(r io.Reader) (c Checked, err error) {
 			c.Messages++
 		case l.transaction != nil:
 			c.Transactions++
+		case l.decided != nil:
+			c.Decided++
 		default:
 			c.Keys++
 		}

@@ -14,8 +14,15 @@ import (
 // exportedTransaction is an open transaction in its line, with all of its messages:
 // so it is taken in as a whole.
 type exportedTransaction struct {
+	exportedHead
+
+	Messages []exportedHalf `json:"messages"`
+}
+
+// exportedHead is what the line of any transaction has.
+type exportedHead struct {
 	ID          string          `json:"id"`
-	State       string          `json:"state"` // half or undecided; where it is taken in, it is undecided
+	State       string          `json:"state"` // if it is half it is undecided where it is taken in
 	Key         string          `json:"idempotency_key,omitempty"`
 	Fingerprint fingerprintFull `json:"fingerprint"`
 	PreparedAt  time.Time       `json:"prepared_at"`
@@ -24,7 +31,22 @@ type exportedTransaction struct {
 	CheckEvery  string          `json:"check_interval"`
 	CheckMost   int             `json:"check_max_attempts"`
 	Exhausted   string          `json:"on_exhausted"`
-	Messages    []exportedHalf  `json:"messages"`
+}
+
+func (t *Transaction) exportedHead(state TransactionState) exportedHead {
+	return exportedHead{
+		ID: t.ID, State: state.String(), Key: t.Key, Fingerprint: t.fingerprint, PreparedAt: t.PreparedAt.UTC(),
+		CheckURL: t.Check.URL, CheckAfter: t.Check.After.String(), CheckEvery: t.Check.Interval.String(), CheckMost: t.Check.Most, Exhausted: t.Check.Exhausted.String(),
+	}
+}
+
+// transaction is what h, which was checked, has of one.
+func (h *exportedHead) transaction() Transaction {
+	exhausted, _ := ParseTransactionState(h.Exhausted)
+	return Transaction{
+		ID: h.ID, Key: h.Key, fingerprint: h.Fingerprint, PreparedAt: h.PreparedAt.Truncate(time.Millisecond),
+		Check: Check{URL: h.CheckURL, After: duration(h.CheckAfter), Interval: duration(h.CheckEvery), Most: h.CheckMost, Exhausted: exhausted},
+	}
 }
 
 // exportedHalf is a half message. DeliverAt is what it asked for.
@@ -34,12 +56,11 @@ type exportedHalf struct {
 	Delay string `json:"delay,omitempty"` // from the commit on
 }
 
-// transactions writes those that are open, and those that are committed and that a
-// broker has not confirmed: their messages are half.
+// transactions writes those that are open, those that are committed and that a broker has
+// not confirmed: their messages are half; and what is known of the others.
 func (e *exporter) transactions(ctx context.Context) error {
-	states := []TransactionState{TransactionHalf, TransactionUndecided, TransactionCommitted}
 	for cursor := ""; ; {
-		page, err := e.s.Transactions(ctx, states, cursor, defaultPage)
+		page, err := e.s.Transactions(ctx, nil, cursor, defaultPage)
 		if err != nil {
 			return err
 		}
@@ -55,17 +76,14 @@ func (e *exporter) transactions(ctx context.Context) error {
 }
 
 func (e *exporter) transaction(ctx context.Context, t *Transaction) error {
+	if t.released() {
+		return e.decided(t)
+	}
 	state := t.State
 	if state.Decided() {
-		if !t.commits() {
-			return nil
-		}
 		state = TransactionUndecided // as it is where it is taken in
 	}
-	x := exportedTransaction{
-		ID: t.ID, State: state.String(), Key: t.Key, Fingerprint: t.fingerprint, PreparedAt: t.PreparedAt.UTC(),
-		CheckURL: t.Check.URL, CheckAfter: t.Check.After.String(), CheckEvery: t.Check.Interval.String(), CheckMost: t.Check.Most, Exhausted: t.Check.Exhausted.String(),
-	}
+	x := exportedTransaction{exportedHead: t.exportedHead(state)}
 	for _, id := range t.Messages {
 		h, err := e.half(ctx, t, id)
 		switch {
@@ -73,8 +91,12 @@ func (e *exporter) transaction(ctx context.Context, t *Transaction) error {
 			x.Messages = append(x.Messages, h)
 		case ctx.Err() != nil || e.s.db.Err() != nil || e.s.closed():
 			return err
-		case !errors.Is(err, kv.ErrNotFound): // else it was cancelled, or decided meanwhile
+		case !errors.Is(err, kv.ErrNotFound):
 			e.done.Unreadable++
+		default: // it was cancelled, or decided meanwhile
+			if now, err := e.s.numbered(t.number); err == nil && now.released() {
+				return e.decided(now)
+			}
 		}
 	}
 	if len(x.Messages) == 0 {
@@ -126,11 +148,7 @@ func decodeTransactionLine(raw []byte, version int) (line, error) {
 		}
 		drafts[i] = &importedHalf{item.Message, duration(x.Messages[i].Delay), item.DeliverAt}
 	}
-	exhausted, _ := ParseTransactionState(x.Exhausted) // checked
-	return line{transaction: &importedTransaction{Transaction{
-		ID: x.ID, Key: x.Key, fingerprint: x.Fingerprint, PreparedAt: x.PreparedAt.Truncate(time.Millisecond),
-		Check: Check{URL: x.CheckURL, After: duration(x.CheckAfter), Interval: duration(x.CheckEvery), Most: x.CheckMost, Exhausted: exhausted},
-	}, drafts}}, nil
+	return line{transaction: &importedTransaction{x.transaction(), drafts}}, nil
 }
 
 // duration is what check has found to be one.
@@ -145,16 +163,15 @@ func duration(text string) time.Duration {
 // check refuses what no export has.
 func (x *exportedTransaction) check(version int) error {
 	switch {
-	case version < 4:
+	case version < exportVersionHalf:
 		return fmt.Errorf("format %d has none", version)
-	case x.ID == "" || len(x.ID) > MaxTransactionID || len(x.Key) > MaxTransactionID || len(x.CheckURL) > MaxCheckURL:
-		return errors.New("its ID is missing, or a text of it is longer than there can be")
 	case x.State != TransactionHalf.String() && x.State != TransactionUndecided.String():
 		return fmt.Errorf("it is %.40q; it is half or undecided", x.State)
 	case len(x.Messages) == 0:
 		return errors.New("it has no messages")
-	case !datable(x.PreparedAt) || !x.checksCanBe():
-		return errors.New("its check-backs, or the time at which it was prepared, are none that can be")
+	}
+	if err := x.exportedHead.check(); err != nil {
+		return err
 	}
 	for i := range x.Messages {
 		if err := x.Messages[i].checkHalf(version); err != nil {
@@ -164,9 +181,19 @@ func (x *exportedTransaction) check(version int) error {
 	return nil
 }
 
-func (x *exportedTransaction) checksCanBe() bool {
-	_, err := ParseTransactionState(x.Exhausted)
-	return err == nil && x.CheckMost >= 0 && lasts(x.CheckAfter) && lasts(x.CheckEvery)
+func (h *exportedHead) check() error {
+	switch {
+	case h.ID == "" || len(h.ID) > MaxTransactionID || len(h.Key) > MaxTransactionID || len(h.CheckURL) > MaxCheckURL:
+		return errors.New("its ID is missing, or a text of it is longer than there can be")
+	case !datable(h.PreparedAt) || !h.checksCanBe():
+		return errors.New("its check-backs, or the time at which it was prepared, are none that can be")
+	}
+	return nil
+}
+
+func (h *exportedHead) checksCanBe() bool {
+	_, err := ParseTransactionState(h.Exhausted)
+	return err == nil && h.CheckMost >= 0 && lasts(h.CheckAfter) && lasts(h.CheckEvery)
 }
 
 func (h *exportedHalf) checkHalf(version int) error {

@@ -18,7 +18,8 @@ type Imported struct {
 	Conflicts int `json:"key_conflicts"`    // messages taken in without their idempotency key: it is another's here, of other content or refused
 	Refused   int `json:"refused"`          // lines that are not whole, or do not fit here
 
-	Transactions int `json:"transactions,omitempty"` // that are undecided now; their messages are counted above, too
+	Transactions int `json:"transactions,omitempty"`         // that are undecided now; their messages are counted above, too
+	Decided      int `json:"decided_transactions,omitempty"` // that are known now
 
 	Unfit []string `json:"unfit,omitempty"` // the first lines that are whole and do not fit here, and why
 }
@@ -37,7 +38,8 @@ func (i *Imported) refuse(e *LineError) {
 // it counts as imported is on stable storage when it returns, whether with an
 // error or not; doing it again takes in what is missing. A pending message is
 // pending, or on hold, a delayed one delayed until the same time, a dead letter a
-// dead letter. An open transaction is undecided. A cancel of what was pending
+// dead letter. An open transaction is undecided, a decided one known, from now on for as
+// long as what is decided here. A cancel of what was pending
 // is refused from then on, with all that was accepted before on its topic: an
 // attempt may have been made where the export comes from.
 //

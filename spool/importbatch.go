@@ -17,10 +17,18 @@ type importBatch struct {
 	size int
 	ids  map[message.ID]bool
 	none stretch // of keys that had no entry, before this import wrote some
+
+	decided importDecided
 }
 
 // take adds what stands in a line.
 func (b *importBatch) take(ctx context.Context, l line) error {
+	if l.decided != nil {
+		return b.takeDecided(ctx, l.decided)
+	}
+	if err := b.flushDecided(ctx); err != nil {
+		return err
+	}
 	if l.settled != nil {
 		return b.takeKey(ctx, importedKey{settledKey: *l.settled})
 	}
@@ -121,6 +129,9 @@ func (b *importBatch) makeRoom(ctx context.Context, size int) error {
 
 // flush makes the batch durable.
 func (b *importBatch) flush(ctx context.Context) error {
+	if err := b.flushDecided(ctx); err != nil {
+		return err
+	}
 	if b.size == 0 {
 		return nil
 	}

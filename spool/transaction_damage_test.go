@@ -240,9 +240,11 @@ func TestTransactionLinesAreChecked(t *testing.T) {
 func recounted(export []byte) []byte {
 	var out []string
 	for line := range strings.Lines(string(export)) {
-		if at := strings.Index(line, `,"transaction":`); at >= 0 {
-			raw := strings.TrimSuffix(line[at+len(`,"transaction":`):], "}\n")
-			line = fmt.Sprintf(`{"crc32c":"%08x","transaction":%s}`, checksum([]byte(raw)), raw) + "\n"
+		for _, kind := range []string{`,"transaction":`, `,"decided":`} {
+			if at := strings.Index(line, kind); at >= 0 {
+				raw := strings.TrimSuffix(line[at+len(kind):], "}\n")
+				line = fmt.Sprintf(`{"crc32c":"%08x"%s%s}`, checksum([]byte(raw)), kind, raw) + "\n"
+			}
 		}
 		out = append(out, line)
 	}

@@ -100,6 +100,9 @@ func importFile(c *cobra.Command, s *spooler, file *os.File, partial bool) error
 func toldOfImport(c *cobra.Command, done *spool.Imported) error {
 	fmt.Fprintf(c.OutOrStdout(), "imported %s and %s of others; %d were known, %d lines cannot be used\n",
 		messages(done.Messages), idempotencyKeys(done.Keys), done.Known, done.Refused)
+	if done.Decided > 0 {
+		fmt.Fprintf(c.OutOrStdout(), "decided transactions that are known here now: %d\n", done.Decided)
+	}
 	for _, line := range done.Unfit {
 		fmt.Fprintln(c.ErrOrStderr(), line)
 	}

@@ -26,7 +26,7 @@ func TestEveryVersionOfAnExportIsImported(t *testing.T) {
 	h.fill()
 	h.exported(3)
 	h.prepare()
-	h.exported(4)
+	h.exported(5)
 	all, err := filepath.Glob("testdata/export-*.ndjson")
 	h.must(err)
 	for _, path := range all {
