@@ -45,7 +45,7 @@ func (s *Server) prepare(r *request, _ string) (response, error) {
 	t, receipts, err := s.opts.Transactions.Prepare(ctx, d)
 	r.body.release()
 	if err != nil {
-		return response{}, preparedNot(err)
+		return response{}, preparedNot(err, d.ID != "")
 	}
 	s.metrics.accepted(r.began)
 	res := s.answerTransaction(r, 201, &t, receipts)
@@ -58,13 +58,19 @@ func (s *Server) prepare(r *request, _ string) (response, error) {
 // brokerPatience is for the broker, beside that with the disk.
 const brokerPatience = 15 * time.Second
 
-// preparedNot words why nothing was prepared.
-func preparedNot(err error) error {
+// preparedNot words why nothing was prepared. Of what is named the same request never
+// succeeds: its ID is that of the transaction that was rolled back. A key is free again.
+func preparedNot(err error, named bool) error {
 	if errors.Is(err, transaction.ErrNoHalves) {
 		return invalidOption("mode broker needs half messages of RocketMQ: set broker.type to rocketmq, or leave mode out, which works with any broker and with none")
 	}
 	if n, ok := errors.AsType[*transaction.NotPreparedError](err); ok {
-		p := problem.New(problem.BrokerUnavailable, "%v; the transaction is rolled back: prepare another one, without an id or with a new one", n)
+		p := problem.New(problem.BrokerUnavailable, "%v; the transaction is rolled back", n)
+		p.Hint = "Send again after Retry-After: that is another transaction, also under the same Idempotency-Key."
+		if named {
+			p.Retryable = false
+			p.Hint = "The id is used up. After Retry-After prepare another transaction, with another id, or with an Idempotency-Key and no id."
+		}
 		if n.Maybe {
 			p.Stored = problem.StoredUnknown
 		}

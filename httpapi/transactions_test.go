@@ -325,9 +325,15 @@ func TestWhatABrokerDoesNotTake(t *testing.T) {
 		"unknown": &transaction.NotPreparedError{Maybe: true, Err: errors.New("timeout")},
 	} {
 		told.failed = failed
-		a := l.prepare(`{"mode":"broker","messages":[{"topic":"orders","body":"1"}],"check":{"url":"http://127.0.0.1:8080/tx"}}`)
-		if a.status != 503 || a.code() != "broker-unavailable" || a.json["stored"] != stored || a.header.Get("Retry-After") == "" || !strings.Contains(string(a.raw), "rolled back") {
-			t.Errorf("%v: %d %s %v", failed, a.status, a.raw, a.header)
+		for id, hint := range map[string]string{"": "Send again after Retry-After", `"id":"order-1",`: "with another id"} { // what is named is refused when it is repeated
+			a := l.prepare(`{"mode":"broker",` + id + `"messages":[{"topic":"orders","body":"1"}],"check":{"url":"http://127.0.0.1:8080/tx"}}`)
+			if a.status != 503 || a.code() != "broker-unavailable" || a.json["stored"] != stored || a.header.Get("Retry-After") == "" || !strings.Contains(string(a.raw), "rolled back") {
+				t.Errorf("%v: %d %s %v", failed, a.status, a.raw, a.header)
+			}
+			said, _ := a.json["hint"].(string)
+			if a.json["retryable"] != (id == "") || !strings.Contains(said, hint) || id != "" && strings.Contains(said, "Send again") {
+				t.Errorf("%s %v: %s", id, failed, a.raw)
+			}
 		}
 	}
 }
