@@ -53,6 +53,9 @@ func (d *Damage) cost() string {
 	if len(d.NotResent) > 0 {
 		return "messages that were to be sent again could not be read"
 	}
+	if d.Lost == 1 {
+		return "1 message was lost"
+	}
 	return fmt.Sprintf("%d messages were lost", d.Lost)
 }
 

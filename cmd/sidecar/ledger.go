@@ -58,8 +58,7 @@ func printLedger(c *cobra.Command, s *spooler, out *format) error {
 		fmt.Fprintln(c.ErrOrStderr(), "note: damage was found and is not acknowledged: when you know what it cost, sidecar ledger acknowledge")
 	}
 	if !l.Balanced {
-		return fail(exitFailed, "the ledger does not balance: %d sequences are missing, %d places are damaged; keep a copy of the directory, its folder quarantine included, and see: sidecar ledger -o json",
-			len(l.Audit.Missing), len(l.Audit.Damage))
+		return fail(exitFailed, "the ledger does not balance: %s; keep a copy of the directory, its folder quarantine included, and see: sidecar ledger -o json", whyUnbalanced(&l))
 	}
 	return nil
 }
@@ -80,21 +79,22 @@ func ledgerTable(w io.Writer, l *sidecar.Ledger) {
 	}
 	row("TOTAL", l.Total)
 	fmt.Fprintf(w, "\n%d records are held and %d sequences are settled: ", l.Audit.Held, l.Audit.Settled)
+	verdict := "NOT balanced"
 	if l.Balanced {
-		fmt.Fprintln(w, "balanced")
-		return
+		verdict = "balanced"
 	}
-	fmt.Fprintln(w, "NOT balanced")
+	fmt.Fprintln(w, verdict)
+	lostTable(w, l.Damage.Reports)
 	for i, seq := range l.Audit.Missing {
 		if i == some {
-			fmt.Fprintf(w, "and %d more\n", len(l.Audit.Missing)-some)
+			fmt.Fprintf(w, "and %d more, see -o json\n", len(l.Audit.Missing)-some)
 			break
 		}
 		fmt.Fprintf(w, "missing: sequence %d\n", seq)
 	}
 	for i, damage := range l.Audit.Damage {
 		if i == some {
-			fmt.Fprintf(w, "and %d more\n", len(l.Audit.Damage)-some)
+			fmt.Fprintf(w, "and %d more, see -o json\n", len(l.Audit.Damage)-some)
 			break
 		}
 		fmt.Fprintf(w, "damaged: %s\n", printable(damage))

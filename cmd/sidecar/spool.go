@@ -130,7 +130,7 @@ func (o *operate) verifyFiles(c *cobra.Command, out *format) (clean bool, err er
 	if err := out.print(c.OutOrStdout(), raw, func(w io.Writer) { findingsTable(w, found) }); err != nil {
 		return false, err
 	}
-	return false, fail(exitFailed, "%d places are damaged; copy the directory, then: sidecar spool repair --dir %s", len(found), cfg.Spool.Dir)
+	return false, fail(exitFailed, "%s; copy the directory, then: sidecar spool repair --dir %s", plural(uint64(len(found)), "place is damaged", "places are damaged"), cfg.Spool.Dir)
 }
 
 func findingsTable(w io.Writer, found []kv.Finding) {
