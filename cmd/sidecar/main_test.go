@@ -26,7 +26,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "freeport": freePort, "ready": ready, "listen": listen, "read": read, "untilok": untilok, "untilsays": untilSays, "untilgot": untilGot, "crowd": crowd,
+			"exits": exits, "freeport": freePort, "ready": ready, "listen": listen, "read": read, "untilok": untilok, "untilsays": untilSays, "untilgot": untilGot, "post": post, "crowd": crowd,
 		},
 	})
 }
@@ -160,6 +160,18 @@ func untilGot(ts *testscript.TestScript, _ bool, args []string) {
 		<-tick.C
 	}
 	ts.Fatalf("%s never has %s", args[0], args[1])
+}
+
+// post URL BODY sends JSON, which has to be accepted.
+func post(ts *testscript.TestScript, _ bool, args []string) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
+	res, err := client.Post(args[0], "application/json", strings.NewReader(args[1]))
+	ts.Check(err)
+	body, err := io.ReadAll(res.Body)
+	ts.Check(errors.Join(err, res.Body.Close()))
+	if res.StatusCode/100 != 2 {
+		ts.Fatalf("%s: %d %s", args[0], res.StatusCode, body)
+	}
 }
 
 // untilok PROGRAM ARG... runs a program until it ends with 0: what it asks for

@@ -25,8 +25,10 @@ func newSpoolAdopt() *cobra.Command {
 			"to the broker of the configuration, under the same message IDs, until nothing waits, or the\n" +
 			"timeout, or Ctrl-C. Then it counts every record. Dead letters and messages on hold stay, and\n" +
 			"so do delayed ones that are not due: with --delayed it goes on until they are, however long\n" +
-			"that takes, and forwards each when it is due. Ends with 4 when some are left: they are safe\n" +
-			"in DIR, and it can be done again.",
+			"that takes, and forwards each when it is due. Transactions that nobody has decided are asked\n" +
+			"for at transactions.adopted_check_url; without it they are undecided, and stay until an\n" +
+			"operator decides them (sidecar tx list --dir DIR). Ends with 4 when some are left: they are\n" +
+			"safe in DIR, and it can be done again.",
 		Example: "  sidecar spool adopt /mnt/old-volume -c remora.yaml --timeout 10m\n  sidecar spool adopt /mnt/old-volume -c remora.yaml --delayed",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 	}
@@ -70,8 +72,8 @@ func verdictOf(adopted *sidecar.Adopted, dir string) error {
 	case !adopted.Balanced:
 		return fail(exitFailed, "the ledger of %s does not balance: see what is missing by 'sidecar ledger --dir %s'", dir, dir)
 	case adopted.Left() > 0:
-		return fail(exitPartly, "left in %s: %s; %d dead letters, %d held by an operator, %d that are not due yet (--delayed waits for these), %d of transactions that nobody has decided (see 'sidecar tx list'), %d of topics that are paused (see 'sidecar topic list'), %d that wait behind these, or for which there was no time; see 'sidecar queue list --dir %s'",
-			dir, messages(int(adopted.Left())), n.Dead, adopted.After.OnHold+adopted.After.DelayedOnHold, n.Delayed-adopted.After.DelayedOnHold, n.Half, adopted.Paused,
+		return fail(exitPartly, "left in %s: %s; %d dead letters, %d held by an operator, %d that are not due yet (--delayed waits for these), %d of transactions that nobody has decided (see 'sidecar tx list --dir %s'), %d of topics that are paused (see 'sidecar topic list --dir %s'), %d that wait behind these, or for which there was no time; see 'sidecar queue list --dir %s'",
+			dir, messages(int(adopted.Left())), n.Dead, adopted.After.OnHold+adopted.After.DelayedOnHold, n.Delayed-adopted.After.DelayedOnHold, n.Half, dir, adopted.Paused, dir,
 			adopted.Left()-n.Dead-n.Delayed-n.Half-adopted.After.OnHold-adopted.Paused, dir)
 	}
 	return nil
