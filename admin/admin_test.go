@@ -344,3 +344,20 @@ func TestShutdownWaitsForRunningRequests(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A condition of things that are counted says how many there are, as long as there are.
+func TestCountedConditionSaysHowMany(t *testing.T) {
+	c := NewConditions()
+	for _, n := range []int{3, 5, 0} {
+		c.SetCount(RenewedHalf, n)
+		var got ConditionStatus
+		for _, s := range c.list() {
+			if s.Name == RenewedHalf {
+				got = s
+			}
+		}
+		if says := strings.HasSuffix(got.Means, fmt.Sprintf(" hour, for their applications had decided nothing: %d", n)); got.Is != (n > 0) || says != (n > 0) || got.StopsAccept {
+			t.Errorf("%d: %+v", n, got)
+		}
+	}
+}

@@ -27,4 +27,5 @@ var advices = map[Condition]advice{
 	Undecided:          {"transactions are undecided after all their check-backs; nothing of them is sent", "see 'sidecar tx list --state undecided', then 'sidecar tx commit' or 'sidecar tx rollback'"},
 	StrangeHalf:        {"a broker asks for a half message that nobody here knows", "see the log for which, and who else uses the producer group"},
 	DroppedHalf:        {"a broker had dropped, or lost, a half message; a new one took its place", "nothing is lost; see why none ran here, or why broker was degraded"},
+	RenewedHalf:        {"half messages that were renewed in the last hour, for their applications had decided nothing", "nothing is lost; see why: 'sidecar tx list --state half' tells the last answers of the applications, then 'sidecar tx commit' or 'sidecar tx rollback'"},
 }

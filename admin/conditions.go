@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -50,6 +51,8 @@ const (
 	StrangeHalf Condition = "half-message-unknown"
 	// DroppedHalf: a broker had dropped the half message of an open transaction.
 	DroppedHalf Condition = "half-message-dropped"
+	// RenewedHalf: half messages wait so long for a decision that new ones took their places.
+	RenewedHalf Condition = "half-message-renewed"
 )
 
 // settleTime is how long a condition must have lasted before it counts, so that
@@ -60,7 +63,7 @@ const settleTime = 10 * time.Second
 var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, SyncStalled: 0, ReadOnly: settleTime}
 
 // known are listed by ?verbose also while they are not the case.
-var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, TopicPaused, OrderingBlocked, DeliveryBlocked, Handler, HandlerFailing, AppNotReady, SubscriptionPaused, NotJoined, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep, Undecided, StrangeHalf, DroppedHalf}
+var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, TopicPaused, OrderingBlocked, DeliveryBlocked, Handler, HandlerFailing, AppNotReady, SubscriptionPaused, NotJoined, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep, Undecided, StrangeHalf, DroppedHalf, RenewedHalf}
 
 // Degrading returns the known conditions that leave the sidecar ready.
 func Degrading() []Condition {
@@ -76,6 +79,7 @@ type Conditions struct {
 
 	mu      sync.Mutex
 	active  map[Condition]time.Time
+	counts  map[Condition]int
 	changed func(name Condition, is bool, at time.Time) // nil: nobody is told; called with mu held
 }
 
@@ -83,7 +87,7 @@ type Conditions struct {
 func NewConditions() *Conditions { return newConditions(time.Now) }
 
 func newConditions(now func() time.Time) *Conditions {
-	return &Conditions{now: now, active: map[Condition]time.Time{Starting: now()}}
+	return &Conditions{now: now, active: map[Condition]time.Time{Starting: now()}, counts: map[Condition]int{}}
 }
 
 // Set says that a condition is, or is not, the case. Saying it again changes
@@ -103,6 +107,15 @@ func (c *Conditions) Set(name Condition, is bool) {
 	if c.changed != nil {
 		c.changed(name, is, c.now())
 	}
+}
+
+// SetCount is Set of a condition that is the case while there are any of something; what
+// it means says how many.
+func (c *Conditions) SetCount(name Condition, n int) {
+	c.mu.Lock()
+	c.counts[name] = n
+	c.mu.Unlock()
+	c.Set(name, n > 0)
 }
 
 // watch has changes told, in their order.
@@ -179,6 +192,9 @@ func (c *Conditions) list() []ConditionStatus {
 		if is {
 			list[i].Since = new(since.UTC().Truncate(time.Millisecond))
 			list[i].Means, list[i].Do = advices[name].means, advices[name].do
+			if n := c.counts[name]; n > 0 {
+				list[i].Means += fmt.Sprintf(": %d", n)
+			}
 		}
 	}
 	return list

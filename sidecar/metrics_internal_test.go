@@ -31,7 +31,7 @@ func TestEveryReasonIsShown(t *testing.T) {
 	}
 	slices.Sort(shown)
 	want := conditions.Degraded()
-	for _, name := range []admin.Condition{admin.SubscriptionPaused, admin.AppNotReady, admin.HandlerFailing, admin.StrangeHalf, admin.DroppedHalf} {
+	for _, name := range []admin.Condition{admin.SubscriptionPaused, admin.AppNotReady, admin.HandlerFailing, admin.StrangeHalf, admin.DroppedHalf, admin.RenewedHalf} {
 		if !slices.Contains(want, string(name)) {
 			t.Errorf("%s does not degrade", name)
 		}

@@ -64,11 +64,12 @@ func (c transactionCollector) Collect(ch chan<- prometheus.Metric) {
 }
 
 // noticeUndecided is the condition of the same, of brokers that ask for what is not
-// known, and of those that have dropped what is open.
+// known, of those that have dropped what is open, and of what is renewed for them.
 func (s *Sidecar) noticeUndecided() {
 	if k := s.keeper.Load(); k != nil {
 		s.conditions.Set(admin.StrangeHalf, k.Strange())
 		s.conditions.Set(admin.DroppedHalf, k.Dropped())
+		s.conditions.SetCount(admin.RenewedHalf, k.Renewed())
 	}
 	s.conditions.Set(admin.Undecided, s.parts.spool.TransactionCounts().Undecided > 0)
 }

@@ -140,7 +140,7 @@ func (k *Keeper) renew(ctx context.Context, t *spool.Transaction, was message.Ha
 		}
 		return false
 	}
-	k.silence.hear(t.ID, time.Now())
+	k.silence.renew(t.ID, time.Now())
 	k.metrics.renewed.Inc()
 	k.log.Warn("a half message has waited so long for its decision that it was replaced by a new one",
 		"transaction", t.ID, "broker", place.Broker, "because", because, "number", number)

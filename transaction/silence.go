@@ -29,6 +29,8 @@ const (
 	lookRate = 200 // half messages a second, at most
 	// droppedFor is how long it is told that one was dropped.
 	droppedFor = 10 * time.Minute
+	// renewedFor is how long it is told that one was renewed, and counted.
+	renewedFor = time.Hour
 )
 
 // silence knows when brokers asked last for the half messages that are open.
@@ -36,6 +38,47 @@ type silence struct {
 	mu      sync.Mutex
 	heard   map[string]time.Time // by transaction; zero: not in this process
 	dropped time.Time            // when one was found last
+	renewed lately
+}
+
+// lately counts what was within renewedFor, to the minute.
+type lately [renewedFor / time.Minute]struct {
+	minute int64
+	n      int
+}
+
+func (x *lately) add(at time.Time) {
+	minute := at.Unix() / 60
+	m := &x[minute%int64(len(x))]
+	if m.minute != minute {
+		m.minute, m.n = minute, 0
+	}
+	m.n++
+}
+
+func (x *lately) count(now time.Time) (n int) {
+	oldest := now.Unix()/60 - int64(len(x))
+	for _, m := range x {
+		if m.minute > oldest {
+			n += m.n
+		}
+	}
+	return n
+}
+
+// renew notes that a half message has taken another one's place, of which something is
+// heard from then on.
+func (s *silence) renew(id string, at time.Time) {
+	s.hear(id, at)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.renewed.add(at)
+}
+
+func (s *silence) renewedLately(now time.Time) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.renewed.count(now)
 }
 
 func (s *silence) hear(id string, at time.Time) {
@@ -159,6 +202,10 @@ func (k *Keeper) lookAtPlace(ctx context.Context, t *spool.Transaction, running 
 // Dropped reports whether a broker was found lately to have dropped a half message of
 // which nothing is decided.
 func (k *Keeper) Dropped() bool { return k.silence.droppedSince(time.Now().Add(-droppedFor)) }
+
+// Renewed is how many half messages were replaced in the last hour, to the minute: each
+// waits longer for its decision than its broker asks for it.
+func (k *Keeper) Renewed() int { return k.silence.renewedLately(time.Now()) }
 
 // expect has brokers ask here for the half messages that a former process prepared.
 // Where one was sent, and its broker's answer not noted, each that has the topic may.
