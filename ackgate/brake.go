@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Cause is why the calls of a subscription are held up.
+// Cause is why the calls of a subscription, or messages of it, are held up.
 type Cause string
 
 // The causes, the weightiest first.
@@ -18,13 +18,15 @@ const (
 	NotReady    Cause = "not_ready"   // the application's readiness says no: none begins
 	Unreachable Cause = "unreachable" // the handler cannot be reached: one at a time probes it
 	Failing     Cause = "failing"     // most calls fail: one at a time probes it
+	// Refused holds up no call, but messages that a broker was to take back and did not.
+	Refused Cause = "send_back_refused"
 )
 
 // AllLeased is told to who pulls, and holds up no more than the messages of a queue of
 // which as many are leased as may be.
 const AllLeased Cause = "leased"
 
-var causes = []Cause{Paused, NotReady, Unreachable, Failing}
+var causes = []Cause{Paused, NotReady, Unreachable, Failing, Refused}
 
 // HeldUp is one cause, since when, and what is known of it.
 type HeldUp struct {
@@ -164,7 +166,7 @@ type State struct {
 	InFlight int      // handler calls that run
 	Leased   int      // messages that the application has leased
 	Held     int      // messages taken from the broker and not acked, both of these included
-	HeldUp   []HeldUp // why calls are held up, the weightiest first; none: they are not
+	HeldUp   []HeldUp // why calls, or messages, are held up, the weightiest first; none: they are not
 }
 
 // String is the weightiest cause, or "running".
@@ -195,6 +197,9 @@ func (g *Gate) State() State {
 		s.HeldUp = append(s.HeldUp, why)
 	}
 	if why, is := g.pace.tell(); is {
+		s.HeldUp = append(s.HeldUp, why)
+	}
+	if why, is := g.refusals.tell(); is {
 		s.HeldUp = append(s.HeldUp, why)
 	}
 	s.HeldUp = inOrder(s.HeldUp)

@@ -39,18 +39,19 @@ type Gate struct {
 	places chan *puller  // of who pulls; nil: there is a handler
 	ended  chan struct{} // closed: nothing is handed over any more
 
-	slots  *slots                // handler calls
-	late   *listeners            // for answers after their time; of a run
-	hands  *hands                // of the application: what it has of each queue
-	free   *freeReturns          // send-backs that cost no attempt
-	app    *door                 // shut while the handler cannot be reached
-	unseen atomic.Pointer[error] // why it could not be, the last time
-	pace   *pace                 // slow while most calls fail
-	brake  *Brake                // on while no call may begin
-	run    string                // names this gate in the IDs of its calls
-	calls  atomic.Uint64
-	graces graces
-	blocks blocks // of an ordered subscription
+	slots    *slots                // handler calls
+	late     *listeners            // for answers after their time; of a run
+	hands    *hands                // of the application: what it has of each queue
+	free     *freeReturns          // send-backs that cost no attempt
+	app      *door                 // shut while the handler cannot be reached
+	unseen   atomic.Pointer[error] // why it could not be, the last time
+	pace     *pace                 // slow while most calls fail
+	brake    *Brake                // on while no call may begin
+	refusals *refusals             // what no broker takes back
+	run      string                // names this gate in the IDs of its calls
+	calls    atomic.Uint64
+	graces   graces
+	blocks   blocks // of an ordered subscription
 
 	held, leased atomic.Int64 // messages, now
 
@@ -79,7 +80,8 @@ func New(o Options, c broker.Consumer, store dedupe.Store, h Handler, leases *Le
 		log: log.With("subscription", o.Subscription), notices: newNotices(),
 		slots: newSlots(o.Concurrency, o.MaxAttempts), hands: newHands(o.MaxHeld), free: newFreeReturns(), app: newDoor(o.Probe), brake: o.Brake, pace: newPace(o.Probe, o.Concurrency),
 		run: strings.ToLower(rand.Text()[:10]), brokers: map[string]*door{}, ended: make(chan struct{}),
-		graces: graces{of: map[context.Context]*grace{}}, blocks: blocks{all: map[*held]Blocked{}},
+		refusals: newRefusals(m.heldUp.WithLabelValues(o.Subscription, string(Refused))),
+		graces:   graces{of: map[context.Context]*grace{}}, blocks: blocks{all: map[*held]Blocked{}},
 	}
 	if h == nil {
 		g.places, g.hands.pulled = make(chan *puller), true
@@ -120,6 +122,7 @@ func (g *Gate) receive(ctx context.Context, d *message.Delivery) error {
 	h := g.hold(d)
 	defer h.letGo()
 	defer h.unblock()
+	defer g.refusals.leave(h)
 	for {
 		why, wait := h.safeTurn(ctx)
 		if why != notYet {

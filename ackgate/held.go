@@ -38,6 +38,8 @@ type held struct {
 	costs bool             // back is after an attempt
 	askAt time.Time        // no send-back before
 	due   time.Time        // no call before
+
+	refusedAt time.Time // by the broker, the first time; zero: it was not
 }
 
 // safeTurn is turn, where a panic holds the message.

@@ -51,7 +51,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		{&m.leased, "remora_deliver_leased", "Messages that the application has leased.", []string{"subscription"}},
 		{&m.blocked, "remora_deliver_blocked_keys", "Ordering keys that wait for a message that was delivered and is not done.", []string{"subscription"}},
 		{&m.unreachable, "remora_deliver_unreachable", "1 while the handler cannot be reached and the subscription is held.", []string{"subscription"}},
-		{&m.heldUp, "remora_deliver_held_up", "1 while calls of the subscription are held up, by cause: paused, not_ready, unreachable, failing.", []string{"subscription", "cause"}},
+		{&m.heldUp, "remora_deliver_held_up", "1 while calls of the subscription are held up, by cause: paused, not_ready, unreachable, failing; or messages that no broker takes back: send_back_refused.", []string{"subscription", "cause"}},
 	}
 	for _, g := range gauges {
 		*g.to = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: g.name, Help: g.help}, g.labels)

@@ -103,6 +103,7 @@ func (h *held) giveBack(ctx context.Context) reason {
 		if wait == math.MaxInt64 { // another message's turn
 			wait = askSoon
 		}
+		h.g.refusals.follow(h)
 		h.askAt = time.Now().Add(min(wait, askAgain))
 		return notYet
 	}
@@ -145,14 +146,6 @@ func (h *held) noteReturn() (undo func()) {
 	}
 	h.g.free.sent(h.d.Identity, h.free, h.costs)
 	return func() { h.g.free.sent(h.d.Identity, h.free, true) }
-}
-
-func (h *held) refused(ctx context.Context, err error) {
-	h.g.metrics.sendBacks.WithLabelValues(h.g.o.Subscription, "refused").Inc()
-	if ctx.Err() == nil && h.g.notices.due("send back") {
-		h.g.log.Error("broker does not take a message back; it is held, and retried here",
-			"message_id", h.d.Identity, "queue", h.d.Queue, "dead_letter", h.back.DeadLetter, "error", err)
-	}
 }
 
 // taken: the broker confirmed that it has the message.

@@ -150,6 +150,22 @@ func TestProbeNamesTheReason(t *testing.T) {
 	}
 }
 
+// What a condition is the case for is told with it, as long as that is so.
+func TestConditionsAreExplained(t *testing.T) {
+	c := NewConditions()
+	c.Set(Starting, false)
+	c.Explain(SendBackRefused, []string{"billing: 3 are held", "audit: 1 is held"})
+	c.Explain(Handler, nil)
+	if now := c.Active(); len(now) != 1 || now[0].Name != SendBackRefused || now[0].Detail != "billing: 3 are held; audit: 1 is held" {
+		t.Errorf("current: %+v", now)
+	}
+	c.Explain(SendBackRefused, nil)
+	c.Set(SendBackRefused, true)
+	if now := c.Active(); len(now) != 1 || now[0].Detail != "" {
+		t.Errorf("without details: %+v", now)
+	}
+}
+
 // Whoever is woken by a condition is told what it is and what to do.
 func TestEachConditionHasAdvice(t *testing.T) {
 	for _, name := range known {
@@ -342,22 +358,5 @@ func TestShutdownWaitsForRunningRequests(t *testing.T) {
 	}
 	if err := <-stopped; err != nil {
 		t.Error(err)
-	}
-}
-
-// A condition of things that are counted says how many there are, as long as there are.
-func TestCountedConditionSaysHowMany(t *testing.T) {
-	c := NewConditions()
-	for _, n := range []int{3, 5, 0} {
-		c.SetCount(RenewedHalf, n)
-		var got ConditionStatus
-		for _, s := range c.list() {
-			if s.Name == RenewedHalf {
-				got = s
-			}
-		}
-		if says := strings.HasSuffix(got.Means, fmt.Sprintf(" hour, for their applications had decided nothing: %d", n)); got.Is != (n > 0) || says != (n > 0) || got.StopsAccept {
-			t.Errorf("%d: %+v", n, got)
-		}
 	}
 }

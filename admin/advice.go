@@ -16,6 +16,7 @@ var advices = map[Condition]advice{
 	DeliveryBlocked:    {"ordering keys wait for a message that their handler does not take", "see blocked_keys of /v1/status for which, and put its handler right"},
 	Handler:            {"a handler cannot be reached; its messages wait at the broker, at no cost", "start the application; 'sidecar subscription list' says which"},
 	HandlerFailing:     {"most calls of a handler fail, and it is probed by one message at a time", "see the application's log; 'sidecar subscription list' says which"},
+	SendBackRefused:    {"a broker takes messages back neither for a retry nor as dead letters; they are held, and nothing is lost", "have the broker take them, as its words say; until then a handler that answers 200 settles what it is called for again"},
 	AppNotReady:        {"the readiness of an application says no; its messages wait at the broker", "see why the application is not ready; 'sidecar subscription list' says which"},
 	SubscriptionPaused: {"an operator has paused a subscription", "'sidecar subscription resume NAME', when it is time"},
 	NotJoined:          {"a subscription cannot join its group at the broker: it gets nothing", "'sidecar subscription list' says which and why, 'sidecar check' what can be reached"},
@@ -27,5 +28,5 @@ var advices = map[Condition]advice{
 	Undecided:          {"transactions are undecided after all their check-backs; nothing of them is sent", "see 'sidecar tx list --state undecided', then 'sidecar tx commit' or 'sidecar tx rollback'"},
 	StrangeHalf:        {"a broker asks for a half message that nobody here knows", "see the log for which, and who else uses the producer group"},
 	DroppedHalf:        {"a broker had dropped, or lost, a half message; a new one took its place", "nothing is lost; see why none ran here, or why broker was degraded"},
-	RenewedHalf:        {"half messages that were renewed in the last hour, for their applications had decided nothing", "nothing is lost; see why: 'sidecar tx list --state half' tells the last answers of the applications, then 'sidecar tx commit' or 'sidecar tx rollback'"},
+	RenewedHalf:        {"half messages were renewed, for their applications had decided nothing", "nothing is lost; see why: 'sidecar tx list --state half' tells the last answers of the applications, then 'sidecar tx commit' or 'sidecar tx rollback'"},
 }

@@ -1,8 +1,8 @@
 package admin
 
 import (
-	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -32,6 +32,8 @@ const (
 	Handler         Condition = "handler" // a subscription's handler takes nothing
 	// HandlerFailing: most calls of a subscription's handler fail, and it is probed.
 	HandlerFailing Condition = "handler-failing"
+	// SendBackRefused: messages of a subscription are held, because no broker takes them back.
+	SendBackRefused Condition = "send-back-refused"
 	// AppNotReady: the readiness of a subscription's application says no.
 	AppNotReady Condition = "app-not-ready"
 	// SubscriptionPaused: an operator has paused one, and has not resumed it.
@@ -63,7 +65,7 @@ const settleTime = 10 * time.Second
 var notReady = map[Condition]time.Duration{Starting: 0, Stopping: 0, SyncStalled: 0, ReadOnly: settleTime}
 
 // known are listed by ?verbose also while they are not the case.
-var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, TopicPaused, OrderingBlocked, DeliveryBlocked, Handler, HandlerFailing, AppNotReady, SubscriptionPaused, NotJoined, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep, Undecided, StrangeHalf, DroppedHalf, RenewedHalf}
+var known = []Condition{Starting, Stopping, ReadOnly, SyncStalled, Broker, TopicParked, TopicPaused, OrderingBlocked, DeliveryBlocked, Handler, HandlerFailing, SendBackRefused, AppNotReady, SubscriptionPaused, NotJoined, DedupeStore, SpoolFull, DiskLow, Damaged, ClockStep, Undecided, StrangeHalf, DroppedHalf, RenewedHalf}
 
 // Degrading returns the known conditions that leave the sidecar ready.
 func Degrading() []Condition {
@@ -79,7 +81,7 @@ type Conditions struct {
 
 	mu      sync.Mutex
 	active  map[Condition]time.Time
-	counts  map[Condition]int
+	details map[Condition]string                        // of those, where there is any
 	changed func(name Condition, is bool, at time.Time) // nil: nobody is told; called with mu held
 }
 
@@ -87,7 +89,7 @@ type Conditions struct {
 func NewConditions() *Conditions { return newConditions(time.Now) }
 
 func newConditions(now func() time.Time) *Conditions {
-	return &Conditions{now: now, active: map[Condition]time.Time{Starting: now()}, counts: map[Condition]int{}}
+	return &Conditions{now: now, active: map[Condition]time.Time{Starting: now()}, details: map[Condition]string{}}
 }
 
 // Set says that a condition is, or is not, the case. Saying it again changes
@@ -103,19 +105,22 @@ func (c *Conditions) Set(name Condition, is bool) {
 		c.active[name] = c.now()
 	default:
 		delete(c.active, name)
+		delete(c.details, name)
 	}
 	if c.changed != nil {
 		c.changed(name, is, c.now())
 	}
 }
 
-// SetCount is Set of a condition that is the case while there are any of something; what
-// it means says how many.
-func (c *Conditions) SetCount(name Condition, n int) {
+// Explain sets a condition where there are details, each of a thing that it is the case
+// for, and tells them; without one it is not the case.
+func (c *Conditions) Explain(name Condition, details []string) {
+	c.Set(name, len(details) > 0)
 	c.mu.Lock()
-	c.counts[name] = n
-	c.mu.Unlock()
-	c.Set(name, n > 0)
+	defer c.mu.Unlock()
+	if _, is := c.active[name]; is {
+		c.details[name] = strings.Join(details, "; ")
+	}
 }
 
 // watch has changes told, in their order.
@@ -171,6 +176,7 @@ type ConditionStatus struct {
 	StopsAccept bool       `json:"stops_accept"` // not ready while it is the case
 	Means       string     `json:"means,omitempty"`
 	Do          string     `json:"do,omitempty"`
+	Detail      string     `json:"detail,omitempty"` // of what it is the case, and what is known of that
 }
 
 // list returns every known condition, and those of other names that are the case.
@@ -192,9 +198,7 @@ func (c *Conditions) list() []ConditionStatus {
 		if is {
 			list[i].Since = new(since.UTC().Truncate(time.Millisecond))
 			list[i].Means, list[i].Do = advices[name].means, advices[name].do
-			if n := c.counts[name]; n > 0 {
-				list[i].Means += fmt.Sprintf(": %d", n)
-			}
+			list[i].Detail = c.details[name]
 		}
 	}
 	return list

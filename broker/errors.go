@@ -61,6 +61,10 @@ func OutcomeOf(err error) message.Outcome {
 // has no copy, and may soon have time.
 var ErrBusy = errors.New("the broker is busy")
 
+// ErrNotAsked is wrapped in the error of a SendBack that did not ask the broker, for it
+// refused a moment ago.
+var ErrNotAsked = errors.New("the broker is not asked again so soon")
+
 // ErrClosed is wrapped in a *SendError with a retryable outcome by a Producer
 // that was closed.
 var ErrClosed = errors.New("producer is closed")

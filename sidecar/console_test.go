@@ -95,7 +95,7 @@ func TestConsoleShowsASidecar(t *testing.T) {
 	eventually(t, "a handler that is away", func() bool {
 		got := look()
 		return got.Verdict.Is == "warn" && got.Deliver.Is == "bad" && got.Deliver.Why == "handler" && got.Ledger.Accepted == 1 &&
-			len(got.Conditions) == 1 && got.Conditions[0].Name == "handler" && got.Conditions[0].Detail == "billing" && got.Conditions[0].Text[1] != ""
+			len(got.Conditions) == 1 && got.Conditions[0].Name == "handler" && strings.HasPrefix(got.Conditions[0].Detail, "billing: ") && got.Conditions[0].Text[1] != ""
 	})
 	if err := r.end(); err != nil {
 		t.Error(err)

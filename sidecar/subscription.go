@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,10 +46,11 @@ type Subscription struct {
 	Jump     *Jump    `json:"jump,omitempty"` // the last one
 }
 
-// HeldUp is why calls of a subscription do not begin, or only one at a time; or why
+// HeldUp is why calls of a subscription do not begin, or only one at a time, or why
+// messages of it are held beside that; or why
 // nothing of a topic is forwarded, or only tried.
 type HeldUp struct {
-	Cause  string    `json:"cause"`          // paused, not_ready, unreachable, failing or not_joined; of a topic: paused, parked or failing
+	Cause  string    `json:"cause"`          // paused, not_ready, unreachable, failing, send_back_refused or not_joined; of a topic: paused, parked or failing
 	Since  time.Time `json:"since,omitzero"` // of a topic: of a pause alone
 	Detail string    `json:"detail,omitempty"`
 }
@@ -75,6 +77,9 @@ func (one *subscription) tell() Subscription {
 	return out
 }
 
+// notJoined is the cause beside those of a gate: the group cannot be joined.
+const notJoined ackgate.Cause = "not_joined"
+
 // noteJoin notes why the group cannot be joined; nil: it has been. One goroutine at a
 // time calls it.
 func (one *subscription) noteJoin(err error) {
@@ -82,7 +87,7 @@ func (one *subscription) noteJoin(err error) {
 		one.outside.Store(nil)
 		return
 	}
-	now := HeldUp{Cause: "not_joined", Since: time.Now().UTC().Truncate(time.Millisecond), Detail: err.Error()}
+	now := HeldUp{Cause: string(notJoined), Since: time.Now().UTC().Truncate(time.Millisecond), Detail: err.Error()}
 	if before := one.outside.Load(); before != nil {
 		now.Since = before.Since
 	}
@@ -130,21 +135,16 @@ func (s *subscriptions) find(name string) (*subscription, error) {
 	return nil, problem.New(problem.UnknownSubscription, "none is called %.100q", name)
 }
 
-// heldUp reports whether any is, for a cause.
-func (s *subscriptions) heldUp(c ackgate.Cause) bool {
+// heldUp tells of those that are held up, by cause: each by its name, with what is
+// known of it.
+func (s *subscriptions) heldUp() map[string][]string {
+	all := map[string][]string{}
 	for _, one := range s.list() {
-		for _, h := range one.gate.Load().State().HeldUp {
-			if h.Cause == c {
-				return true
-			}
+		for _, h := range one.tell().HeldUp {
+			all[h.Cause] = append(all[h.Cause], strings.TrimSuffix(one.config.Name+": "+h.Detail, ": "))
 		}
 	}
-	return false
-}
-
-// outside reports whether the group of any cannot be joined.
-func (s *subscriptions) outside() bool {
-	return slices.ContainsFunc(s.list(), func(one *subscription) bool { return one.outside.Load() != nil })
+	return all
 }
 
 func (s *subscriptions) tell() []Subscription {
@@ -214,13 +214,14 @@ func (s *Sidecar) decision(ctx context.Context) (context.Context, context.Cancel
 
 // noteHeldUp tells the conditions what subscriptions are held up for.
 func (s *Sidecar) noteHeldUp() {
+	heldUp := s.subs.heldUp()
 	for condition, cause := range map[admin.Condition]ackgate.Cause{
 		admin.SubscriptionPaused: ackgate.Paused, admin.AppNotReady: ackgate.NotReady,
 		admin.Handler: ackgate.Unreachable, admin.HandlerFailing: ackgate.Failing,
+		admin.SendBackRefused: ackgate.Refused, admin.NotJoined: notJoined,
 	} {
-		s.conditions.Set(condition, s.subs.heldUp(cause))
+		s.conditions.Explain(condition, heldUp[string(cause)])
 	}
-	s.conditions.Set(admin.NotJoined, s.subs.outside())
 }
 
 // subscribe starts a subscription, as it was left.

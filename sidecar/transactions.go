@@ -69,7 +69,7 @@ func (s *Sidecar) noticeUndecided() {
 	if k := s.keeper.Load(); k != nil {
 		s.conditions.Set(admin.StrangeHalf, k.Strange())
 		s.conditions.Set(admin.DroppedHalf, k.Dropped())
-		s.conditions.SetCount(admin.RenewedHalf, k.Renewed())
+		s.conditions.Explain(admin.RenewedHalf, inTheLastHour(k.Renewed()))
 	}
 	s.conditions.Set(admin.Undecided, s.parts.spool.TransactionCounts().Undecided > 0)
 }
@@ -122,4 +122,11 @@ func (d *door) Transactions(ctx context.Context, states []spool.TransactionState
 func (s *Sidecar) halvesUnreached() bool {
 	k := s.keeper.Load()
 	return k != nil && len(k.Unreached()) > 0
+}
+
+func inTheLastHour(n int) (details []string) {
+	if n > 0 {
+		details = []string{fmt.Sprintf("%d in the last hour", n)}
+	}
+	return details
 }

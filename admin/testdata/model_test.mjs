@@ -64,6 +64,12 @@ test("nothing is accepted", () => {
   same([v.verdict.is, v.accept.is, v.accept.why, v.accept.rate, v.spool.waiting], ["bad", "bad", "starting", "", ""]);
 });
 
+test("what a condition tells of itself is shown", () => {
+  const v = view(status({ degraded: ["send-back-refused"], conditions: [{ name: "send-back-refused", is: true, since: "2026-01-01T00:59:00Z", stops_accept: false, means: "m", do: "d", detail: "billing: 3 are held" }],
+    subscriptions: [{ name: "billing", in_flight: 0, leased: 0, held: 3, held_up: [{ cause: "send_back_refused", since: "2026-01-01T00:59:00Z" }] }] }), now);
+  same([v.deliver.is, v.deliver.why, v.conditions[0].detail], ["bad", "send-back-refused", "billing: 3 are held"]);
+});
+
 test("a handler that is away", () => {
   const v = view(status({
     degraded: ["handler"], conditions: [{ name: "handler", is: true, since: "2026-01-01T00:59:00Z", stops_accept: false, means: "a handler is away", do: "'sidecar subscription list' says which" }],

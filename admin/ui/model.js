@@ -13,10 +13,10 @@ function view(status, now) {
   return {
     version: status.version,
     verdict: verdictOf(status),
-    conditions: status.conditions.map((c) => ({ name: c.name, since: ago(c.since, now), text: [sentence(c.means), sentence(c.do)], detail: detailOf(c.name, status) })),
+    conditions: status.conditions.map((c) => ({ name: c.name, since: ago(c.since, now), text: [sentence(c.means), sentence(c.do)], detail: c.detail || detailOf(c.name, status) })),
     accept: arrow(flow && flow.accepted, known(is, "starting", "stopping", "read-only", "sync-stalled", "spool-full", "disk-low")),
     forward: arrow(flow && flow.confirmed, known(is, "broker", "topic-parked", "topic-paused")),
-    deliver: deliver(status.subscriptions, known(is, "dedupe-store", "handler", "handler-failing", "app-not-ready", "subscription-paused", "not-joined", "delivery-blocked")),
+    deliver: deliver(status.subscriptions, known(is, "dedupe-store", "handler", "handler-failing", "send-back-refused", "app-not-ready", "subscription-paused", "not-joined", "delivery-blocked")),
     spool: spoolOf(status.spool, flow, now, is.includes("spool-full")),
     broker: { text: status.broker_type, failing: status.brokers ? status.brokers.failing : [] },
     states: status.spool ? statesOf(status.spool) : [],
@@ -44,7 +44,7 @@ function detailOf(name, status) {
   }
 }
 
-const held = { paused: "subscription-paused", not_ready: "app-not-ready", unreachable: "handler", failing: "handler-failing", not_joined: "not-joined" };
+const held = { paused: "subscription-paused", not_ready: "app-not-ready", unreachable: "handler", failing: "handler-failing", send_back_refused: "send-back-refused", not_joined: "not-joined" };
 
 function arrow(rate, why) {
   return { is: why ? "bad" : rate > 0 ? "flows" : "idle", rate: rate === null ? "" : perSecond(rate), why: why || "" };

@@ -122,10 +122,10 @@ func (s *sendBacks) allowed(o origin) error {
 	defer s.mu.Unlock()
 	now := s.now()
 	if wait := s.refused[o].Sub(now); wait > 0 {
-		return fmt.Errorf("it failed a moment ago; the next try is possible in %v", wait.Round(time.Second))
+		return fmt.Errorf("%w: it failed a moment ago; the next try is possible in %v", broker.ErrNotAsked, wait.Round(time.Second))
 	}
 	if wait := s.doubtful[o.broker].Sub(now); wait > 0 {
-		return fmt.Errorf("broker %s failed to confirm another message; the next try is possible in %v", o.broker, wait.Round(time.Second))
+		return fmt.Errorf("%w: broker %s failed to confirm another message; the next try is possible in %v", broker.ErrNotAsked, o.broker, wait.Round(time.Second))
 	}
 	return nil
 }

@@ -30,7 +30,11 @@ func lookAtConditions(ctx context.Context, f *findings, health *client) {
 		if s.StopsAccept {
 			tell = f.badf
 		}
-		tell(section, s.Do, "%s for %s, since %s: %s", s.Name, age(*s.Since), instant(*s.Since), s.Means)
+		means := s.Means
+		if s.Detail != "" {
+			means += " (" + printable(s.Detail) + ")"
+		}
+		tell(section, s.Do, "%s for %s, since %s: %s", s.Name, age(*s.Since), instant(*s.Since), means)
 	}
 	if !found {
 		f.okf(section, "the sidecar is ready, and nothing is wrong with it")
