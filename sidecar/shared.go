@@ -50,17 +50,25 @@ func openShared(cfg config.Config, known secrets) (sharedStores, error) {
 
 func openSharedStore(name string, c config.Dedupe, known secrets) (SharedStore, error) {
 	if name == config.DedupeSQL {
-		store, err := sql.Open(sql.Options{Driver: c.SQL.Driver, DSN: known.sqlDSN, Window: c.Window.Std(), Timeout: c.Timeout.Std()})
+		store, err := sql.Open(sqlOptions(c, known))
 		if err != nil {
 			return nil, fmt.Errorf("dedupe.sql.dsn_file %s: %w", c.SQL.DSNFile, err)
 		}
 		return store, nil
 	}
-	store, err := redis.Open(redis.Options{URL: known.redisURL, TLS: known.redisTLS, Window: c.Window.Std(), Timeout: c.Timeout.Std()})
+	store, err := redis.Open(redisOptions(c, known))
 	if err != nil {
 		return nil, fmt.Errorf("dedupe.redis.url_file %s: %w", c.Redis.URLFile, err)
 	}
 	return store, nil
+}
+
+func sqlOptions(c config.Dedupe, known secrets) sql.Options {
+	return sql.Options{Driver: c.SQL.Driver, DSN: known.sqlDSN, Window: c.Window.Std(), Timeout: c.Timeout.Std()}
+}
+
+func redisOptions(c config.Dedupe, known secrets) redis.Options {
+	return redis.Options{URL: known.redisURL, TLS: known.redisTLS, Window: c.Window.Std(), Timeout: c.Timeout.Std()}
 }
 
 // OpenShared makes the shared dedupe stores of a configuration, by name. It reads
