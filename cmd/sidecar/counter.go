@@ -16,9 +16,10 @@ type counter struct {
 	done chan struct{}
 	soon chan struct{} // something new is waited for
 
-	mu  sync.Mutex
-	n   int64
-	why string // nothing goes on; "": it is not known, or it does
+	mu   sync.Mutex
+	n    int64
+	why  string // nothing goes on; "": it is not known, or it does
+	said string // what it is at; "": that is not told
 }
 
 // redraw is how often progress is drawn on a terminal, and relate how often it is told
@@ -72,6 +73,13 @@ func (p *counter) waits(why string) {
 	}
 }
 
+// say tells what it is at, besides; "": nothing.
+func (p *counter) say(words string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.said = words
+}
+
 // draw writes a line in the format, each time, and clean at the end.
 func (p *counter) draw(began time.Time, every time.Duration, format, clean string) {
 	defer close(p.done)
@@ -98,6 +106,9 @@ func (p *counter) line(took time.Duration) string {
 	}
 	if p.why != "" {
 		line += ": waits, " + p.why
+	}
+	if p.said != "" {
+		line += ", " + p.said
 	}
 	return line
 }

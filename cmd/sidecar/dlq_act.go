@@ -28,7 +28,7 @@ func newDLQAct(verb, short, long string) *cobra.Command {
 		Use:   verb + " [ID...]",
 		Short: short,
 		Long: long + "\n\nNames dead letters by their IDs, by filters, or all of them by --all; says how many there are,\n" +
-			"and asks. It shows how far it has come until it has ended; an interrupt stops it, and so does\n" +
+			"and asks. It shows how far it has come, and what it waits for, until it has ended; an interrupt stops it, and so does\n" +
 			"a restart of the sidecar: what was done then stays done. Ends with 4 when it did only a part.",
 		Example: fmt.Sprintf("  sidecar dlq %[1]s 0A3B...\n  sidecar dlq %[1]s --cause MESSAGE_ILLEGAL --dry-run\n  sidecar dlq %[1]s --topic orders --rate 200 --yes\n  sidecar dlq %[1]s --group billing --all", verb),
 	}
@@ -136,12 +136,7 @@ func (a *dlqAct) post(ctx context.Context, s *spooler, filter map[string]any, dr
 
 // follow begins the operation, and shows it to its end.
 func (a *dlqAct) follow(c *cobra.Command, s *spooler, filter map[string]any) error {
-	f := following[operation]{
-		begin: func(ctx context.Context, s *spooler) (json.RawMessage, error) { return a.post(ctx, s, filter, false) },
-		what:  "messages: " + a.verb, count: func(now *operation) int64 { return int64(now.Changed) },
-		waits: (*operation).waitsFor,
-		until: []os.Signal{os.Interrupt},
-	}
+	f := a.following(s, filter)
 	p, raw, err := f.follow(c, s)
 	if err != nil {
 		return err
@@ -153,6 +148,14 @@ func (a *dlqAct) follow(c *cobra.Command, s *spooler, filter map[string]any) err
 		fmt.Fprintln(c.ErrOrStderr(), "note: they are sent when the sidecar of this directory starts")
 	}
 	return a.verdict(&p)
+}
+
+func (a *dlqAct) following(s *spooler, filter map[string]any) following[operation] {
+	return following[operation]{
+		begin: func(ctx context.Context, s *spooler) (json.RawMessage, error) { return a.post(ctx, s, filter, false) },
+		what:  "messages: " + a.verb, count: func(now *operation) int64 { return int64(now.Changed) },
+		waits: (*operation).waitsFor, tell: (&waiting{s: s}).tell, until: []os.Signal{os.Interrupt},
+	}
 }
 
 // summary says how much it did, of its kind.
