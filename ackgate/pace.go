@@ -169,7 +169,15 @@ func (p *pace) tell() (why HeldUp, is bool) {
 	if !p.failing {
 		return HeldUp{}, false
 	}
-	return HeldUp{Failing, p.since, fmt.Sprintf("%d of %d calls failed, the last one with %s; at most %d at a time", p.bad, paceWindow, p.last, p.allowed)}, true
+	return HeldUp{Failing, p.since, fmt.Sprintf("%d of %d calls failed, the last one with %s; at most %d at a time%s", p.bad, paceWindow, p.last, p.allowed, noAck(p.last))}, true
+}
+
+// noAck is what to do about a status that the application may take for an ack.
+func noAck(code string) string {
+	if len(code) != 3 || code[0] != '2' {
+		return ""
+	}
+	return fmt.Sprintf("; %s is no ack: answer 200, or list %s in ack_statuses", code, code)
 }
 
 // seenOf is what an answer tells of the handler, beside that it was reached. One

@@ -2,6 +2,7 @@ package ackgate
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -197,4 +198,19 @@ func TestMessageThatFailsForEverIsNoFailingHandler(t *testing.T) {
 			t.Errorf("%d calls of the one that blocks; %v", calls, s.events)
 		}
 	})
+}
+
+// An answer that looks like success and is none is named, with what to answer instead.
+func TestFailingNamesAnAnswerThatIsNoAck(t *testing.T) {
+	for code, says := range map[string]bool{"201": true, "500": false, "broken": false} {
+		p := newPace(backoff.Policy{Initial: time.Second}, 4)
+		for i := range paceWindow {
+			s, _, _ := p.try()
+			s.leave(strconv.Itoa(i), 0, broken, code)
+		}
+		why, is := p.tell()
+		if said := strings.Contains(why.Detail, "; 201 is no ack: answer 200, or list 201 in ack_statuses"); !is || said != says {
+			t.Errorf("%s: %t, %q", code, is, why.Detail)
+		}
+	}
 }
