@@ -85,7 +85,7 @@ func TestListFiltersAndPages(t *testing.T) {
 	for filter, want := range map[string][]int{
 		"": {0, 1, 2}, "topic=a": {0, 2}, "topic=none": nil, "key=key1": {1}, "tag=tag": {0, 1, 2}, "tag=x": nil,
 		"state=pending": {0, 1, 2}, "state=dead,retrying": nil, "state=held": {2}, "state=held&topic=b": nil,
-		"older_than=1h": nil, "older_than=0s": {0, 1, 2}, "error=x": nil,
+		"older_than=1h": nil, "older_than=7d": nil, "older_than=0s": {0, 1, 2}, "error=x": nil,
 	} {
 		var got []string
 		for cursor, pages := "", 0; ; pages++ {

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
+	"github.com/remora-mq/remora/internal/duration"
 	"github.com/remora-mq/remora/internal/problem"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
@@ -30,9 +30,9 @@ func (a *api) query(values url.Values) (q spool.Query, p *problem.Problem) {
 		return q, p
 	}
 	if text := values.Get("older_than"); text != "" {
-		age, err := time.ParseDuration(text)
+		age, err := duration.Parse(text)
 		if err != nil || age < 0 {
-			return q, problem.New(problem.InvalidOption, "older_than is %.40q; write an age as 90s, 15m or 24h", text)
+			return q, problem.New(problem.InvalidOption, "older_than is %.40q; write an age as 90s, 15m, 24h or 7d", text)
 		}
 		q.Before = a.now().Add(-age)
 	}

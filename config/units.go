@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/remora-mq/remora/internal/duration"
 )
 
 // Size is a number of bytes.
@@ -81,29 +83,21 @@ func (d Duration) Std() time.Duration { return time.Duration(d) }
 
 var errNegative = errors.New("a duration cannot be negative here")
 
-// UnmarshalText reads what time.ParseDuration does, and whole days.
+// UnmarshalText reads what duration.Parse does, unless it is negative.
 func (d *Duration) UnmarshalText(text []byte) error {
 	t := strings.TrimSpace(string(text))
 	if _, err := strconv.ParseFloat(t, 64); err == nil {
 		return fmt.Errorf("%q has no unit; write %sms, %ss, %sm or %sh", t, t, t, t, t)
 	}
-	v, err := parseDuration(t)
+	v, err := duration.Parse(t)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%q is not a duration; write a number and a unit, as 30s, 5m or 24h", t)
+		return fmt.Errorf("%q is not a duration; write a number and a unit, as 30s, 5m, 24h or 7d", t)
 	case v < 0:
 		return errNegative
 	}
 	*d = Duration(v)
 	return nil
-}
-
-func parseDuration(t string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(t, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		return time.Duration(n) * 24 * time.Hour, err
-	}
-	return time.ParseDuration(t)
 }
 
 // String leaves out the zeros at the end: 24h, not 24h0m0s.

@@ -278,6 +278,7 @@ func TestSchedule(t *testing.T) {
 	}{
 		"delay":            {orders, "x", []string{"MQ-Delay", "90s"}, 90 * time.Second, time.Time{}, 0},
 		"delay, query":     {orders + "?delay=1h30m", "x", nil, 90 * time.Minute, time.Time{}, 0},
+		"delay, days":      {orders, "x", []string{"MQ-Delay", "2d", "MQ-TTL", "7d"}, 48 * time.Hour, time.Time{}, 168 * time.Hour},
 		"delay, both":      {orders + "?delay=1s", "x", []string{"MQ-Delay", "1s"}, time.Second, time.Time{}, 0},
 		"time":             {orders, "x", []string{"MQ-Deliver-At", sent}, 0, at, 0},
 		"time, query":      {orders + "?deliver_at=" + sent, "x", nil, 0, at, 0},

@@ -3,6 +3,8 @@ package httpapi
 import (
 	"strings"
 	"time"
+
+	"github.com/remora-mq/remora/internal/duration"
 )
 
 // maxSchedule bounds delays and time to live: a slip of units, not a wish.
@@ -65,17 +67,17 @@ func checkSpan(name, value string) error {
 		return nil
 	}
 	if d, err := parseDuration(value); err != nil || d == 0 {
-		return invalidOption("%s %.40q is not a time greater than 0 with its unit, as 90s or 10m, at most 10 years", name, value)
+		return invalidOption("%s %.40q is not a time greater than 0 with its unit (ms, s, m, h, d), as 90s, 10m or 7d, at most 10 years", name, value)
 	}
 	return nil
 }
 
 // parseDuration reads a duration with its unit, of at most maxSchedule.
 func parseDuration(s string) (time.Duration, error) {
-	d, err := time.ParseDuration(strings.TrimSpace(s))
+	d, err := duration.Parse(strings.TrimSpace(s))
 	switch {
 	case err != nil:
-		return 0, invalidOption("%.40q is not a duration with its unit", s)
+		return 0, invalidOption("%.40q is not a duration with its unit (ms, s, m, h, d)", s)
 	case d < 0 || d > maxSchedule:
 		return 0, invalidOption("the duration %.40q is out of range", s)
 	}

@@ -54,7 +54,7 @@ func (l *letters) register(c *cobra.Command) {
 	c.Flags().StringVar(&l.text, "error", "", "with this text in their last error; a group's have none")
 	c.Flags().StringVar(&l.key, "key", "", "with this key")
 	c.Flags().StringVar(&l.tag, "tag", "", "with this tag")
-	c.Flags().StringVar(&l.olderThan, "older-than", "", "accepted longer ago than this, as 15m; of a group: dead for longer")
+	c.Flags().StringVar(&l.olderThan, "older-than", "", "accepted longer ago than this, as 15m or 2d; of a group: dead for longer")
 }
 
 // fields are the filters by the names of the API.

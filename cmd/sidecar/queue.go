@@ -84,7 +84,7 @@ func (f *filter) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.key, "key", "", "with this key")
 	c.Flags().StringVar(&f.tag, "tag", "", "with this tag")
 	c.Flags().StringVar(&f.text, "error", "", "with this text in their last error")
-	c.Flags().StringVar(&f.olderThan, "older-than", "", "accepted longer ago than this, as 15m")
+	c.Flags().StringVar(&f.olderThan, "older-than", "", "accepted longer ago than this, as 15m or 2d")
 }
 
 func (f *filter) values() url.Values {

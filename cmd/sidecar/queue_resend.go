@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/remora-mq/remora/internal/duration"
 )
 
 // resend is the command that has confirmed messages sent again.
@@ -126,12 +128,12 @@ func (a *resend) filter() (map[string]any, error) {
 
 // timeOf reads a time, or how long ago it was.
 func timeOf(text string) (time.Time, error) {
-	if age, err := time.ParseDuration(text); err == nil && age >= 0 {
+	if age, err := duration.Parse(text); err == nil && age >= 0 {
 		return time.Now().Add(-age), nil
 	}
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return at, fmt.Errorf("%q is neither a time as 2026-01-02T03:04:05Z nor an age as 10m", text)
+		return at, fmt.Errorf("%q is neither a time as 2026-01-02T03:04:05Z nor an age as 10m or 2d", text)
 	}
 	return at, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/remora-mq/remora/internal/duration"
 	"github.com/remora-mq/remora/sidecar"
 )
 
@@ -83,10 +84,10 @@ func timeOrAge(text string) (time.Time, error) {
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
 		return at, nil
 	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+	if ago, err := duration.Parse(text); err == nil && ago >= 0 {
 		return time.Now().Add(-ago).Truncate(time.Millisecond), nil
 	}
-	return time.Time{}, fail(exitUsage, "--to %q is neither a time, as 2026-01-02T03:04:05Z, nor how long ago, as 2h", text)
+	return time.Time{}, fail(exitUsage, "--to %q is neither a time, as 2026-01-02T03:04:05Z, nor how long ago, as 2h or 7d", text)
 }
 
 func (s *spooler) reset(c *cobra.Command, name string, to time.Time, dryRun bool) (json.RawMessage, sidecar.Reset, error) {

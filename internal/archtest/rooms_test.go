@@ -20,6 +20,7 @@ type room struct {
 // below, not the folder itself; one ending in /... holds the folder and
 // everything below. apart is asked first.
 var floors = [][]string{
+	{"internal/duration"},
 	{"message", "config", "api", "internal/kv", "internal/lifecycle", "internal/telemetry", "internal/backoff",
 		"internal/problem", "internal/keyring", "internal/volume", "internal/heap", "internal/reread"},
 	// httpguard refuses with a problem, so it stands above it.
