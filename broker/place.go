@@ -55,9 +55,10 @@ type Start struct {
 const OldAfter = 24 * time.Hour
 
 // StartOf sums places up. A queue in which the group has never been begins where
-// from says, at the offset that startAt tells.
+// from says, at the offset that startAt tells. It has never been in a topic that has no
+// queue yet.
 func StartOf(places []Place, oldAt time.Time, startAt func(queue int, p Place) int64) Start {
-	s := Start{New: len(places) > 0, OldAt: oldAt}
+	s := Start{New: true, OldAt: oldAt}
 	for i, p := range places {
 		next := max(p.Next, p.First)
 		if p.Next < 0 {
