@@ -79,7 +79,8 @@ func (o *Offline) Close() error {
 	return errors.Join(o.admin.EndOperations(ctx), o.side.closeTool())
 }
 
-// closeTool closes what a tool has open, and leaves the volume as it was found.
+// closeTool closes what a tool has open, and brings back the ballast, if it was given
+// up to open the spool; else a tool leaves that as it is.
 func (s *Sidecar) closeTool() error {
 	err := errors.Join(s.closeBroker(), s.closeSpool(), s.closeDatabase())
 	s.parts.room.returnBallast()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/admin"
+	"github.com/remora-mq/remora/internal/volume"
 	"github.com/remora-mq/remora/spool"
 )
 
@@ -25,19 +26,20 @@ func TestAToolDoesNotWaitForRoom(t *testing.T) {
 	}
 }
 
-// A tool that found the volume full leaves the ballast as it found it.
+// A tool that found the volume full leaves the ballast as it found it, and not as large
+// as its own configuration would have it.
 func TestAToolReturnsTheBallast(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	for name, reserve := range map[string]int64{"no room": 1 << 60, "room without the ballast": 0} {
 		s := &Sidecar{offline: true, log: log, conditions: admin.NewConditions()}
-		r := newRoom(t.TempDir(), Capacity{Limit: 1 << 40, Reserve: reserve, Ballast: 1 << 20}, log)
+		r := newRoom(t.TempDir(), Capacity{Limit: 1 << 40, Reserve: reserve, Ballast: 4 << 20}, log)
 		s.parts.room = r
 		s.parts.init()
-		if err := r.ballast.Restore(); err != nil {
+		if err := (volume.Ballast{Path: r.ballast.Path, Size: 1 << 20}).Restore(); err != nil {
 			t.Fatal(err)
 		}
 		if reserve == 0 { // it opens when the ballast is gone
-			r.gaveUp = true
+			r.gaveUp = 1 << 20
 			if err := r.ballast.GiveUp(); err != nil {
 				t.Fatal(err)
 			}
@@ -47,7 +49,7 @@ func TestAToolReturnsTheBallast(t *testing.T) {
 		if err := s.closeTool(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if held := r.ballastHeld(); held < 1<<20 {
+		if held := r.ballastHeld(); held < 1<<20 || held >= 2<<20 {
 			t.Errorf("%s: the ballast has %d bytes", name, held)
 		}
 	}

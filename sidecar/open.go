@@ -55,7 +55,11 @@ func (s *Sidecar) openSpool(ctx context.Context) (err error) {
 	}
 	s.watchDamage()
 	s.spool.Store(p.spool)
-	p.room.restore()
+	if s.offline { // what the ballast shall be is the sidecar's to say
+		p.room.Look()
+	} else {
+		p.room.restore()
+	}
 	p.room.measure()
 	s.metrics.watchSpool(s.registry, p)
 	s.registry.MustRegister(drainCollector{s})

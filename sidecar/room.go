@@ -40,7 +40,7 @@ type room struct {
 	waiting   atomic.Bool  // for the ballast to be restored
 	looked    atomic.Int64 // when Spare did last, in ns since began; 0: it has not
 	began     time.Time
-	gaveUp    bool         // the ballast, to open the spool; not changed after that
+	gaveUp    int64        // bytes of the ballast, to open the spool; not changed after that
 	removable int64        // bytes that opening the spool removes before it writes any; not changed after that
 	dropped   atomic.Int64 // bytes of confirmed messages that were given up since space was given back
 
@@ -155,13 +155,13 @@ func (r *room) restore() {
 	r.Look()
 }
 
-// returnBallast brings back what a tool has given up, if that is still free: the
-// next start may need it.
+// returnBallast brings back what a tool has given up, and no more, if that is still
+// free: the next start may need it.
 func (r *room) returnBallast() {
-	if r == nil || !r.gaveUp {
+	if r == nil || r.gaveUp == 0 {
 		return
 	}
-	if err := r.ballast.Restore(); err != nil {
+	if err := (volume.Ballast{Path: r.ballast.Path, Size: r.gaveUp}).Restore(); err != nil {
 		r.log.Warn("cannot restore the ballast; the next start does so when there is room", "error", err)
 	}
 }

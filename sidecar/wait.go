@@ -39,7 +39,7 @@ func (s *Sidecar) awaitRoom(ctx context.Context) (waited bool, err error) {
 	}
 	s.log.Warn("the volume is full: the spool is opened when it has room; nothing is accepted until then",
 		"dir", r.dir, "free_bytes", r.free.Load(), "reserve_bytes", r.cap.Reserve, "ballast_given_up_bytes", held)
-	r.gaveUp = true
+	r.gaveUp = held
 	if err := r.ballast.GiveUp(); err != nil {
 		return true, err
 	}
