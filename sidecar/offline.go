@@ -97,7 +97,7 @@ func keepAll(o spool.Options) spool.Options {
 }
 
 // Verify reads every file of the database in spoolDir, which no sidecar may have
-// (kv.ErrLocked), and returns what is damaged. It changes nothing.
+// (kv.ErrLocked), and returns what is damaged. It changes nothing but the PID in the file of the lock.
 func Verify(ctx context.Context, spoolDir string) ([]kv.Finding, error) {
 	if err := exists(spoolDir); err != nil {
 		return nil, err

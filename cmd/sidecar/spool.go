@@ -82,10 +82,14 @@ func newSpoolVerify() *cobra.Command {
 	var o operate
 	c := &cobra.Command{
 		Use:   "verify",
-		Short: "Read and check every file and every record; change nothing",
-		Long: "Checks the checksums of every table and log, then counts every record as 'sidecar ledger'\n" +
-			"does. A running sidecar is asked to count; the files it has open are left to it. Ends with\n" +
-			"1 on damage. Damaged files stop it before anything is opened, so that they stay as they are.",
+		Short: "Read and check every file, then count every record",
+		Long: "Reads every table and log of a directory, and compares the checksums. That changes nothing;\n" +
+			"damage ends it there, with 1, so that the files stay as they are. Else the spool is opened,\n" +
+			"as a start opens it, and every record counted, as 'sidecar ledger' does. So a spool that was\n" +
+			"killed is recovered: its log is written to tables, without what was never acknowledged, and\n" +
+			"a new epoch begins. No message is forwarded, dropped or set aside. To look at the files\n" +
+			"alone: 'sidecar spool repair --dry-run'. A running sidecar counts, and its files are not\n" +
+			"read: what it says of damage is what it has met.",
 		Example: "  sidecar spool verify --dir /var/lib/remora",
 		Args:    usageArgs(cobra.NoArgs),
 	}
@@ -95,7 +99,12 @@ func newSpoolVerify() *cobra.Command {
 		if err != nil || !clean {
 			return err
 		}
-		return o.use(c, func(s *spooler) error { return printLedger(c, s, out) })
+		return o.use(c, func(s *spooler) error {
+			if s.offline == nil {
+				fmt.Fprintln(c.ErrOrStderr(), "note: a sidecar has this spool; its records are counted, its files are not read")
+			}
+			return printLedger(c, s, out)
+		})
 	}
 	o.register(c)
 	return c
@@ -115,7 +124,6 @@ func (o *operate) verifyFiles(c *cobra.Command, out *format) (clean bool, err er
 	reading.end()
 	switch {
 	case errors.Is(err, kv.ErrLocked):
-		fmt.Fprintln(c.ErrOrStderr(), "note: a sidecar has this spool; its records are counted, its files are not read")
 		return true, nil
 	case err != nil:
 		return false, err

@@ -7,8 +7,8 @@ import (
 )
 
 // Verify reads every block of every table and every log of a database that
-// nobody has open, and returns what is broken in them. It changes nothing: Open
-// would salvage. The errors are ErrLocked, ErrFormat, and those of reading.
+// nobody has open, and returns what is broken in them. It changes nothing but the
+// PID in the file of the lock: Open would salvage. The errors are ErrLocked, ErrFormat, and those of reading.
 func Verify(ctx context.Context, opts Options) (found []Finding, err error) {
 	opts = opts.withDefaults()
 	dir, err := openDirectory(ctx, opts)
