@@ -31,11 +31,16 @@ func (s *Spool) Verified() Verified {
 }
 
 func (s *Spool) keepVerifying() {
+	s.everyDay(func() error { return s.verify(s.life, verifyRate) })
+}
+
+// everyDay makes passes until the spool ends. One that fails ends none of the others.
+func (s *Spool) everyDay(pass func() error) {
 	for wait := verifyAfter; ; wait = verifyEvery {
 		if s.pause(wait) != nil {
 			return
 		}
-		if err := s.verify(s.life, verifyRate); err != nil && s.life.Err() == nil {
+		if err := pass(); err != nil && s.life.Err() == nil {
 			s.opts.Logger.Error("the verification of the spool was given up; it begins anew tomorrow", "error", err)
 		}
 	}

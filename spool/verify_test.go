@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -94,4 +96,31 @@ func flipBits(t rapid.TB, path string, at int, bits byte) {
 	if err := errors.Join(err, failed, f.Close()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// An open spool is read again by itself: a minute after the opening, at 8 MiB a second.
+func TestVerificationRunsByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, spool.Options{})
+		large := strings.Repeat("x", 500_000)
+		for range 6 {
+			r.accept(draft("t", large))
+		}
+		r.reopen() // now all of it is in tables
+		begins := time.Now().Add(time.Minute)
+		time.Sleep(time.Until(begins) - time.Millisecond)
+		if v := r.Verified(); v != (spool.Verified{}) {
+			t.Fatalf("it has begun before its time: %+v", v)
+		}
+		time.Sleep(2 * time.Millisecond)
+		if v := r.Verified(); v.Passes != 0 || v.Bytes == 0 {
+			t.Fatalf("it has not begun, or is over at once: %+v", v)
+		}
+		time.Sleep(time.Minute)
+		v := r.Verified()
+		took, want := v.Last.Sub(begins), time.Duration(float64(v.Bytes)/(8<<20)*float64(time.Second))
+		if v.Passes != 1 || v.Bytes < 3_000_000 || (took-want).Abs() > 2*time.Millisecond {
+			t.Fatalf("%+v: it took %s, want %s", v, took, want)
+		}
+	})
 }
