@@ -34,6 +34,8 @@ func TestVolumesAreDivided(t *testing.T) {
 		{"too small", auto(60 * config.MiB), 100 * config.MiB, "on a volume of"},
 		{"small limit", auto(20 * config.MiB), 100 * config.GiB, "set spool.limit to"},
 		{"reserve above the volume", config.Spool{Limit: config.GiB, Reserve: "30GiB"}, 10 * config.GiB, "have to stay free"},
+		{"the least reserve", config.Spool{Limit: config.GiB, Reserve: "144MiB"}, 10 * config.GiB, ""},
+		{"below the least reserve", config.Spool{Limit: config.GiB, Reserve: "143MiB"}, 10 * config.GiB, "take up to 144 MiB"},
 		{"reserve too small", config.Spool{Limit: config.GiB, Reserve: "1MiB"}, 10 * config.GiB, "spool.reserve is 1MiB"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
