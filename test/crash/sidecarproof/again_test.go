@@ -12,7 +12,9 @@ import (
 )
 
 // TestPowerLossAgainAndAgain cuts the power at random operations, each time on
-// what the last cut left: also in the middle of a recovery.
+// what the last cut left: also in the middle of a recovery. How many rotations and
+// compactions that comes to is logged, and not required, as TestPowerLoss does: a cut
+// may undo them, and six are few.
 func TestPowerLossAgainAndAgain(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 11))
 	j, from := &journal{}, ""
@@ -29,6 +31,8 @@ func TestPowerLossAgainAndAgain(t *testing.T) {
 			break
 		}
 	}
+	written, gone := tablesOf(t, from)
+	t.Logf("%d tables written, %d compacted away", written, gone)
 	accepted, cancelled := totals(j.now())
 	t.Logf("%d states, %d findings; %d messages accepted, %d cancelled", x.end(), x.findings, accepted, cancelled)
 	if x.findings > 0 {

@@ -3,6 +3,8 @@ package sidecarproof
 import (
 	"math/rand/v2"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -53,8 +55,28 @@ func (s *succession) follow(c *client) {
 	s.next = make(chan struct{})
 }
 
+// tablesOf is how many tables a spool has ever written, by their numbers, and how many
+// of them are gone: each by a compaction.
+func tablesOf(t *testing.T, dir string) (written, gone int) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "data", "spool", "db", "*.sst"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		n, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(name), ".sst"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		written = max(written, n)
+	}
+	return written, written - len(names)
+}
+
 // TestKills kills a sidecar at random, while it accepts, forwards to the
-// embedded broker and delivers.
+// embedded broker and delivers. No life is long enough to fill a log of 8 MiB, so the
+// rotations are those of the starts: each writes the log that it finds to a table and
+// begins another. TestPowerLoss has those of a log that is full.
 func TestKills(t *testing.T) {
 	kills := testscale.Between(200, 10_000)
 	dir, app := t.TempDir(), newApplication(t, littleSizes)
@@ -83,6 +105,11 @@ func TestKills(t *testing.T) {
 	}
 	w.stop()
 	side.kill()
+	written, gone := tablesOf(t, dir)
+	t.Logf("%d tables written, %d compacted away", written, gone)
+	if written < 3 || gone < 1 {
+		t.Errorf("the run needs 3 rotations of the spool's log with their flushes and a compaction")
+	}
 	for _, u := range w.untrue {
 		t.Error(u)
 	}
