@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/internal/testscale"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 )
@@ -24,8 +26,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
 		os.Exit(m.Run())
 	}
+	checks, steps := testscale.Between(4, 1000), testscale.Between(40, 100)
 	// Tests that are parallel wait for the disk: more of them than there are cores.
-	for name, value := range map[string]string{"rapid.checks": "4", "rapid.steps": "40", "rapid.nofailfile": "true", "test.parallel": "8"} {
+	for name, value := range map[string]string{"rapid.checks": strconv.Itoa(checks), "rapid.steps": strconv.Itoa(steps), "rapid.nofailfile": "true", "test.parallel": "8"} {
 		if err := flag.Set(name, value); err != nil { // the command line still counts
 			panic(err)
 		}
