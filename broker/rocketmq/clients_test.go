@@ -196,7 +196,7 @@ func TestRoutesGoWithTheirClient(t *testing.T) {
 	})
 	r := newRemoting(nil)
 	defer r.close()
-	l.names = nameServers{[]string{s.addr}, r}
+	l.names = newNameServers([]string{s.addr}, r)
 	l.clients.now.routes.Clear()
 	first := make(chan struct{})
 	go func() { defer close(first); send(l, testMessage(1, "")) }()

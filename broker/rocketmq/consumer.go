@@ -47,7 +47,7 @@ func NewConsumer(o ConsumerOptions, sub broker.Subscription, logger *slog.Logger
 		return nil, fmt.Errorf("configure subscription %s: %w", sub.Name, err)
 	}
 	r := newRemoting(o.Keys)
-	names := nameServers{o.NameServers, r}
+	names := newNameServers(o.NameServers, r)
 	return &Consumer{
 		options:      o,
 		sub:          sub,

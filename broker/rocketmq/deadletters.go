@@ -32,7 +32,7 @@ func NewDeadLetters(o ConsumerOptions, group string) (*DeadLetters, error) {
 		return nil, fmt.Errorf("configure dead letters of group %s: %w", group, err)
 	}
 	r := newRemoting(o.Keys)
-	return &DeadLetters{group, r, nameServers{o.NameServers, r}}, nil
+	return &DeadLetters{group, r, newNameServers(o.NameServers, r)}, nil
 }
 
 // Close implements [broker.DeadLetters].

@@ -124,13 +124,16 @@ func encodeFrame(c command) ([]byte, error) {
 	return append(append(dst, header...), c.body...), nil
 }
 
-func readFrame(r io.Reader) (command, error) {
+func readFrame(r io.Reader) (command, error) { return readFrameUpTo(r, maxFrame) }
+
+// readFrameUpTo takes no frame above so many bytes.
+func readFrameUpTo(r io.Reader, most uint32) (command, error) {
 	var lengths [8]byte
 	if _, err := io.ReadFull(r, lengths[:]); err != nil {
 		return command{}, err
 	}
 	total, header := binary.BigEndian.Uint32(lengths[:]), binary.BigEndian.Uint32(lengths[4:])
-	if total < 4 || total > maxFrame || header > total-4 {
+	if total < 4 || total > most || header > total-4 {
 		return command{}, fmt.Errorf("not a JSON frame: lengths %d and %#x", total, header)
 	}
 	rest := make([]byte, total-4)

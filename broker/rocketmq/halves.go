@@ -56,7 +56,7 @@ func NewHalves(o ProducerOptions, logger *slog.Logger) (*Halves, error) {
 	}
 	r := newRemoting(o.Keys)
 	h := &Halves{
-		options: o, clientID: newInstance(o.Instance, "halves"), remoting: r, names: nameServers{o.NameServers, r}, log: logger,
+		options: o, clientID: newInstance(o.Instance, "halves"), remoting: r, names: newNameServers(o.NameServers, r), log: logger,
 		links: map[string]*link{}, sought: map[string]bool{}, checks: make(chan *link),
 	}
 	h.ctx, h.stop = context.WithCancel(context.Background())

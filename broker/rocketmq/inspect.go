@@ -3,6 +3,7 @@ package rocketmq
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -24,7 +25,7 @@ func NewInspector(o ConsumerOptions) (*Inspector, error) {
 		return nil, fmt.Errorf("configure rocketmq inspector: %w", err)
 	}
 	r := newRemoting(o.Keys)
-	return &Inspector{nameServers{o.NameServers, r}, r}, nil
+	return &Inspector{newNameServers(o.NameServers, r), r}, nil
 }
 
 // Close closes the connections.
@@ -37,7 +38,23 @@ type BrokerConfig struct {
 	Err        error
 }
 
-// Brokers returns all masters that the first name server to answer knows, by
+// ErrSilent is of a name server that takes connections, and does not answer.
+var ErrSilent = errors.New("it accepts connections and does not answer")
+
+// NameServer returns nil when the name server answers a question, whatever it says. An
+// error that is not ErrSilent is of the connection.
+func (i *Inspector) NameServer(ctx context.Context, addr string) error {
+	_, err := i.remoting.call(ctx, addr, newCommand(reqClusterInfo, nil, nil))
+	if _, answered := codeOf(err); answered {
+		return nil
+	}
+	if err != nil && !certainlyNotSent(err) {
+		return fmt.Errorf("%w: %w", ErrSilent, err)
+	}
+	return err
+}
+
+// Brokers returns all masters that the first name server to answer knows of any, by
 // name. A broker that does not answer has an Err.
 func (i *Inspector) Brokers(ctx context.Context) ([]BrokerConfig, error) {
 	masters, err := i.masters(ctx)
@@ -69,16 +86,17 @@ var bareKey = regexp.MustCompile(`([{,])(\d+):`)
 
 // masters asks for ClusterInfo, and returns the masters' addresses by name.
 func (i *Inspector) masters(ctx context.Context) (map[string]string, error) {
-	var failed error
-	for _, addr := range i.names.addrs {
-		answer, err := i.remoting.call(ctx, addr, newCommand(reqClusterInfo, nil, nil))
-		if err != nil {
-			failed = err
-			continue
+	var found map[string]string
+	err := i.names.ask(ctx, newCommand(reqClusterInfo, nil, nil), func(answer command) (err error) {
+		if found, err = readMasters(answer.body); err == nil && len(found) == 0 {
+			err = errNoMaster
 		}
-		return readMasters(answer.body)
+		return err
+	})
+	if err != nil && !errors.Is(err, errNoMaster) {
+		return nil, fmt.Errorf("ask for the brokers of the cluster: %w", err)
 	}
-	return nil, fmt.Errorf("ask for the brokers of the cluster: %w", failed)
+	return found, nil
 }
 
 func readMasters(body []byte) (map[string]string, error) {

@@ -48,6 +48,7 @@ type lane struct {
 	tail map[string]<-chan struct{} // topic and queue, or key where none is bound → end of its abandoned call
 }
 
+// newLane tells the library the name servers of o, and asks those of names.
 func newLane(o ProducerOptions, names nameServers, b *breakers, log *slog.Logger) (l *lane, err error) {
 	l = &lane{
 		selector: newSelector(b), names: names, timeout: o.AttemptTimeout,
@@ -60,7 +61,7 @@ func newLane(o ProducerOptions, names nameServers, b *breakers, log *slog.Logger
 func newSender(o ProducerOptions, s *selector, keys Keys) (sender, error) {
 	tcp, applied := tcpOption[producer.Option](producerTimeouts(o.AttemptTimeout))
 	p, err := producer.NewDefaultProducer(
-		producer.WithNameServer(libraryAddrs(o.NameServers)),
+		producer.WithNameServer(o.NameServers),
 		producer.WithGroupName(o.Group),
 		producer.WithInstanceName(newInstance(o.Instance, "producer")),
 		producer.WithCredentials(keys.library()),

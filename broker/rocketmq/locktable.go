@@ -22,7 +22,7 @@ func (c *Consumer) newBrokerLocks() *brokerLocks {
 	r := newRemoting(c.remoting.keys)
 	return &brokerLocks{
 		topic: c.sub.Topic, group: c.sub.Group, owner: c.options.Instance + "-" + c.sub.Name,
-		remoting: r, names: nameServers{c.names.addrs, r}, masters: map[string]string{},
+		remoting: r, names: c.names.through(r), masters: map[string]string{},
 	}
 }
 

@@ -42,6 +42,8 @@ type member struct {
 	acker  *acker
 	keys   Keys
 	unlock func() // returns when the locks of queues were given back
+
+	relay *relay // of the library
 }
 
 // pushClient is what a member needs of the library's push consumer.
@@ -59,8 +61,10 @@ type pushClient interface {
 func (c *Consumer) newMember(ctx context.Context, r *receivers) (*member, error) {
 	a := newAcker(ctx, c.sub, r, c.log)
 	keys := c.remoting.keys()
-	client, err := c.newClient(a, keys)
+	names := newRelay(c.names, c.log)
+	client, err := c.newClient(a, keys, names.addrs())
 	if err != nil {
+		names.close()
 		return nil, err
 	}
 	err = client.Subscribe(c.sub.Topic, messageSelector(c.sub), a.handle)
@@ -70,9 +74,10 @@ func (c *Consumer) newMember(ctx context.Context, r *receivers) (*member, error)
 	if err != nil {
 		// A client that had begun has shut itself down (push_consumer.go:237-244);
 		// of one that had not, Shutdown would panic.
+		names.close()
 		return nil, fmt.Errorf("start rocketmq consumer: %w", err)
 	}
-	return &member{client, a, keys, c.keepLocks(client, a)}, nil //nolint:contextcheck // locks are kept until it has left
+	return &member{client, a, keys, c.keepLocks(client, a), names}, nil //nolint:contextcheck // locks are kept until it has left
 }
 
 // keepLocks starts what an ordered subscription needs.
@@ -87,14 +92,14 @@ func (c *Consumer) keepLocks(client pushClient, a *acker) (stop func()) {
 	return func() { cancel(); running.Wait(); table.remoting.close() }
 }
 
-func (c *Consumer) newClient(a *acker, keys Keys) (pushClient, error) {
+func (c *Consumer) newClient(a *acker, keys Keys, names []string) (pushClient, error) {
 	tcp, applied := tcpOption[consumer.Option](consumerTimeouts)
 	fetch, strategy := pullThreshold, consumer.AllocateStrategy(consumer.AllocateByAveragely)
 	if a.order != nil {
 		fetch, strategy = orderedThreshold, a.order.assign
 	}
 	client, err := consumer.NewPushConsumer(
-		consumer.WithNameServer(libraryAddrs(c.options.NameServers)),
+		consumer.WithNameServer(names),
 		consumer.WithGroupName(c.sub.Group),
 		consumer.WithInstance(newInstance(c.options.Instance, "consumer")),
 		consumer.WithCredentials(keys.library()),
@@ -163,6 +168,7 @@ func (m *member) leave(goesOn bool) error {
 	err := m.client.PersistConsumerOffset()
 	time.Sleep(settleTime)
 	err = errors.Join(err, m.client.Shutdown())
+	m.relay.close()
 	m.unlock()
 	return err
 }

@@ -15,6 +15,7 @@ type Producer struct {
 	lanes    []*lane
 	breakers *breakers
 	remoting *remoting
+	relay    *relay
 	sends    gate
 }
 
@@ -35,8 +36,11 @@ func NewProducer(o ProducerOptions, logger *slog.Logger) (*Producer, error) {
 		return nil, fmt.Errorf("configure rocketmq producer: %w", err)
 	}
 	p := &Producer{remoting: newRemoting(o.Keys), breakers: newBreakers(logger)}
+	names := newNameServers(o.NameServers, p.remoting)
+	p.relay = newRelay(names, logger)
+	o.NameServers = p.relay.addrs()
 	for range o.Lanes {
-		l, err := newLane(o, nameServers{o.NameServers, p.remoting}, p.breakers, logger)
+		l, err := newLane(o, names, p.breakers, logger)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("start rocketmq producer: %w", err), p.Close())
 		}
@@ -76,17 +80,17 @@ func (p *Producer) Probe(topic string) bool { return p.lane(topic).selector.prob
 // Failing implements [broker.Prober].
 func (p *Producer) Failing() []string { return p.breakers.failing() }
 
-// Close waits for running calls of Send, then closes all connections but those
-// to name servers: the library leaves them to their read timeout of 45 s. Again
-// it does nothing.
+// Close waits for running calls of Send, then closes all connections. Again it does
+// nothing.
 func (p *Producer) Close() error {
 	if !p.sends.close() {
 		return nil
 	}
-	p.remoting.close()
 	var failed []error
 	for _, l := range p.lanes {
 		failed = append(failed, l.close())
 	}
+	p.relay.close() // the library leaves its connections to name servers open
+	p.remoting.close()
 	return errors.Join(failed...)
 }

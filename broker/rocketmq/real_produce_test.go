@@ -35,13 +35,6 @@ func uniqueName(what string) string {
 	return fmt.Sprintf("%s-%d-%d", what, time.Now().UnixNano(), sequence.Add(1))
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // The evidence for SYSTEM_ERROR being unknown: a broker that fails after the
 // append answers with it.
 func TestSystemErrorMayHaveStored(t *testing.T) {
@@ -230,7 +223,7 @@ func (s *sending) setTopicPermission(t *testing.T, perm string) {
 		"topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false"}, nil))
 	must(t, err)
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		route, err := nameServers{s.NameServerAddrs(), r}.route(t.Context(), s.topic)
+		route, err := newNameServers(s.NameServerAddrs(), r).route(t.Context(), s.topic)
 		if err == nil && route.writable() == (perm == "6") {
 			return
 		}

@@ -14,6 +14,8 @@ var (
 	errTopicNotExist = errors.New("no broker has the topic; create it")
 	// errNotWritable: it does, and none of its queues may be written.
 	errNotWritable = errors.New("the topic, or its broker, is read-only")
+	// errNoMaster: a name server answered that it knows no broker that is one.
+	errNoMaster = errors.New("no broker that is a master is known")
 	// errNoNameServer: none answered.
 	errNoNameServer = errors.New("no name server answers")
 )
@@ -101,36 +103,27 @@ func compareRefs(a, b queueRef) int {
 	return cmp.Or(cmp.Compare(a.Broker, b.Broker), cmp.Compare(a.ID, b.ID))
 }
 
-// nameServers asks for routes, unlike the library under the caller's context.
-type nameServers struct {
-	addrs    []string
-	remoting *remoting
+// route finds a topic's route. errTopicNotExist and errNoNameServer can be told apart.
+func (n nameServers) route(ctx context.Context, topic string) (topicRoute, error) {
+	_, r, err := n.find(ctx, topic)
+	return r, err
 }
 
-// route asks one name server after the other. errTopicNotExist and
-// errNoNameServer can be told apart.
-func (n nameServers) route(ctx context.Context, topic string) (topicRoute, error) {
+// find is route, with the answer as it came.
+func (n nameServers) find(ctx context.Context, topic string) (body []byte, r topicRoute, err error) {
 	// Without acceptStandardJsonOnly the map keys are not quoted.
 	fields := map[string]string{"topic": topic, "acceptStandardJsonOnly": "true"}
-	var failed []error
-	for _, addr := range n.addrs {
-		answer, err := n.remoting.call(ctx, addr, newCommand(reqRoute, fields, nil))
-		if err == nil {
-			var r topicRoute
-			if err = json.Unmarshal(answer.body, &r); err == nil {
-				return r, nil
-			}
-		}
-		if code, ok := codeOf(err); ok && code == codeTopicNotExist {
-			err = errTopicNotExist
-		}
-		failed = append(failed, err)
+	err = n.ask(ctx, newCommand(reqRoute, fields, nil), func(answer command) error {
+		body, r = answer.body, topicRoute{}
+		return json.Unmarshal(body, &r)
+	})
+	if err == nil {
+		return body, r, nil
 	}
-	err := errors.Join(failed...)
 	if !errors.Is(err, errTopicNotExist) {
 		err = fmt.Errorf("%w: %w", errNoNameServer, err)
 	}
-	return topicRoute{}, fmt.Errorf("find route of topic %s: %w", topic, err)
+	return nil, topicRoute{}, fmt.Errorf("find route of topic %s: %w", topic, err)
 }
 
 // writable reports whether a queue may be written.

@@ -79,7 +79,7 @@ func (s *sendBackServer) client(t *testing.T) (*sendBacks, *time.Time) {
 	now := time.Now()
 	r := newRemoting(nil)
 	t.Cleanup(r.close)
-	b := newSendBacks("g", r, nameServers{[]string{s.addr}, r})
+	b := newSendBacks("g", r, newNameServers([]string{s.addr}, r))
 	b.now = func() time.Time { return now }
 	b.groups.now = b.now
 	return b, &now
