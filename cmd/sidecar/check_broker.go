@@ -17,36 +17,53 @@ func lookAtBroker(ctx context.Context, f *findings, l *config.Loaded) {
 		f.warnf(section, "fine for a laptop; name a RocketMQ for production", "the broker is embedded: no message leaves this process")
 		return
 	}
-	reached := 0
-	for _, addr := range l.Broker.RocketMQ.NameServers {
-		if err := dial(ctx, addr); err != nil {
-			f.warnf(section, "start it, or correct broker.rocketmq.name_servers; the sidecar accepts without it", "name server %s: %v", addr, err)
-			continue
-		}
-		reached++
-		f.okf(section, "name server %s can be reached", addr)
-	}
-	if reached == 0 {
-		f.badf(section, "messages wait in the spool until one can be reached", "no name server can be reached")
+	inspector, err := newInspector(l)
+	if err != nil {
+		f.badf(section, "messages wait in the spool until it is mended", "%v", err)
 		return
 	}
-	if err := lookAtCluster(ctx, f, l); err != nil {
+	defer inspector.Close()
+	if !lookAtNameServers(ctx, f, inspector, l.Broker.RocketMQ.NameServers) {
+		f.badf(section, "messages wait in the spool until one answers", "no name server answers")
+		return
+	}
+	if err := lookAtCluster(ctx, f, inspector, l); err != nil {
 		f.badf(section, "messages wait in the spool until it is mended", "%v", err)
 	}
 }
 
-// lookAtCluster reads what the brokers say of themselves: SEND_OK is worth as
-// much as their settings make it.
-func lookAtCluster(ctx context.Context, f *findings, l *config.Loaded) error {
+func newInspector(l *config.Loaded) (*rocketmq.Inspector, error) {
 	options, err := sidecar.ClusterOptions(l.Config)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	inspector, err := rocketmq.NewInspector(options)
-	if err != nil {
-		return err
+	return rocketmq.NewInspector(options)
+}
+
+// lookAtNameServers asks each of them, and reports whether one answers. One that hangs
+// still accepts connections.
+func lookAtNameServers(ctx context.Context, f *findings, inspector *rocketmq.Inspector, addrs []string) (answered bool) {
+	const section = "broker"
+	for _, addr := range addrs {
+		ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+		err := inspector.NameServer(ctx, addr)
+		cancel()
+		switch {
+		case err == nil:
+			answered = true
+			f.okf(section, "name server %s answers", addr)
+		case errors.Is(err, rocketmq.ErrSilent):
+			f.warnf(section, "see whether it hangs, or is no name server; the sidecar asks the others beside it", "name server %s: %v", addr, err)
+		default:
+			f.warnf(section, "start it, or correct broker.rocketmq.name_servers; the sidecar accepts without it", "name server %s: %v", addr, err)
+		}
 	}
-	defer inspector.Close()
+	return answered
+}
+
+// lookAtCluster reads what the brokers say of themselves: SEND_OK is worth as
+// much as their settings make it.
+func lookAtCluster(ctx context.Context, f *findings, inspector *rocketmq.Inspector, l *config.Loaded) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	brokers, err := inspector.Brokers(ctx)
