@@ -29,7 +29,7 @@ const maxMissing = 10_000
 // Audit reads every record in one consistent view, checks its CRC, and compares
 // sequences and topics with the ledger. It takes as long as reading the spool.
 func (s *Spool) Audit(ctx context.Context) (Audit, error) {
-	a := &auditor{topics: map[uint32]*auditTopic{}, letters: newSeqSet(), redriven: map[uint64]bool{}, barred: newSeqSet(), open: map[uint64]string{}}
+	a := &auditor{topics: map[uint32]*auditTopic{}, letters: newSeqSet(), redriven: map[uint64]bool{}, barred: newSeqSet(), open: map[uint64]string{}, names: s.names}
 	a.over = func() error { return cmp.Or(ctx.Err(), s.life.Err()) } // Close of the database waits for readers
 	a.settled.ranges, a.held.ranges = map[uint64]*bitmap{}, map[uint64]*bitmap{}
 	if err := s.db.Snapshot(a.run); err != nil {
@@ -64,6 +64,9 @@ type auditor struct {
 	damage   []string
 	reports  damageReports
 
+	names       names
+	secretFound bool // its entry
+
 	transactions int // whose place in the index was not met yet
 }
 
@@ -81,7 +84,7 @@ func (a *auditor) run(r kv.Reader) error {
 		prefix []byte
 		visit  func(k, v []byte) error
 	}{
-		{damagePrefix, a.report}, {topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {importPrefix, a.whereabouts}, {transactionPrefix, a.transaction}, {namePrefix, a.name}, {placePrefix(clockCheck), a.place}, {placePrefix(clockUndecided), a.place}, {placePrefix(clockDecided), a.place}, {placePrefix(clockEnding), a.place}, {againPrefix, a.redrive}, {deadPrefix, a.dead}, {delayedPrefix, a.delayed}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index}, {exceptPrefix, a.exceptions},
+		{damagePrefix, a.report}, {topicPrefix, a.topic}, {bitmapPrefix, a.bitmap}, {importPrefix, a.whereabouts}, {transactionPrefix, a.transaction}, {namePrefix, a.name}, {secretKey, a.secret}, {placePrefix(clockCheck), a.place}, {placePrefix(clockUndecided), a.place}, {placePrefix(clockDecided), a.place}, {placePrefix(clockEnding), a.place}, {againPrefix, a.redrive}, {deadPrefix, a.dead}, {delayedPrefix, a.delayed}, {holdPrefix, a.onHold}, {blockPrefix, a.block}, {indexPrefix, a.index}, {exceptPrefix, a.exceptions},
 		{retainPrefix, a.kept}, {barPrefix, a.bar}, {orderPrefix, a.order}, {bindPrefix, a.queues}, {pausePrefix, a.pause},
 	} {
 		err := r.Scan(kv.Scan{Prefix: walk.prefix, Whole: true}, func(k, v []byte) (bool, error) {
@@ -102,6 +105,7 @@ func (a *auditor) run(r kv.Reader) error {
 			return err
 		}
 	}
+	a.compareSecret()
 	for seq := range a.redriven {
 		a.notef("sequence %d was redriven, and has no record of its own", seq)
 	}

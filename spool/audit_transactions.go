@@ -16,7 +16,7 @@ func (a *auditor) transaction(k, v []byte) error {
 		delete(a.open, t.number)
 	}
 	a.transactions++
-	for _, n := range t.names() {
+	for _, n := range a.names.of(t) {
 		v, err := a.r.Get(nameKey(n))
 		if err != nil {
 			return fmt.Errorf("find it by its name: %w", err)

@@ -324,6 +324,8 @@ func (b *books) keeps(key []byte) bool {
 	switch string(key[:2]) {
 	case "sh", "sm", "sc":
 		return true
+	case "ss":
+		return fits(key) // keyNames writes it
 	case "st":
 		return fits(key) && b.accounts[tail32(key, len(topicPrefix))] != nil
 	case "sw":

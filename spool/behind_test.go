@@ -98,3 +98,6 @@ func (intruder) Write(tx *kv.Tx, ops []func(*kv.Tx)) error {
 }
 
 func (intruder) Synced([]func(*kv.Tx)) {}
+
+// plant writes an entry as it is.
+func (r *rig) plant(e entry) { r.behind(func(tx *kv.Tx) { tx.Set(e.key, e.value) }) }

@@ -58,8 +58,11 @@ func (b *books) closeTransactions() {
 		t := b.decided[number]
 		x.count(t.clock(), 1)
 		x.last = max(x.last, number)
+		if b.names.keyed {
+			b.head.format = max(b.head.format, formatKeyedNames)
+		}
 		b.sets = append(b.sets, pair{transactionKey(number), t.encode(nil)}, pair{t.due().key(), nothing})
-		for _, n := range t.names() {
+		for _, n := range b.names.of(t) {
 			b.sets = append(b.sets, pair{nameKey(n), encodeName(number)})
 		}
 	}

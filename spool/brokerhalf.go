@@ -277,11 +277,11 @@ func (op *halfEnded) apply(c *commit) {
 // EndHalfAgain notes that a broker has confirmed nothing, and is told again after some
 // time. It is written with the next commit.
 func (s *Spool) EndHalfAgain(ctx context.Context, id, why string, in time.Duration) error {
-	o, err := s.own(ctx, nameOfID(id))
+	o, err := s.own(ctx, s.names.ofID(id))
 	if err != nil {
 		return err
 	}
-	t, err := s.named(nameOfID(id))
+	t, err := s.named(s.names.ofID(id))
 	if err != nil || !t.ends() {
 		s.unlessUnknown(o, nil)
 		return err

@@ -101,11 +101,11 @@ type InVain struct {
 // and that it is checked again after some time. It is written with the next commit;
 // a crash before that asks once more. Of one that is decided it does nothing.
 func (s *Spool) CheckedInVain(ctx context.Context, id string, v InVain) error {
-	o, err := s.own(ctx, nameOfID(id))
+	o, err := s.own(ctx, s.names.ofID(id))
 	if err != nil {
 		return err
 	}
-	t, err := s.named(nameOfID(id))
+	t, err := s.named(s.names.ofID(id))
 	if err != nil || t.State != TransactionHalf {
 		s.unlessUnknown(o, nil)
 		if errors.Is(err, ErrNoTransaction) {

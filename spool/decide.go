@@ -56,7 +56,7 @@ func (s *Spool) changeTransaction(ctx context.Context, id string, change func(*T
 		if err != nil {
 			return Transaction{}, err
 		}
-		t, err := s.named(nameOfID(id))
+		t, err := s.named(s.names.ofID(id))
 		if err != nil {
 			s.unlessUnknown(o, nil)
 			return Transaction{}, err
@@ -275,7 +275,7 @@ func (op *decision) apply(c *commit) {
 	op.EndedAt = c.now
 	op.settle(c)
 	if op.State == TransactionRolledBack && op.Key != "" {
-		c.deletes = append(c.deletes, nameKey(nameOfKey(op.Key)))
+		c.deletes = append(c.deletes, nameKey(c.s.names.ofKey(op.Key)))
 	}
 	op.write(c, op.was)
 }

@@ -63,7 +63,7 @@ func (s *Spool) renewEntries(ctx context.Context) error {
 	s.opts.Logger.Info("entries of other keys than the current one are left; they are read until they are drained",
 		"current_key", s.db.ring.Current().String(), "entries", s.olderText())
 	r := &renewal{}
-	for _, prefix := range [][]byte{topicPrefix, bitmapPrefix, deadPrefix, againPrefix, delayedPrefix, duePrefix, holdPrefix, importPrefix, endedPrefix, damagePrefix, bindPrefix, pausePrefix, transactionPrefix, namePrefix} {
+	for _, prefix := range [][]byte{topicPrefix, bitmapPrefix, deadPrefix, againPrefix, delayedPrefix, duePrefix, holdPrefix, importPrefix, endedPrefix, damagePrefix, bindPrefix, pausePrefix, transactionPrefix, namePrefix, secretKey} {
 		if err := s.renew(ctx, r, prefix); err != nil {
 			return err
 		}

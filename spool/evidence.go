@@ -51,7 +51,7 @@ var entryNames = map[string]string{
 	"sd": "dead letter", "sa": "redrive", "sw": "hold", "sf": "ID of an import", "se": "ended key", "sr": "receipts", "sk": "idempotency keys", "sl": "report of damage", "so": "exceptions",
 	"sv": "kept messages", "sn": "bar", "sg": "order", "su": "queues", "sz": "pause of topic",
 	"sy": "delayed or half message", "sq": "time of a delayed message or a transaction",
-	"sp": "transaction", "sj": "name of a transaction",
+	"sp": "transaction", "sj": "name of a transaction", "ss": "secret of the names of transactions",
 }
 
 // nameOf tells an entry by its key, for an operator.

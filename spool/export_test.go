@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
 )
 
@@ -187,7 +188,7 @@ func NextLife(epoch uint32, sameVolume bool) (next uint32, sameID bool) {
 // Prefixes are the kinds of entries in the database.
 func Prefixes() (all []string) {
 	for _, p := range [][]byte{
-		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, againPrefix, holdPrefix, importPrefix, endedPrefix, receiptPrefix, keyPrefix, exceptPrefix, damagePrefix, retainPrefix, barPrefix, orderPrefix, delayedPrefix, duePrefix, bindPrefix, pausePrefix, transactionPrefix, namePrefix,
+		headKey, topicPrefix, blockPrefix, indexPrefix, bitmapPrefix, chunkPrefix, chunkSetPrefix, deadPrefix, againPrefix, holdPrefix, importPrefix, endedPrefix, receiptPrefix, keyPrefix, exceptPrefix, damagePrefix, retainPrefix, barPrefix, orderPrefix, delayedPrefix, duePrefix, bindPrefix, pausePrefix, transactionPrefix, namePrefix, secretKey,
 	} {
 		all = append(all, string(p))
 	}
@@ -385,4 +386,64 @@ func HashKey(topic, key string) [16]byte { return hashKey(topic, key) }
 // IsImported is what Resend asks of a message without a number.
 func (s *Spool) IsImported(m message.Message) bool {
 	return s.isImported(&message.Record{Message: m})
+}
+
+// PlainNames has every n-th transaction found by plain hashes, as all were before
+// format 7, and brings the spool to a format. The mark in its secret stays, unless that
+// is to be gone.
+func (s *Spool) PlainNames(n int, format byte, secret bool) error {
+	op := &plainNames{format: format, secret: secret}
+	for p, err := range s.db.pairs(kv.Scan{Prefix: transactionPrefix}) {
+		if err != nil {
+			return err
+		}
+		if t, err := decodeTransaction(tail64(p.key, len(transactionPrefix)), p.value); err == nil {
+			op.all = append(op.all, t)
+		}
+	}
+	for i := range op.all {
+		if i%n > 0 {
+			op.all[i] = nil
+		}
+	}
+	return s.commit(s.life, op)
+}
+
+type plainNames struct {
+	all    []*Transaction
+	format byte
+	secret bool
+}
+
+func (op *plainNames) size() int { return fixedSize + 1024*len(op.all) }
+
+func (op *plainNames) apply(c *commit) {
+	for _, t := range op.all {
+		if t == nil {
+			continue
+		}
+		for i, n := range (&names{}).of(t) {
+			c.sets = append(c.sets, pair{nameKey(n), encodeName(t.number)})
+			c.deletes = append(c.deletes, nameKey(c.s.names.of(t)[i]))
+		}
+	}
+	if c.s.head.format = op.format; !op.secret {
+		c.deletes = append(c.deletes, secretKey)
+	} else if op.format >= formatKeyedNames {
+		c.sets = append(c.sets, pair{secretKey, c.s.names.encode(false)})
+	}
+}
+
+func (*plainNames) synced(*Spool) {}
+
+// KeyHash is that of an idempotency key of a message.
+func KeyHash(topic, key string) []byte {
+	h := hashKey(topic, key)
+	return h[:]
+}
+
+// PlainHash is what a transaction was found by before format 7.
+func PlainHash(kind byte, text string) []byte {
+	n := plainHash(kind, text)
+	return n[:]
 }

@@ -67,7 +67,7 @@ func (s *Spool) readForgotten(some []forgotten) ([]forgotten, error) {
 		case err == nil && s.anyHeld(t.Messages):
 			x.kept = t
 		case err == nil:
-			x.names = t.names()
+			x.names = s.names.of(t)
 		}
 		if size += x.size(); size > s.sizes.op && i > 0 {
 			return some[:i], nil

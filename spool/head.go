@@ -23,6 +23,10 @@ const formatBrokerHalf = 5
 // formatPause is the format of a spool of which a topic was ever paused.
 const formatPause = 6
 
+// formatKeyedNames is the format of a spool with transactions whose names are keyed
+// hashes. Only one with a key ring comes to it by that: secretKey is there then.
+const formatKeyedNames = 7
+
 // FormatVersion is the version of each entry in keyspace.go by itself: the number
 // with which the database is opened.
 const FormatVersion = 1
@@ -34,8 +38,9 @@ const FormatVersion = 1
 // due; in one of format 4, half messages and transactions; in one of format 5, half messages
 // at a broker, which it would leave there for ever, and of those that are committed a
 // second copy here, which it would take for damaged; in one of format 6, topics that an
-// operator has paused, which it would forward.
-const Format = formatPause
+// operator has paused, which it would forward; in one of format 7, transactions that it would
+// not find by their IDs and keys, and prepare again.
+const Format = formatKeyedNames
 
 // ErrFormat reports a spool written by a newer version of this program.
 var ErrFormat = errors.New("the spool has a newer format than this version reads; run the version that wrote it, or a newer one")

@@ -29,7 +29,7 @@ func (b *importBatch) takeTransaction(ctx context.Context, x *importedTransactio
 		return err
 	}
 	s, t := b.s, x.Transaction
-	o, err := s.own(ctx, t.names()...)
+	o, err := s.own(ctx, s.names.of(&t)...)
 	if err != nil {
 		return err
 	}
@@ -40,12 +40,12 @@ func (b *importBatch) takeTransaction(ctx context.Context, x *importedTransactio
 	}
 	conflicts := 0
 	if t.Key != "" {
-		if _, err := s.named(nameOfKey(t.Key)); !errors.Is(err, ErrNoTransaction) {
+		if _, err := s.named(s.names.ofKey(t.Key)); !errors.Is(err, ErrNoTransaction) {
 			conflicts, t.Key = len(x.all), ""
 		}
 	}
 	t.State, t.DecidedBy, t.number = TransactionUndecided, "imported", s.nextTransaction()
-	op := &appendMessages{half: &preparation{Transaction: &t, owned: o, imported: true, all: t.names()}}
+	op := &appendMessages{half: &preparation{Transaction: &t, owned: o, imported: true, all: s.names.of(&t)}}
 	for _, m := range x.all {
 		op.added = append(op.added, &newMessage{msg: m.msg, size: m.msg.Size(), imported: &broughtAlong{}, half: &t, delay: m.delay, deliverAt: m.deliverAt})
 	}
@@ -64,7 +64,7 @@ func (b *importBatch) takeTransaction(ctx context.Context, x *importedTransactio
 
 // knownTransaction reports whether it is here, or was: by its ID, or by its first message.
 func (b *importBatch) knownTransaction(ctx context.Context, x *importedTransaction) (known bool, err error) {
-	_, err = b.s.named(nameOfID(x.ID))
+	_, err = b.s.named(b.s.names.ofID(x.ID))
 	if errors.Is(err, ErrNoTransaction) {
 		if _, err = b.s.Receipt(ctx, x.all[0].msg.ID); errors.Is(err, ErrNotFound) {
 			return false, nil

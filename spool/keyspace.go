@@ -27,6 +27,7 @@ import (
 //	sq clock time seq         when a delayed message is due; when a transaction is to be checked, or ended at its broker, or was decided
 //	sp number                 transaction: its state, check-back, messages, half messages at a broker
 //	sj name                   number of the transaction that has an ID, or an idempotency key
+//	ss                        secret that names are hashed by, with a key ring; whether all are
 //	sw topic seq              hold: when an operator put the message on hold
 //	sf id                     sequence of a message that was imported under that ID, or delayed; its number there, or since when it is due
 //	se seq                    cancelled or discarded under a dedupe key, which stays taken
@@ -55,6 +56,7 @@ var (
 	duePrefix      = []byte("sq")
 	importPrefix   = []byte("sf")
 	namePrefix     = []byte("sj")
+	secretKey      = []byte("ss")
 	endedPrefix    = []byte("se")
 	receiptPrefix  = []byte("sr")
 	keyPrefix      = []byte("sk")
@@ -74,7 +76,7 @@ var keySizes = map[string]int{
 	"st": 2 + 4, "sm": 2 + 4 + 8, "si": 2 + 8, "sb": 2 + 8, "sc": 2 + 8 + 4, "sx": 2 + 8,
 	"sd": 2 + 4 + 8, "sa": 2 + 4 + 8, "sf": 2 + 16, "sw": 2 + 4 + 8, "se": 2 + 8, "sr": 2 + 8 + 8 + 2, "sk": 2 + 8 + 8, "so": 2 + 8 + 4 + 8 + 2,
 	"sy": 2 + 8 + 4, "sq": 2 + 1 + 8 + 8, "sv": retainedKeySize, "sn": 2 + 8, "sg": 2 + 4 + 8, "su": 2 + 4,
-	"sp": 2 + 8, "sj": 2 + 16, "sz": 2 + 4,
+	"sp": 2 + 8, "sj": 2 + 16, "ss": 2, "sz": 2 + 4,
 }
 
 // fits reports whether a key has the length that its prefix asks for.

@@ -35,7 +35,7 @@ func (s *Spool) load() error {
 	s.settled.startAt(s.head.lowRange)
 	for _, step := range []func() error{
 		s.loadDamage, s.loadLanes, s.loadPauses, s.loadBitmaps, s.loadDead, s.loadRedriven, s.loadHolds, s.loadImported, s.loadEnded, s.loadKeys, s.loadReceipts, s.loadExceptions,
-		s.loadChunkSets, s.loadRetained, s.loadCopies, s.loadBindings, s.loadTransactions,
+		s.loadChunkSets, s.loadRetained, s.loadCopies, s.loadBindings, s.loadTransactions, s.loadNames,
 	} {
 		if err := step(); err != nil {
 			return err

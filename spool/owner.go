@@ -56,7 +56,8 @@ func frameRuns(v []byte) (runs []kv.Run) {
 // Proves implements kv.Owner for what is written once, and does no harm when it comes
 // back: a bitmap tells that a record, in a block or a dead letter, is settled, or was
 // delayed and is a record elsewhere; a part of a payload is checked by its record; a
-// receipt tells of what never changes any more; a pause that comes back is seen, and one
+// receipt tells of what never changes any more; a secret makes names, all of which are
+// written again then; a pause that comes back is seen, and one
 // that is lost sends what it should not.
 func (o owner) Proves(key, value []byte) bool {
 	if !isOurs(key) {
@@ -78,6 +79,9 @@ func (o owner) Proves(key, value []byte) bool {
 	case string(pausePrefix):
 		p, err := decodePause(v)
 		return err == nil && p.id == tail32(key, len(pausePrefix))
+	case string(secretKey):
+		_, err := decodeSecret(v)
+		return err == nil
 	case string(receiptPrefix):
 		return provesReceipts(key, v)
 	}

@@ -146,7 +146,7 @@ func TestOnlyItsOwnKeyIsProven(t *testing.T) {
 					}
 				}
 			}
-			if proven["sm"] == 0 || proven["sd"] != 3 || proven["sc"] == 0 || proven["sr"] == 0 || len(proven) != 4 {
+			if proven["sm"] == 0 || proven["sd"] != 3 || proven["sc"] == 0 || proven["sr"] == 0 || len(proven) != 4+proven["ss"] || (proven["ss"] == 1) != (keys != nil) {
 				t.Errorf("proven %v", proven)
 			}
 		})

@@ -86,7 +86,7 @@ func (s *Spool) prepareOnce(ctx context.Context, d TransactionDraft) (Transactio
 	if t.ID == "" {
 		t.ID = drawID()
 	}
-	names := t.names()
+	names := s.names.of(t)
 	o, err := s.own(ctx, names...)
 	if err != nil {
 		return Transaction{}, nil, fmt.Errorf("prepare: %w", err)
@@ -153,7 +153,7 @@ func (s *Spool) preparedBefore(ctx context.Context, d TransactionDraft) (*Transa
 	for _, n := range [...]struct {
 		text string
 		hash func(string) nameHash
-	}{{d.ID, nameOfID}, {d.Key, nameOfKey}} {
+	}{{d.ID, s.names.ofID}, {d.Key, s.names.ofKey}} {
 		if n.text != "" {
 			names = append(names, n.hash(n.text))
 		}
@@ -175,7 +175,7 @@ func (s *Spool) preparedBefore(ctx context.Context, d TransactionDraft) (*Transa
 // the caller's.
 func (s *Spool) repeated(d TransactionDraft) (*Transaction, error) {
 	if d.Key != "" {
-		t, err := s.named(nameOfKey(d.Key))
+		t, err := s.named(s.names.ofKey(d.Key))
 		switch {
 		case err == nil && (t.fingerprint != d.Fingerprint || d.ID != "" && d.ID != t.ID):
 			return nil, ErrKeyReused
@@ -186,7 +186,7 @@ func (s *Spool) repeated(d TransactionDraft) (*Transaction, error) {
 	if d.ID == "" {
 		return nil, nil //nolint:nilnil // it is new
 	}
-	t, err := s.named(nameOfID(d.ID))
+	t, err := s.named(s.names.ofID(d.ID))
 	switch {
 	case errors.Is(err, ErrNoTransaction):
 		return nil, nil //nolint:nilnil // it is new
@@ -219,6 +219,9 @@ func (p *preparation) write(c *commit, added []*newMessage) {
 		p.EndedAt, p.at = c.now, c.elapsed
 	} else {
 		p.PreparedAt, p.at = c.now, c.elapsed+uint64(p.Check.After.Milliseconds())
+	}
+	if c.s.names.keyed {
+		c.needs(formatKeyedNames)
 	}
 	for _, name := range p.all {
 		c.sets = append(c.sets, pair{nameKey(name), encodeName(p.number)})

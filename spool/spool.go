@@ -80,6 +80,7 @@ type Spool struct {
 	importing   chan struct{} // held by the one import that runs
 
 	transactions transactions
+	names        names
 }
 
 // Open reads the spool in db, which the caller opened and closes after the
@@ -117,6 +118,9 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 	}
 	if err := s.commit(ctx, &beginEpoch{}); err != nil {
 		return nil, fmt.Errorf("open spool: begin epoch: %w", err)
+	}
+	if err := s.keyNames(ctx); err != nil {
+		return nil, fmt.Errorf("open spool: %w", err)
 	}
 	if err := s.sweepChunks(ctx); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)

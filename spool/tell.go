@@ -16,7 +16,7 @@ func (s *Spool) Transaction(ctx context.Context, id string) (Transaction, error)
 	if err != nil || t.agrees() {
 		return t, err
 	}
-	o, err := s.own(ctx, nameOfID(id))
+	o, err := s.own(ctx, s.names.ofID(id))
 	if err != nil {
 		return Transaction{}, fmt.Errorf("transaction %.40q: %w", id, err)
 	}
@@ -28,7 +28,7 @@ func (s *Spool) toldOf(ctx context.Context, id string) (Transaction, error) {
 	if err := s.over(ctx); err != nil {
 		return Transaction{}, err
 	}
-	t, err := s.named(nameOfID(id))
+	t, err := s.named(s.names.ofID(id))
 	if err != nil {
 		return Transaction{}, err
 	}

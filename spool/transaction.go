@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -127,28 +126,6 @@ func (e *DecidedError) Error() string { return fmt.Sprintf("the transaction is %
 // Is makes it an ErrDecided.
 func (e *DecidedError) Is(target error) bool { return target == ErrDecided }
 
-// nameHash stands for the ID or the idempotency key of a transaction.
-type nameHash [16]byte
-
-func nameOfID(id string) nameHash   { return hashName('i', id) }
-func nameOfKey(key string) nameHash { return hashName('k', key) }
-
-func hashName(kind byte, text string) nameHash {
-	var room [128]byte // of most
-	sum := sha256.Sum256(append(append(room[:0], kind), text...))
-	return nameHash(sum[:16])
-}
-
-// names are those by which it is found. The key of what was rolled back is free
-// for another.
-func (t *Transaction) names() (all []nameHash) {
-	all = append(make([]nameHash, 0, 2), nameOfID(t.ID))
-	if t.Key != "" && t.State != TransactionRolledBack {
-		all = append(all, nameOfKey(t.Key))
-	}
-	return all
-}
-
 // Bounds of the texts of a transaction, in bytes; its idempotency key is as short
 // as its ID.
 const (
@@ -223,24 +200,6 @@ func (t *Transaction) room() int {
 }
 
 func transactionKey(number uint64) []byte { return key64(transactionPrefix, number) }
-
-func nameKey(n nameHash) []byte {
-	return append(append(make([]byte, 0, 18), namePrefix...), n[:]...)
-}
-
-func encodeName(number uint64) []byte {
-	return seal(binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen64+trailer), number))
-}
-
-func decodeName(v []byte) (number uint64, err error) {
-	b, err := unseal(v)
-	if err != nil {
-		return 0, fmt.Errorf("read name of a transaction: %w", err)
-	}
-	f := fields{b: b}
-	number = f.uint()
-	return number, f.err("read name of a transaction")
-}
 
 // write notes the transaction as it is now, in place of what it was.
 func (t *Transaction) write(c *commit, was due) {

@@ -172,7 +172,7 @@ func (s *Spool) unlessUnknown(o *owned, err error) {
 
 // ownID is own for a transaction that a caller has named.
 func (s *Spool) ownID(ctx context.Context, id string) (*owned, error) {
-	o, err := s.own(ctx, nameOfID(id))
+	o, err := s.own(ctx, s.names.ofID(id))
 	if err != nil {
 		return nil, fmt.Errorf("transaction %.40q: %w", id, err)
 	}
@@ -187,7 +187,7 @@ func (s *Spool) takeFresh(id string) (*Transaction, *owned) {
 	if s.transactions.fresh.byID[id] == nil {
 		return nil, nil
 	}
-	o, _ := s.transactions.own(nameOfID(id))
+	o, _ := s.transactions.own(s.names.ofID(id))
 	if o == nil {
 		return nil, nil
 	}

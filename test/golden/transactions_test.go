@@ -97,5 +97,10 @@ func (h *house) transactions() []spool.Transaction {
 	h.t.Helper()
 	page, err := h.spool.Transactions(h.t.Context(), nil, "", 100)
 	h.must(err)
+	for _, t := range page.Items {
+		if found, err := h.spool.Transaction(h.t.Context(), t.ID); err != nil || found.ID != t.ID {
+			h.t.Errorf("transaction %s is not found by its ID: %+v, %v", t.ID, found, err)
+		}
+	}
 	return page.Items
 }
