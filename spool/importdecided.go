@@ -9,13 +9,13 @@ import (
 // takeDecided gathers decided transactions. Theirs are written before what follows them,
 // so that none of their messages is here without its decision.
 func (b *importBatch) takeDecided(ctx context.Context, t *Transaction) error {
-	size := t.room()
-	if b.decided.all != nil && (b.decided.bytes+size > b.s.sizes.op || b.decided.has(t)) {
+	size, names := t.room(), b.s.names.of(t)
+	if b.decided.all != nil && (b.decided.bytes+size > b.s.sizes.op || b.decided.has(names)) {
 		if err := b.flushDecided(ctx); err != nil {
 			return err
 		}
 	}
-	b.decided.add(t, size)
+	b.decided.add(t, size, names)
 	return nil
 }
 
@@ -27,21 +27,21 @@ type importDecided struct {
 	bytes int
 }
 
-func (op *importDecided) add(t *Transaction, size int) {
+func (op *importDecided) add(t *Transaction, size int, names []nameHash) {
 	if op.names == nil {
 		op.names = map[nameHash]bool{}
 	}
-	for _, n := range t.names() {
+	for _, n := range names {
 		op.names[n] = true
 	}
 	op.all = append(op.all, t)
 	op.bytes += size
 }
 
-// has reports whether a transaction of a name of t is there: no file has that but by
-// mistake.
-func (op *importDecided) has(t *Transaction) bool {
-	for _, n := range t.names() {
+// has reports whether a transaction of one of the names is there: no file has that but
+// by mistake.
+func (op *importDecided) has(names []nameHash) bool {
+	for _, n := range names {
 		if op.names[n] {
 			return true
 		}
@@ -83,18 +83,18 @@ func (b *importBatch) flushDecided(ctx context.Context) error {
 // knowDecided adds t to op, unless it is known; without are the messages for which the key
 // of t stands, which is another's here.
 func (s *Spool) knowDecided(ctx context.Context, op *importDecided, t *Transaction) (without int, err error) {
-	o, err := s.own(ctx, t.names()...)
+	o, err := s.own(ctx, s.names.of(t)...)
 	if err != nil {
 		return 0, err
 	}
-	_, err = s.named(nameOfID(t.ID))
+	_, err = s.named(s.names.ofID(t.ID))
 	if !errors.Is(err, ErrNoTransaction) {
 		s.unlessUnknown(o, nil)
 		return 0, err
 	}
 	op.owned = append(op.owned, o)
 	if t.Key != "" && t.State != TransactionRolledBack {
-		switch _, err := s.named(nameOfKey(t.Key)); {
+		switch _, err := s.named(s.names.ofKey(t.Key)); {
 		case err == nil:
 			without, t.Key = len(t.Messages), ""
 		case !errors.Is(err, ErrNoTransaction):
@@ -112,9 +112,12 @@ func (op *importDecided) size() int { return fixedSize + op.bytes }
 // apply has what is kept of them kept from now on: their messages may be on their way.
 func (op *importDecided) apply(c *commit) {
 	c.needs(formatHalf)
+	if c.s.names.keyed {
+		c.needs(formatKeyedNames)
+	}
 	for _, t := range op.all {
 		t.at = c.elapsed
-		for _, n := range t.names() {
+		for _, n := range c.s.names.of(t) {
 			c.sets = append(c.sets, pair{nameKey(n), encodeName(t.number)})
 		}
 		t.write(c, due{})
