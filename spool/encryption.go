@@ -12,8 +12,9 @@ import (
 )
 
 // The head lists the keys under which something may lie in the database, with
-// the zero ID for what is plain. It is read before anything is changed; while it
-// names others than the current one, open counts what is left of each.
+// the zero ID for what is plain. While it names others than the current one, open
+// counts what is left of each. Before the database was opened, Admits (needkeys.go)
+// has refused what lacks a key.
 
 // findKeys refuses a ring that lacks a key of some entry, and notes which keys
 // are still in use.

@@ -157,7 +157,7 @@ func TestWithoutItsKeyASpoolIsRefusedAndUntouched(t *testing.T) {
 	if found, err := os.ReadDir(filepath.Join(r.dir, "quarantine")); err == nil {
 		t.Errorf("%d entries in the quarantine", len(found))
 	}
-	r.opts.Keys = nil
+	r.opts.Keys, r.kv.Owner = nil, nil
 	db, err := kv.Open(t.Context(), r.kv)
 	if err != nil {
 		t.Fatal(err)

@@ -1,16 +1,28 @@
 package spool
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/remora-mq/remora/internal/kv"
+)
 
 // note is what HEAD carries of the spool, outside of the database and at most a
-// second behind it: the head, and how much was held.
+// second behind it: the head, and how much was held. Of the keys in use it lists all:
+// the current one was added when the database was opened (Admits).
 type note struct {
 	head
 	held uint64
 }
 
+// encode leaves the keys out where there are too many for a note; then they are not
+// known from it.
 func (n note) encode() []byte {
-	return binary.AppendUvarint(appendText(nil, string(n.head.encode())), n.held)
+	b := binary.AppendUvarint(appendText(nil, string(n.head.encode())), n.held)
+	if len(b) > kv.MaxNote && n.keys != nil {
+		n.keys = nil
+		return n.encode()
+	}
+	return b
 }
 
 // decodeNote returns false for a note that was never written.
@@ -24,6 +36,5 @@ func decodeNote(b []byte) (n note, ok bool) {
 // leaveNote is called on the committer's goroutine, after a sync.
 func (s *Spool) leaveNote() {
 	n := note{head: s.head, held: s.head.highWater - s.settled.messages}
-	n.keys = nil // a lost head has them counted
 	s.db.Note(n.encode())
 }

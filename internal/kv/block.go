@@ -23,6 +23,7 @@ type tableReader struct {
 	entry  func(tableEntry) error
 	broken func(from, to int64, why error) // to 0: to the end
 	owner  Owner
+	unsure func(tableEntry) error // gets what can be told of a broken block, right or not; nil: nobody does
 }
 
 // read goes through the blocks. The index says where they are; without it each

@@ -22,7 +22,8 @@ type DB struct {
 	dir        *directory
 	sealed     *seals
 	epoch      uint64
-	noted      string // the note that was found
+	admitted   []byte // the note that the owner wants; nil: the one that was found
+	noted      string // the note that was found, or admitted
 	keeper     *keeper
 	compacts   *compactions
 	inventory  inventory

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ import (
 // keptOwner is an owner whose values are runs: a length of two bytes, its
 // bytes, their checksum. One that is whole, and begins with the key, proves it.
 type keptOwner struct{}
+
+func (keptOwner) Admits(context.Context, *Closed) ([]byte, error) { return nil, nil }
 
 func (keptOwner) Runs(_, value []byte) (runs []Run) {
 	for at := 0; len(value)-at >= 2+crcSize; {

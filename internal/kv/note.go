@@ -14,5 +14,5 @@ func (db *DB) Note(note []byte) {
 	db.keeper.noted.Store(&own)
 }
 
-// Noted is the note that this Open found; empty: none.
+// Noted is the note that this Open found, or that the owner gave instead; empty: none.
 func (db *DB) Noted() []byte { return []byte(db.noted) }

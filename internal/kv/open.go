@@ -35,10 +35,15 @@ func open(ctx context.Context, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	note, err := dir.admit(ctx, opts)
+	if err != nil {
+		return nil, errors.Join(err, dir.close())
+	}
 	if err := dir.beforeOpen(ctx, opts.BeforeOpen); err != nil {
 		return nil, errors.Join(err, dir.close())
 	}
 	db := newDB(opts, dir)
+	db.admitted = note
 	if err := db.start(ctx); err != nil {
 		return nil, errors.Join(err, db.dir.close())
 	}
@@ -200,6 +205,9 @@ func (db *DB) openEpoch() error {
 		return fmt.Errorf("%w: it ends at commit %d and had come to %d", ErrDamaged, db.reached, next.highWater)
 	}
 	next.highWater = db.reached
+	if db.admitted != nil {
+		next.note = string(db.admitted)
+	}
 	db.versions = newVersions(db.badger, db.opts.MemTableSize)
 	db.epoch, db.noted = next.epoch, next.note
 	return db.dir.head.write(next)

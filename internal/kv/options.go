@@ -58,11 +58,11 @@ type Options struct {
 	MaxCommit int
 	// Magic is the format number of the directory's owner, below 256.
 	Magic uint16
-	// Owner helps a salvage to keep what is not damaged of a block or an entry
-	// that is; nil: all of it is given up.
+	// Owner may refuse an opening, and helps a salvage to keep what is not damaged of a
+	// block or an entry that is; nil: all of it is given up.
 	Owner Owner
-	// BeforeOpen is called with the directory locked and before anything in it is
-	// read or written; an error ends Open. It may wait until the volume has room.
+	// BeforeOpen is called with the directory locked, when the owner has admitted it and
+	// before anything in it is written; an error ends Open. It may wait until the volume has room.
 	// starved says that starts which died did so of a full volume, and not of what
 	// they read: they are not counted. nil: not called.
 	BeforeOpen func(ctx context.Context) (starved bool, err error)

@@ -13,11 +13,26 @@ import (
 // all of them, if the damage can be shown to lie within values (mend.go);
 // otherwise those that are certain by themselves. The others are given up.
 func (r tableReader) salvage(b []byte, p blockPlace, reach uint64) error {
+	if r.unsure != nil {
+		return r.guess(b, p)
+	}
 	if r.entry == nil || r.owner == nil {
 		return nil
 	}
 	for _, e := range r.kept(b, p, reach) {
 		if err := r.entry(e.tableEntry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// guess tells of all entries that can be located in a broken block.
+func (r tableReader) guess(b []byte, p blockPlace) error {
+	body, _ := splitBroken(b)
+	all, _ := locate(body, p.key)
+	for _, e := range all {
+		if err := r.unsure(e.tableEntry); err != nil {
 			return err
 		}
 	}
