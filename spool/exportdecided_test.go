@@ -71,6 +71,43 @@ func TestDecidedTransactionsAreExported(t *testing.T) {
 	}
 }
 
+// An encrypted spool that had none finds what it has taken in by keyed names, and an older
+// version, which would not, refuses it from then on.
+func TestDecidedTransactionsAreImportedUnderKeyedNames(t *testing.T) {
+	from, c := timed(t, spool.Options{})
+	drafts, all := decidedOnes(from)
+	opts := spool.Options{Keys: ring(1)}
+	c.rule(&opts)
+	to := newRig(t, opts)
+	if done := to.take(from.export(spool.Query{})); done.Decided != 4 || done.Conflicts != 0 {
+		t.Fatalf("imported %+v", done)
+	}
+	names := to.find("sj")
+	if len(names) != 6 { // four IDs, and the keys of two that are not rolled back
+		t.Errorf("%d names", len(names))
+	}
+	for _, again := range []func(*rig){
+		func(*rig) {}, (*rig).kill, (*rig).reopen, func(r *rig) { r.doubted(); r.reopen() },
+		func(r *rig) { r.close(); r.opts.Keys = ring(2, 1); r.open() },
+		func(r *rig) { r.whileClosed(func() { r.removed("ss") }) },
+	} {
+		again(to)
+		if _, err := to.AcknowledgeDamage(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		to.answersAsBefore(drafts, all)
+		if head := to.find("sh")[0].value; head[0] != 7 {
+			t.Errorf("the format is %d", head[0])
+		}
+		for id := range all {
+			if len(to.find("sj"+string(spool.PlainHash('i', id)))) > 0 {
+				t.Errorf("%s has a plain name", id)
+			}
+		}
+		to.balanced()
+	}
+}
+
 // answersAsBefore fails the test unless calls for decided transactions are answered as
 // where they were decided.
 func (r *rig) answersAsBefore(drafts map[string]spool.TransactionDraft, all map[string]spool.Transaction) {
