@@ -22,6 +22,14 @@ type Space interface {
 	Wrote(bytes int)
 }
 
+// roomToSpare is ErrDiskLow, with what Spare says.
+func (s *Spool) roomToSpare() error {
+	if err := s.opts.Space.Spare(); err != nil {
+		return fmt.Errorf("%w: %w", ErrDiskLow, err)
+	}
+	return nil
+}
+
 type unbounded struct{}
 
 func (unbounded) Look()              {}

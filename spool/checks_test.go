@@ -239,8 +239,8 @@ func TestCommitNeedsRoomToSpare(t *testing.T) {
 		r.prepare(prepared(id, draft("a", id)))
 	}
 	v.spent.Store(true)
-	if _, err := r.decide("committed", spool.TransactionCommitted); err == nil {
-		t.Error("it is committed without room")
+	if _, err := r.decide("committed", spool.TransactionCommitted); !errors.Is(err, spool.ErrDiskLow) {
+		t.Errorf("committed without room: %v", err)
 	}
 	r.decided("rolled back", spool.TransactionRolledBack)
 	r.kill()

@@ -129,7 +129,7 @@ type decision struct {
 // one that cannot be read: that is noticed, and the next opening counts it.
 func (s *Spool) decision(ctx context.Context, t *Transaction, to TransactionState, by string) (operation, error) {
 	if to == TransactionCommitted {
-		if err := s.opts.Space.Spare(); err != nil {
+		if err := s.roomToSpare(); err != nil {
 			return nil, fmt.Errorf("commit the messages of a transaction: %w", err)
 		}
 	}

@@ -108,6 +108,25 @@ func TestDecidedTransactionsAreImportedUnderKeyedNames(t *testing.T) {
 	}
 }
 
+// Without room to spare an import says so, and goes on when there is some.
+func TestImportOfDecidedTransactionsNeedsRoomToSpare(t *testing.T) {
+	from, c := timed(t, spool.Options{})
+	drafts, all := decidedOnes(from)
+	export, v := from.export(spool.Query{}), &volume{}
+	opts := spool.Options{Space: v}
+	c.rule(&opts)
+	to := newRig(t, opts)
+	v.spent.Store(true)
+	if done, err := to.Import(t.Context(), bytes.NewReader(export), false); !errors.Is(err, spool.ErrDiskLow) || done.Decided+done.Messages+done.Keys != 0 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	v.spent.Store(false)
+	if done := to.take(export); done.Decided != 4 || done.Messages != 2 {
+		t.Errorf("%+v", done)
+	}
+	to.answersAsBefore(drafts, all)
+}
+
 // answersAsBefore fails the test unless calls for decided transactions are answered as
 // where they were decided.
 func (r *rig) answersAsBefore(drafts map[string]spool.TransactionDraft, all map[string]spool.Transaction) {

@@ -57,7 +57,7 @@ func (b *importBatch) flushDecided(ctx context.Context) error {
 		return nil
 	}
 	op, conflicts := &importDecided{}, 0
-	err := b.s.opts.Space.Spare()
+	err := b.s.roomToSpare()
 	for _, t := range gathered {
 		if err != nil {
 			break
