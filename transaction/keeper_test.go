@@ -108,7 +108,7 @@ func (b *halfBroker) End(_ context.Context, p message.HalfPlace, commit bool) er
 	return nil
 }
 
-func (b *halfBroker) Committed(context.Context, message.HalfPlace, time.Time) (bool, error) {
+func (b *halfBroker) Committed(_ context.Context, p message.HalfPlace, _ time.Time) (bool, error) {
 	b.mu.Lock()
 	looking := b.looking
 	b.looking = nil
@@ -118,7 +118,7 @@ func (b *halfBroker) Committed(context.Context, message.HalfPlace, time.Time) (b
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.delivered) > 0, nil
+	return slices.ContainsFunc(b.delivered, func(id string) bool { return b.ids[id] == p.MessageID }), nil
 }
 
 func (b *halfBroker) Serve(ctx context.Context, check func(context.Context, broker.HalfCheck)) error {
