@@ -90,7 +90,9 @@ func (k *Keeper) answerOpen(ctx context.Context, c broker.HalfCheck, t *spool.Tr
 	case stands.State.Decided():
 	case c.Times >= renewAfter:
 		k.aside(k.renews, &stands, running, func() {
-			k.renew(ctx, &stands, c.Place, fmt.Sprintf("its broker has asked for it %d times, and would drop it", c.Times))
+			if k.renew(ctx, &stands, c.Place, fmt.Sprintf("its broker has asked for it %d times, and would drop it", c.Times)) {
+				k.silence.renew(time.Now())
+			}
 		})
 	case stands.State == spool.TransactionHalf:
 		k.aside(k.asking, &stands, running, func() { k.ask(ctx, &stands) })
@@ -140,7 +142,7 @@ func (k *Keeper) renew(ctx context.Context, t *spool.Transaction, was message.Ha
 		}
 		return false
 	}
-	k.silence.renew(t.ID, time.Now())
+	k.silence.hear(t.ID, time.Now())
 	k.metrics.renewed.Inc()
 	k.log.Warn("a half message has waited so long for its decision that it was replaced by a new one",
 		"transaction", t.ID, "broker", place.Broker, "because", because, "number", number)

@@ -66,10 +66,9 @@ func (x *lately) count(now time.Time) (n int) {
 	return n
 }
 
-// renew notes that a half message has taken another one's place, of which something is
-// heard from then on.
-func (s *silence) renew(id string, at time.Time) {
-	s.hear(id, at)
+// renew notes that a half message has taken the place of one that waits long for its
+// decision.
+func (s *silence) renew(at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.renewed.add(at)
@@ -203,8 +202,9 @@ func (k *Keeper) lookAtPlace(ctx context.Context, t *spool.Transaction, running 
 // which nothing is decided.
 func (k *Keeper) Dropped() bool { return k.silence.droppedSince(time.Now().Add(-droppedFor)) }
 
-// Renewed is how many half messages were replaced in the last hour, to the minute: each
-// waits longer for its decision than its broker asks for it.
+// Renewed is how many half messages were replaced in the last hour, to the minute, because
+// they wait longer for their decision than their broker asks for them: none that it had
+// dropped, or lost.
 func (k *Keeper) Renewed() int { return k.silence.renewedLately(time.Now()) }
 
 // expect has brokers ask here for the half messages that a former process prepared.

@@ -47,6 +47,9 @@ func TestDroppedHalfMessageIsReplaced(t *testing.T) {
 		t.Error("it is not told")
 	}
 	r.counted(k, "remora_half_messages_dropped_total", "", 1)
+	if n := k.Renewed(); n != 0 {
+		t.Errorf("%d are told as waiting for their applications", n)
+	}
 	if got := r.await("decided", ended); got.Half.Number != 1 {
 		t.Errorf("what is decided was replaced: %+v", got.Half)
 	}
