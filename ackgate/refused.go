@@ -69,8 +69,10 @@ func (r *refusals) join(h *held) {
 func (r *refusals) leave(h *held) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.of, h)
-	if len(r.of) == 0 && r.last != "" {
+	if _, is := r.of[h]; !is {
+		return
+	}
+	if delete(r.of, h); len(r.of) == 0 {
 		r.last = ""
 		r.gauge.Set(0)
 	}

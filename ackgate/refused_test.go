@@ -72,6 +72,12 @@ func TestRefusalKeepsTheBrokersWords(t *testing.T) {
 		if is := s.refused(); is != "" {
 			t.Errorf("of none it tells %q", is)
 		}
+		r.add(a, errors.New("\n\tat java.lang.Thread"))
+		r.leave(b)
+		r.leave(a)
+		if is := testutil.ToFloat64(r.gauge); is != 0 {
+			t.Errorf("of none, after one without words, the metric is %v", is)
+		}
 	})
 }
 
