@@ -104,11 +104,13 @@ func (p *counter) line(took time.Duration) string {
 	if p.n > 0 {
 		line = fmt.Sprintf("%d %s", p.n, line)
 	}
-	if p.why != "" {
-		line += ": waits, " + p.why
-	}
-	if p.said != "" {
+	switch {
+	case p.said != "" && p.why != "":
+		line += ", " + p.said + ", " + p.why
+	case p.said != "":
 		line += ", " + p.said
+	case p.why != "":
+		line += ": waits, " + p.why
 	}
 	return line
 }

@@ -29,6 +29,21 @@ func TestCounterTellsAtOnceWhatIsWaitedFor(t *testing.T) {
 	})
 }
 
+// What it is at stands before what that waits for, also in the line that is told at once.
+func TestCounterTellsWhyAfterWhat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		p := newCounter(&log, "messages: redrive")
+		p.say("waiting for the outcome of the first 5")
+		p.waits("as it is paused")
+		synctest.Wait()
+		p.end()
+		if got, want := log.String(), "messages: redrive, 0s, waiting for the outcome of the first 5, as it is paused\n"; got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	})
+}
+
 // What is not a terminal gets a line a minute, and nothing of what is soon done.
 func TestCounterTellsALogEachMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -37,7 +37,10 @@ type waiting struct {
 // tell is in few words; "": it waits for nothing.
 func (w *waiting) tell(ctx context.Context, p *operation) string {
 	words := p.awaits()
-	if words == "" {
+	switch {
+	case words == "" && p.waitsFor() != "": // which is told beside
+		return ""
+	case words == "":
 		return p.Phase
 	}
 	if time.Since(w.asked) >= lookAgain {

@@ -36,6 +36,8 @@ func TestRedriveTellsWhatItWaitsFor(t *testing.T) {
 		{`no JSON`, operation{State: "running", Phase: "canary", Open: 1}, "waiting for the outcome of the first 1"},
 		{away, operation{State: "running", Phase: "canary"}, "canary"},
 		{away, operation{State: "running", Phase: "redriving", Open: 9}, "redriving"},
+		{`[]`, operation{State: "running", Phase: "redriving", Open: 9, Paused: []string{"orders"}}, ""}, // that is told as what it waits for
+		{`[]`, operation{State: "running", Phase: "canary", Open: 1, Paused: []string{"orders"}}, "waiting for the outcome of the first 1"},
 	} {
 		conditions.Store(tc.conditions)
 		f := (&dlqAct{verb: "redrive"}).following(&spooler{client: c}, nil)
@@ -62,10 +64,11 @@ func TestFollowedOperationIsAskedWhatItIsAt(t *testing.T) {
 		},
 		count: func(*operation) int64 { return 0 },
 		tell:  func(_ context.Context, p *operation) string { told += p.Phase; return "" },
+		waits: func(*operation) string { told += ", and why"; return "" },
 	}
 	c := &cobra.Command{}
 	c.SetContext(t.Context())
-	if _, _, err := f.follow(c, &spooler{client: s}); err != nil || told != "canary" {
+	if _, _, err := f.follow(c, &spooler{client: s}); err != nil || told != "canary, and why" {
 		t.Errorf("told %q, %v", told, err)
 	}
 }

@@ -50,11 +50,11 @@ func (f *following[T]) follow(c *cobra.Command, s *spooler) (now T, raw json.Raw
 			return now, raw, err
 		}
 		counting.set(f.count(&now))
-		if f.waits != nil {
-			counting.waits(f.waits(&now))
-		}
 		if f.tell != nil {
 			counting.say(f.tell(ctx, &now))
+		}
+		if f.waits != nil { // which has the line told at once
+			counting.waits(f.waits(&now))
 		}
 		if raw, err = s.later(ctx, op.ID); err != nil {
 			return now, raw, fmt.Errorf("follow operation %s, which may go on, see 'sidecar operation': %w", op.ID, err)
