@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -118,6 +120,10 @@ func (q *inquiry) askNext(ctx context.Context) {
 	q.turn.Reset(q.share)
 	q.asking.Go(func() {
 		answer, err := q.remoting.call(ctx, q.addrs[by], q.question)
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+			q.remoting.forget(q.addrs[by]) // it was restarted, and they are ended, too
+			answer, err = q.remoting.call(ctx, q.addrs[by], q.question)
+		}
 		if code, ok := codeOf(err); ok && code == codeTopicNotExist {
 			err = errTopicNotExist
 		}

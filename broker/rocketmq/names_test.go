@@ -46,6 +46,22 @@ func TestRefusingNameServerIsNotWaitedFor(t *testing.T) {
 	}
 }
 
+// A name server that was restarted has ended the connections that are kept to it. That is
+// no answer: it is asked again.
+func TestRestartedNameServerIsAskedAgain(t *testing.T) {
+	addr := routeServer(t, func() {}).addr
+	n := namesOf(t, addr)
+	for range 2 {
+		conn, err := net.Dial("tcp", addr)
+		must(t, err)
+		must(t, conn.(*net.TCPConn).CloseRead()) // so it is read as ended
+		n.remoting.keep(addr, conn)
+	}
+	if r, err := n.route(t.Context(), "t"); err != nil || r.master("b") == "" {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
 // One that hangs is waited for once, and the connection of what it was asked closed.
 func TestHungNameServerIsAskedLastFromThenOn(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

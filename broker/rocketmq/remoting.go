@@ -159,6 +159,16 @@ func (r *remoting) keep(addr string, conn net.Conn) {
 	r.idle[addr] = append(r.idle[addr], idleConn{conn, time.Now()})
 }
 
+// forget closes the idle connections to an address.
+func (r *remoting) forget(addr string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.idle[addr] {
+		discard(c)
+	}
+	delete(r.idle, addr)
+}
+
 // discard closes a connection of which nothing more is wanted: its error says
 // nothing.
 func discard(c net.Conn) { _ = c.Close() }
