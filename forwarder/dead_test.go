@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,7 +42,7 @@ func TestDeadLetterInAnOrderedBatch(t *testing.T) {
 				poison := draft("orders", "1", "k")
 				poison.Tag = "poison"
 				ids := r.accept(draft("orders", "0", "k"), poison, draft("orders", "2", "k"), draft("orders", "3", "k"), draft("orders", "b", "other"))
-				log, registry := &strings.Builder{}, prometheus.NewRegistry()
+				log, registry := &lines{}, prometheus.NewRegistry()
 				f := forwarder.New(forwarder.Options{BlockOnDead: block}, r.Spool, p, slog.New(slog.NewTextHandler(log, nil)))
 				f.Register(registry)
 				r.run(f)
@@ -72,15 +74,33 @@ func TestDeadLetterInAnOrderedBatch(t *testing.T) {
 type forgetfulSpool struct {
 	*spool.Spool
 
-	left  int
-	tried int
+	left  int64
+	tried atomic.Int64
 }
 
 func (s *forgetfulSpool) Bury(ctx context.Context, l *spool.Lease, reason, cause string) error {
-	if s.tried++; s.tried <= s.left {
+	if s.tried.Add(1) <= s.left {
 		return errors.New("no room")
 	}
 	return s.Spool.Bury(ctx, l, reason, cause)
+}
+
+// lines are a log that is read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // A dead letter that is not recorded is none: the message is held, and tried again when
@@ -95,17 +115,17 @@ func TestDeadLetterThatIsNotRecordedIsTriedAgain(t *testing.T) {
 		}}
 		r := openWith(t, p, spool.Options{LeaseFor: time.Minute})
 		ids := r.accept(draft("orders", "bad", "k"), draft("orders", "behind", "k"))
-		log, registry := &strings.Builder{}, prometheus.NewRegistry()
+		log, registry := &lines{}, prometheus.NewRegistry()
 		s := &forgetfulSpool{Spool: r.Spool, left: 2}
 		f := forwarder.New(forwarder.Options{}, s, p, slog.New(slog.NewTextHandler(log, nil)))
 		f.Register(registry)
 		r.run(f)
-		dead := func(state message.State, tried, letters int, stored string) {
+		dead := func(state message.State, tried int64, letters int, stored string) {
 			t.Helper()
 			synctest.Wait()
 			got, err := r.Receipt(t.Context(), ids[0])
-			if err != nil || got.State != state || s.tried != tried || fmt.Sprint(r.bodies()) != stored {
-				t.Errorf("it is %v, %v; %d records were tried, and the broker has %v", got.State, err, s.tried, r.bodies())
+			if err != nil || got.State != state || s.tried.Load() != tried || fmt.Sprint(r.bodies()) != stored {
+				t.Errorf("it is %v, %v; %d records were tried, and the broker has %v", got.State, err, s.tried.Load(), r.bodies())
 			}
 			if n, err := testutil.GatherAndCount(registry, "remora_dead_letters_total"); n != 1+letters { // what expires is always told
 				t.Errorf("dead letters of %d reasons are counted, %v", n, err)
