@@ -7,12 +7,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/remora-mq/remora/internal/testscale"
 	"github.com/remora-mq/remora/test/crash/crashfs/disk"
@@ -366,7 +369,7 @@ func TestStopOnAStalledDisk(t *testing.T) {
 		s.side.kill()
 		s.fs.Stall(forEver)
 		s.side = launch(t, setup{program: shipped, dir: filepath.Join(s.fs.Dir(), "data"), unreachable: true, set: []string{"drain.timeout=1s"}}, s.fs.Start)
-		s.eventually("it opens the spool", func() bool { return strings.Contains(s.side.log.String(), "opening spool") })
+		s.eventually("it waits for the disk", s.syncs)
 		s.stopsItself()
 		s.fs.Stall(0)
 		if code := s.side.exitCode(t); code != 0 || !strings.Contains(s.side.log.String(), "has not come to its end") {
@@ -374,6 +377,22 @@ func TestStopOnAStalledDisk(t *testing.T) {
 		}
 		s.whole()
 	})
+}
+
+// syncs reports that a thread of the sidecar is in a sync.
+func (s *stalling) syncs() bool {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", s.side.cmd.Process.Pid))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, name := range files {
+		text, _ := os.ReadFile(name) // the thread may be gone
+		call, _, _ := strings.Cut(string(text), " ")
+		if slices.Contains([]string{strconv.Itoa(unix.SYS_FSYNC), strconv.Itoa(unix.SYS_FDATASYNC), strconv.Itoa(unix.SYS_MSYNC)}, call) {
+			return true
+		}
+	}
+	return false
 }
 
 // stopsItself sends SIGTERM and waits until no thread of the process does anything
