@@ -97,6 +97,10 @@ func newConditions(now func() time.Time) *Conditions {
 func (c *Conditions) Set(name Condition, is bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.set(name, is)
+}
+
+func (c *Conditions) set(name Condition, is bool) {
 	_, was := c.active[name]
 	switch {
 	case is == was:
@@ -115,10 +119,10 @@ func (c *Conditions) Set(name Condition, is bool) {
 // Explain sets a condition where there are details, each of a thing that it is the case
 // for, and tells them; without one it is not the case.
 func (c *Conditions) Explain(name Condition, details []string) {
-	c.Set(name, len(details) > 0)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, is := c.active[name]; is {
+	c.set(name, len(details) > 0)
+	if len(details) > 0 {
 		c.details[name] = strings.Join(details, "; ")
 	}
 }
