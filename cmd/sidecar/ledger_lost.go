@@ -10,14 +10,6 @@ import (
 	"github.com/remora-mq/remora/spool"
 )
 
-// plural is n with the words for one or for more.
-func plural(n uint64, one, more string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, more)
-}
-
 func lostMessages(n uint64) string { return plural(n, "message was lost", "messages were lost") }
 
 // lostTable names what each damage has cost, also when that was acknowledged.
@@ -75,10 +67,10 @@ func whyUnbalanced(l *sidecar.Ledger) string {
 		all = append(all, lostMessages(lost)+", and nobody has acknowledged that")
 	}
 	if n := len(l.Audit.Missing); n > 0 {
-		all = append(all, plural(uint64(n), "sequence is missing", "sequences are missing"))
+		all = append(all, plural(n, "sequence is missing", "sequences are missing"))
 	}
 	if n := len(l.Audit.Damage) - reports; n > 0 {
-		all = append(all, plural(uint64(n), "place is damaged", "places are damaged"))
+		all = append(all, plural(n, "place is damaged", "places are damaged"))
 	}
 	return strings.Join(all, "; ")
 }

@@ -131,3 +131,11 @@ func lasting(text string) string {
 	}
 	return config.Duration(d).String()
 }
+
+// plural is n with the words for one or for more.
+func plural[N int | uint64](n N, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
+}

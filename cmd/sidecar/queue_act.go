@@ -106,12 +106,7 @@ func confirm(c *cobra.Command, question string) (bool, error) {
 	return false, fail(exitFailed, "nothing was done")
 }
 
-func messages(n int) string {
-	if n == 1 {
-		return "1 message"
-	}
-	return fmt.Sprintf("%d messages", n)
-}
+func messages(n int) string { return plural(n, "message", "messages") }
 
 // each acts on one message after the other; one that is refused stops no other.
 func (a *act) each(c *cobra.Command, s *spooler, ids []string) error {
