@@ -148,10 +148,51 @@ func (r *rig) lease(topic string, n int) []*spool.Lease {
 // none fails the test when something of topic can be leased.
 func (r *rig) none(topic string) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-	defer cancel()
-	if leases, err := r.Lease(ctx, topic, spool.LeaseOptions{}); !errors.Is(err, context.DeadlineExceeded) {
+	if leases, err := r.leaseNow(topic, 0); !errors.Is(err, context.DeadlineExceeded) {
 		r.t.Fatalf("leased %d messages (%v), want none", len(leases), err)
+	}
+}
+
+// leaseNow leases what may be leased, however long finding it takes, and gives up
+// once there was nothing to do for 20 ms.
+func (r *rig) leaseNow(topic string, n int) ([]*spool.Lease, error) {
+	ctx := &idleDeadline{Context: context.Background()}
+	defer ctx.stop()
+	return r.Lease(ctx, topic, spool.LeaseOptions{MaxMessages: n})
+}
+
+// idleDeadline is a context that ends when it was waited for 20 ms in a row: work
+// between two waits does not count. One goroutine uses it.
+type idleDeadline struct {
+	context.Context
+
+	timer *time.Timer
+	ended *atomic.Bool
+}
+
+func (c *idleDeadline) Done() <-chan struct{} {
+	c.stop()
+	done, ended := make(chan struct{}), new(atomic.Bool)
+	c.ended = ended
+	c.timer = time.AfterFunc(20*time.Millisecond, func() {
+		ended.Store(true)
+		close(done)
+	})
+	return done
+}
+
+// Err is what is asked when a wait has ended, or before one.
+func (c *idleDeadline) Err() error {
+	c.stop()
+	if c.ended != nil && c.ended.Load() {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+func (c *idleDeadline) stop() {
+	if c.timer != nil {
+		c.timer.Stop()
 	}
 }
 
