@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +27,7 @@ import (
 type house struct {
 	t        *testing.T
 	dir      string
+	journal  string
 	handler  http.HandlerFunc
 	key      KeyRule
 	attempts int // that a message has; 0: as many as by default
@@ -39,7 +41,7 @@ type house struct {
 }
 
 func newHouse(t *testing.T, handler http.HandlerFunc) *house {
-	h := &house{t: t, dir: t.TempDir(), handler: handler, wrap: func(s dedupe.Store) dedupe.Store { return s }}
+	h := &house{t: t, dir: t.TempDir(), journal: t.TempDir(), handler: handler, wrap: func(s dedupe.Store) dedupe.Store { return s }}
 	h.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		h.mu.Lock()
@@ -74,7 +76,9 @@ func (h *house) live(ctx context.Context, d *message.Delivery) (acked bool) {
 	h.t.Helper()
 	db, err := kv.Open(context.Background(), kv.Options{Dir: h.dir, MemTableSize: 1 << 20})
 	h.no(err)
-	store, err := local.Open(db, local.Options{Window: time.Hour})
+	store, err := local.Open(db, local.Options{Window: time.Hour, Journal: filepath.Join(h.journal, "begun")})
+	h.no(err)
+	_, err = store.Begin(ctx, dedupe.Key{Key: "the first one, by a commit: others need none"}, dedupe.Fingerprint{}, time.Minute)
 	h.no(err)
 	client, err := push.New(push.Options{URL: h.server.URL})
 	h.no(err)

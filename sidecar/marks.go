@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"path/filepath"
 	"time"
 
 	"github.com/remora-mq/remora/ackgate"
@@ -15,7 +16,9 @@ func (s *Sidecar) openMarks() error {
 	if s.offline {
 		return nil
 	}
-	marks, err := local.Open(s.parts.db, s.markOptions())
+	o := s.markOptions()
+	o.Journal = filepath.Join(s.cfg.Spool.Dir, "spool", "begun")
+	marks, err := local.Open(s.parts.db, o)
 	if err != nil {
 		return err
 	}

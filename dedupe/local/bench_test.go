@@ -2,6 +2,7 @@ package local
 
 import (
 	"fmt"
+	"path/filepath"
 	"testing"
 
 	"github.com/remora-mq/remora/dedupe/dedupetest"
@@ -17,7 +18,7 @@ func BenchmarkMessage(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			s, err := Open(db, Options{Limit: 4 << 30})
+			s, err := Open(db, Options{Limit: 4 << 30, Journal: filepath.Join(b.TempDir(), "begun")})
 			if err != nil {
 				b.Fatal(err)
 			}

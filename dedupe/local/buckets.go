@@ -133,13 +133,25 @@ func (b *buckets) current(now, window time.Duration, limit int64) (start time.Du
 	start = now.Truncate(time.Millisecond)
 	if n := len(b.all); n > 0 {
 		newest := b.all[n-1]
-		if now < newest.start+window/bucketsPerWindow && newest.bytes < limit/bucketsPerLimit {
+		if !newest.isFull(now, window, limit) {
 			return newest.start, false
 		}
 		start = max(start, newest.start+time.Millisecond)
 	}
 	b.all = append(b.all, bucket{start: start})
 	return start, true
+}
+
+func (b *bucket) isFull(now, window time.Duration, limit int64) bool {
+	return now >= b.start+window/bucketsPerWindow || b.bytes >= limit/bucketsPerLimit
+}
+
+// due reports that the next mark opens a bucket.
+func (b *buckets) due(now, window time.Duration, limit int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := len(b.all)
+	return n == 0 || b.all[n-1].isFull(now, window, limit)
 }
 
 // add counts what was written to the newest bucket, and returns it.

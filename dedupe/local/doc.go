@@ -3,7 +3,22 @@
 //
 // What a method did is on stable storage when it returns nil: marks ride in the
 // same group commits as the spool's messages. All reading and writing happens
-// inside the commit, so two callers can never both begin.
+// inside the commit, so two callers can never both begin. Begin of a new key is an
+// exception, see below.
+//
+// # The journal
+//
+// A key that memory knows to be new is begun without a commit, under the lock that the
+// commit has for each operation: its mark is kept in memory, and written into a slot of
+// a file (Options.Journal), which is not synced. It survives a kill of the process. Most
+// are done within some milliseconds, and their done mark is the only one in the
+// database; what is in progress for longer than 50 to 100 ms is written there then. So a
+// power loss may take an attempt of the last moment off the count, and nothing else.
+//
+// Open writes the marks of slots into the database, of those keys that have none there,
+// and empties the file. A slot is free when a later state of its mark is on stable
+// storage. A file that cannot be written, and one without a free slot, have their keys
+// begun in commits.
 //
 // # Time
 //

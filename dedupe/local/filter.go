@@ -81,8 +81,8 @@ func sevenBits(h hash) func(yield func(uint64) bool) {
 }
 
 // filters are those of the buckets. What of a bucket of an earlier opening is not read
-// yet is being learned: marks are looked for on the disk meanwhile. They are the
-// committer's alone, and can be ahead of the disk only when a commit has failed, which
+// yet is being learned: marks are looked for on the disk meanwhile. They belong to
+// database.mu, and can be ahead of the disk only when a commit has failed, which
 // fences the database.
 type filters struct {
 	whole    map[time.Duration]*filter

@@ -12,7 +12,8 @@ import (
 const mostKept = 16 << 10
 
 // heldMarks are marks that this opening began and nobody has ended, as they are
-// written: what settles one need not read it. It is the committer's alone.
+// written: what settles one need not read it. Those with a slot of the journal are nowhere
+// else. It belongs to database.mu.
 //
 // A commit that fails leaves here what is not on the disk; it fences the database,
 // so that nobody asks any more.
@@ -25,9 +26,11 @@ func (held heldMarks) wrote(h hash, m found) {
 		return
 	}
 	if _, known := held[h]; !known && len(held) >= mostKept {
-		for other := range held {
-			delete(held, other)
-			break
+		for other, m := range held {
+			if m.slot == 0 {
+				delete(held, other)
+				break
+			}
 		}
 	}
 	held[h] = m

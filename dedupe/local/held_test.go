@@ -34,6 +34,9 @@ func (a *auditor) compare(w *writing) error {
 	defer func() { a.store.held, a.store.filters = kept, ruled }()
 	for _, k := range a.keys {
 		o := a.store.opOf(k)
+		if kept[o.key].slot != 0 {
+			continue // it is in the journal
+		}
 		a.store.held, a.store.filters = kept, ruled
 		known, err := a.store.find(w, o)
 		if err != nil {
@@ -55,7 +58,7 @@ func (a *auditor) compare(w *writing) error {
 // bounds finds what is kept of marks that are not there.
 func (a *auditor) bounds(tx *kv.Tx) error {
 	for h, m := range a.store.held {
-		if _, err := tx.Get(markKey(m.bucket, h)); err != nil {
+		if _, err := tx.Get(markKey(m.bucket, h)); m.slot == 0 && err != nil {
 			return fmt.Errorf("%+v is kept: %w", m, err)
 		}
 	}
@@ -66,11 +69,17 @@ func (a *auditor) bounds(tx *kv.Tx) error {
 // none is ruled out that is there, and none stays that is gone: for want of bytes, or
 // because its window has passed.
 func TestMemoryKnowsWhatIsOnDisk(t *testing.T) {
-	for name, limit := range map[string]int64{"few bytes": 3 << 10, "enough bytes": 1 << 20} {
+	for name, tt := range map[string]struct {
+		limit   int64
+		journal bool
+	}{"few bytes": {3 << 10, false}, "enough bytes": {1 << 20, false}, "journal, few bytes": {3 << 10, true}, "journal": {1 << 20, true}} {
 		t.Run(name, func(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
-			h := bounded(t, limit, ring(t, "0a"))
+			h := bounded(t, tt.limit, ring(t, "0a"))
+			if tt.journal {
+				h.keepJournal()
+			}
 			m := &mix{h: h, Rand: rand.New(rand.NewPCG(seed, 0)), marks: map[dedupe.Key]dedupe.Mark{}}
 			for i := range 40 {
 				m.keys = append(m.keys, dedupe.Key{Scope: "s", Key: fmt.Sprint(i)})
@@ -136,11 +145,19 @@ func (m *mix) step() error {
 // More marks than are kept in memory are ended as well.
 func TestHeldMarksAreBounded(t *testing.T) {
 	held := heldMarks{}
+	for i := range 100 {
+		held[hash{15: byte(i + 1)}] = found{slot: 1} // nowhere else
+	}
 	for i := range mostKept + 10 {
 		held.wrote(hash{byte(i), byte(i >> 8), byte(i >> 16)}, found{record: record{held: true}})
 	}
 	if len(held) != mostKept {
 		t.Errorf("%d are kept", len(held))
+	}
+	for i := range 100 {
+		if _, kept := held[hash{15: byte(i + 1)}]; !kept {
+			t.Fatal("one that is in the journal alone is not kept")
+		}
 	}
 	h := newHouse(t, time.Hour)
 	m := begin(t, h.store, "a")

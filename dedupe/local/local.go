@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,11 @@ type Options struct {
 	// Keys encrypt marks, and make their hashes ones that nobody else can compute;
 	// nil: marks are plain.
 	Keys *keyring.Ring
+	// Journal is the path of a file, not within the database's directory, in which keys
+	// that have no mark are begun without a commit; "": all begin in one.
+	Journal string
+
+	noteAfter time.Duration // a seam for tests; 0: see defaultNoteAfter
 }
 
 func (o Options) withDefaults() Options {
@@ -57,6 +63,9 @@ func (o Options) withDefaults() Options {
 	if o.SweepEvery == 0 {
 		o.SweepEvery = min(o.Window/bucketsPerWindow, time.Hour)
 	}
+	if o.noteAfter == 0 {
+		o.noteAfter = defaultNoteAfter
+	}
 	return o
 }
 
@@ -71,11 +80,17 @@ type Store struct {
 type database struct {
 	o       Options
 	db      *kv.DB
+	failed  <-chan struct{} // closed: the database is fenced
 	queue   *kv.Queue[*op]
 	buckets buckets
+
+	mu      sync.Mutex // held by the committer for an operation, and by who begins without it
 	held    heldMarks
 	filters filters
-	live    []time.Duration // the committer's, to have it at hand
+	live    []time.Duration // to have it at hand
+	journal *journal        // nil: there is none
+	written []int           // its slots whose marks are in the commit that is being made
+	keyed   bool            // the secret, if there is one, is on stable storage
 
 	secret        *secret // nil: there is no ring
 	secretChanged bool    // not written yet: the committer's
@@ -88,6 +103,7 @@ type database struct {
 	evicted atomic.Int64  // a time.Duration: up to there marks were deleted for want of bytes
 	over    chan struct{} // they are above their limit
 	learned chan struct{} // closed: no more is learned
+	begun   chan struct{} // the journal is not empty any more
 
 	calls dedupe.Calls // and the sweeper
 	stop  context.CancelFunc
@@ -103,7 +119,7 @@ func Open(db *kv.DB, o Options) (*Store, error) {
 		return nil, fmt.Errorf("open dedupe store: a window of %v is below 1s", o.Window)
 	}
 	o = o.withDefaults()
-	s := newStore(&database{o: o, db: db, run: rand.Uint64(), held: heldMarks{}, over: make(chan struct{}, 1), learned: make(chan struct{})})
+	s := newStore(&database{o: o, db: db, failed: db.Failed(), run: rand.Uint64(), held: heldMarks{}, over: make(chan struct{}, 1), learned: make(chan struct{}), begun: make(chan struct{}, 1)})
 	s.tokens.Store(rand.Uint64())
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("open dedupe store: %w", err)
@@ -113,9 +129,11 @@ func Open(db *kv.DB, o Options) (*Store, error) {
 	known := slices.Clone(s.buckets.all)
 	s.filters = newFilters(known)
 	s.queue = kv.Attach(db, s)
+	s.openJournal(ctx)
 	s.lookOver()
 	s.calls.Go(func() { s.learn(ctx, known) })
 	s.calls.Go(func() { s.sweepLoop(ctx) })
+	s.calls.Go(func() { s.noteLoop(ctx) })
 	return s, nil
 }
 
@@ -171,10 +189,15 @@ func (s *Store) Damaged() uint64 { return s.damaged.Load() }
 
 // Close waits for running calls; later ones answer dedupe.ErrClosed.
 func (s *Store) Close() error {
-	s.calls.Close()
+	first := s.calls.Close()
 	s.stop()
 	s.calls.Wait()
-	return nil
+	if !first || s.journal == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.journal.close()
 }
 
 // Begin implements dedupe.Store.
@@ -184,7 +207,15 @@ func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, l
 	}
 	lease = min(lease, s.window)
 	token := s.tokens.Add(1)
-	o := s.newOp(k, func(r *record, now time.Duration, o *op) bool {
+	key, plain := s.hashes(k)
+	if m, begun := s.beginNew(ctx, key, plain, f, lease, token); begun {
+		return m, nil
+	}
+	return s.beginInCommit(ctx, &op{of: k, key: key, plain: plain, window: s.window}, f, lease, token)
+}
+
+func (s *Store) beginInCommit(ctx context.Context, o *op, f dedupe.Fingerprint, lease time.Duration, token uint64) (dedupe.Mark, error) {
+	o.change = func(r *record, now time.Duration, o *op) bool {
 		v, conflict := r.begin(f, now, lease, s.run, token)
 		o.mark = dedupe.Mark{Verdict: v, Conflict: conflict, Attempt: int(r.attempts)}
 		o.until = r.until
@@ -192,7 +223,7 @@ func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, l
 			o.mark.Token = token
 		}
 		return v == dedupe.Begun
-	})
+	}
 	o.begins = &f
 	if err := s.commit(ctx, o, opSize); err != nil {
 		return dedupe.Mark{}, fmt.Errorf("begin dedupe mark: %w", err)

@@ -25,6 +25,7 @@ type house struct {
 	dir   string
 	o     Options
 	time  atomic.Int64
+	wrote atomic.Int64 // commits that wrote something
 	db    *kv.DB
 	store *Store
 }
@@ -41,7 +42,12 @@ func newHouse(t *testing.T, window time.Duration) *house {
 func (h *house) open() {
 	h.t.Helper()
 	var err error
-	if h.db, err = kv.Open(context.Background(), kv.Options{Dir: h.dir, MemTableSize: 1 << 20}); err != nil {
+	o := kv.Options{Dir: h.dir, MemTableSize: 1 << 20, OnCommit: func(c kv.CommitStats) {
+		if c.Bytes > 0 {
+			h.wrote.Add(1)
+		}
+	}}
+	if h.db, err = kv.Open(context.Background(), o); err != nil {
 		h.t.Fatal(err)
 	}
 	if h.store, err = Open(h.db, h.o); err != nil {

@@ -13,7 +13,7 @@ import (
 type hash [16]byte
 
 // op is one operation on its way through a commit. Exactly one of change, drop, evict,
-// fill and lesson is set. The fields below are its result, for whoever queued it to read
+// fill, lesson, notes and restores is set. The fields below are its result, for whoever queued it to read
 // after the commit succeeded.
 type op struct {
 	key    hash
@@ -26,6 +26,9 @@ type op struct {
 	evict  *eviction
 	fill   []known
 	lesson *lesson
+
+	notes    []hash // marks that are in the journal alone
+	restores []noted
 
 	apart []dedupe.Fingerprint // done, and to have marks of their own
 
@@ -59,7 +62,7 @@ type writing struct {
 func (s *Store) Write(tx *kv.Tx, ops []*op) error {
 	w := &writing{Tx: tx, now: s.now()}
 	for _, o := range ops {
-		if err := s.apply(w, o); err != nil {
+		if err := s.applyAlone(w, o); err != nil {
 			return err
 		}
 	}
@@ -77,8 +80,18 @@ func (s *Store) Write(tx *kv.Tx, ops []*op) error {
 	return nil
 }
 
-// Synced has the sweeper look when the marks have more bytes than they may.
-func (s *Store) Synced([]*op) { s.lookOver() }
+// Synced has the sweeper look when the marks have more bytes than they may, and frees
+// the slots of what was written.
+func (s *Store) Synced([]*op) {
+	s.lookOver()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keyed = !s.secretChanged
+	for _, number := range s.written {
+		s.journal.leave(number)
+	}
+	s.written = s.written[:0]
+}
 
 func (s *Store) lookOver() {
 	if _, _, over := s.buckets.oldestOver(s.o.Limit); over {
@@ -87,6 +100,14 @@ func (s *Store) lookOver() {
 		default:
 		}
 	}
+}
+
+// applyAlone keeps those from beginning meanwhile who do so without a commit: an
+// operation finds a mark and writes it in one.
+func (s *Store) applyAlone(w *writing, o *op) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.apply(w, o)
 }
 
 func (s *Store) apply(w *writing, o *op) error {
@@ -101,6 +122,10 @@ func (s *Store) apply(w *writing, o *op) error {
 		s.filters.learn(o.lesson)
 	}
 	s.applyFill(w, o.fill)
+	s.applyNotes(w, o.notes)
+	if o.restores != nil {
+		return s.applyRestores(w, o.restores)
+	}
 	if o.change == nil {
 		return nil
 	}
@@ -173,7 +198,10 @@ func (s *Store) put(w *writing, h hash, m found) {
 		s.filters.wrote(w.bucket, h)
 	}
 	w.Set(key, value)
-	m.bucket, m.size = w.bucket, len(value)
+	if m.slot != 0 {
+		s.written = append(s.written, m.slot)
+	}
+	m.bucket, m.size, m.slot = w.bucket, len(value), 0
 	s.held.wrote(h, m)
 }
 
@@ -195,17 +223,18 @@ type found struct {
 
 	bucket time.Duration
 	size   int // of the value; 0: there is none under the key that is written
+	slot   int // of the journal, where it is in there alone; 0: it is not
 }
 
 // find returns the youngest mark of the key within the window, or an empty one.
 func (s *Store) find(w *writing, o *op) (m found, err error) {
 	live := s.buckets.live(s.live[:0], w.now, o.window)
 	s.live = live
-	if m, held := s.held[o.key]; held && len(live) > 0 && m.bucket >= live[len(live)-1] {
+	if m, held := s.held[o.key]; held && (m.slot != 0 || len(live) > 0 && m.bucket >= live[len(live)-1]) {
 		return m.within(w.now, o.window), nil
 	}
 	for _, bucket := range live {
-		if s.rulesOut(bucket, o) {
+		if s.rulesOut(bucket, o.key, o.plain) {
 			continue
 		}
 		b, size, err := s.read(w.Tx, bucket, o)
@@ -226,8 +255,8 @@ func (s *Store) find(w *writing, o *op) (m found, err error) {
 }
 
 // rulesOut reports that a bucket has no mark of the key, so that none is read.
-func (s *Store) rulesOut(bucket time.Duration, o *op) bool {
-	return s.filters.rulesOut(bucket, o.key) && (!s.mayBePlain(bucket) || s.filters.rulesOut(bucket, o.plain))
+func (s *Store) rulesOut(bucket time.Duration, key, plain hash) bool {
+	return s.filters.rulesOut(bucket, key) && (!s.mayBePlain(bucket) || s.filters.rulesOut(bucket, plain))
 }
 
 // mayBePlain reports whether a bucket has marks under the hashes from before the secret.
