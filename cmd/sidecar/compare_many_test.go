@@ -93,7 +93,7 @@ func TestAnOriginWhoseNumbersAreLostIsSaid(t *testing.T) {
 	s := twoMembers(t)
 	s.sent = sentNumbers(10, exception(3, "cancelled"), strings.Replace(exception(0, "lost"), `"topic_sequence":0,`, "", 1))
 	code, out, said := s.compare()
-	if o := out.Origins[0]; code != 0 || o.Lost != 1 || o.Exceptions != 1 || !strings.Contains(said, "lost 1 messages with their numbers") {
+	if o := out.Origins[0]; code != 0 || o.Lost != 1 || o.Exceptions != 1 || !strings.Contains(said, "lost 1 message with its number") {
 		t.Errorf("%d %+v %s", code, out, said)
 	}
 }

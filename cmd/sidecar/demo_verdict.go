@@ -183,10 +183,10 @@ func writeBalance(s *screen, d *demo, app *demoApp, handler *demoHandler, book *
 The ledger   accepted %d = confirmed %d + cancelled %d + rolled back %d + discarded %d + lost %d + in the spool %d
              balanced: %t (counted from the records on disk, not subtracted)
 Application  %d messages, %d requests: %d got no answer and were sent again, %d were told "accepted before"
-Handler      %d calls: %d messages answered 200, %d calls answered 500 and retried
+Handler      %d calls: %d messages answered 200, %s answered 500 and retried
 Repeats      %d redelivered after the kill and suppressed; %d whose 200 the kill kept from being recorded
 Order        %d ordering keys, each in one queue in accept order
 `, t.Accepted, t.Confirmed, t.Cancelled, t.RolledBack, t.Discarded, t.Lost, book.held(), book.Balanced,
 		d.messages, app.tries.Load(), app.noAnswer.Load(), app.replayed.Load(),
-		n.calls, n.handled, n.refused, suppressed, n.again, keys)
+		n.calls, n.handled, plural(n.refused, "call", "calls"), suppressed, n.again, keys)
 }

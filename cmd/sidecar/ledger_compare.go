@@ -131,7 +131,8 @@ func comparedVerdict(w io.Writer, r *compared) error {
 	for _, o := range r.Origins {
 		missing, maybe, waiting = missing+o.Missing, maybe+o.Maybe, waiting+o.Waiting
 		if o.Lost > 0 {
-			fmt.Fprintf(w, "note: %s lost %d messages with their numbers, which may be among the missing: see its ledger\n", o.Producer, o.Lost)
+			fmt.Fprintf(w, "note: %s lost %s, which may be among the missing: see its ledger\n",
+				o.Producer, plural(o.Lost, "message with its number", "messages with their numbers"))
 		}
 		if o.From > 1 {
 			fmt.Fprintf(w, "note: of origin %s numbers below %d are not compared: a member keeps no notes of them any more\n", o.Origin, o.From)
@@ -144,9 +145,11 @@ func comparedVerdict(w io.Writer, r *compared) error {
 	case missing > 0:
 		return fail(exitFailed, "messages that were sent and no member has handled: %d; %d more may be handled; when all members were named, send them again: sidecar queue resend --id ID at their producer", missing, maybe)
 	case maybe > 0:
-		return fail(exitFailed, "%d messages are not seen: they may have been handled, as WHY says; repeat them: sidecar queue resend --id ID at their producer", maybe)
+		return fail(exitFailed, "%s; repeat with: sidecar queue resend --id ID at the producer",
+			plural(maybe, "message is not seen: it may have been handled, as WHY says", "messages are not seen: they may have been handled, as WHY says"))
 	case waiting > 0:
-		return fail(exitPartly, "%d messages are on their way: not confirmed by the broker, or not before this comparison began; all others were handled: compare again, or with --wait", waiting)
+		return fail(exitPartly, "%s: not confirmed by the broker, or not before this comparison began; all others were handled: compare again, or with --wait",
+			plural(waiting, "message is on its way", "messages are on their way"))
 	}
 	fmt.Fprintln(w, "complete: every message that was sent is handled, or a dead letter of the group")
 	return nil

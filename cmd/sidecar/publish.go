@@ -98,7 +98,7 @@ func (p *publish) run(c *cobra.Command, topic string, texts []string) error {
 		return nil
 	})
 	if err != nil && taken > 0 {
-		return fail(exitPartly, "%d messages are stored; the next one %s: %w", taken, fateOf(err), err)
+		return fail(exitPartly, "%s; the next one %s: %w", plural(taken, "message is stored", "messages are stored"), fateOf(err), err)
 	}
 	return err
 }
