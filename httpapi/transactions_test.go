@@ -320,6 +320,7 @@ func TestTransactionAtBrokerIsAsDescribed(t *testing.T) {
 func TestWhatABrokerDoesNotTake(t *testing.T) {
 	told := &atBroker{}
 	l := start(t, httpapi.Options{Transactions: told, CheckURLs: transaction.Allowed{"http://127.0.0.1:*"}})
+	page := string(l.do("GET", "/problems/broker-unavailable", "").raw)
 	for stored, failed := range map[any]error{
 		false:     &transaction.NotPreparedError{Err: errors.New("connection refused")},
 		"unknown": &transaction.NotPreparedError{Maybe: true, Err: errors.New("timeout")},
@@ -333,6 +334,11 @@ func TestWhatABrokerDoesNotTake(t *testing.T) {
 			said, _ := a.json["hint"].(string)
 			if a.json["retryable"] != (id == "") || !strings.Contains(said, hint) || id != "" && strings.Contains(said, "Send again") {
 				t.Errorf("%s %v: %s", id, failed, a.raw)
+			}
+			for member, other := range map[string]any{"retryable": true, "stored": false} { // as the page says at first
+				if a.json[member] != other && !strings.Contains(page, fmt.Sprintf("%v` of a prepare", a.json[member])) {
+					t.Errorf("%s is %v, and the page does not say when:\n%s", member, a.json[member], page)
+				}
 			}
 		}
 	}
