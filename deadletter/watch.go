@@ -15,8 +15,9 @@ import (
 const (
 	// canary is how many messages are redriven before any outcome is known.
 	canary = 5
-	// maxOpen is how many may be without an outcome after that.
-	maxOpen = 500
+	// MaxOpen is how many may be without an outcome after that: a redrive waits while
+	// there are as many.
+	MaxOpen = 500
 	// tolerated is the part of the outcomes that may be deaths: one in so many.
 	tolerated = 10
 	// lookEvery is how often outcomes are looked for while they are waited for.
@@ -33,7 +34,7 @@ func (r *Run) most() int {
 	case r.progress.Phase == Canary:
 		return canary - r.progress.Changed
 	}
-	return maxOpen - len(r.open)
+	return MaxOpen - len(r.open)
 }
 
 // watch looks for outcomes. It waits for those of the canary, and while too many
@@ -52,7 +53,7 @@ func (r *Run) watch(ctx context.Context) error {
 		r.note(func(p *Progress) { p.Phase = Redriving })
 		return nil
 	}
-	return r.settle(ctx, maxOpen-1)
+	return r.settle(ctx, MaxOpen-1)
 }
 
 // settle waits until at most so many are open.

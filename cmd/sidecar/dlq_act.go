@@ -154,7 +154,7 @@ func (a *dlqAct) following(s *spooler, filter map[string]any) following[operatio
 	return following[operation]{
 		begin: func(ctx context.Context, s *spooler) (json.RawMessage, error) { return a.post(ctx, s, filter, false) },
 		what:  "messages: " + a.verb, count: func(now *operation) int64 { return int64(now.Changed) },
-		waits: (*operation).waitsFor, tell: (&waiting{s: s}).tell, until: []os.Signal{os.Interrupt},
+		waits: (*operation).stuckBy, tell: (&waiting{s: s}).tell, until: []os.Signal{os.Interrupt},
 	}
 }
 
@@ -184,7 +184,7 @@ func (p *operation) summary(kind string) string {
 	return line + ": " + strings.Join(more, ", ")
 }
 
-// waitsFor says which paused topics keep it from going on; "": none does.
+// waitsFor says for which paused topics some of it waits; "": for none.
 func (p *operation) waitsFor() string {
 	const most = 3
 	topics := p.Paused

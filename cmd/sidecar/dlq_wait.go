@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/admin"
+	"github.com/remora-mq/remora/deadletter"
 )
 
 // awaits is what a redrive waits for; "": it goes on.
@@ -19,8 +20,19 @@ func (p *operation) awaits() string {
 		return fmt.Sprintf("waiting for the outcome of the first %d", p.Open)
 	case p.Phase == "waiting":
 		return fmt.Sprintf("waiting for the outcome of %d", p.Open)
+	case p.Phase == "redriving" && p.Open >= deadletter.MaxOpen:
+		return fmt.Sprintf("waiting until fewer than %d are without an outcome", deadletter.MaxOpen)
 	}
 	return ""
+}
+
+// stuckBy is why nothing goes on, as far as that is a paused topic; "": it is not, or
+// others go on.
+func (p *operation) stuckBy() string {
+	if p.awaits() == "" {
+		return ""
+	}
+	return p.waitsFor()
 }
 
 // lookAgain is how often the sidecar is asked what its broker is at.
@@ -37,9 +49,9 @@ type waiting struct {
 // tell is in few words; "": it waits for nothing.
 func (w *waiting) tell(ctx context.Context, p *operation) string {
 	words := p.awaits()
-	switch {
-	case words == "" && p.waitsFor() != "": // which is told beside
-		return ""
+	switch why := p.waitsFor(); {
+	case words == "" && why != "" && p.State == "running":
+		return p.Phase + ", beside what waits " + why
 	case words == "":
 		return p.Phase
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -36,13 +37,18 @@ func TestRedriveTellsWhatItWaitsFor(t *testing.T) {
 		{`no JSON`, operation{State: "running", Phase: "canary", Open: 1}, "waiting for the outcome of the first 1"},
 		{away, operation{State: "running", Phase: "canary"}, "canary"},
 		{away, operation{State: "running", Phase: "redriving", Open: 9}, "redriving"},
-		{`[]`, operation{State: "running", Phase: "redriving", Open: 9, Paused: []string{"orders"}}, ""}, // that is told as what it waits for
+		{`[]`, operation{State: "running", Phase: "redriving", Open: 9, Paused: []string{"orders"}}, "redriving, beside what waits as topics are paused: orders; see 'sidecar topic resume'"},
+		{`[]`, operation{State: "running", Phase: "redriving", Open: 500, Paused: []string{"orders"}}, "waiting until fewer than 500 are without an outcome"},
+		{away, operation{State: "running", Phase: "redriving", Open: 500}, "waiting until fewer than 500 are without an outcome" + since},
 		{`[]`, operation{State: "running", Phase: "canary", Open: 1, Paused: []string{"orders"}}, "waiting for the outcome of the first 1"},
 	} {
 		conditions.Store(tc.conditions)
 		f := (&dlqAct{verb: "redrive"}).following(&spooler{client: c}, nil)
 		if got := f.tell(t.Context(), &tc.now); got != tc.want {
 			t.Errorf("%+v: %q, want %q", tc.now, got, tc.want)
+		}
+		if waits := f.waits(&tc.now) != ""; waits != (len(tc.now.Paused) > 0 && strings.HasPrefix(tc.want, "waiting")) {
+			t.Errorf("%+v: it is said to wait for a topic: %t", tc.now, waits)
 		}
 	}
 }
