@@ -11,12 +11,15 @@ import (
 )
 
 // refusedSendBacks is the metric of those that the broker did not take.
-var refusedSendBacks = regexp.MustCompile(`(?m)^remora_deliver_send_backs_total\{result="refused",subscription="refused-app"\} [1-9]`)
+var refusedSendBacks = regexp.MustCompile(`(?m)^remora_deliver_send_backs_total\{result="refused",subscription="[a-z-]+"\} [1-9]`)
+
+// saysRefused is the condition, with the subscription and how many are held for it.
+var saysRefused = regexp.MustCompile(`\{"name":"send-back-refused","is":true,[^}]*"([a-z-]+: [0-9]+) of its messages are held`)
 
 // TestRefusedSendBackIsHeld: a broker that may not be written takes nothing back, while
-// one handler fails and another rejects: the offset does not pass what is held. When it
-// may be written again the first is handled where it is held; the other, after a
-// kill -9 too, becomes a dead letter.
+// one handler fails and another rejects: the offset does not pass what is held, and the
+// condition says so. When it may be written again the first is handled where it is held; the
+// other, after a kill -9 too, becomes a dead letter, and nothing is said any more.
 func TestRefusedSendBackIsHeld(t *testing.T) {
 	const topic, messages = "refused", 4 // the first and the last are answered 200
 	ctx, facts := within(t, 4*time.Minute), newHistory()
@@ -53,10 +56,12 @@ func TestRefusedSendBackIsHeld(t *testing.T) {
 	t.Cleanup(func() { permit("6") })
 	must(t, h.side.Start())
 	must(t, untilRefused(ctx, h.side))
+	must(t, untilSaid(ctx, h.side, groupOf(topic)+": 2"))
 	notPassed(ctx, t, map[queue]int64{{topic, 0}: 1})
 	permit("6")
 	mended.Store(true)
 	must(t, facts.await(ctx, "what was held is handled", func() bool { return facts.n.handled == messages-1 }))
+	must(t, untilSaid(ctx, h.side, groupOf(topic)+": 1"))
 
 	must(t, h.side.Kill())
 	must(t, h.side.Start())
@@ -68,6 +73,7 @@ func TestRefusedSendBackIsHeld(t *testing.T) {
 		}
 		must(t, pause(ctx, 100*time.Millisecond))
 	}
+	must(t, untilSaid(ctx, h.side, ""))
 	must(t, h.side.Stop()) // pushes its offsets
 	must(t, reach(ctx, map[queue]int64{{topic, 0}: messages}))
 }
@@ -80,6 +86,27 @@ func untilRefused(ctx context.Context, s *sidecar) error {
 		}
 		if err := pause(ctx, 100*time.Millisecond); err != nil {
 			return fmt.Errorf("no send-back is refused: %w", err)
+		}
+	}
+}
+
+// untilSaid waits until the condition tells of a subscription, and how many of its
+// messages are held; "": until it is not shown.
+func untilSaid(ctx context.Context, s *sidecar, want string) error {
+	for {
+		page, err := s.Get(ctx, s.Addresses().Health, "/readyz?verbose")
+		if err != nil {
+			return err
+		}
+		said := ""
+		if found := saysRefused.FindSubmatch(page); found != nil {
+			said = string(found[1])
+		}
+		if said == want {
+			return nil
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return fmt.Errorf("send-back-refused tells of %q, want %q: %w", said, want, err)
 		}
 	}
 }
