@@ -195,10 +195,10 @@ func TestReadersOfEventsAreBounded(t *testing.T) {
 func TestEventsEndWithTheListener(t *testing.T) {
 	c := NewConditions()
 	side := New(Options{}, Sources{Conditions: c})
-	side.http.ReadTimeout = time.Second
+	side.http.ReadTimeout, side.http.ReadHeaderTimeout = time.Second, time.Second
 	addr := serve(t, side)
 	r := readEvents(t, addr, "")
-	time.Sleep(1500 * time.Millisecond) // the time is over
+	untilCutOff(t, addr) // the time is over
 	c.Set(Stopping, true)
 	r.wants("condition", `"stopping"`)
 	if err := side.Shutdown(t.Context()); err != nil {
@@ -206,6 +206,25 @@ func TestEventsEndWithTheListener(t *testing.T) {
 	}
 	if rest, err := io.ReadAll(r.lines); err != nil || len(rest) > 0 {
 		t.Errorf("it ends with %q, %v", rest, err)
+	}
+}
+
+// untilCutOff returns when a request that does not arrive, and begins now, had its time.
+func untilCutOff(t *testing.T, addr string) {
+	t.Helper()
+	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET /v1/events HTTP/1.1\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, c); err != nil {
+		t.Fatalf("it is not cut off: %v", err)
 	}
 }
 

@@ -73,7 +73,7 @@ func TestConnectionGoesOnAfterAReceive(t *testing.T) {
 		if a := l.roundTrip(c, r, receiveRequest); a.status != 200 {
 			t.Fatalf("answered %d", a.status)
 		}
-		time.Sleep(300 * time.Millisecond) // it is parked
+		waitParked(t, l, 1)
 	}
 	if len(f.said) != 3 {
 		t.Errorf("told %v", f.said)
