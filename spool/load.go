@@ -149,6 +149,7 @@ func (s *Spool) loadLanes() error {
 
 func (s *Spool) addLane(l *lane) {
 	s.lanes[l.topic], s.byID[l.id] = l, l
+	s.inTurn = append(s.inTurn, l)
 }
 
 // announce makes NextTopic tell of l, once in a process.

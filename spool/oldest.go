@@ -16,8 +16,8 @@ import (
 // nothing was read yet, right after a start, does not count either, nor one that is
 // paused.
 func (s *Spool) Oldest() (oldest time.Time, ok bool) {
-	first, all := s.waiting()
-	for _, m := range first {
+	all := s.othersWaiting() // before the lanes: it is from here that messages go there
+	for _, m := range s.firstOfLanes() {
 		at := m.AcceptedAt
 		if w, moved := s.whereabouts(m.ID); moved && w.seq == m.Seq && w.since > 0 {
 			at = time.UnixMilli(int64(w.since))
@@ -30,18 +30,23 @@ func (s *Spool) Oldest() (oldest time.Time, ok bool) {
 	return slices.MinFunc(all, time.Time.Compare), true
 }
 
-// waiting returns the first message of each lane, and since when others wait.
-func (s *Spool) waiting() (first []*message.Message, others []time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, l := range s.lanes {
+// firstOfLanes returns the first message of each lane.
+func (s *Spool) firstOfLanes() (first []*message.Message) {
+	s.eachLane(func(l *lane) {
 		if l.paused() {
-			continue
+			return
 		}
 		if e := s.firstIn(l); e != nil {
 			first = append(first, e.msg)
 		}
-	}
+	})
+	return first
+}
+
+// othersWaiting returns since when what is not pending in a lane waits.
+func (s *Spool) othersWaiting() (others []time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if rd := s.firstRedriven(); rd != nil {
 		others = append(others, rd.at)
 	}
@@ -56,7 +61,7 @@ func (s *Spool) waiting() (first []*message.Message, others []time.Time) {
 			others = append(others, s.now().Add(-time.Duration(now-next)*time.Millisecond))
 		}
 	}
-	return first, others
+	return others
 }
 
 // firstIn looks at the first blocks of l: what is in memory is its oldest part, and

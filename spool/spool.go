@@ -24,6 +24,7 @@ type Spool struct {
 	mu        sync.Mutex
 	head      head
 	lanes     map[string]*lane
+	inTurn    []*lane        // the same, as they came; none ever goes
 	paused    map[*lane]bool // those of them that are
 	byID      map[uint32]*lane
 	settled   settledSet

@@ -11,16 +11,7 @@ import (
 // BenchmarkManyTopics is what is asked of 10,000 topics, each with a message: each second,
 // and for each status.
 func BenchmarkManyTopics(b *testing.B) {
-	const topics, each = 10_000, 500
-	r := newRigOn(b, spool.Options{MaxTopics: topics, Limit: 1 << 40}, kv.Options{})
-	for n := 0; n < topics; n += each {
-		var drafts []spool.Draft
-		for k := range each {
-			drafts = append(drafts, draft(fmt.Sprint("topic-", n+k), "x"))
-		}
-		r.accept(drafts...)
-	}
-	r.pauseTopic("topic-7")
+	r := tenThousandTopics(b)
 	for _, one := range []struct {
 		name string
 		ask  func()
@@ -41,4 +32,20 @@ func BenchmarkManyTopics(b *testing.B) {
 			}
 		})
 	}
+}
+
+// tenThousandTopics is a spool with 10,000 topics of a message each, of which one is paused.
+func tenThousandTopics(b *testing.B) *rig {
+	b.Helper()
+	const topics, each = 10_000, 500
+	r := newRigOn(b, spool.Options{MaxTopics: topics, Limit: 1 << 40}, kv.Options{})
+	for n := 0; n < topics; n += each {
+		var drafts []spool.Draft
+		for k := range each {
+			drafts = append(drafts, draft(fmt.Sprint("topic-", n+k), "x"))
+		}
+		r.accept(drafts...)
+	}
+	r.pauseTopic("topic-7")
+	return r
 }

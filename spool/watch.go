@@ -116,14 +116,28 @@ func (s *Spool) forwardable() (n int) {
 	return n
 }
 
+// lanesAtOnce bounds for how many lanes s.mu is held at once.
+const lanesAtOnce = 128
+
+// eachLane visits all lanes under s.mu, and lets others have that in between: so what it
+// tells is not of one moment, but for each lane. s.mu is not held.
+func (s *Spool) eachLane(visit func(*lane)) {
+	s.mu.Lock()
+	all := s.inTurn // what is added meanwhile is behind it
+	s.mu.Unlock()
+	for some := range slices.Chunk(all, lanesAtOnce) {
+		s.mu.Lock()
+		for _, l := range some {
+			visit(l)
+		}
+		s.mu.Unlock()
+	}
+}
+
 // KeptBack counts what is on hold and, where nothing else of a topic is left, what waits
 // behind that, or behind dead letters; of a topic that is paused, all that is not in flight.
 func (s *Spool) KeptBack() (n uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, l := range s.lanes {
-		n += s.keptBack(l)
-	}
+	s.eachLane(func(l *lane) { n += s.keptBack(l) })
 	return n
 }
 
@@ -172,6 +186,9 @@ func (s *Spool) keptBack(l *lane) uint64 {
 // stopped reports whether what is left of a lane, but for copies, is kept back. s.mu is
 // held.
 func (s *Spool) stopped(l *lane) bool {
+	if len(l.window.onHold) == 0 { // as of most
+		return false
+	}
 	room := !s.fullFor(l)
 	return l.window.stopped(room) && !(room && len(l.again) > 0) && s.unblocking(l) < 0 && !l.againBusy
 }
