@@ -137,7 +137,7 @@ func (g *Gate) receive(ctx context.Context, d *message.Delivery) error {
 			h.park() // the consumer's concurrency is of calls too
 			h.blocking()
 		}
-		if err := sleepUnless(ctx, wait, h.acked()); err != nil {
+		if err := h.rest(ctx, wait); err != nil {
 			return fmt.Errorf("message %s stays with the broker: %w", d.Identity, err)
 		}
 	}

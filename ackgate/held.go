@@ -39,7 +39,9 @@ type held struct {
 	askAt time.Time        // no send-back before
 	due   time.Time        // no call before
 
-	refusedAt time.Time // by the broker, the first time; zero: it was not
+	refusedAt time.Time     // by the broker, the first time; zero: it was not
+	recalled  chan struct{} // has room for one: an operator wants it called for; nil: no broker refused it
+	again     bool          // it is to be called for, whatever attempts it has had
 }
 
 // safeTurn is turn, where a panic holds the message.
@@ -68,15 +70,15 @@ func (h *held) turn(ctx context.Context) (reason, time.Duration) {
 	if h.lease != nil && h.lease.isAcked() {
 		return handled, 0 // late, by its ID
 	}
-	if h.back != nil {
+	if h.back != nil && !h.isRecalled() {
 		if why := h.giveBack(ctx); why != notYet {
 			return why, 0
 		}
 		if wait := h.untilNext(); wait > 0 {
 			return notYet, wait
 		}
-		h.back = nil // called again instead
 	}
+	h.back = nil // called again instead
 	defer h.leaveSeat()
 	h.g.brake.await(ctx, h.acked())
 	if h.g.places != nil {
@@ -91,7 +93,7 @@ func (h *held) turn(ctx context.Context) (reason, time.Duration) {
 }
 
 // untilNext is the time until the handler may be called, or the broker asked,
-// whichever comes first. A dead letter is not called for again.
+// whichever comes first. A dead letter is not called for again, unless it is recalled.
 func (h *held) untilNext() time.Duration {
 	ask := max(time.Until(h.askAt), time.Millisecond)
 	if h.back.DeadLetter {
@@ -170,6 +172,7 @@ func (h *held) take(ctx context.Context, lease time.Duration, p *place) (why rea
 		h.release(ctx, false)
 		return handled, 0, false
 	}
+	h.again = false
 	return notYet, 0, true
 }
 
@@ -201,7 +204,7 @@ func (h *held) begin(ctx context.Context, lease time.Duration) (why reason, wait
 		h.release(ctx, false)
 		return notYet, 0, false
 	}
-	if h.spent() {
+	if h.spent() && !h.again {
 		// Counted before a call that this or another process did not survive.
 		h.release(ctx, false)
 		h.doom("unanswered", h.mark.Attempt-1)

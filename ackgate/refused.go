@@ -62,7 +62,56 @@ func (r *refusals) join(h *held) {
 		r.since = time.Now()
 		r.gauge.Set(1)
 	}
+	if h.recalled == nil {
+		h.recalled = make(chan struct{}, 1)
+	}
 	r.of[h] = struct{}{}
+}
+
+// recall tells all of them, and how many they are.
+func (r *refusals) recall() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for h := range r.of {
+		select {
+		case h.recalled <- struct{}{}:
+		default: // it has been told
+		}
+	}
+	return len(r.of)
+}
+
+// Recall has the handler called once more, at once, for each message that a broker was to
+// take back and did not: also for one that was to be a dead letter. It returns how many
+// they are. What the handler does not take is held as before.
+func (g *Gate) Recall() int { return g.refusals.recall() }
+
+// isRecalled reports whether it is to be called for, and not the broker asked.
+func (h *held) isRecalled() bool {
+	select {
+	case <-h.recalled:
+		h.again = true
+	default:
+	}
+	return h.again
+}
+
+// rest returns when the next turn is due; else ctx's error.
+func (h *held) rest(ctx context.Context, wait time.Duration) error {
+	if h.recalled == nil || wait <= 0 {
+		return sleepUnless(ctx, wait, h.acked())
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-h.recalled:
+		h.again = true
+	case <-h.acked():
+	case <-t.C:
+	}
+	return nil
 }
 
 // leave lets go of a message that is settled, or was not refused.

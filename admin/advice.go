@@ -16,7 +16,7 @@ var advices = map[Condition]advice{
 	DeliveryBlocked:    {"ordering keys wait for a message that their handler does not take", "see blocked_keys of /v1/status for which, and put its handler right"},
 	Handler:            {"a handler cannot be reached; its messages wait at the broker, at no cost", "start the application; 'sidecar subscription list' says which"},
 	HandlerFailing:     {"most calls of a handler fail, and it is probed by one message at a time", "see the application's log; where it answers a 2xx, have it answer 200, or list that status in ack_statuses"},
-	SendBackRefused:    {"a broker takes messages back neither for a retry nor as dead letters; they are held, and nothing is lost", "have the broker take them, as its words say; until then a handler that answers 200 settles what it is called for again"},
+	SendBackRefused:    {"a broker takes messages back neither for a retry nor as dead letters; they are held, and nothing is lost", "have the broker take them, as its words say; or mend the handler and say 'sidecar subscription retry NAME': its 200 settles what it is called for again"},
 	AppNotReady:        {"the readiness of an application says no; its messages wait at the broker", "see why the application is not ready; 'sidecar subscription list' says which"},
 	SubscriptionPaused: {"an operator has paused a subscription", "'sidecar subscription resume NAME', when it is time"},
 	NotJoined:          {"a subscription cannot join its group at the broker: it gets nothing", "'sidecar subscription list' says which and why, 'sidecar check' what can be reached"},

@@ -192,7 +192,7 @@ func serveFaulty(t *testing.T, err error) (addr string) {
 		from.Acknowledge, from.ConfirmClock = fail, fail
 	}
 	decide := func(ctx context.Context, _ string) (any, error) { return fail(ctx) }
-	from.Subscriptions = &Subscriptions{List: func() any { return []string{} }, Pause: decide, Resume: decide,
+	from.Subscriptions = &Subscriptions{List: func() any { return []string{} }, Pause: decide, Resume: decide, Retry: decide,
 		Reset: func(ctx context.Context, _ string, _ time.Time, _ bool) (any, error) { return fail(ctx) },
 	}
 	from.Topics = &Topics{List: func() (any, error) { return fail(t.Context()) }, Pause: decide, Resume: decide}
@@ -340,6 +340,8 @@ func (d *described) answers(t *testing.T, addr string, s *spool.Spool, ids []mes
 		{404, "POST /v1/subscriptions/{name}/pause", "/v1/subscriptions/nobody/pause", ""},
 		{200, "POST /v1/subscriptions/{name}/resume", "/v1/subscriptions/billing/resume", ""},
 		{404, "POST /v1/subscriptions/{name}/resume", "/v1/subscriptions/nobody/resume", ""},
+		{200, "POST /v1/subscriptions/{name}/retry", "/v1/subscriptions/billing/retry", ""},
+		{404, "POST /v1/subscriptions/{name}/retry", "/v1/subscriptions/nobody/retry", ""},
 		{200, "POST /v1/subscriptions/{name}/reset", "/v1/subscriptions/billing/reset", `{"to":"2026-01-02T03:04:05Z","dry_run":true}`},
 		{400, "POST /v1/subscriptions/{name}/reset", "/v1/subscriptions/billing/reset", `{"dry_run":true}`},
 		{404, "POST /v1/subscriptions/{name}/reset", "/v1/subscriptions/nobody/reset", `{"to":"2026-01-02T03:04:05Z"}`},
@@ -420,6 +422,7 @@ func oneSubscription() *Subscriptions {
 		List:   func() any { return []any{billing} },
 		Pause:  decide("paused", map[string]any{"cause": "paused", "since": "2026-01-02T03:04:05Z", "detail": "by an operator"}),
 		Resume: decide("running"),
+		Retry:  decide("running"),
 		Reset: func(_ context.Context, name string, to time.Time, dryRun bool) (any, error) {
 			switch {
 			case name != "billing":

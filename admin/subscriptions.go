@@ -15,6 +15,9 @@ type Subscriptions struct {
 	// Pause and Resume return the subscription as it then is, when that is on
 	// stable storage.
 	Pause, Resume func(ctx context.Context, name string) (any, error)
+	// Retry has the handler called for what no broker takes back, and returns the
+	// subscription as it is.
+	Retry func(ctx context.Context, name string) (any, error)
 	// Reset moves the group of a subscription to a time, and returns where it was and
 	// is then; a dry run, what that would be.
 	Reset func(ctx context.Context, name string, to time.Time, dryRun bool) (any, error)
@@ -26,6 +29,7 @@ func (a *api) routeSubscriptions(mux *routes) {
 	})
 	mux.HandleFunc("POST /v1/subscriptions/{name}/pause", a.decide(aSubscription, "pause", a.Subscriptions.Pause))
 	mux.HandleFunc("POST /v1/subscriptions/{name}/resume", a.decide(aSubscription, "resume", a.Subscriptions.Resume))
+	mux.HandleFunc("POST /v1/subscriptions/{name}/retry", a.decide(aSubscription, "retry", a.Subscriptions.Retry))
 	mux.HandleFunc("POST /v1/subscriptions/{name}/reset", a.reset)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -78,6 +79,48 @@ func TestRefusedSendBackIsACondition(t *testing.T) {
 		}
 		if got := is(); got != "" {
 			t.Errorf("when it is settled: %q", got)
+		}
+	})
+}
+
+// mending rejects until it is mended.
+type mending struct{ mended atomic.Bool }
+
+func (m *mending) Deliver(context.Context, *push.Call) push.Answer {
+	if m.mended.Load() {
+		return push.Answer{Disposition: push.Done, Status: 200}
+	}
+	return push.Answer{Disposition: push.DeadLetter, Status: 422}
+}
+
+// TestOperatorHasWhatIsRefusedCalledAgain: a retry of a subscription has its handler called
+// for what no broker takes back; a 200 ends that, and another name is none.
+func TestOperatorHasWhatIsRefusedCalledAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Sidecar{conditions: admin.NewConditions(), log: slog.New(slog.DiscardHandler)}
+		one, handler := &subscription{config: config.Subscription{Name: "billing"}}, &mending{}
+		gate := ackgate.New(ackgate.Options{Subscription: "billing"}, &refusing{}, nil, handler, nil, nil, nil)
+		one.gate.Store(gate)
+		s.subs.add(one)
+		s.subs.becomeReady()
+		ended := make(chan error)
+		go func() { ended <- gate.Run(t.Context()) }()
+		synctest.Wait()
+		if held := one.tell(); held.State != "send_back_refused" {
+			t.Errorf("before: %+v", held)
+		}
+		handler.mended.Store(true)
+		if _, err := s.retry(t.Context(), "nobody"); err == nil {
+			t.Error("a retry of nobody: no error")
+		}
+		if _, err := s.retry(t.Context(), "billing"); err != nil {
+			t.Error(err)
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if left := one.tell(); left.State != "running" || left.Held != 0 {
+			t.Errorf("after: %+v", left)
 		}
 	})
 }

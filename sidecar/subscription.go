@@ -161,6 +161,7 @@ func (s *Sidecar) admitted() *admin.Subscriptions {
 		List:   func() any { return s.subs.tell() },
 		Pause:  s.pause,
 		Resume: s.resume,
+		Retry:  s.retry,
 		Reset:  s.reset,
 	}
 }
@@ -203,6 +204,20 @@ func (s *Sidecar) resume(ctx context.Context, name string) (any, error) {
 	if one.brake.Release(ackgate.Paused) {
 		s.log.Info("subscription is resumed", "subscription", name)
 		s.noteHeldUp()
+	}
+	return one.tell(), nil
+}
+
+// retry has the handler called again for messages that no broker takes back.
+func (s *Sidecar) retry(_ context.Context, name string) (any, error) {
+	one, err := s.subs.find(name)
+	if err != nil {
+		return nil, err
+	}
+	one.deciding.Lock()
+	defer one.deciding.Unlock()
+	if n := one.gate.Load().Recall(); n > 0 {
+		s.log.Warn("an operator has the handler called again for messages that no broker takes back", "subscription", name, "messages", n)
 	}
 	return one.tell(), nil
 }

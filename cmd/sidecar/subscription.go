@@ -14,7 +14,7 @@ import (
 func newSubscription() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "subscription",
-		Short: "See, pause, resume and reset what is consumed",
+		Short: "See, pause, resume, retry and reset what is consumed",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -25,6 +25,10 @@ func newSubscription() *cobra.Command {
 				"kept. It lasts over restarts. Other sidecars of the group go on with their queues; the queues\n"+
 				"of this one wait."),
 		newSubscriptionDecide("resume", "Go on delivering", "Takes back what pause did."),
+		newSubscriptionDecide("retry", "Call the handler again for what no broker takes back",
+			"Each message that is held because a broker takes it back neither for a retry nor as a dead letter\n"+
+				"is called for once more, at once. One that its handler answers with 200 is settled; the others\n"+
+				"are held as before."),
 		newSubscriptionReset())
 	return c
 }

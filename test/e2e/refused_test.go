@@ -111,6 +111,50 @@ func untilSaid(ctx context.Context, s *sidecar, want string) error {
 	}
 }
 
+// TestOperatorHasWhatIsRefusedHandled: a dead letter that no broker takes is held, and
+// called for no more. When an operator has the handler called again, which is mended, it is
+// handled and acked, and the condition ends: while the broker takes nothing yet.
+func TestOperatorHasWhatIsRefusedHandled(t *testing.T) {
+	const topic = "recalled"
+	ctx, facts := within(t, 4*time.Minute), newHistory()
+	shared.CreateTopic(t, topic, 1)
+	var mended atomic.Bool
+	h := startHandler(t, facts, func(*visit) answer {
+		if mended.Load() {
+			return done
+		}
+		return status(http.StatusUnprocessableEntity)
+	})
+	producing := newSidecar(t, "producing", nameServer(), "")
+	h.side = newSidecar(t, "consuming", nameServer(), fmt.Sprintf(
+		"subscriptions: [{name: %s, topic: %s, handler: %q, dedupe: {store: off}}]", groupOf(topic), topic, h.url(topic)))
+	must(t, producing.Start())
+	app := newProducer(producing, facts)
+	t.Cleanup(app.close)
+	s := &spec{size: 10, wait: time.Minute}
+	s.topic = topic
+	must(t, app.post(ctx, job{s}))
+
+	permit := func(permission string) { must(t, shared.Brokers[0].UpdateConfig("brokerPermission", permission)) }
+	permit("4")
+	t.Cleanup(func() { permit("6") })
+	must(t, h.side.Start())
+	must(t, untilSaid(ctx, h.side, groupOf(topic)+": 1"))
+	mended.Store(true)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+h.side.Addresses().Admin+"/v1/subscriptions/"+groupOf(topic)+"/retry", http.NoBody)
+	must(t, err)
+	res, err := http.DefaultClient.Do(req)
+	must(t, err)
+	must(t, res.Body.Close())
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("retry is answered %d", res.StatusCode)
+	}
+	must(t, facts.await(ctx, "what is held is handled", func() bool { return facts.n.handled == 1 }))
+	must(t, untilSaid(ctx, h.side, ""))
+	must(t, h.side.Stop()) // pushes its offsets
+	must(t, reach(ctx, map[queue]int64{{topic, 0}: 1}))
+}
+
 // numberOf is the number of a message that was accepted.
 func (h *history) numberOf(id string) int {
 	h.mu.Lock()
