@@ -27,9 +27,12 @@ func sidecar(t *testing.T) string {
 	return program
 }
 
+// parcels is what the example of order and payment says.
+var parcels = []string{"order-1 was paid", "order-2 was paid", "order-4 was paid", "order-3 was cancelled", "three parcels"}
+
 // play runs an example, which ends otherwise than with 0 unless everything came as
-// it says, with more in its environment.
-func play(t *testing.T, environment []string, command ...string) {
+// it says, with more in its environment. It has to say this.
+func play(t *testing.T, say, environment []string, command ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -39,7 +42,7 @@ func play(t *testing.T, environment []string, command ...string) {
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
 	}
-	for _, want := range []string{"order-1 was paid", "order-2 was paid", "order-4 was paid", "order-3 was cancelled", "three parcels"} {
+	for _, want := range say {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("it does not say %q:\n%s", want, out)
 		}
@@ -49,17 +52,26 @@ func play(t *testing.T, environment []string, command ...string) {
 // Every paid order makes one parcel, through a shop that forgets to commit and a
 // sidecar that is killed; a cancelled one makes none.
 func TestOrderAndPaymentInPython(t *testing.T) {
-	play(t, nil, "python3", "examples/order-and-payment/python/run.py")
+	play(t, parcels, nil, "python3", "examples/order-and-payment/python/run.py")
 }
 
 // The same, with a PostgreSQL that somebody else runs.
 func TestOrderAndPaymentInPHP(t *testing.T) {
 	db := server.Postgres(t)
-	play(t, []string{fmt.Sprintf("DATABASE=pgsql:host=127.0.0.1;port=%d;dbname=postgres;user=remora", db.Port())},
+	play(t, parcels, []string{fmt.Sprintf("DATABASE=pgsql:host=127.0.0.1;port=%d;dbname=postgres;user=remora", db.Port())},
 		"php", "examples/order-and-payment/php/run.php")
 }
 
 // The same by the one command alone, which brings a PostgreSQL of its own.
 func TestOrderAndPaymentInPHPByItself(t *testing.T) {
-	play(t, []string{"DATABASE="}, "php", "examples/order-and-payment/php/run.php")
+	play(t, parcels, []string{"DATABASE="}, "php", "examples/order-and-payment/php/run.php")
+}
+
+// Each order that was written makes one message, through a relay that is killed between
+// the post of a row and its deletion, and a sidecar that is killed.
+func TestOutbox(t *testing.T) {
+	play(t, []string{
+		"order-3 is rolled back", "the relay was killed between the post of row 2 and its deletion", "the sidecar knew it again",
+		"its row is kept", "order-4 was written while the sidecar was dead", "three messages were stored",
+	}, nil, "python3", "examples/outbox/run.py")
 }

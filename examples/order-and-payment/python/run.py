@@ -8,68 +8,16 @@ sidecar is killed while one waits for its payment. Each paid order makes one
 parcel, the cancelled one none. It fails where that is not so.
 """
 
-import json
-import os
 import pathlib
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
-import time
 
 from shop import Shop, serve
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-
-
-class Sidecar:
-    """A sidecar with a spool of its own, and the shop as a handler."""
-
-    def __init__(self, program, directory, shop_url):
-        self.command = [program, "run"]
-        for setting in (
-            f"spool.dir={directory}/spool", "broker.type=embedded",
-            "listen.data=127.0.0.1:0", "listen.admin=127.0.0.1:0", "listen.health=127.0.0.1:0",
-            f"subscriptions=[{{name: parcels, topic: orders, handler: {shop_url}/on-order}}]",
-        ):
-            self.command += ["--set", setting]
-
-    def start(self):
-        """Starts it, and returns the address for applications when it is ready."""
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        said = []
-        for line in self.process.stdout:
-            said.append(line)
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if entry.get("msg") == "ready":
-                threading.Thread(target=self.process.stdout.read, daemon=True).start()
-                return "http://" + entry["data"][0]
-        sys.exit("the sidecar did not become ready:\n" + "".join(said))
-
-    def end(self, how):
-        self.process.send_signal(how)
-        self.process.wait()
-
-
-def until(what, is_so):
-    deadline = time.monotonic() + 60
-    while not is_so():
-        if time.monotonic() > deadline:
-            sys.exit("not within a minute: " + what)
-        time.sleep(0.1)
-    print(what, flush=True)
-
-
-def program(directory):
-    if "SIDECAR" in os.environ:
-        return os.environ["SIDECAR"]
-    print("building the sidecar", file=sys.stderr, flush=True)
-    subprocess.run(["go", "build", "-o", f"{directory}/sidecar", "./cmd/sidecar"], cwd=ROOT, check=True)
-    return f"{directory}/sidecar"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from sidecar import Sidecar, program, until
 
 
 def play(directory):
@@ -77,7 +25,7 @@ def play(directory):
     listener = serve(lambda: shop)
     threading.Thread(target=listener.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{listener.server_port}"
-    sidecar = Sidecar(program(directory), directory, url)
+    sidecar = Sidecar(program(directory), directory, url + "/on-order")
     shop = Shop(f"{directory}/shop.db", sidecar.start(), url)
     try:
         for order in ("order-1", "order-2", "order-3", "order-4"):
