@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/remora-mq/remora/broker"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
@@ -31,6 +33,10 @@ type halfBroker struct {
 	dropped   []uint64              // numbers
 	ids       map[string]string     // of messages, by transaction
 	ordinary  map[int64]bool        // offsets of messages that are no half messages
+	waiting   map[int64]int         // by offset: how often it has asked for what no end has come for
+	committed map[string]int64      // offsets, by transaction
+	lostHalf  bool                  // the next half message is kept, and its Prepare fails
+	answered  int                   // questions
 
 	first      func() error // what the next Prepare does instead
 	preparing  func()       // called before the next one is kept, under mu
@@ -42,7 +48,7 @@ type halfBroker struct {
 }
 
 func newHalfBroker() *halfBroker {
-	return &halfBroker{half: map[int64]broker.Half{}, ids: map[string]string{}, ordinary: map[int64]bool{}, checks: make(chan broker.HalfCheck)}
+	return &halfBroker{half: map[int64]broker.Half{}, ids: map[string]string{}, ordinary: map[int64]bool{}, waiting: map[int64]int{}, committed: map[string]int64{}, checks: make(chan broker.HalfCheck)}
 }
 
 func (b *halfBroker) set(do func()) {
@@ -69,7 +75,11 @@ func (b *halfBroker) Prepare(_ context.Context, m *message.Message, h broker.Hal
 		b.preparing = nil
 	}
 	b.next++
-	b.half[b.next], b.ids[h.Transaction] = h, m.ID.String()
+	b.half[b.next], b.ids[h.Transaction], b.waiting[b.next] = h, m.ID.String(), 0
+	if b.lostHalf {
+		b.lostHalf = false
+		return message.HalfPlace{}, &broker.SendError{Outcome: message.OutcomeUnknown, Err: errors.New("connection reset")}
+	}
 	return placeAt(m, h.Number, b.next), nil
 }
 
@@ -97,10 +107,11 @@ func (b *halfBroker) End(_ context.Context, p message.HalfPlace, commit bool) er
 	case !ok:
 		return broker.ErrNoHalf
 	case commit:
-		b.delivered = append(b.delivered, h.Transaction)
+		b.delivered, b.committed[h.Transaction] = append(b.delivered, h.Transaction), p.LogOffset
 	default:
 		b.rolled = append(b.rolled, h.Number)
 	}
+	delete(b.waiting, p.LogOffset)
 	if b.lostReply {
 		b.lostReply = false
 		return errors.New("connection reset")
@@ -126,6 +137,7 @@ func (b *halfBroker) Serve(ctx context.Context, check func(context.Context, brok
 		select {
 		case c := <-b.checks:
 			check(ctx, c)
+			b.set(func() { b.answered++ })
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -162,15 +174,19 @@ func (b *halfBroker) Close() error        { return nil }
 
 // asks has the broker ask, as often as it was said to have.
 func (b *halfBroker) asks(t spool.Transaction, number uint64, times int) {
-	b.mu.Lock()
-	b.next++ // it moves it
-	b.half[b.next], b.ids[t.ID] = broker.Half{Transaction: t.ID, Number: number}, t.Messages[0].String()
-	place := placeAt(&message.Message{Topic: "t", ID: t.Messages[0]}, number, b.next)
-	b.mu.Unlock()
-	b.checks <- broker.HalfCheck{Half: broker.Half{Transaction: t.ID, Number: number}, MessageID: t.Messages[0], Place: place, Times: times}
+	b.checks <- b.question(t.Messages[0], broker.Half{Transaction: t.ID, Number: number}, times)
 }
 
-func (b *halfBroker) await(t *testing.T, what string, is func() bool) {
+// question is for a half message that the broker moves with it.
+func (b *halfBroker) question(id message.ID, h broker.Half, times int) broker.HalfCheck {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.next++
+	b.half[b.next], b.ids[h.Transaction], b.waiting[b.next] = h, id.String(), times
+	return broker.HalfCheck{Half: h, MessageID: id, Place: placeAt(&message.Message{Topic: "t", ID: id}, h.Number, b.next), Times: times}
+}
+
+func (b *halfBroker) await(t rapid.TB, what string, is func() bool) {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(time.Millisecond) {
 		b.mu.Lock()
@@ -186,10 +202,12 @@ func (b *halfBroker) await(t *testing.T, what string, is func() bool) {
 }
 
 // keep runs a Keeper over the rig's spool.
-func (r *rig) keep(b *halfBroker) *transaction.Keeper {
+func (r *rig) keep(b *halfBroker) *transaction.Keeper { return r.keepOn(r.Spool, b) }
+
+func (r *rig) keepOn(s transaction.HalfSpool, b broker.Halves) *transaction.Keeper {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.checker = transaction.New(r.Spool, r.o)
-	k := transaction.NewKeeper(r.Spool, b, r.checker.Ask, slog.New(slog.DiscardHandler))
+	k := transaction.NewKeeper(s, b, r.checker.Ask, slog.New(slog.DiscardHandler))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -24,6 +24,7 @@ func (b *halfBroker) loseTail(offset int64, ordinary bool) {
 func (b *halfBroker) cut(offset int64) {
 	for at := offset; at <= b.next; at++ {
 		delete(b.half, at)
+		delete(b.waiting, at)
 	}
 	b.next = offset - 1
 }

@@ -3,24 +3,34 @@ package transaction_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 
 	"github.com/remora-mq/remora/internal/kv"
+	"github.com/remora-mq/remora/internal/testscale"
 	"github.com/remora-mq/remora/message"
 	"github.com/remora-mq/remora/spool"
 	"github.com/remora-mq/remora/transaction"
 )
 
 func TestMain(m *testing.M) {
+	checks, steps := testscale.Between(25, 3000), testscale.Between(40, 100)
+	for name, value := range map[string]string{"rapid.checks": strconv.Itoa(checks), "rapid.steps": strconv.Itoa(steps), "rapid.nofailfile": "true"} {
+		if err := flag.Set(name, value); err != nil { // the command line still counts
+			panic(err)
+		}
+	}
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/golang/glog.(*fileSink).flushDaemon"))
 }
 
@@ -28,7 +38,7 @@ func TestMain(m *testing.M) {
 type rig struct {
 	*spool.Spool
 
-	t   *testing.T
+	t   rapid.TB
 	dir string
 	db  *kv.DB
 	o   transaction.Options
