@@ -57,6 +57,7 @@ test-race: ## the same under the race detector, but for the tests of test-plain
 test-plain: ## what only reads the sources, or shows less under the race detector, without it
 	go test -count=1 -vet=off -timeout 20m ./internal/archtest
 	go test -count=1 -vet=off -timeout 20m -run '^TestFlipsCostWhatIsReported$$' ./spool
+	go test -count=1 -vet=off -timeout 20m -run '^TestKillsBetweenABrokerAndASpool$$' ./transaction
 
 .PHONY: test-broker
 test-broker: ## our side of the client under the race detector, then the suite on a real RocketMQ
@@ -83,7 +84,7 @@ LONG ?= 1
 
 .PHONY: crash
 crash: ## power loss, kills and damage, the long form: hours; LONG=0.1 is a tenth of the way to it
-	REMORA_TEST_LONG=$(LONG) go test -count=1 -p 1 -v -timeout 24h ./internal/kv ./spool ./test/crash/...
+	REMORA_TEST_LONG=$(LONG) go test -count=1 -p 1 -v -timeout 24h ./internal/kv ./spool ./transaction ./test/crash/...
 	$(MAKE) --no-print-directory fuzz
 
 .PHONY: chaos

@@ -299,7 +299,7 @@ func (m *halfModel) offsets() []int64 {
 
 // settle has all come to its end, and judges.
 func (m *halfModel) settle() {
-	t := m.t.(*rapid.T) //nolint:errcheck,forcetypeassert // newHalfModel's
+	t := m.t.(*rapid.T) //nolint:forcetypeassert // newHalfModel's
 	m.setAway(false)
 	m.reopen(t)
 	for _, x := range m.all {
