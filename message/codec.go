@@ -196,9 +196,11 @@ func DecodeRecord(b []byte) (Record, int, error) {
 	return r, n, nil
 }
 
+// farthest is far behind all times that there are, in milliseconds since 1970.
+const farthest = 1 << 53
+
 // readTTL reads what appendTTL wrote, and nothing else.
 func (r *Record) readTTL(d *decoder) {
-	const farthest = 1 << 53
 	ttl, expires := d.uvarint(), d.uvarint()
 	if ttl == 0 || ttl > uint64(MaxTTL.Milliseconds()) || expires > farthest {
 		d.failed = true
@@ -262,7 +264,9 @@ func (r *Record) setPayload(payload []byte) error {
 		r.Keys = append(r.Keys, d.string())
 	}
 	for range d.count() {
-		r.Properties = append(r.Properties, Property{Name: d.string(), Value: d.string()})
+		if p := (Property{Name: d.string(), Value: d.string()}); !r.takeTimer(p) {
+			r.Properties = append(r.Properties, p)
+		}
 	}
 	if d.failed {
 		return ErrCorrupt
@@ -280,11 +284,22 @@ func AppendPayload(dst []byte, m *Message) []byte {
 	for _, k := range m.Keys {
 		dst = appendString(dst, k)
 	}
-	dst = binary.AppendUvarint(dst, uint64(len(m.Properties)))
+	properties := uint64(len(m.Properties))
+	if !m.Timer.IsZero() {
+		properties++
+	}
+	dst = binary.AppendUvarint(dst, properties)
 	for _, p := range m.Properties {
-		dst = appendString(appendString(dst, p.Name), p.Value)
+		dst = appendProperty(dst, p)
+	}
+	if !m.Timer.IsZero() {
+		dst = appendProperty(dst, m.Timer.property())
 	}
 	return append(dst, m.Body...)
+}
+
+func appendProperty(dst []byte, p Property) []byte {
+	return appendString(appendString(dst, p.Name), p.Value)
 }
 
 func appendString(dst []byte, s string) []byte {

@@ -32,9 +32,11 @@ func messages() map[string]message.Message {
 	delayed.TTL = time.Millisecond
 	large := fullMessage()
 	large.TopicSeq, large.Seq, large.Body = math.MaxUint64, math.MaxUint64, bytes.Repeat([]byte{0xab}, 1<<20)
+	timed, timedAt := fullMessage(), least
+	timed.Timer.Delay, timedAt.Timer.At = 1500*time.Millisecond, time.UnixMilli(1_767_999_045_678)
 	far := fullMessage()
 	far.AcceptedAt = time.UnixMilli(math.MaxInt64 / 1_000_000)
-	return map[string]message.Message{"full": fullMessage(), "nothing": least, "large": large, "far future": far, "TTL": mortal, "TTL of a delayed one": delayed}
+	return map[string]message.Message{"full": fullMessage(), "nothing": least, "large": large, "far future": far, "TTL": mortal, "TTL of a delayed one": delayed, "timer": timed, "timer at": timedAt}
 }
 
 func TestRecordRoundTrip(t *testing.T) {

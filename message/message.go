@@ -17,6 +17,7 @@ type Message struct {
 
 	TTL       time.Duration // how long it may take until it is confirmed, in milliseconds; 0: any time
 	ExpiresAt time.Time     // of its spool's clock, when its TTL ends; zero: it has none, or is delayed
+	Timer     Timer         // when it is due, for the broker's own timer; zero: that is not meant to have it
 
 	Topic       string
 	Tag         string   // RocketMQ tag: at most one
@@ -56,7 +57,7 @@ func (m *Message) Property(name string) string {
 // Size is what the message counts for against byte limits: its body and every
 // text it carries.
 func (m *Message) Size() int {
-	n := len(m.Body) + len(m.Topic) + len(m.Tag) + len(m.OrderingKey) +
+	n := len(m.Body) + len(m.Topic) + len(m.Tag) + len(m.OrderingKey) + m.Timer.size() +
 		len(m.ContentType) + len(m.ContentEncoding) + len(m.TraceParent) + len(m.TraceState)
 	for _, k := range m.Keys {
 		n += len(k) + 1
