@@ -58,7 +58,7 @@ func ofAll(t *testing.T) *Sidecar {
 func TestSpoolIsAsConfigured(t *testing.T) {
 	s := ofAll(t)
 	got := s.spoolOptions("/spool")
-	allSet(t, got, "Keys", "Window", "Now", "Elapsed") // a file of keys is read elsewhere
+	allSet(t, got, "Keys", "Window", "Now", "Elapsed", "Timer") // a file of keys is read elsewhere
 	got.Space, got.Logger = nil, nil
 	want := spool.Options{
 		Dir: "/spool", Limit: 1 << 30, TopicShare: .25, MaxTopics: 18,

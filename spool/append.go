@@ -28,6 +28,9 @@ import (
 // these or without: it may be; a retry under the same key decides.
 func (s *Spool) Append(ctx context.Context, drafts []Draft) ([]message.Receipt, error) {
 	op := newAppend(drafts)
+	for _, n := range op.added {
+		s.forTimer(n)
+	}
 	if err := s.neverFits(ctx, op); err != nil {
 		return nil, err
 	}
@@ -59,6 +62,7 @@ type newMessage struct {
 
 	delay     time.Duration   // or deliverAt, as asked for
 	deliverAt time.Time       // when it will be pending
+	timed     bool            // it may be pending before, for the broker's timer
 	due       due             // of a delayed message; its seq is 0 until it is
 	moved     *message.Record // it was delayed or half, and keeps its ID and time; nil: it was not
 	since     uint64          // it was delayed or half, and is due since then, in milliseconds since 1970

@@ -165,6 +165,7 @@ func (c *commit) acceptRun(l *lane, run []*newMessage) {
 			continue
 		}
 		c.place(l, n)
+		c.needs(formatOf(n.msg))
 		c.beginTTL(l, n)
 		if b == nil || b.origin != n.msg.ID.Spool() || b.full(n.recordSize(), c.s.sizes.block) {
 			b = newBlock(l.id, n.msg, c.take(blockHeader+min(size, c.s.sizes.block)))

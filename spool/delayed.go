@@ -98,6 +98,8 @@ func (c *commit) delays(n *newMessage) bool {
 	switch {
 	case n.half != nil:
 		n.due = due{clock: clockHalf, at: n.half.number}
+	case n.timed && c.timed(n):
+		return n.due.at > 0
 	case n.delay > 0:
 		n.due = due{clock: clockElapsed, at: c.elapsed + uint64(n.delay.Milliseconds())}
 		n.deliverAt = c.now.Add(n.delay)

@@ -62,12 +62,16 @@ func exportedOf(i *Item, key *exportedKey) exported {
 	if i.State == message.StateDelayed {
 		at := i.DeliverAt.UTC()
 		out.State, out.DeliverAt = i.State, &at
+	} else if at := m.TimerAt().UTC(); !at.IsZero() && i.State != message.StateDead { // where it is taken in there may be no timer
+		out.State, out.DeliverAt = message.StateDelayed, &at
 	}
 	if i.State == message.StateHalf {
 		out.State = i.State
 	}
 	if i.State != message.StateDead {
-		out.keepTTL(m)
+		if begins := i.State == message.StateDelayed || i.State == message.StateHalf; begins || !m.ExpiresAt.IsZero() {
+			out.keepTTL(m) // else it does not go on: of a message that was redriven
+		}
 		return out
 	}
 	out.State, out.Reason, out.LastError, out.Attempts, out.MaybeSent = i.State, i.Reason, i.LastError, i.Attempts, i.MaybeSent
@@ -78,9 +82,9 @@ func exportedOf(i *Item, key *exportedKey) exported {
 	return out
 }
 
-// keepTTL notes a TTL, unless it does not go on: of a message that was redriven.
+// keepTTL notes a TTL.
 func (x *exported) keepTTL(m *message.Message) {
-	if m.TTL == 0 || x.State == message.StatePending && m.ExpiresAt.IsZero() {
+	if m.TTL == 0 {
 		return
 	}
 	if x.TTL = m.TTL.String(); x.State == message.StatePending {

@@ -283,7 +283,10 @@ func (s *Spool) moved(m delayed) (n *movedMessage, err error) {
 	msg := m.record.Message
 	n.newMessage.msg, n.newMessage.size = &msg, heldSize(m.record)
 	n.newMessage.moved, n.newMessage.key, n.newMessage.fingerprint = &m.record, m.key, m.fingerprint
-	return n, err
+	if m.early() {
+		n.timed, n.newMessage.deliverAt = true, m.deliverAt
+	}
+	return n, errors.Join(err, s.findNumberElsewhere(&msg))
 }
 
 // movedMessage is a delayed message on its way into a block.
@@ -298,7 +301,7 @@ type movedMessage struct {
 // bitmap and the entries of the sequence that it had.
 func (n *movedMessage) bytes() int {
 	const each = 256 + 4*valueOverhead
-	return each + n.recordSize() + keyBytes + topicSize + bitmapBytes + n.ttlSize()
+	return each + n.recordSize() + keyBytes + topicSize + bitmapBytes + n.ttlSize() + delayRoom
 }
 
 // moveMessages makes delayed messages pending.
@@ -362,15 +365,17 @@ func (s *Spool) enterMoved(all []*movedMessage) {
 
 // number gives a delayed message that is due its sequence: the ID that it has then
 // leads to it by an entry of its own. Under another spool ID than that of now no
-// more numbers are given, nor to one that was half, and is delayed now.
+// more numbers are given, nor to one that was half, and is delayed now. One that it has
+// from there it keeps.
 func (c *commit) number(l *lane, n *newMessage, delayed bool) {
+	elsewhere := n.msg.TopicSeq
 	n.msg.Seq, n.msg.TopicSeq = c.nextSeq(), 0
 	if n.msg.ID.Spool() == c.s.head.spoolID && !delayed {
 		n.msg.TopicSeq = l.numbers.next(n.msg.ID.Spool())
 	} else {
 		l.numbers.earlier++
 	}
-	c.sets = append(c.sets, pair{importKey(n.msg.ID), whereabouts{seq: n.msg.Seq, since: n.since}.encode()})
+	c.sets = append(c.sets, pair{importKey(n.msg.ID), whereabouts{seq: n.msg.Seq, number: elsewhere, since: n.since}.encode()})
 }
 
 // movedTo reports whether a message that was delayed under a sequence has another

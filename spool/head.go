@@ -27,6 +27,9 @@ const formatPause = 6
 // hashes. Only one with a key ring comes to it by that: secretKey is there then.
 const formatKeyedNames = 7
 
+// formatTimer is the format of a spool with messages that a broker's timer may have.
+const formatTimer = 8
+
 // FormatVersion is the version of each entry in keyspace.go by itself: the number
 // with which the database is opened.
 const FormatVersion = 1
@@ -39,8 +42,9 @@ const FormatVersion = 1
 // at a broker, which it would leave there for ever, and of those that are committed a
 // second copy here, which it would take for damaged; in one of format 6, topics that an
 // operator has paused, which it would forward; in one of format 7, transactions that it would
-// not find by their IDs and keys, and prepare again.
-const Format = formatKeyedNames
+// not find by their IDs and keys, and prepare again; in one of format 8, pending messages that
+// are not due, which it would send without their time.
+const Format = formatTimer
 
 // ErrFormat reports a spool written by a newer version of this program.
 var ErrFormat = errors.New("the spool has a newer format than this version reads; run the version that wrote it, or a newer one")

@@ -94,6 +94,7 @@ func (b *importBatch) takeMessage(ctx context.Context, i *Item, key *exportedKey
 	if i.State == message.StateDead {
 		n.imported.dead = i
 	}
+	b.s.forTimer(n)
 	if err := b.makeRoom(ctx, n.importedSize()); err != nil {
 		return err
 	}

@@ -92,6 +92,19 @@ func (s *Spool) findNumber(m *message.Message) error {
 	return nil
 }
 
+// findNumberElsewhere does that for a delayed message that falls due. Only one that was
+// imported can have a number: for a broker's timer it was pending before.
+func (s *Spool) findNumberElsewhere(m *message.Message) error {
+	if m.ID.Spool() == s.ID() {
+		return nil
+	}
+	err := s.findNumber(m)
+	if errors.Is(err, kv.ErrDamaged) {
+		err = s.mustSee(err)
+	}
+	return err
+}
+
 // withItsNumber does that for what is about to be forwarded, which is not without.
 func (s *Spool) withItsNumber(l *Lease) error {
 	if l.TopicSeq != 0 {

@@ -413,7 +413,7 @@ func (s *Spool) Payloads(ctx context.Context, leases []*Lease) []*Lease {
 			continue
 		}
 		s.opts.Logger.Error("payload cannot be read; the message is kept and tried again in a minute", "id", l.ID, "error", err)
-		s.postpone(l, s.opts.Now().Add(time.Minute), err.Error())
+		s.Postpone(l, s.opts.Now().Add(time.Minute), err.Error())
 		if l.OrderingKey != "" { // all of them share it
 			s.Release(leases[i+1:])
 			return ok

@@ -48,6 +48,11 @@ type Options struct {
 	// BlockOnDead makes later messages of an ordering key wait for its dead letter,
 	// until that is redriven or discarded. Default: they go on without it.
 	BlockOnDead bool
+	// Timer says of a topic whether delayed messages are for the broker's own timer, and
+	// how far ahead of its time that takes one now: pending are those that are no farther
+	// away; 0: it takes none, and all are delayed here until they are due. It is asked
+	// while all else waits. Default nil: no topic is.
+	Timer func(topic string) (ahead time.Duration, is bool)
 	// Keys encrypt what is written, and decrypt what was; nil: what is written is
 	// plain. Default nil.
 	Keys *keyring.Ring
@@ -81,6 +86,9 @@ func (o Options) withDefaults() Options {
 	if o.Elapsed == nil {
 		began := time.Now()
 		o.Elapsed = func() time.Duration { return time.Since(began) }
+	}
+	if o.Timer == nil {
+		o.Timer = func(string) (time.Duration, bool) { return 0, false }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -246,8 +246,8 @@ func (s *Spool) Retry(leases []*Lease, due time.Time, outcome message.Outcome, c
 	}
 }
 
-// postpone gives a lease back, until due, without an attempt.
-func (s *Spool) postpone(l *Lease, due time.Time, cause string) {
+// Postpone gives a lease back, until due, without an attempt, and says why.
+func (s *Spool) Postpone(l *Lease, due time.Time, cause string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.owns(l) {

@@ -38,7 +38,10 @@ func (n *newMessage) ttlSize() int {
 
 // formatOf is the oldest format that has records as that of m.
 func formatOf(m *message.Message) byte {
-	if m.TTL > 0 {
+	switch {
+	case !m.Timer.IsZero():
+		return formatTimer
+	case m.TTL > 0:
 		return formatTTL
 	}
 	return 1
@@ -58,7 +61,8 @@ func expiryOf(m *message.Message) uint64 {
 	return millis(m.ExpiresAt)
 }
 
-// beginTTL begins the TTL of a message that is pending from now on. That of one
+// beginTTL begins the TTL of a message that is pending from now on; of one that waits
+// for a broker's timer, when it is due. That of one
 // that was imported goes on: until its ExpiresAt, which is of the wall clock.
 func (c *commit) beginTTL(l *lane, n *newMessage) {
 	m := n.msg
@@ -68,6 +72,9 @@ func (c *commit) beginTTL(l *lane, n *newMessage) {
 	left := m.TTL
 	if !m.ExpiresAt.IsZero() {
 		left = min(max(m.ExpiresAt.Sub(c.now), 0), left)
+	}
+	if n.timed {
+		left += max(n.deliverAt.Sub(c.now), 0)
 	}
 	at := c.elapsed + uint64(left.Milliseconds())
 	m.ExpiresAt = time.UnixMilli(int64(at))

@@ -84,6 +84,7 @@ func write(t *testing.T, kind string) {
 	h.prepare()
 	h.prepareAtBroker()
 	h.pause()
+	h.handOver()
 	if kinds[kind].closed {
 		h.close()
 		pack(t, dir, path)
@@ -134,6 +135,7 @@ func (h *house) goOn() {
 	h.decide("half", true)
 	h.decide("undecided", true)
 	h.resume()
+	h.take()
 	for _, topic := range topics {
 		h.append(draft(topic, perTopic+1))
 		leases := h.lease(topic, perTopic-5)

@@ -47,6 +47,7 @@ func try(t *testing.T, dir string, ring *keyring.Ring) (*house, error) {
 	forever := 100 * 365 * 24 * time.Hour
 	h.spool, err = spool.Open(ctx, h.db, spool.Options{
 		Dir: dir, Keys: ring, Now: func() time.Time { return day }, Elapsed: func() time.Duration { return 0 }, ReceiptsKeep: forever, DedupeWindow: forever, LedgerKeep: forever,
+		Timer: timer,
 	})
 	if err != nil {
 		return nil, errors.Join(err, h.db.Close())

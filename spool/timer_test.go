@@ -1,0 +1,147 @@
+package spool_test
+
+import (
+	"bytes"
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// brokerTimer is a broker's timer for the topic t.
+type brokerTimer struct{ ahead atomic.Int64 }
+
+func (b *brokerTimer) of(topic string) (time.Duration, bool) {
+	return time.Duration(b.ahead.Load()), topic == "t"
+}
+
+// withTimer is a rig whose broker takes messages up to an hour ahead of their time.
+func withTimer(t *testing.T) (*rig, *clock, *brokerTimer) {
+	t.Helper()
+	b := new(brokerTimer)
+	b.ahead.Store(int64(time.Hour))
+	r, c := timed(t, spool.Options{Timer: b.of})
+	return r, c, b
+}
+
+// states wants receipts as they stand.
+func (r *rig) states(all []message.Receipt, want ...message.State) {
+	r.t.Helper()
+	for i, w := range want {
+		if got, err := r.Receipt(context.Background(), all[i].ID); err != nil || got.State != w {
+			r.t.Errorf("message %d is %+v, %v; want %s", i, got, err, w)
+		}
+	}
+}
+
+// What is near enough for the broker's timer is pending at once, and tells when it is
+// due; what is farther is delayed until it is near enough. No other topic is, nor what has
+// an ordering key.
+func TestBrokerTimerHasWhatIsNear(t *testing.T) {
+	for name, again := range map[string]func(*rig){"while it is open": func(*rig) {}, "after a reopening": (*rig).reopen, "after a kill": (*rig).kill} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, c, _ := withTimer(t)
+			began := c.now()
+			all := r.accept(
+				after(draft("t", "near"), time.Hour), after(bulky(draft("t", "far")), 3*time.Hour), until(draft("t", "at"), began.Add(time.Minute)),
+				after(keyed("t", "ordered", "key"), 30*time.Minute), after(draft("other", "topic"), 30*time.Minute),
+			)
+			pending, delayed := message.StatePending, message.StateDelayed
+			r.states(all, pending, delayed, pending, delayed, delayed)
+			again(r)
+			leases := r.leaseSome("t", 2)
+			if at := leases[0].TimerAt(); !at.Equal(leases[0].AcceptedAt.Add(time.Hour)) || !at.Equal(began.Add(time.Hour)) {
+				t.Errorf("due at %v, want an hour after %v", at, began)
+			}
+			if at := leases[1].TimerAt(); !at.Equal(began.Add(time.Minute)) {
+				t.Errorf("due at %v, want a minute after %v", at, began)
+			}
+			r.confirm(leases)
+			r.pass(c, 30*time.Minute, 1)
+			ordered := r.leaseSome("t", 1)
+			if !ordered[0].TimerAt().IsZero() {
+				t.Errorf("with an ordering key it is for a timer: %v", ordered[0].TimerAt())
+			}
+			r.confirm(ordered)
+			r.confirm(r.leaseSome("other", 1))
+			again(r)
+			r.pass(c, 90*time.Minute-time.Millisecond, 1)
+			r.pass(c, time.Millisecond, 0)
+			far := r.leaseSome("t", 1)
+			if at := far[0].TimerAt(); !at.Equal(began.Add(3 * time.Hour)) {
+				t.Errorf("due at %v, want 3 h after %v", at, began)
+			}
+			r.confirm(far)
+			r.Flush()
+			r.balanced()
+		})
+	}
+}
+
+// While the broker has no timer, all is delayed until it is due: also what was to go to it.
+func TestWithoutBrokerTimerAllIsDelayed(t *testing.T) {
+	r, c, b := withTimer(t)
+	all := r.accept(after(bulky(draft("t", "far")), 3*time.Hour), until(draft("t", "too"), c.now().Add(3*time.Hour)))
+	b.ahead.Store(0)
+	all = append(all, r.accept(after(draft("t", "near"), 30*time.Minute))...)
+	r.pass(c, 29*time.Minute, 3)
+	r.pass(c, time.Minute, 2)
+	c.advance(2*time.Hour + 29*time.Minute)
+	for range 2 { // they are looked at, and delayed anew
+		r.WakeDue()
+		r.kill()
+		r.states(all, message.StateDelayed, message.StateDelayed, message.StatePending)
+	}
+	r.pass(c, time.Minute, 0)
+	leases := r.leaseSome("t", 3)
+	for _, l := range leases {
+		if l.TimerAt().After(c.now()) {
+			t.Errorf("%.4s is pending before it is due, at %v", l.Body, l.TimerAt())
+		}
+	}
+	r.confirm(leases)
+	r.Flush()
+	r.balanced()
+}
+
+// A TTL begins when the message is due, wherever it waits until then.
+func TestTTLOfTimerBeginsWhenItIsDue(t *testing.T) {
+	r, c, _ := withTimer(t)
+	d := mortal(after(draft("t", "x"), 30*time.Minute), time.Minute)
+	before := mortal(draft("t", "expires a moment before"), 31*time.Minute-time.Millisecond)
+	all := r.accept(d, before)
+	c.advance(before.TTL)
+	r.reopen()
+	r.awaitDead(1)
+	r.states(all, message.StatePending, message.StateDead)
+	c.advance(time.Millisecond)
+	r.awaitDead(2)
+}
+
+// Where an export is taken in there may be no timer: there the message is delayed, and has
+// its number when it is due.
+func TestExportedTimerIsDelayed(t *testing.T) {
+	r, c, _ := withTimer(t)
+	all := r.accept(draft("t", "first"), after(draft("t", "x"), 30*time.Minute))
+	var file bytes.Buffer
+	if _, err := r.Export(t.Context(), &file, spool.Query{}); err != nil {
+		t.Fatal(err)
+	}
+	opts := spool.Options{}
+	c.rule(&opts)
+	to := newRig(t, opts)
+	if done, err := to.Import(t.Context(), &file, false); err != nil || done.Messages != 2 {
+		t.Fatalf("imported %+v, %v", done, err)
+	}
+	to.states(all, message.StatePending, message.StateDelayed)
+	to.confirm(to.leaseSome("t", 1))
+	to.pass(c, 30*time.Minute, 0)
+	l := to.leaseSome("t", 1)[0]
+	if l.ID != all[1].ID || l.TopicSeq != 2 {
+		t.Errorf("message %s has the number %d, want 2", l.ID, l.TopicSeq)
+	}
+}
