@@ -30,11 +30,24 @@ type SendError struct {
 	// Gone: nothing was sent. The topic has not got this queue any more, and its
 	// broker takes the topic: what is bound to the queue has to go elsewhere.
 	Gone bool
+	// Timer: nothing was stored, because of when the message is due: it says nothing of
+	// other messages. The outcome is retryable.
+	Timer TimerRefusal
 	// Queue is where it was tried, as "broker-a/3", or "broker-a" when it did not
 	// come so far; empty when that is not known.
 	Queue string
 	Err   error
 }
+
+// TimerRefusal is why a broker does not take a message that is not due.
+type TimerRefusal uint8
+
+// Refusals of a timer.
+const (
+	TimerTaken   TimerRefusal = iota // none
+	TimerBusy                        // it has too many for that time
+	TimerRefused                     // it has no timer, or none for so long
+)
 
 func (e *SendError) Error() string {
 	if e.Err == nil {

@@ -11,6 +11,7 @@ type Needs struct {
 	MaxMessage     int64         // bytes of a body
 	AttemptTimeout time.Duration // of the producer
 	SQL            bool          // a subscription filters by SQL
+	Timer          bool          // delayed messages are for the broker's own timer
 }
 
 // Weakness is a setting of a broker that takes something from the promise.
@@ -21,7 +22,7 @@ type Weakness struct {
 
 // Assess returns what is weak, the worst first. The settings and what they mean
 // are those of BrokerConfig and MessageStoreConfig of RocketMQ 5.3.3. A setting
-// that the broker does not name is not judged.
+// that the broker does not name is not judged, but for those of its timer.
 func (b BrokerConfig) Assess(n Needs) (all []Weakness) {
 	add := func(is bool, hint, format string, args ...any) {
 		if is {
@@ -38,6 +39,9 @@ func (b BrokerConfig) Assess(n Needs) (all []Weakness) {
 	add(b.below("maxMessageSize", n.MaxMessage), "lower spool.max_message, or raise maxMessageSize",
 		"takes messages up to %s bytes, the sidecar accepts %d: a larger one becomes a dead letter", b.Settings["maxMessageSize"], n.MaxMessage)
 	add(n.SQL && is("enablePropertyFilter", "false"), "set enablePropertyFilter=true", "refuses subscriptions with an SQL filter")
+	if why := b.timerless(); n.Timer && why != "" {
+		all = append(all, Weakness{why + ": delayed messages of topics.delay wait in the spool until they are due", "set timerWheelEnable=true and timerMaxDelaySec, which RocketMQ has since 5.0, or leave topics.delay out"})
+	}
 	add(b.Settings["messageDelayLevel"] != "" && !is("messageDelayLevel", defaultDelayLevels), "set messageDelayLevel to its default",
 		"has delay levels of its own (messageDelayLevel=%s): what is sent back comes again after another time than asked for", b.Settings["messageDelayLevel"])
 	return all

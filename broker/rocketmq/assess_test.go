@@ -12,8 +12,9 @@ func TestAssess(t *testing.T) {
 	sound := map[string]string{
 		"flushDiskType": "SYNC_FLUSH", "brokerRole": "SYNC_MASTER", "brokerPermission": "6", "syncFlushTimeout": "3000", "slaveTimeout": "3000",
 		"maxMessageSize": "4194304", "enablePropertyFilter": "true", "messageDelayLevel": defaultDelayLevels,
+		"timerWheelEnable": "true", "timerMaxDelaySec": "259200",
 	}
-	needs := Needs{MaxMessage: 4 << 20, AttemptTimeout: 5 * time.Second, SQL: true}
+	needs := Needs{MaxMessage: 4 << 20, AttemptTimeout: 5 * time.Second, SQL: true, Timer: true}
 	for _, c := range []struct{ name, value, want string }{
 		{"", "", ""},
 		{"flushDiskType", "ASYNC_FLUSH", "before a message is on its disk"},
@@ -26,6 +27,9 @@ func TestAssess(t *testing.T) {
 		{"maxMessageSize", "1048576", "takes messages up to 1048576 bytes, the sidecar accepts 4194304"},
 		{"enablePropertyFilter", "false", "SQL filter"},
 		{"messageDelayLevel", "1s 2s", "delay levels of its own"},
+		{"timerWheelEnable", "false", "no timer"},
+		{"timerWheelEnable", "", "no timer"}, // of RocketMQ 4
+		{"timerMaxDelaySec", "60", "for next to nothing"},
 		{"brokerPermission", "", ""}, // an old broker does not say it
 	} {
 		t.Run(c.name+"="+c.value, func(t *testing.T) {
@@ -40,6 +44,24 @@ func TestAssess(t *testing.T) {
 				t.Errorf("%+v, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+func TestTimerAhead(t *testing.T) {
+	for _, c := range []struct {
+		enabled, most string
+		want          time.Duration
+	}{
+		{"true", "259200", 72*time.Hour - timerMargin}, {"true", "61", time.Second}, {"true", "60", 0}, {"true", "9223372036854775807", maxTimer*time.Second - timerMargin},
+		{"false", "259200", 0}, {"", "", 0}, {"true", "", 0}, {"true", "-1", 0},
+	} {
+		b := BrokerConfig{Name: "broker-a", Settings: map[string]string{"timerWheelEnable": c.enabled, "timerMaxDelaySec": c.most}}
+		if got, why := b.TimerAhead(); got != c.want || (got == 0) != strings.Contains(why, "broker-a") {
+			t.Errorf("%+v: %v, %q", c, got, why)
+		}
+	}
+	if got, why := (BrokerConfig{Err: errors.New("no")}).TimerAhead(); got != 0 || why == "" {
+		t.Errorf("of a broker that does not answer: %v, %q", got, why)
 	}
 }
 

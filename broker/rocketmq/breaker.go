@@ -91,7 +91,7 @@ func (b *breakers) end(name string, probed bool, e *broker.SendError) {
 // told nothing of the broker, and another one may try at once.
 func (br *breaker) failed(e *broker.SendError) {
 	br.probing = false
-	if e.Outcome != message.OutcomePermanent {
+	if e.Outcome != message.OutcomePermanent && e.Timer == broker.TimerTaken {
 		br.probes++
 		br.due = time.Now().Add(probeWait.Delay(br.probes+1, backoff.Random{}))
 	}

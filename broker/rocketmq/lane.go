@@ -227,7 +227,7 @@ func (l *lane) learn(one *client, topic string, c choice, e *broker.SendError) *
 		return nil
 	}
 	e.Queue = queueName(c.queue)
-	if e.Outcome == message.OutcomePermanent {
+	if e.Outcome == message.OutcomePermanent || e.Timer != broker.TimerTaken {
 		return e
 	}
 	if !opensBreaker(e) {

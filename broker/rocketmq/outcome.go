@@ -71,7 +71,10 @@ func offsetIDs(r *primitive.SendResult) []string {
 
 func ofError(err error) *broker.SendError {
 	if code, ok := errorCode(err); ok {
-		e := ofCode(code)
+		e := ofTimer(err.Error())
+		if e == nil {
+			e = ofCode(code)
+		}
 		e.Err = err
 		return e
 	}
@@ -110,6 +113,24 @@ func errorCode(err error) (code int, ok bool) {
 	}
 	code, err = strconv.Atoi(number)
 	return code, err == nil
+}
+
+// ofTimer judges the answers of 5.3.3 to a message that is not due (HookUtils.
+// handleScheduleMessage, before the append): their codes, MESSAGE_ILLEGAL and
+// SYSTEM_ERROR, mean something else of others. nil: it is none of them.
+func ofTimer(text string) *broker.SendError {
+	refused := func(status string, why broker.TimerRefusal) *broker.SendError {
+		return &broker.SendError{Outcome: message.OutcomeRetryable, Status: status, Timer: why}
+	}
+	switch {
+	case strings.Contains(text, "timer message illegal"): // farther away than it takes
+		return refused("TIMER_ILLEGAL", broker.TimerRefused)
+	case strings.Contains(text, "accurate timer message is not enabled"):
+		return refused("TIMER_DISABLED", broker.TimerRefused)
+	case strings.Contains(text, "timer message is under flow control"):
+		return refused("TIMER_FLOW_CONTROL", broker.TimerBusy)
+	}
+	return nil
 }
 
 // ofCode judges an answer by what 5.3.3 does before it (SendMessageProcessor.

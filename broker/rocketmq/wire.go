@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 
@@ -17,6 +18,9 @@ import (
 // maxRequest is far above what brokers take and below the 16 MiB at which they
 // close the connection, with all that is in flight on it.
 const maxRequest = 12 << 20
+
+// propTimer is when the broker's timer delivers a message, in milliseconds since 1970.
+const propTimer = "TIMER_DELIVER_MS"
 
 // toWire makes what one attempt hands to the library. The library changes what
 // it is given, and an abandoned call keeps it: so bodies are copied.
@@ -60,6 +64,9 @@ func notSent(format string, args ...any) *broker.SendError {
 func wireMessage(m *message.Message) *primitive.Message {
 	w := primitive.NewMessage(m.Topic, slices.Clone(m.Body))
 	properties(m, w.WithProperty)
+	if at := m.TimerAt(); at.After(time.Now()) { // a batch has no timers
+		w.WithProperty(propTimer, strconv.FormatInt(at.UnixMilli(), 10))
+	}
 	return w
 }
 
