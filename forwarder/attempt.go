@@ -33,6 +33,10 @@ func (l *lane) attempt(ctx context.Context, leases []*spool.Lease) bool {
 		}
 		return l.inHalves(ctx, leases)
 	default:
+		if se := (*broker.SendError)(nil); errors.As(err, &se) && se.Timer != broker.TimerTaken && len(leases) == 1 {
+			l.untimed(leases[0], se.Timer == broker.TimerBusy, err)
+			return true
+		}
 		moved := l.moveKeys(context.WithoutCancel(ctx), leases[0].Queue, err) // no other attempt is made at the queue before these end
 		l.retry(leases, moved, before, err)
 		return false

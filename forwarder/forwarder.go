@@ -35,6 +35,7 @@ type Ends interface {
 	Confirm(leases []*spool.Lease, confirmations []message.Confirmation)
 	Retry(leases []*spool.Lease, due time.Time, outcome message.Outcome, cause string)
 	Release(leases []*spool.Lease)
+	Postpone(lease *spool.Lease, due time.Time, cause string)
 	Bury(ctx context.Context, l *spool.Lease, reason, cause string) error
 }
 
@@ -61,6 +62,10 @@ type Options struct {
 	// gets four times the attempts of one that is missing, which has 1.
 	Priorities map[string]int
 
+	// Timer is how far ahead of its time the brokers of a topic take a message for their
+	// own timers now; 0: they take none, or nobody knows. nil: 0.
+	Timer func(topic string) (ahead time.Duration, is bool)
+
 	// BlockOnDead: the spool keeps what is behind a dead letter of its ordering key.
 	BlockOnDead bool
 
@@ -78,6 +83,9 @@ func (o Options) withDefaults() Options {
 	def(&o.Concurrency, 64)
 	def(&o.MaxMessages, 256)
 	def(&o.MaxBytes, 1<<20)
+	if o.Timer == nil {
+		o.Timer = func(string) (time.Duration, bool) { return 0, false }
+	}
 	if o.AttemptTimeout <= 0 {
 		o.AttemptTimeout = 5 * time.Second
 	}

@@ -101,7 +101,7 @@ func (l *lane) next(ctx context.Context, limit int) ([]*spool.Lease, error) {
 // lease waits for the next messages, and for the queues of their keys.
 func (l *lane) lease(ctx context.Context, limit int) ([]*spool.Lease, error) {
 	opts := spool.LeaseOptions{MaxMessages: limit, MaxBytes: l.f.opts.MaxBytes, Later: true}
-	leases, err := l.f.spool.Lease(ctx, l.topic, opts)
+	leases, err := l.leaseNear(ctx, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (l *lane) lease(ctx context.Context, limit int) ([]*spool.Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	if leases, err = l.f.spool.Lease(ctx, l.topic, opts); err != nil {
+	if leases, err = l.leaseNear(ctx, opts); err != nil {
 		return nil, err
 	}
 	return l.forProbe(leases), nil
@@ -154,9 +154,12 @@ func (l *lane) inTurn(ctx context.Context, b *batch, leases []*spool.Lease) {
 	}
 	leases = l.f.spool.Payloads(ctx, leases)
 	leases = l.f.spool.Current(leases) // the others have expired while they waited, or the topic was paused; right before the attempt
-	if len(leases) > 0 {
-		l.attempt(ctx, leases)
+	due, timed := parted(leases)
+	if len(due) == 0 || l.attempt(ctx, due) {
+		l.attemptTimed(ctx, timed)
+		return
 	}
+	l.f.spool.Release(timed)
 }
 
 // gone reports whether the lane is over. A spool that cannot be read for once

@@ -1,0 +1,102 @@
+package forwarder
+
+import (
+	"context"
+	"time"
+
+	"github.com/remora-mq/remora/internal/backoff"
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// Messages that are not due yet are for the broker's own timer: it takes each of them
+// alone, for in a batch it would deliver them at once. One that is due by now is sent as
+// any other.
+
+// parted are the leases of messages that are due, and those for a timer.
+func parted(leases []*spool.Lease) (due, timed []*spool.Lease) {
+	now := time.Now()
+	for _, lease := range leases {
+		if lease.TimerAt().After(now) {
+			timed = append(timed, lease)
+		} else {
+			due = append(due, lease)
+		}
+	}
+	return due, timed
+}
+
+// askAgain is how long a message waits for brokers that take none for a timer, unless
+// it is due before.
+const askAgain = 15 * time.Second
+
+// leaseNear waits for the next messages that are due, or that a broker takes for its timer
+// now. The others wait by themselves: they take no turn of the lane, which it may have few of.
+func (l *lane) leaseNear(ctx context.Context, opts spool.LeaseOptions) (near []*spool.Lease, err error) {
+	for len(near) == 0 && err == nil {
+		var leases []*spool.Lease
+		leases, err = l.f.spool.Lease(ctx, l.topic, opts)
+		for _, lease := range leases {
+			if !l.postpones(lease) {
+				near = append(near, lease)
+			}
+		}
+	}
+	return near, err
+}
+
+// postpones gives a lease back whose message is too far away for the timer, or met no
+// broker that has one; false: it can be sent, or its time is not known before its payload
+// is read.
+func (l *lane) postpones(lease *spool.Lease) bool {
+	at, now := lease.TimerAt(), time.Now()
+	if !at.After(now) {
+		return false
+	}
+	ahead, _ := l.f.opts.Timer(l.topic)
+	if !at.After(now.Add(ahead)) {
+		return false
+	}
+	l.f.spool.Postpone(lease, earlier(at, now.Add(askAgain)), "it waits until it is due, or a broker takes it for its timer")
+	return true
+}
+
+// attemptTimed sends messages for the broker's timer one after the other, until one has to
+// be tried again.
+func (l *lane) attemptTimed(ctx context.Context, timed []*spool.Lease) {
+	for i, lease := range timed {
+		if ctx.Err() != nil {
+			l.f.spool.Release(timed[i:])
+			return
+		}
+		if l.postpones(lease) {
+			l.hurry()
+			continue
+		}
+		if !l.again(ctx, timed[i:i+1]) {
+			l.f.spool.Release(timed[i+1:])
+			return
+		}
+	}
+}
+
+// untimed is for a message whose timer the broker refused: it waits by itself, and its lane
+// goes on as it did. Where the broker has too many, it is tried again; where it takes none,
+// or none for so long, the message waits here until it is due.
+func (l *lane) untimed(lease *spool.Lease, busy bool, err error) {
+	due := lease.TimerAt()
+	if busy {
+		due = earlier(due, time.Now().Add(l.f.opts.Retry.Delay(lease.Attempt, backoff.Random{})))
+	}
+	if n := lease.Attempt; n&(n-1) == 0 { // now and then
+		l.f.log.Warn("the broker does not take a message for its timer; it is kept", "topic", l.topic, "id", lease.ID, "until", due, "error", err)
+	}
+	l.f.spool.Retry([]*spool.Lease{lease}, due, message.OutcomeRetryable, err.Error())
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
