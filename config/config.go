@@ -116,10 +116,11 @@ type Ordering struct {
 
 // Topics bounds topics.
 type Topics struct {
-	Allow    []string        `yaml:"allow"`
-	Max      int             `yaml:"max"`
-	Rate     map[string]Rate `yaml:"rate"`
-	Priority map[string]int  `yaml:"priority"`
+	Allow    []string          `yaml:"allow"`
+	Max      int               `yaml:"max"`
+	Rate     map[string]Rate   `yaml:"rate"`
+	Priority map[string]int    `yaml:"priority"`
+	Delay    map[string]string `yaml:"delay"` // who keeps delayed messages: DelaySpool, which is the default, or DelayBroker
 }
 
 // Memory bounds the bytes of bodies on their way.

@@ -29,6 +29,7 @@ func (c *Config) problems() (p Problems) {
 	}
 	c.distinct(&p)
 	c.Topics.problems(&p)
+	c.delays(&p)
 	p.atLeast("memory.ingest", c.Memory.Ingest, KiB)
 	p.atLeast("memory.deliver", c.Memory.Deliver, MiB)
 	p.atLeast("ledger.keep", c.Ledger.Keep, Hour)

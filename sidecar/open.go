@@ -78,6 +78,7 @@ func (s *Sidecar) openOnce(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	p.storage.watch(p.db.Failed())
+	p.timers = newTimers(s.cfg.Topics.AtBroker(), s.log.With("component", "timers"))
 	if p.spool, err = spool.Open(ctx, p.db, s.spoolOptions(dir)); err != nil {
 		return err
 	}
@@ -138,6 +139,7 @@ func (s *Sidecar) configured(dir string) spool.Options {
 		DedupeWindow: c.Idempotency.Window.Std(), DedupeLimit: s.parts.room.cap.budget(c.Idempotency.Limit),
 		LedgerKeep: s.cfg.Ledger.Keep.Std(), LeaseFor: s.leaseFor(),
 		BlockOnDead: s.cfg.Forwarder.Ordering.OnDead == config.OnDeadBlock, Keys: s.secrets.keys, Logger: s.log.With("component", "spool"),
+		Timer: s.parts.timers.of,
 	}
 	retain, _ := c.RetainFor(s.cfg.Broker.Type == config.BrokerEmbedded) // validated; what RocketMQ says of itself decides while it runs
 	opts.RetainFor, opts.RetainBytes = retain.Std(), opts.Limit/retainPart
@@ -171,12 +173,17 @@ func (s *Sidecar) openBroker(ctx context.Context) (err error) {
 
 func (s *Sidecar) startForwarder(ctx context.Context) error {
 	p := &s.parts
-	p.forward = forwarder.New(s.forwarderOptions(), p.spool, p.producer, s.log.With("component", "forwarder"))
+	opts := s.forwarderOptions()
+	opts.Timer = p.timers.of
+	p.forward = forwarder.New(opts, p.spool, p.producer, s.log.With("component", "forwarder"))
 	p.forward.Register(s.registry)
 	s.forwarding.Store(p.forward)
 	p.forwarding = p.start(ctx, "forwarder", p.forward.Run)
 	p.noticing = p.start(ctx, "conditions", s.keepConditions)
 	p.roomKeeping = p.start(ctx, "room", func(ctx context.Context) error { return p.room.keep(ctx, p.spool, p.db) })
+	if err := s.watchTimers(ctx); err != nil {
+		return err
+	}
 	return s.decideRetention(ctx)
 }
 

@@ -34,6 +34,7 @@ type parts struct {
 	data     *httpapi.Server
 	door     *door // to the spool, for data
 	forward  *forwarder.Forwarder
+	timers   *timers
 	halves   broker.Halves // nil: the broker has none
 
 	forwarding    *task
@@ -43,6 +44,7 @@ type parts struct {
 	checking      *task // applications, for the decisions of transactions
 	keeping       *task // half messages at brokers
 	inspecting    *task // the shared dedupe stores; nil: there are none
+	timing        *task // looks for brokers' timers; nil: no topic asks for that
 	retaining     *task // decides what spool.retain: auto means; nil: the configuration has
 	subscriptions []*task
 	serving       []*task // data listeners

@@ -39,7 +39,7 @@ spool:
   receipts: {keep: 13h, max: 1717, limit: 3MiB}
   idempotency: {window: 14h, limit: 4MiB}
   retain: 15m
-topics: {allow: [orders], max: 18, rate: {orders: 120/m}}
+topics: {allow: [orders], max: 18, rate: {orders: 120/m}, delay: {orders: broker}}
 memory: {ingest: 5MiB}
 ledger: {keep: 19h}
 forwarder: {attempt_timeout: 60s, batch: {max_messages: 8}, ordering: {on_dead: block}}
@@ -57,9 +57,13 @@ func ofAll(t *testing.T) *Sidecar {
 // Each setting of the spool comes to it.
 func TestSpoolIsAsConfigured(t *testing.T) {
 	s := ofAll(t)
+	s.parts.timers = newTimers(s.cfg.Topics.AtBroker(), s.log)
 	got := s.spoolOptions("/spool")
-	allSet(t, got, "Keys", "Window", "Now", "Elapsed", "Timer") // a file of keys is read elsewhere
-	got.Space, got.Logger = nil, nil
+	allSet(t, got, "Keys", "Window", "Now", "Elapsed") // a file of keys is read elsewhere
+	if _, is := got.Timer("orders"); !is {
+		t.Error("the topic's delayed messages are not for the broker's timer")
+	}
+	got.Space, got.Logger, got.Timer = nil, nil, nil
 	want := spool.Options{
 		Dir: "/spool", Limit: 1 << 30, TopicShare: .25, MaxTopics: 18,
 		ReceiptsKeep: 13 * time.Hour, ReceiptsMax: 1717, ReceiptsLimit: 3 << 20,

@@ -109,7 +109,8 @@ func lookAtOneBroker(f *findings, l *config.Loaded, b rocketmq.BrokerConfig) {
 	}
 	needs := rocketmq.Needs{
 		MaxMessage: int64(l.Spool.MaxMessage), AttemptTimeout: l.Forwarder.AttemptTimeout.Std(),
-		SQL: slices.ContainsFunc(l.Subscriptions, func(s config.Subscription) bool { return s.Filter.SQL != "" }),
+		SQL:   slices.ContainsFunc(l.Subscriptions, func(s config.Subscription) bool { return s.Filter.SQL != "" }),
+		Timer: len(l.Topics.AtBroker()) > 0,
 	}
 	weak := b.Assess(needs)
 	for _, w := range weak {

@@ -1,0 +1,119 @@
+package sidecar
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/remora-mq/remora/broker/rocketmq"
+)
+
+// timers knows how far ahead of their time the brokers take messages for their own
+// timers, for the topics of topics.delay. A broker that was never asked takes none; one
+// that is gone counts as it was when it was last seen: it may be back before it is seen again.
+type timers struct {
+	topics map[string]bool
+	log    *slog.Logger
+
+	ahead atomic.Int64 // of the broker that takes the least, a time.Duration
+
+	// Of the goroutine that looks.
+	known  map[string]time.Duration // by broker
+	whyNot map[string]string        // of those that take none
+}
+
+func newTimers(topics map[string]bool, log *slog.Logger) *timers {
+	return &timers{topics: topics, log: log, known: map[string]time.Duration{}, whyNot: map[string]string{}}
+}
+
+// of is what [spool.Options] and [forwarder.Options] ask.
+func (t *timers) of(topic string) (ahead time.Duration, is bool) {
+	if !t.topics[topic] {
+		return 0, false
+	}
+	return time.Duration(t.ahead.Load()), true
+}
+
+// timersEvery is how long a broker that has just joined, or was restarted with
+// another configuration, may be sent what it takes no timer for.
+const timersEvery = retentionEvery
+
+// run looks until ctx is done.
+func (t *timers) run(ctx context.Context, ask func(context.Context) ([]rocketmq.BrokerConfig, error)) error {
+	tick := time.NewTicker(timersEvery)
+	defer tick.Stop()
+	for {
+		t.look(ctx, ask)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (t *timers) look(ctx context.Context, ask func(context.Context) ([]rocketmq.BrokerConfig, error)) {
+	asking, cancel := context.WithTimeout(ctx, retentionWithin)
+	defer cancel()
+	all, err := ask(asking)
+	if err != nil {
+		return
+	}
+	for _, b := range all {
+		ahead, whyNot := b.TimerAhead()
+		if _, seen := t.known[b.Name]; b.Err != nil && seen {
+			continue
+		}
+		t.known[b.Name], t.whyNot[b.Name] = ahead, whyNot
+		if b.Err != nil {
+			delete(t.known, b.Name)
+		}
+	}
+	t.decide(all)
+}
+
+// decide takes the least of all brokers: a topic may have queues at any of them.
+func (t *timers) decide(all []rocketmq.BrokerConfig) {
+	least, why := time.Duration(0), "the name servers know no broker that is a master"
+	if len(t.known) > 0 {
+		least, why = slices.Min(slices.Collect(maps.Values(t.known))), ""
+	}
+	for _, b := range all {
+		if _, known := t.known[b.Name]; !known {
+			least = 0
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.whyNot)) {
+		if why == "" {
+			why = t.whyNot[name]
+		}
+	}
+	switch was := time.Duration(t.ahead.Swap(int64(least))); {
+	case was == least:
+	case least > 0:
+		t.log.Info("delayed messages of topics.delay go to the brokers' timers", "ahead", least)
+	default:
+		t.log.Warn("delayed messages of topics.delay wait in the spool until they are due", "why", why)
+	}
+}
+
+// watchTimers begins to look, if a topic asks for that.
+func (s *Sidecar) watchTimers(ctx context.Context) error {
+	if len(s.parts.timers.topics) == 0 {
+		return nil
+	}
+	inspector, err := rocketmq.NewInspector(rocketmq.ConsumerOptions{
+		NameServers: s.cfg.Broker.RocketMQ.NameServers, Keys: s.secrets.broker.current,
+	})
+	if err != nil {
+		return err
+	}
+	s.parts.timing = s.parts.start(ctx, "timers", func(ctx context.Context) error {
+		defer inspector.Close()
+		return s.parts.timers.run(ctx, inspector.Brokers)
+	})
+	return nil
+}
