@@ -45,7 +45,7 @@ func openHeld(ctx context.Context, dir string) (*held, error) {
 	h := &held{spooled: s, gate: gate, cancel: cancel, given: make(chan struct{})}
 	go func() {
 		defer close(h.given)
-		s.giveBack(gctx, logger())
+		s.giveBack(gctx, dir, logger())
 	}()
 	return h, nil
 }
