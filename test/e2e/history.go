@@ -37,6 +37,7 @@ type call struct {
 	by, life     string    // the sidecar that called, and which of its lives
 	began, ended time.Time // ended is zero while it runs
 	answered     bool      // with a whole 200
+	recorded     bool      // the store had the message done when the handler looked
 }
 
 // kill is the time from before a SIGKILL until the process was gone.

@@ -10,7 +10,21 @@ import (
 // after its 200 only where that was not recorded, and once for each kill that kept it
 // from being recorded.
 func (p *pair) verdict() []string {
-	return append(p.facts.judge(p.repeats), p.unrecorded()...)
+	return append(p.facts.judge(func(id string) []string { return append(p.repeats(id), p.calledThoughDone(id)...) }), p.unrecorded()...)
+}
+
+// calledThoughDone names the calls of a message that the store had done. That of a call
+// which was answered after this one began does not count: the handler may look late. Nor
+// can one that reads a call after the death of who sent it tell when that was.
+func (p *pair) calledThoughDone(id string) (wrong []string) {
+	calls := p.facts.calls[id]
+	for _, c := range calls {
+		before := func(e *call) bool { return e.answered && e.ended.Before(c.began) }
+		if c.recorded && slices.ContainsFunc(calls, before) && !p.readLate(c) {
+			wrong = append(wrong, fmt.Sprintf("recorded: %s (%s) is called for by %s, and the store has it done: %s", id, p.facts.accepted[id], c.life, p.facts.timeline(id)))
+		}
+	}
+	return wrong
 }
 
 func (p *pair) repeats(id string) (wrong []string) {
@@ -27,6 +41,24 @@ func (p *pair) repeats(id string) (wrong []string) {
 		used = append(used, p.facts.kills[i])
 	}
 	return wrong
+}
+
+// readLate reports that the life of the sidecar that sent the call was killed before its
+// handler read it: it may be from before another one's call, and that one's done.
+func (p *pair) readLate(c *call) bool {
+	return slices.ContainsFunc(p.facts.kills, func(k kill) bool {
+		return k.name == c.by && k.from.Before(c.began) && p.facts.calledBefore(c.life, k.from)
+	})
+}
+
+// calledBefore reports that a life of a sidecar had called for something by then.
+func (h *history) calledBefore(life string, at time.Time) bool {
+	for _, calls := range h.calls {
+		if slices.ContainsFunc(calls, func(c *call) bool { return c.life == life && c.began.Before(at) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // afterA200 yields each call that followed one that was answered 200 in time. Those that

@@ -47,6 +47,40 @@ func TestPairVerdict(t *testing.T) {
 	}
 }
 
+// TestCallsThoughDoneAreFound: a call for what the store has done is wrong, unless the
+// 200 for that came after it had begun, or its sender was killed before it was read.
+func TestCallsThoughDoneAreFound(t *testing.T) {
+	const a, b, killed = "consuming a", "consuming b", 10 * time.Second
+	for name, c := range map[string]struct {
+		before, read, done time.Duration // when its sender called for another message, and for this one; and when this one was answered 200, of another's call
+		by                 string
+		good               bool
+	}{
+		"without a kill":        {before: 1, read: 3, done: 2, by: a},
+		"looked late":           {before: 1, read: 3, done: 4, by: a, good: true},
+		"killed before":         {before: 1, read: killed + 2, done: 2, by: a, good: true},
+		"another was killed":    {before: 1, read: killed + 2, done: 2, by: b},
+		"begun after that kill": {before: killed + 1, read: killed + 2, done: 2, by: a},
+	} {
+		h := newHistory()
+		start := time.Now()
+		called := func(id, life string, at, done time.Duration) *call {
+			made, _ := h.begin(id, c.by, life, content{})
+			h.end(id, made, done > 0)
+			made.began, made.ended = start.Add(at), start.Add(done)
+			return made
+		}
+		h.accept(&spec{number: 1, size: 1}, "ID")
+		called("OTHER", "1", c.before, 0)
+		called("ID", "2", 1, c.done)
+		called("ID", "1", c.read, 0).recorded = true
+		h.kills = []kill{{a, start.Add(killed), start.Add(killed)}}
+		if wrong := (&pair{facts: h}).calledThoughDone("ID"); (len(wrong) == 0) != c.good {
+			t.Errorf("%s: %v", name, wrong)
+		}
+	}
+}
+
 // TestCustodyIsJudged: what an offset passed has a 200 by then, or as many copies that
 // were sent back as were passed.
 func TestCustodyIsJudged(t *testing.T) {
