@@ -14,7 +14,7 @@ import (
 // that is gone counts as it was.
 func TestTimersFollowTheBrokers(t *testing.T) {
 	with := func(enabled, seconds string) rocketmq.BrokerConfig {
-		return rocketmq.BrokerConfig{Settings: map[string]string{"timerWheelEnable": enabled, "timerMaxDelaySec": seconds}}
+		return rocketmq.BrokerConfig{Settings: map[string]string{"timerWheelEnable": enabled, "timerMaxDelaySec": seconds, "fileReservedTime": "720"}}
 	}
 	long, short, none, silent := with("true", "259200"), with("true", "3660"), with("false", "259200"), rocketmq.BrokerConfig{Err: errors.New("no answer")}
 	x := newTimers(map[string]bool{"orders": true}, slog.New(slog.DiscardHandler))

@@ -12,7 +12,7 @@ func TestAssess(t *testing.T) {
 	sound := map[string]string{
 		"flushDiskType": "SYNC_FLUSH", "brokerRole": "SYNC_MASTER", "brokerPermission": "6", "syncFlushTimeout": "3000", "slaveTimeout": "3000",
 		"maxMessageSize": "4194304", "enablePropertyFilter": "true", "messageDelayLevel": defaultDelayLevels,
-		"timerWheelEnable": "true", "timerMaxDelaySec": "259200",
+		"timerWheelEnable": "true", "timerMaxDelaySec": "259200", "fileReservedTime": "72",
 	}
 	needs := Needs{MaxMessage: 4 << 20, AttemptTimeout: 5 * time.Second, SQL: true, Timer: true}
 	for _, c := range []struct{ name, value, want string }{
@@ -30,6 +30,7 @@ func TestAssess(t *testing.T) {
 		{"timerWheelEnable", "false", "no timer"},
 		{"timerWheelEnable", "", "no timer"}, // of RocketMQ 4
 		{"timerMaxDelaySec", "60", "for next to nothing"},
+		{"fileReservedTime", "1", "may delete a message before it is due"},
 		{"brokerPermission", "", ""}, // an old broker does not say it
 	} {
 		t.Run(c.name+"="+c.value, func(t *testing.T) {
@@ -49,13 +50,15 @@ func TestAssess(t *testing.T) {
 
 func TestTimerAhead(t *testing.T) {
 	for _, c := range []struct {
-		enabled, most string
-		want          time.Duration
+		enabled, most, kept string
+		want                time.Duration
 	}{
-		{"true", "259200", 72*time.Hour - timerMargin}, {"true", "61", time.Second}, {"true", "60", 0}, {"true", "9223372036854775807", maxTimer*time.Second - timerMargin},
-		{"false", "259200", 0}, {"", "", 0}, {"true", "", 0}, {"true", "-1", 0},
+		{"true", "259200", "720", 72*time.Hour - timerMargin}, {"true", "61", "720", time.Second}, {"true", "60", "720", 0},
+		{"true", "9223372036854775807", "9223372036854775807", maxTimer*time.Second - keptMargin},
+		{"true", "259200", "48", 47 * time.Hour}, {"true", "259200", "1", 0}, {"true", "259200", "0", 0}, {"true", "259200", "", 0},
+		{"false", "259200", "720", 0}, {"", "", "", 0}, {"true", "", "720", 0}, {"true", "-1", "720", 0},
 	} {
-		b := BrokerConfig{Name: "broker-a", Settings: map[string]string{"timerWheelEnable": c.enabled, "timerMaxDelaySec": c.most}}
+		b := BrokerConfig{Name: "broker-a", Settings: map[string]string{"timerWheelEnable": c.enabled, "timerMaxDelaySec": c.most, "fileReservedTime": c.kept}}
 		if got, why := b.TimerAhead(); got != c.want || (got == 0) != strings.Contains(why, "broker-a") {
 			t.Errorf("%+v: %v, %q", c, got, why)
 		}

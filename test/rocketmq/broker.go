@@ -63,7 +63,8 @@ func brokerProperties(dir string, ports *portBlock, nameServers []*NameServer) m
 		"enablePropertyFilter":       "true",
 		"registerNameServerPeriod":   "10000", // ms; the least the broker accepts
 		// Each flush of the timers compares a file of 38 MB byte by byte (TimerWheel.flush):
-		// once a second, as by default, a fifth of a core. Nothing here sets a timer.
+		// once a second, as by default, a fifth of a core. What a broker's start reads anew of
+		// its log makes up for it.
 		"timerFlushIntervalMs": "60000",
 		// A nearly full disk of the machine must not make it delete messages.
 		"cleanFileForciblyEnable": "false",
