@@ -215,7 +215,7 @@ func RewriteLine(kind string, raw []byte) (first, again string, err error) {
 		}
 		var x any = l.settled
 		if l.item != nil {
-			x = exportedOf(l.item, l.key)
+			x = exportedOf(l.item, l.key, time.Time{})
 		}
 		b, failed := appendLine(nil, kind, x)
 		if failed != nil {

@@ -51,7 +51,8 @@ type exportedEvent struct {
 	Detail  string          `json:"detail,omitempty"`
 }
 
-func exportedOf(i *Item, key *exportedKey) exported {
+// exportedOf is what i is now.
+func exportedOf(i *Item, key *exportedKey, now time.Time) exported {
 	m := i.Message
 	out := exported{
 		ID: i.ID, Topic: i.Topic, State: message.StatePending, Held: i.OnHold, AcceptedAt: i.AcceptedAt.UTC(),
@@ -62,7 +63,7 @@ func exportedOf(i *Item, key *exportedKey) exported {
 	if i.State == message.StateDelayed {
 		at := i.DeliverAt.UTC()
 		out.State, out.DeliverAt = i.State, &at
-	} else if at := m.TimerAt().UTC(); !at.IsZero() && i.State != message.StateDead { // where it is taken in there may be no timer
+	} else if at := m.TimerAt().UTC(); at.After(now) && i.State != message.StateDead { // where it is taken in there may be no timer
 		out.State, out.DeliverAt = message.StateDelayed, &at
 	}
 	if i.State == message.StateHalf {

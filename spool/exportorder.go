@@ -188,7 +188,7 @@ func (s *Spool) isApart(seq uint64) bool {
 
 // message writes the line of one.
 func (e *exporter) message(item *Item) error {
-	x := exportedOf(item, e.keys.of(item.Message.Seq))
+	x := exportedOf(item, e.keys.of(item.Message.Seq), e.s.now())
 	e.done.Messages++
 	if err := e.add("message", &x); err != nil {
 		return fmt.Errorf("message %s: %w", x.ID, err)

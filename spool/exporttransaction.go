@@ -119,7 +119,7 @@ func (e *exporter) half(ctx context.Context, t *Transaction, id message.ID) (h e
 			return h, kv.ErrNotFound // it has ended since
 		}
 	}
-	h.exported = exportedOf(&Item{Receipt: d.receipt(), Message: &record.Message}, nil)
+	h.exported = exportedOf(&Item{Receipt: d.receipt(), Message: &record.Message}, nil, e.s.now())
 	if d.delay > 0 {
 		h.Delay = d.delay.String()
 	}

@@ -246,11 +246,16 @@ func (s *Spool) Retry(leases []*Lease, due time.Time, outcome message.Outcome, c
 	}
 }
 
-// Postpone gives a lease back, until due, without an attempt, and says why.
+// Postpone gives a lease back, until due, without an attempt, and says why. That its
+// message is for a broker's timer is known from then on, also before its payload is read.
 func (s *Spool) Postpone(l *Lease, due time.Time, cause string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.owns(l) {
+		if l.entry.msg.Timer != l.Timer {
+			m := *l.entry.msg
+			m.Timer, l.entry.msg = l.Timer, &m
+		}
 		l.entry.lastError = clip(cause)
 		l.entry.wait(due)
 		s.gaveBack(l.entry)

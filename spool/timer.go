@@ -14,7 +14,10 @@ func (s *Spool) forTimer(n *newMessage) {
 	if n.delay <= 0 && n.deliverAt.IsZero() || n.msg.OrderingKey != "" {
 		return
 	}
-	if _, is := s.opts.Timer(n.msg.Topic); !is {
+	if n.delay <= 0 && !n.deliverAt.After(s.now()) { // it is due
+		return
+	}
+	if ahead, is := s.opts.Timer(n.msg.Topic); !is || ahead <= 0 { // a delay that is kept here is no time of the wall clock
 		return
 	}
 	n.timed = true

@@ -108,6 +108,23 @@ func TestWithoutBrokerTimerAllIsDelayed(t *testing.T) {
 	r.balanced()
 }
 
+// What was accepted while the broker had no timer is delayed as without one, by the time
+// that passes: once it is due no wall clock says otherwise. What is due is for no timer.
+func TestWithoutBrokerTimerNothingIsForIt(t *testing.T) {
+	r, c, b := withTimer(t)
+	past := until(draft("t", "is due"), c.now().Add(-time.Minute))
+	b.ahead.Store(0)
+	r.accept(after(draft("t", "x"), 30*time.Minute))
+	b.ahead.Store(int64(time.Hour))
+	r.accept(past)
+	r.pass(c, 30*time.Minute, 0)
+	for _, l := range r.leaseSome("t", 2) {
+		if at := l.TimerAt(); !at.IsZero() {
+			t.Errorf("%s is for a timer, at %v", l.Body, at)
+		}
+	}
+}
+
 // A TTL begins when the message is due, wherever it waits until then.
 func TestTTLOfTimerBeginsWhenItIsDue(t *testing.T) {
 	r, c, _ := withTimer(t)
@@ -143,5 +160,43 @@ func TestExportedTimerIsDelayed(t *testing.T) {
 	l := to.leaseSome("t", 1)[0]
 	if l.ID != all[1].ID || l.TopicSeq != 2 {
 		t.Errorf("message %s has the number %d, want 2", l.ID, l.TopicSeq)
+	}
+}
+
+// What has become due while it waited for the timer is pending in an export, and its TTL
+// goes on.
+func TestExportedTimerThatIsDueIsPending(t *testing.T) {
+	from, c, _ := withTimer(t)
+	all := from.accept(mortal(after(draft("t", "x"), 30*time.Minute), 10*time.Minute))
+	c.advance(35 * time.Minute)
+	export := from.export(spool.Query{})
+	to := newRig(t, spool.Options{Now: c.now, Elapsed: from.opts.Elapsed})
+	to.take(export)
+	to.states(all, message.StatePending)
+	c.advance(5 * time.Minute)
+	to.awaitDead(1)
+	to.expiredLetter(all[0].ID)
+}
+
+// A payload that is stored apart tells once when its message is due, not each time that it
+// is looked whether a broker has a timer now.
+func TestPostponedTimerIsKnownBeforeItsPayload(t *testing.T) {
+	r, c, _ := withTimer(t)
+	r.accept(after(bulky(draft("t", "x")), 30*time.Minute))
+	r.reopen()
+	lease := func() *spool.Lease {
+		leases, err := r.Lease(t.Context(), "t", spool.LeaseOptions{Later: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leases[0]
+	}
+	first := lease()
+	if !first.TimerAt().IsZero() {
+		t.Fatal("its time is known before its payload is read: the test proves nothing")
+	}
+	r.Postpone(r.Payloads(t.Context(), []*spool.Lease{first})[0], c.now(), "no broker has a timer")
+	if at := lease().TimerAt(); !at.Equal(c.now().Add(30 * time.Minute)) {
+		t.Errorf("due at %v, want in half an hour", at)
 	}
 }
