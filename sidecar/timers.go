@@ -21,6 +21,7 @@ type timers struct {
 	ahead atomic.Int64 // of the broker that takes the least, a time.Duration
 
 	// Of the goroutine that looks.
+	told   bool                     // the log has what was decided
 	known  map[string]time.Duration // by broker
 	whyNot map[string]string        // of those that take none
 }
@@ -91,8 +92,10 @@ func (t *timers) decide(all []rocketmq.BrokerConfig) {
 			why = t.whyNot[name]
 		}
 	}
+	told := t.told
+	t.told = true
 	switch was := time.Duration(t.ahead.Swap(int64(least))); {
-	case was == least:
+	case was == least && told:
 	case least > 0:
 		t.log.Info("delayed messages of topics.delay go to the brokers' timers", "ahead", least)
 	default:

@@ -1,9 +1,11 @@
 package sidecar
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,6 +46,19 @@ func TestTimersFollowTheBrokers(t *testing.T) {
 		if ahead, is := x.of("other"); ahead != 0 || is {
 			t.Errorf("%s: a topic that asks for no timer has %v, %v", step.what, ahead, is)
 		}
+	}
+}
+
+// What was decided is in the log from the first answer on, also that there is no timer.
+func TestTimersSayThatThereAreNone(t *testing.T) {
+	var said bytes.Buffer
+	x := newTimers(map[string]bool{"orders": true}, slog.New(slog.NewTextHandler(&said, nil)))
+	c := &timedCluster{brokers: map[string]rocketmq.BrokerConfig{"a": {Settings: map[string]string{"timerWheelEnable": "false"}}}}
+	for range 2 {
+		x.look(t.Context(), c.ask)
+	}
+	if n := strings.Count(said.String(), "a has no timer"); n != 1 {
+		t.Errorf("it is said %d times, want once: %s", n, &said)
 	}
 }
 
