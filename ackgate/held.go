@@ -41,7 +41,7 @@ type held struct {
 
 	refusedAt time.Time     // by the broker, the first time; zero: it was not
 	recalled  chan struct{} // has room for one: an operator wants it called for; nil: no broker refused it
-	again     bool          // it is to be called for, whatever attempts it has had
+	again     bool          // it is to be called for, whatever attempts it has had: until a call costs one
 }
 
 // safeTurn is turn, where a panic holds the message.
@@ -172,7 +172,6 @@ func (h *held) take(ctx context.Context, lease time.Duration, p *place) (why rea
 		h.release(ctx, false)
 		return handled, 0, false
 	}
-	h.again = false
 	return notYet, 0, true
 }
 
@@ -305,6 +304,7 @@ func (g *Gate) sayDoor(turned bool, seen result, a *push.Answer) {
 // release frees the mark. When the store does not take it, the mark's lease
 // ends by itself.
 func (h *held) release(ctx context.Context, counts bool) {
+	h.again = h.again && !counts
 	if !h.holding || h.g.store == nil {
 		return
 	}

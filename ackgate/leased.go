@@ -87,7 +87,7 @@ func (h *held) lapsed(ctx context.Context) {
 	if h.g.o.Ordered {
 		return
 	}
-	h.due = time.Now()
+	h.due, h.again = time.Now(), false
 	h.back, h.costs = &broker.SendBack{}, false
 }
 

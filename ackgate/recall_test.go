@@ -2,10 +2,14 @@ package ackgate
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/push"
 )
 
 // TestRecallOfWhatNoBrokerTakesBack: what is held because no broker takes it, as a dead
@@ -74,4 +78,33 @@ func TestRecallGivesItToWhoPulls(t *testing.T) {
 		s.wantAcks(handled, 1)
 		time.Sleep(time.Hour)
 	})
+}
+
+// TestRecallLastsUntilACallCosts: a handler that cannot be reached, and one that asks to
+// wait, cost no attempt, so what was recalled is called for again; and it is a dead letter
+// for what its handler said of it.
+func TestRecallLastsUntilACallCosts(t *testing.T) {
+	for name, vain := range map[string]push.Answer{"unreachable": unreachable, "busy": busy(time.Minute)} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(s *scene) {
+				s.answers = append(times(2, failed), vain, vain)
+				s.backs = times(1000, errors.New("no permission"))
+				o, causes := options(), []string{}
+				o.MaxAttempts, o.InPlace = 2, time.Hour
+				o.Died = func(_ *message.Delivery, cause string, attempts int) { causes = append(causes, fmt.Sprint(cause, attempts)) }
+				s.start(o)
+				go s.run(3*time.Hour, delivery("a"))
+				time.Sleep(time.Hour)
+				s.gate.Recall()
+				time.Sleep(time.Hour)
+				if n := len(s.called()); n != 5 || s.tally("ack a") != 1 || s.refused() != "" {
+					t.Errorf("%d calls, held for %q: want 5, of which the last is answered 200", n, s.refused())
+				}
+				if len(causes) != 1 {
+					t.Errorf("it died of %q", causes)
+				}
+				time.Sleep(2 * time.Hour)
+			})
+		})
+	}
 }
