@@ -40,7 +40,7 @@ func (s *Store) beginNew(ctx context.Context, key, plain hash, f dedupe.Fingerpr
 	}
 	one := found{bucket: unwritten}
 	one.begin(f, now, lease, s.run, token)
-	one.date(now, s.window < s.o.Window)
+	one.date(now, true)
 	var room [maxMark]byte
 	if one.slot = s.journal.write(key, s.encryptNoted(key, one.append(room[:0]))); one.slot == 0 {
 		return m, false
@@ -65,13 +65,13 @@ func (s *Store) encryptNoted(key hash, mark []byte) []byte {
 	return s.encrypt(journalKey(key), mark)
 }
 
-// isNew reports that the key has no mark, as far as can be told without a read; not of one
-// that opens a bucket, by which others end. mu is held.
+// isNew reports that the key has no mark, of whatever window, as far as can be told without
+// a read; not of one that opens a bucket, by which others end. mu is held.
 func (s *Store) isNew(key, plain hash, now time.Duration) bool {
 	if _, held := s.held[key]; held || s.buckets.due(now, s.o.Window, s.o.Limit) {
 		return false
 	}
-	s.live = s.buckets.live(s.live[:0], now, s.window)
+	s.live = s.buckets.live(s.live[:0], now, s.o.Window)
 	for _, bucket := range s.live {
 		if !s.rulesOut(bucket, key, plain) {
 			return false
@@ -138,9 +138,13 @@ func (s *Store) openJournal(ctx context.Context) {
 	if s.o.Journal == "" {
 		return
 	}
-	j, left, err := openJournal(s.o.Journal)
+	j, slots, err := openJournal(s.o.Journal)
 	if err != nil {
 		return
+	}
+	left := s.decodeNoted(slots)
+	for _, one := range left {
+		s.base = max(s.base, one.at)
 	}
 	if s.restore(ctx, left) != nil || j.empty() != nil {
 		_ = j.file.Close()
@@ -149,8 +153,26 @@ func (s *Store) openJournal(ctx context.Context) {
 	s.journal, s.keyed = j, !s.secretChanged
 }
 
+// begunMark is the mark of a slot. It has the time at which it was begun.
+type begunMark struct {
+	key hash
+	record
+}
+
+func (s *Store) decodeNoted(slots []noted) (left []begunMark) {
+	for _, one := range slots {
+		r, err := decode(s.decrypt(journalKey(one.key), one.mark))
+		if err != nil {
+			s.damaged.Add(1)
+			continue
+		}
+		left = append(left, begunMark{one.key, r})
+	}
+	return left
+}
+
 // restore writes the marks that were left in the journal into the database.
-func (s *Store) restore(ctx context.Context, left []noted) error {
+func (s *Store) restore(ctx context.Context, left []begunMark) error {
 	for len(left) > 0 {
 		n := min(noteChunk, len(left))
 		if err := s.queue.Commit(ctx, &op{restores: left[:n]}, opSize+n*fillSize); err != nil {
@@ -162,22 +184,20 @@ func (s *Store) restore(ctx context.Context, left []noted) error {
 }
 
 // applyRestores restores the marks of keys that have none. One that has was written after
-// its slot: the slot was free, or a program that knows no journal has gone on since.
-func (s *Store) applyRestores(w *writing, left []noted) error {
+// its slot: the slot was free, or a program that knows no journal has gone on since. A slot
+// may also be of a mark that is gone, as its window has passed, or for want of bytes.
+func (s *Store) applyRestores(w *writing, left []begunMark) error {
 	for _, one := range left {
+		if one.over(w.now, s.o.Window) || one.at < time.Duration(s.evicted.Load()) {
+			continue
+		}
 		m, err := s.find(w, &op{key: one.key, plain: one.key, window: s.o.Window})
 		if err != nil {
 			return err
 		}
-		if m.size > 0 {
-			continue
+		if m.size == 0 {
+			s.put(w, one.key, found{record: one.record})
 		}
-		r, err := decode(s.decrypt(journalKey(one.key), one.mark))
-		if err != nil {
-			s.damaged.Add(1)
-			continue
-		}
-		s.put(w, one.key, found{record: r})
 	}
 	return nil
 }

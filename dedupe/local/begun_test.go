@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -282,6 +283,71 @@ func TestNothingThatCanBeTriedOutIsInTheJournal(t *testing.T) {
 		hash, plain := k.Hash(), h.o.Keys == nil
 		if bytes.Contains(b, hash[:]) != plain || bytes.Contains(b, f[:]) != plain {
 			t.Errorf("%q", b)
+		}
+	})
+}
+
+// TestASlotOfWhatHasPassed: of a mark that is not known any more, for its window or for
+// want of bytes, a slot that was freed long before tells nothing.
+func TestASlotOfWhatHasPassed(t *testing.T) {
+	for name, pass := range map[string]func(h *house){
+		"window": func(h *house) {
+			for _, other := range []string{"b", "c"} {
+				h.pass(h.o.Window)
+				finish(t, h.store, other) // in a bucket of its own
+			}
+			h.sweep()
+		},
+		"bytes": func(h *house) { h.plant(evictedKey, binary.BigEndian.AppendUint64(nil, 1)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := journaled(t, nil)
+			begin(t, h.store, "a")
+			slot, err := os.ReadFile(h.o.Journal)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pass(h)
+			before := h.store.Stats().Marks
+			h.close()
+			h.edit(func([]byte) []byte { return slot })
+			h.open()
+			if now := h.store.Stats().Marks; now != before {
+				t.Errorf("%d marks, where there were %d", now, before)
+			}
+			if m := begin(t, h.store, "a"); m.Attempt != 1 || m.Verdict != dedupe.Begun {
+				t.Errorf("%+v, want the first attempt", m)
+			}
+		})
+	}
+}
+
+// TestAJournalRemembersTheClock: where the window of a subscription has passed, and a key
+// was begun again, a kill takes back neither: it is no repeat, and the attempt counts.
+func TestAJournalRemembersTheClock(t *testing.T) {
+	withAndWithoutKeys(t, func(t *testing.T, h *house) {
+		const window = time.Hour
+		short := func() *Store { return h.within(window).(*Store) }
+		h.pass(70 * time.Minute)
+		finish(t, short(), "a")
+		h.pass(6 * time.Minute)
+		finish(t, h.store, "b") // in the next bucket
+		h.pass(window + time.Minute)
+		h.wrote.Store(0)
+		if m := begin(t, short(), "a"); m.Verdict != dedupe.Begun || m.Attempt != 1 {
+			t.Fatalf("%+v, in %d commits", m, h.wrote.Load())
+		}
+		h.reopen()
+		if m := begin(t, short(), "a"); m.Verdict != dedupe.Begun || m.Attempt != 2 {
+			t.Errorf("%+v, want the second attempt", m)
+		}
+		<-h.store.learned
+		h.wrote.Store(0)
+		h.pass(time.Second)
+		begin(t, short(), "c")
+		before := h.store.now()
+		if h.reopen(); h.wrote.Load() != 1 || h.store.now() < before { // a commit restores it
+			t.Errorf("the clock was at %v and goes on at %v, after %d commits", before, h.store.now(), h.wrote.Load())
 		}
 	})
 }

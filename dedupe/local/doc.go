@@ -23,9 +23,9 @@
 // # Time
 //
 // The window and the leases are measured on the store's own clock, which runs
-// only while the store is open and goes on where its last commit left off. No
-// jump of the wall clock, and no time spent switched off, can shorten a window;
-// a window lasts longer by the time the store was closed.
+// only while the store is open and goes on where its last commit left off, or the
+// last mark in the journal. No jump of the wall clock, and no time spent switched off,
+// can shorten a window; a window lasts longer by the time the store was closed.
 //
 // # Marks
 //

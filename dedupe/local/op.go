@@ -28,7 +28,7 @@ type op struct {
 	lesson *lesson
 
 	notes    []hash // marks that are in the journal alone
-	restores []noted
+	restores []begunMark
 
 	apart []dedupe.Fingerprint // done, and to have marks of their own
 
