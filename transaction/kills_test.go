@@ -454,6 +454,11 @@ func (h *killHistory) judge() {
 			h.t.Errorf("%s is as if no call had followed the other: %s", id, describe(ops))
 		}
 	}
+	for id := range came {
+		if !slices.Contains(h.ids, id) {
+			h.t.Errorf("%q came, and nobody prepared it", id)
+		}
+	}
 	h.t.Logf("%d transactions: %v", len(h.ids), count)
 	if count[spool.TransactionCommitted] < 20 || count[spool.TransactionRolledBack] < 20 || !underRace && h.broker.lost == 0 {
 		h.t.Error("too little was done between the kills")

@@ -8,6 +8,7 @@ answers with the message that it has, and stores nothing new.
 """
 
 import fcntl
+import http.client
 import json
 import sqlite3
 import sys
@@ -28,7 +29,7 @@ class Relay:
                 try:
                     if self.relay() > 0:
                         continue
-                except OSError as failed:  # the sidecar is away, or refuses: begin again, at the same row
+                except (OSError, http.client.HTTPException) as failed:  # the sidecar is away, or refuses: begin again, at the same row
                     print(f"not now: {failed}", flush=True)
                 time.sleep(0.2)
 
