@@ -163,7 +163,10 @@ func (*rewrite) synced(*Spool)      {}
 type HalfEnd struct {
 	Transaction
 
-	Commit bool // else all is rolled back: the message was, or it is sent or confirmed already
+	// Commit: the half message that stands is to be committed. Else it is rolled back, if
+	// its message was, or is sent without it; not so if its commit was confirmed: then
+	// only those that were replaced are left.
+	Commit bool
 }
 
 // DueEnds returns transactions whose decision a broker is to be told now, as DueChecks

@@ -82,13 +82,8 @@ func (k *Keeper) tell(ctx context.Context, e *spool.HalfEnd) (told spool.Told, e
 		told.Commit, told.Gone, told.Former = e.Commit, true, e.Half.Former
 		return told, nil
 	}
-	done := false
-	if e.Commit && (e.Half.Tries > 0 || e.EndedAt.Before(k.began)) { // the answer may have been lost, here or with a former process; a second commit is a second message
-		if done, err = k.halves.Committed(ctx, e.Half.Place, e.PreparedAt); err != nil {
-			return told, err
-		}
-	}
-	if !done {
+	done, err := k.isDone(ctx, e)
+	if err == nil && !done {
 		stands := broker.Half{Transaction: e.ID, Number: e.Half.Number}
 		err = k.endThere(ctx, e.Half.Place, e.Commit, func(h broker.Half) bool { return h == stands })
 		if errors.Is(err, errLost) {
@@ -111,6 +106,21 @@ func (k *Keeper) tell(ctx context.Context, e *spool.HalfEnd) (told spool.Told, e
 		}
 	}
 	return told, err
+}
+
+// isDone reports whether the half message that stands is not to be ended: its commit is
+// there, or was confirmed. A rollback of what was confirmed would have a broker that
+// loses the commit never ask again; what it asks for is answered (answerEnded).
+func (k *Keeper) isDone(ctx context.Context, e *spool.HalfEnd) (bool, error) {
+	switch {
+	case e.State != spool.TransactionCommitted:
+		return false, nil
+	case !e.Commit:
+		return !k.isSentWithout(ctx, e.Messages[0]), nil
+	case e.Half.Tries > 0 || e.EndedAt.Before(k.began): // the answer may have been lost, here or with a former process; a second commit is a second message
+		return k.halves.Committed(ctx, e.Half.Place, e.PreparedAt)
+	}
+	return false, nil
 }
 
 func (k *Keeper) lose(id string, p message.HalfPlace) {

@@ -75,13 +75,18 @@ func (k *Keeper) rollBack(ctx context.Context, c broker.HalfCheck, why string) {
 }
 
 // answerOpen notes where the half message is now, and has its application asked; one
-// that is decided is ended there (ends.go).
+// that is decided is ended there (ends.go), unless its message is half no more: what it
+// is then, endAll does not know.
 func (k *Keeper) answerOpen(ctx context.Context, c broker.HalfCheck, t *spool.Transaction, running *sync.WaitGroup) {
-	k.metrics.questions.WithLabelValues(openHalf).Inc()
 	if !t.State.Decided() {
 		k.silence.hear(t.ID, time.Now())
 	}
 	stands, err := k.spool.PlaceHalf(ctx, t.ID, c.Number, c.Place)
+	if err == nil && stands.State == spool.TransactionCommitted && !k.half(ctx, c.MessageID) {
+		k.answerEnded(ctx, c, &stands)
+		return
+	}
+	k.metrics.questions.WithLabelValues(openHalf).Inc()
 	switch {
 	case err != nil:
 		if !over(ctx, err) {
@@ -152,6 +157,24 @@ func (k *Keeper) renew(ctx context.Context, t *spool.Transaction, was message.Ha
 	return true
 }
 
+// half reports whether a message is half as yet, for all that is known.
+func (k *Keeper) half(ctx context.Context, id message.ID) bool {
+	r, err := k.spool.Receipt(ctx, id)
+	return err == nil && r.State == message.StateHalf || err != nil && !errors.Is(err, spool.ErrNotFound)
+}
+
+// sentWithout reports whether the message of a receipt, that is half no more, is sent
+// without its half message.
+func sentWithout(r *message.Receipt) bool {
+	return r.State != message.StateConfirmed || r.Confirmation.Flushed()
+}
+
+// isSentWithout reports whether that is known of a message that is half no more.
+func (k *Keeper) isSentWithout(ctx context.Context, id message.ID) bool {
+	r, err := k.spool.Receipt(ctx, id)
+	return err == nil && sentWithout(&r)
+}
+
 // answerEnded is for a half message whose end was confirmed, or that was not known of
 // then. A commit that its broker has lost since is made again; but not one that its
 // consumers have, of which the broker has not noted yet that it is over.
@@ -161,7 +184,7 @@ func (k *Keeper) answerEnded(ctx context.Context, c broker.HalfCheck, t *spool.T
 		return
 	}
 	r, err := k.spool.Receipt(ctx, c.MessageID)
-	if err == nil && (r.State != message.StateConfirmed || r.Confirmation.Flushed()) {
+	if err == nil && sentWithout(&r) {
 		k.rollBack(ctx, c, "its message is sent without it")
 		return
 	}

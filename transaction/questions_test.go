@@ -1,9 +1,11 @@
 package transaction_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -93,6 +95,107 @@ func TestLostCommitIsRepaired(t *testing.T) {
 			r.counted(k, "remora_half_message_questions_total", c.answer, 1)
 		})
 	}
+}
+
+// halfOver is a committed transaction whose message is confirmed, at the half message at
+// offset 3, and that is not over: its broker refuses to end the one that was replaced.
+func halfOver(t *testing.T) (r *rig, b *halfBroker, k *transaction.Keeper, tx spool.Transaction) {
+	t.Helper()
+	r, b = newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
+	k = r.keepOn(hasty{r.Spool}, b)
+	tx = r.mustAtBroker(k, "tx")
+	b.set(func() { b.refuses = map[int64]bool{2: true} })
+	b.asks(tx, 1, 10) // at 2
+	r.await("tx", func(t spool.Transaction) bool { return t.Half.Number == 2 && len(t.Half.Former) == 1 })
+	r.commit("tx")
+	r.await("tx", func(tx spool.Transaction) bool {
+		got, err := r.Receipt(t.Context(), tx.Messages[0])
+		return err == nil && got.State == message.StateConfirmed
+	})
+	return r, b, k, tx
+}
+
+// What a broker has confirmed it may forget at once, before all else of the transaction is
+// over: then its question is answered as later, and what was replaced is rolled back.
+func TestLostCommitIsRepairedBeforeAllIsOver(t *testing.T) {
+	for name, c := range map[string]struct {
+		forgets bool // else only that the half message is over
+		want    []uint64
+		answer  string
+	}{
+		"lost":  {true, []uint64{1}, "commit"},
+		"there": {false, []uint64{2, 1}, "rollback"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, b, k, tx := halfOver(t)
+			if c.forgets {
+				b.set(func() { b.delivered = nil })
+			}
+			b.asks(tx, 2, 1)
+			b.checks <- broker.HalfCheck{} // taken once that is answered
+			b.set(func() { b.refuses = nil })
+			got := r.await("tx", ended)
+			r.end()
+			if !slices.Equal(b.delivered, []string{"tx"}) || !slices.Equal(slices.Compact(b.rolled), c.want) || got.Half.Place.LogOffset != 4 {
+				t.Errorf("delivered %q, rolled back %d; %+v", b.delivered, b.rolled, got.Half)
+			}
+			r.counted(k, "remora_half_message_questions_total", c.answer, 1)
+		})
+	}
+}
+
+// To be told again of what was replaced takes nothing from the half message that carries
+// the message: a broker that has lost its commit would not ask for it any more.
+func TestConfirmedHalfMessageIsNotRolledBack(t *testing.T) {
+	r, b, _, tx := halfOver(t)
+	b.set(func() { b.delivered, b.refuses = nil, nil })
+	r.await("tx", ended)
+	b.await(t, "only the replaced one", func() bool { return len(b.rolled) > 0 && !slices.Contains(b.rolled, 2) })
+	b.asks(tx, 2, 1)
+	b.await(t, "again", func() bool { return slices.Equal(b.delivered, []string{"tx"}) })
+}
+
+// A question that comes with the answer to the commit names the half message at another
+// place: that is not rolled back unseen either.
+func TestHalfMessageThatMovesWhileItIsCommitted(t *testing.T) {
+	for name, forgets := range map[string]bool{"lost": true, "there": false} {
+		t.Run(name, func(t *testing.T) {
+			r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
+			noting := &notingSpool{hasty: hasty{r.Spool}, noting: make(chan struct{}), goOn: make(chan struct{})}
+			tx := r.mustAtBroker(r.keepOn(noting, b), "tx")
+			r.commit("tx")
+			<-noting.noting
+			if forgets {
+				b.set(func() { b.delivered = nil })
+			}
+			b.asks(tx, 1, 1) // at 2
+			b.checks <- broker.HalfCheck{}
+			close(noting.goOn)
+			r.await("tx", ended)
+			if len(b.rolled) > 0 {
+				t.Errorf("rolled back %d", b.rolled)
+			}
+			b.asks(tx, 1, 2)
+			b.checks <- broker.HalfCheck{}
+			r.end()
+			if !slices.Equal(b.delivered, []string{"tx"}) || forgets != (len(b.rolled) == 0) {
+				t.Errorf("delivered %q, rolled back %d", b.delivered, b.rolled)
+			}
+		})
+	}
+}
+
+// notingSpool waits once, when it is to note what a broker has confirmed.
+type notingSpool struct {
+	hasty
+
+	noting, goOn chan struct{}
+	once         sync.Once
+}
+
+func (s *notingSpool) EndedHalf(ctx context.Context, id string, told spool.Told) (spool.Transaction, error) {
+	s.once.Do(func() { close(s.noting); <-s.goOn })
+	return s.hasty.EndedHalf(ctx, id, told)
 }
 
 // While a broker is being told the decision its question is left without an answer: both
