@@ -91,8 +91,8 @@ func (b *Broker) There(q Question, a *Answer) (err error) {
 // may lose a commit, for which it asks again.
 func (b *Broker) Next(_ Question, c *broker.HalfCheck) error {
 	b.mu.Lock()
-	if older := len(b.delivered) - 30; !b.faultless && older > 0 && b.rng.IntN(20) == 0 {
-		id := b.delivered[b.rng.IntN(older)] // of the newest not all may be noted
+	if !b.faultless && len(b.delivered) > 0 && b.rng.IntN(20) == 0 {
+		id := b.delivered[b.rng.IntN(len(b.delivered))]
 		b.delivered = slices.DeleteFunc(b.delivered, func(one string) bool { return one == id })
 		b.waiting[b.committed[id]] = 0
 		b.lost++

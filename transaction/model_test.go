@@ -214,11 +214,16 @@ func (m *halfModel) judge(s *spool.Spool, p message.HalfPlace, commit bool) {
 	}
 }
 
-// elsewhere reports whether the message of t comes to its consumers without another
-// half message.
+// elsewhere reports whether the message of t comes to its consumers without another end:
+// it is sent, or they have it.
 func (m *halfModel) elsewhere(s *spool.Spool, t *spool.Transaction) bool {
 	r, err := s.Receipt(context.Background(), t.Messages[0])
-	return t.State == spool.TransactionCommitted && err == nil && r.State != message.StateHalf
+	if t.State != spool.TransactionCommitted || err != nil || r.State == message.StateHalf {
+		return false
+	}
+	m.broker.mu.Lock()
+	defer m.broker.mu.Unlock()
+	return r.State != message.StateConfirmed || r.Confirmation.Flushed() || slices.Contains(m.broker.delivered, t.ID)
 }
 
 func (m *halfModel) complain(format string, args ...any) {
