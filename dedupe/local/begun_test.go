@@ -351,3 +351,15 @@ func TestAJournalRemembersTheClock(t *testing.T) {
 		}
 	})
 }
+
+// TestASlotFromBeforeTheKeysCounts, though what it has is encrypted when it is restored.
+func TestASlotFromBeforeTheKeysCounts(t *testing.T) {
+	h := journaled(t, nil)
+	begin(t, h.store, "a")
+	h.close()
+	h.o.Keys = ring(t, "0a")
+	h.open()
+	if m := begin(t, h.store, "a"); m.Attempt != 2 || h.store.Damaged() != 0 {
+		t.Errorf("%+v, %d damaged", m, h.store.Damaged())
+	}
+}

@@ -277,8 +277,9 @@ func (s *Store) read(tx *kv.Tx, bucket time.Duration, o *op) (mark []byte, size 
 	key := markKey(bucket, o.key)
 	b, err := tx.Get(key)
 	if errors.Is(err, kv.ErrNotFound) && s.mayBePlain(bucket) {
-		b, err = tx.Get(markKey(bucket, o.plain))
-		return b, 0, err
+		key = markKey(bucket, o.plain)
+		b, err = tx.Get(key)
+		return s.decrypt(key, b), 0, err // a slot of the journal from before the secret is encrypted when it is restored
 	}
 	return s.decrypt(key, b), len(b), err
 }
