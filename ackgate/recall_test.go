@@ -91,7 +91,9 @@ func TestRecallLastsUntilACallCosts(t *testing.T) {
 				s.backs = times(1000, errors.New("no permission"))
 				o, causes := options(), []string{}
 				o.MaxAttempts, o.InPlace = 2, time.Hour
-				o.Died = func(_ *message.Delivery, cause string, attempts int) { causes = append(causes, fmt.Sprint(cause, attempts)) }
+				o.Died = func(_ *message.Delivery, cause string, attempts int) {
+					causes = append(causes, fmt.Sprint(cause, attempts))
+				}
 				s.start(o)
 				go s.run(3*time.Hour, delivery("a"))
 				time.Sleep(time.Hour)

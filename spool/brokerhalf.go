@@ -119,14 +119,15 @@ func (t *Transaction) released() bool { return t.State.Decided() && !t.commits()
 
 // PlaceHalf notes where a half message of a transaction is, or is now: on stable
 // storage when it returns nil. Of one that is replaced, or of a transaction for which
-// all is done, it notes nothing, and returns what stands.
+// all is done, it notes nothing, and returns what stands. Nor of a later one once there
+// is a decision, of which the half message that stands may be being told.
 func (s *Spool) PlaceHalf(ctx context.Context, id string, number uint64, p message.HalfPlace) (Transaction, error) {
 	if n := len(appendPlace(nil, &p)); n > maxPlace {
 		return Transaction{}, fmt.Errorf("place of a half message: %w", &TooLargeError{"a place", int64(n), maxPlace})
 	}
 	return s.changeTransaction(ctx, id, func(t *Transaction) (operation, error) {
 		h := t.Half
-		if h == nil || number < h.Number || number == h.Number && h.Place == p || t.State.Decided() && h.Ended {
+		if h == nil || number < h.Number || number == h.Number && h.Place == p || t.State.Decided() && (h.Ended || number > h.Number) {
 			return nil, nil // nothing is left to do
 		}
 		op := &rewrite{Transaction: t, was: t.due()}

@@ -138,13 +138,18 @@ func (k *Keeper) renew(ctx context.Context, t *spool.Transaction, was message.Ha
 	}
 	number := issued.Half.Issued
 	place, err := k.store(ctx, &issued, number)
+	var stands spool.Transaction
 	if err == nil {
-		_, err = k.spool.PlaceHalf(ctx, t.ID, number, place)
+		stands, err = k.spool.PlaceHalf(ctx, t.ID, number, place)
 	}
 	if err != nil {
 		if !over(ctx, err) {
 			k.log.Error("a half message that its broker will drop, or has, could not be replaced; it is tried again", "transaction", t.ID, "because", because, "error", err)
 		}
+		return false
+	}
+	if stands.Half == nil || stands.Half.Number != number { // it was decided meanwhile, and the other one has that told
+		k.end(ctx, place, false)
 		return false
 	}
 	k.silence.hear(t.ID, time.Now())

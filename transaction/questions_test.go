@@ -282,3 +282,40 @@ func TestRepeatedPrepareNumbersItsHalfMessage(t *testing.T) {
 	b.asks(first, 1, 1)
 	b.await(t, "once, and the first rolled back", func() bool { return slices.Equal(b.delivered, []string{"tx"}) && slices.Equal(b.rolled, []uint64{1}) })
 }
+
+// A renewal that a decision overtakes leaves the half message that stands, and has that
+// told: what was to replace it is rolled back.
+func TestDecisionOvertakesARenewal(t *testing.T) {
+	r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
+	tx := r.mustAtBroker(r.keepOn(hasty{r.Spool}, b), "tx")
+	b.set(func() { b.preparing = func() { r.commit("tx") } })
+	b.asks(tx, 1, 10)
+	b.await(t, "the renewal is over", func() bool { return slices.Contains(b.rolled, 2) })
+	got := r.await("tx", ended)
+	r.end()
+	if !slices.Equal(b.delivered, []string{"tx"}) || !slices.Equal(b.rolled, []uint64{2}) || got.Half.Number != 1 {
+		t.Errorf("delivered %q, rolled back %d; %+v", b.delivered, b.rolled, got.Half)
+	}
+}
+
+// A half message that nobody noted, as its process had died, is asked for while another
+// one is being committed: it takes nothing from that, also when its commit is lost.
+func TestHalfMessageThatNobodyNotedReplacesNothing(t *testing.T) {
+	r, b := newRig(t, transaction.Options{}, says(500, "")), newHalfBroker()
+	tx := r.mustAtBroker(r.keepOn(hasty{r.Spool}, b), "tx")
+	b.set(func() { b.refuses = map[int64]bool{1: true} })
+	r.commit("tx")
+	b.asks(tx, 2, 1)
+	b.checks <- broker.HalfCheck{} // taken once that is answered
+	b.set(func() { b.refuses = nil })
+	got := r.await("tx", ended)
+	if !slices.Equal(b.delivered, []string{"tx"}) || len(b.rolled) > 0 || got.Half.Number != 1 {
+		t.Fatalf("delivered %q, rolled back %d; %+v", b.delivered, b.rolled, got.Half)
+	}
+	b.asks(tx, 2, 2)
+	b.await(t, "the other one is rolled back", func() bool { return slices.Equal(b.rolled, []uint64{2}) })
+	b.set(func() { b.delivered = nil })
+	b.asks(tx, 1, 2)
+	b.await(t, "the commit is made again", func() bool { return slices.Equal(b.delivered, []string{"tx"}) })
+	r.end()
+}
