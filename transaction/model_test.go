@@ -209,9 +209,15 @@ func (m *halfModel) judge(s *spool.Spool, p message.HalfPlace, commit bool) {
 		m.complain("%+v is ended (commit %t): %v", h, commit, err)
 	case commit && t.State != spool.TransactionCommitted:
 		m.complain("%+v is committed, and its transaction is %s", h, t.State)
-	case !commit && t.State != spool.TransactionRolledBack && h.Number >= t.Half.Number && !m.elsewhere(s, &t):
-		m.complain("%+v stands, and is rolled back, and its transaction is %s", h, t.State)
+	case !commit && t.State != spool.TransactionRolledBack && m.carries(h, &t) && !m.elsewhere(s, &t):
+		m.complain("%+v is rolled back, and its transaction is %s, with %+v", h, t.State, t.Half)
 	}
+}
+
+// carries reports whether a half message stands, or may come to: not one that is to
+// replace another, once there is a decision.
+func (*halfModel) carries(h broker.Half, t *spool.Transaction) bool {
+	return h.Number == t.Half.Number || h.Number > t.Half.Number && !t.State.Decided()
 }
 
 // elsewhere reports whether the message of t comes to its consumers without another end:
