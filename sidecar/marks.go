@@ -23,6 +23,9 @@ func (s *Sidecar) openMarks() error {
 		return err
 	}
 	s.parts.marks = marks
+	if err := marks.Unjournaled(); err != nil {
+		s.log.Warn("the journal of dedupe marks cannot be used: messages are begun in commits, slower, and attempts that a killed process had begun may not be counted", "component", "dedupe", "file", o.Journal, "error", err)
+	}
 	if s.subs.pauses, err = ackgate.OpenPauses(s.parts.db); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/remora-mq/remora/dedupe"
@@ -138,20 +139,32 @@ func (s *Store) openJournal(ctx context.Context) {
 	if s.o.Journal == "" {
 		return
 	}
+	s.unjournaled = s.tryJournal(ctx)
+}
+
+func (s *Store) tryJournal(ctx context.Context) error {
 	j, slots, err := openJournal(s.o.Journal)
 	if err != nil {
-		return
+		return err
 	}
 	left := s.decodeNoted(slots)
 	for _, one := range left {
 		s.base = max(s.base, one.at)
 	}
-	if s.restore(ctx, left) != nil || j.empty() != nil {
-		_ = j.file.Close()
-		return
+	err = s.restore(ctx, left)
+	if err == nil {
+		err = j.empty()
+	}
+	if err != nil {
+		return errors.Join(err, j.file.Close())
 	}
 	s.journal, s.keyed = j, !s.secretChanged
+	return nil
 }
+
+// Unjournaled is why keys are begun in commits although there was to be a journal;
+// nil: there is one, or none was asked for. It stays so until the next opening.
+func (s *Store) Unjournaled() error { return s.unjournaled }
 
 // begunMark is the mark of a slot. It has the time at which it was begun.
 type begunMark struct {

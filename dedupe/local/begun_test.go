@@ -3,7 +3,9 @@ package local
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -182,10 +184,14 @@ func TestJournalThatTakesNothing(t *testing.T) {
 	t.Run("no file", func(t *testing.T) {
 		h := journaled(t, nil)
 		h.close()
+		before := h.store.Unjournaled()
 		h.o.Journal = filepath.Join(t.TempDir(), "missing", "begun")
 		h.open()
 		if m := begin(t, h.store, "a"); m.Attempt != 1 || m.Verdict != dedupe.Begun || h.wrote.Load() != 1 {
 			t.Errorf("%+v, in %d commits", m, h.wrote.Load())
+		}
+		if err := h.store.Unjournaled(); before != nil || !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("it says %v where there was a journal, and %v where there is none", before, err)
 		}
 	})
 }

@@ -91,6 +91,8 @@ type database struct {
 	journal *journal        // nil: there is none
 	written []int           // its slots whose marks are in the commit that is being made
 	keyed   bool            // the secret, if there is one, is on stable storage
+	// unjournaled: see [Store.Unjournaled]
+	unjournaled error
 
 	secret        *secret // nil: there is no ring
 	secretChanged bool    // not written yet: the committer's
