@@ -2,6 +2,7 @@ package forwarder
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/remora-mq/remora/internal/backoff"
@@ -16,8 +17,12 @@ import (
 // parted are the leases of messages that are due, and those for a timer.
 func parted(leases []*spool.Lease) (due, timed []*spool.Lease) {
 	now := time.Now()
+	isTimed := func(lease *spool.Lease) bool { return lease.TimerAt().After(now) }
+	if !slices.ContainsFunc(leases, isTimed) { // as of most
+		return leases, nil
+	}
 	for _, lease := range leases {
-		if lease.TimerAt().After(now) {
+		if isTimed(lease) {
 			timed = append(timed, lease)
 		} else {
 			due = append(due, lease)
@@ -34,13 +39,8 @@ const askAgain = 15 * time.Second
 // now. The others wait by themselves: they take no turn of the lane, which it may have few of.
 func (l *lane) leaseNear(ctx context.Context, opts spool.LeaseOptions) (near []*spool.Lease, err error) {
 	for len(near) == 0 && err == nil {
-		var leases []*spool.Lease
-		leases, err = l.f.spool.Lease(ctx, l.topic, opts)
-		for _, lease := range leases {
-			if !l.postpones(lease) {
-				near = append(near, lease)
-			}
-		}
+		near, err = l.f.spool.Lease(ctx, l.topic, opts)
+		near = slices.DeleteFunc(near, l.postpones)
 	}
 	return near, err
 }
@@ -49,7 +49,11 @@ func (l *lane) leaseNear(ctx context.Context, opts spool.LeaseOptions) (near []*
 // broker that has one; false: it can be sent, or its time is not known before its payload
 // is read.
 func (l *lane) postpones(lease *spool.Lease) bool {
-	at, now := lease.TimerAt(), time.Now()
+	at := lease.TimerAt()
+	if at.IsZero() {
+		return false
+	}
+	now := time.Now()
 	if !at.After(now) {
 		return false
 	}

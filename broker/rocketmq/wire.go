@@ -64,7 +64,7 @@ func notSent(format string, args ...any) *broker.SendError {
 func wireMessage(m *message.Message) *primitive.Message {
 	w := primitive.NewMessage(m.Topic, slices.Clone(m.Body))
 	properties(m, w.WithProperty)
-	if at := m.TimerAt(); at.After(time.Now()) { // a batch has no timers
+	if at := m.TimerAt(); !at.IsZero() && at.After(time.Now()) { // a batch has no timers
 		w.WithProperty(propTimer, strconv.FormatInt(at.UnixMilli(), 10))
 	}
 	return w

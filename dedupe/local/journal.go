@@ -100,7 +100,7 @@ func (j *journal) write(h hash, mark []byte) (number int) {
 }
 
 // leave frees a slot whose mark is on stable storage, or a later one of its key. What is
-// in it does no harm: see [Store.restore].
+// in it does no harm: see [Store.applyRestores].
 func (j *journal) leave(number int) {
 	j.slots[number-1] = slot{}
 	j.free = append(j.free, number-1)

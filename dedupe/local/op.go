@@ -13,8 +13,8 @@ import (
 type hash [16]byte
 
 // op is one operation on its way through a commit. Exactly one of change, drop, evict,
-// fill, lesson, notes and restores is set. The fields below are its result, for whoever queued it to read
-// after the commit succeeded.
+// fill, lesson, notes and restores is set. The fields below are its result, for whoever
+// queued it to read after the commit succeeded.
 type op struct {
 	key    hash
 	plain  hash // the key's, before there was a secret
