@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/test/ports"
 )
 
 // shown is what the console makes of a status and a ledger.
@@ -79,7 +80,7 @@ func TestConsoleShowsDamage(t *testing.T) {
 // The console shows what a real sidecar tells, of good and bad days.
 func TestConsoleShowsASidecar(t *testing.T) {
 	c := embedded(t)
-	c.Subscriptions = []config.Subscription{{Name: "billing", Topic: "orders", Handler: "http://" + deadAddress(t) + "/", Concurrency: 1}}
+	c.Subscriptions = []config.Subscription{{Name: "billing", Topic: "orders", Handler: "http://" + ports.Free(t) + "/", Concurrency: 1}}
 	r := start(t, c)
 	look := func() shown {
 		_, status := get(t, "http://"+r.side.Addresses().Admin+"/v1/status")
@@ -102,7 +103,7 @@ func TestConsoleShowsASidecar(t *testing.T) {
 	}
 
 	c = embedded(t)
-	c.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{deadAddress(t)}}}
+	c.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{ports.Free(t)}}}
 	c.Drain.Timeout = 300 * config.Millisecond
 	r = start(t, c)
 	if status, _ := r.post("orders", "body", ""); status != 202 {

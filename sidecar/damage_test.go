@@ -13,13 +13,14 @@ import (
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/sidecar"
 	"github.com/remora-mq/remora/spool"
+	"github.com/remora-mq/remora/test/ports"
 )
 
 // waiting is a sidecar's folder with three messages that wait, closed.
 func waiting(t *testing.T) config.Config {
 	t.Helper()
 	c := embedded(t)
-	c.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{deadAddress(t)}}}
+	c.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{ports.Free(t)}}}
 	c.Drain.Timeout = 300 * config.Millisecond
 	r := start(t, c)
 	for _, body := range []string{"body of the first", "body of the second", "body of the third"} {

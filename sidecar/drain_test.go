@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/test/ports"
 )
 
 // A handler that never returns takes its half of the drain and no more: what
@@ -64,7 +65,7 @@ func TestTimeToDrainIsTold(t *testing.T) {
 	if err := r.end(); err != nil {
 		t.Error(err)
 	}
-	c.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{deadAddress(t)}}}
+	c.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{ports.Free(t)}}}
 	c.Drain.Timeout = 0
 	r = start(t, c)
 	r.post("orders", "waits for a broker", "")
@@ -127,7 +128,7 @@ func TestPublishesInFlightAreSettled(t *testing.T) {
 // a closed port, and receipts can be read.
 func TestADrainIsSaid(t *testing.T) {
 	c := embedded(t)
-	c.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{deadAddress(t)}}}
+	c.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{ports.Free(t)}}}
 	c.Drain.Timeout = 2 * config.Second
 	r := start(t, c)
 	if _, body := get(t, "http://"+r.side.Addresses().Health+"/metrics"); !strings.Contains(body, `remora_degraded{reason="broker"}`) || !strings.Contains(body, "remora_spool_commit_batch_messages_count") {

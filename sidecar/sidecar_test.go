@@ -27,6 +27,7 @@ import (
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/sidecar"
 	"github.com/remora-mq/remora/spool"
+	"github.com/remora-mq/remora/test/ports"
 )
 
 func TestMain(m *testing.M) {
@@ -295,7 +296,7 @@ func awaitState(t *testing.T, r *running, status int, word string) {
 
 func TestWhatIsNotForwardedWaits(t *testing.T) {
 	c := embedded(t)
-	c.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{deadAddress(t)}}}
+	c.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{ports.Free(t)}}}
 	c.Drain.Timeout = 300 * config.Millisecond
 	r := start(t, c)
 	if status, state := r.post("orders", "waits for a broker", ""); status != 202 || state != "pending" {
@@ -320,17 +321,6 @@ func TestWhatIsNotForwardedWaits(t *testing.T) {
 	if strings.Contains(again.log.String(), "drain deadline reached") {
 		t.Error("the message was not forwarded by the next start")
 	}
-}
-
-// deadAddress is a port that nobody listens on.
-func deadAddress(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 func TestASpoolHasOneOwner(t *testing.T) {

@@ -7,14 +7,15 @@ import (
 	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/config"
 	"github.com/remora-mq/remora/sidecar"
+	"github.com/remora-mq/remora/test/ports"
 )
 
 // The status says of each part how it is, and since when: here without a broker.
 func TestStatusTellsOfAllParts(t *testing.T) {
 	c := embedded(t)
 	c.Drain.Timeout = 300 * config.Millisecond
-	c.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{deadAddress(t)}}}
-	c.Subscriptions = []config.Subscription{{Name: "billing", Topic: "orders", Handler: "http://" + deadAddress(t) + "/", Concurrency: 1}}
+	c.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{ports.Free(t)}}}
+	c.Subscriptions = []config.Subscription{{Name: "billing", Topic: "orders", Handler: "http://" + ports.Free(t) + "/", Concurrency: 1}}
 	r := start(t, c)
 	read := func() (s sidecar.Status) {
 		if got := r.operate("GET", "/v1/status", "", &s); got != 200 {

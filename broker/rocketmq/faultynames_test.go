@@ -3,6 +3,7 @@ package rocketmq
 import (
 	"context"
 	"fmt"
+	"github.com/remora-mq/remora/test/ports"
 	"net"
 	"os"
 	"syscall"
@@ -39,10 +40,7 @@ func hungServer(t *testing.T) string {
 
 func refusingServer(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	must(t, l.Close())
-	return l.Addr().String()
+	return ports.Free(t)
 }
 
 // bareServer knows no topic: brokers tell a name server that was restarted of theirs

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/test/ports"
 )
 
 // nameServer accepts, and does so with each connection.
@@ -59,11 +60,7 @@ func refuse(conn net.Conn) {
 func TestCheckAsksEachNameServer(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone.Close()
+	gone := ports.Free(t)
 	well := nameServer(t, refuse)
 	hangs := nameServer(t, func(conn net.Conn) {
 		var question [8]byte
@@ -73,14 +70,14 @@ func TestCheckAsksEachNameServer(t *testing.T) {
 		}
 	})
 	l := &config.Loaded{Config: config.Default()}
-	l.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{gone.Addr().String(), well, hangs}}}
+	l.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{gone, well, hangs}}}
 	f := &findings{}
 	lookAtBroker(ctx, f, l)
 	for _, want := range []struct {
 		level level
 		text  string
 	}{
-		{warn, "name server " + gone.Addr().String() + ": call"},
+		{warn, "name server " + gone + ": call"},
 		{good, "name server " + well + " answers"},
 		{warn, "name server " + hangs + ": it accepts connections and does not answer"},
 	} {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/remora-mq/remora/test/ports"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -75,13 +76,13 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// freeport NAME... sets variables to addresses that nobody listens on.
+// freeport NAME... sets variables to addresses that nobody else listens on.
 func freePort(ts *testscript.TestScript, _ bool, names []string) {
 	for _, name := range names {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		addr, release, err := ports.Claim()
 		ts.Check(err)
-		defer ln.Close() // not before all are taken
-		ts.Setenv(name, ln.Addr().String())
+		ts.Defer(func() { ts.Check(release()) })
+		ts.Setenv(name, addr)
 	}
 }
 

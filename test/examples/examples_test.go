@@ -58,7 +58,7 @@ func TestOrderAndPaymentInPython(t *testing.T) {
 // The same, with a PostgreSQL that somebody else runs.
 func TestOrderAndPaymentInPHP(t *testing.T) {
 	db := server.Postgres(t)
-	play(t, parcels, []string{fmt.Sprintf("DATABASE=pgsql:host=127.0.0.1;port=%d;dbname=postgres;user=remora", db.Port())},
+	play(t, parcels, []string{fmt.Sprintf("DATABASE=pgsql:host=127.0.0.1;port=%s;dbname=postgres;user=remora", db.Port())},
 		"php", "examples/order-and-payment/php/run.php")
 }
 

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"testing"
 )
 
@@ -36,7 +35,7 @@ func MariaDB(t testing.TB) *Server {
 		t.Fatal(err)
 	}
 	s.command = func() *exec.Cmd {
-		cmd := exec.Command(program, "--no-defaults", "--datadir="+data, "--bind-address=127.0.0.1", "--port="+strconv.Itoa(s.port),
+		cmd := exec.Command(program, "--no-defaults", "--datadir="+data, "--bind-address=127.0.0.1", "--port="+s.port,
 			"--socket="+filepath.Join(s.dir, "socket"), "--pid-file="+filepath.Join(s.dir, "pid"), "--init-file="+first,
 			"--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M", "--skip-name-resolve",
 			"--tmpdir="+s.dir, "--innodb-use-native-aio=0") // of which a machine has few

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"testing"
 )
 
@@ -26,14 +25,14 @@ func Postgres(t testing.TB) *Server {
 		t.Fatalf("initdb: %v: %s", err, said)
 	}
 	s.command = func() *exec.Cmd {
-		cmd := exec.Command(program, "-D", data, "-c", "listen_addresses=127.0.0.1", "-c", "port="+strconv.Itoa(s.port),
+		cmd := exec.Command(program, "-D", data, "-c", "listen_addresses=127.0.0.1", "-c", "port="+s.port,
 			"-c", "unix_socket_directories=", "-c", "shared_buffers=16MB")
 		cmd.SysProcAttr = as
 		return cmd
 	}
 	// A server that starts, or mends itself, answers otherwise than 0.
 	s.ready = func(ctx context.Context) error {
-		return exec.CommandContext(ctx, filepath.Join(filepath.Dir(real), "pg_isready"), "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port)).Run()
+		return exec.CommandContext(ctx, filepath.Join(filepath.Dir(real), "pg_isready"), "-q", "-h", "127.0.0.1", "-p", s.port).Run()
 	}
 	return s.run()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"os/exec"
-	"strconv"
 	"testing"
 )
 
@@ -16,7 +15,7 @@ func Redis(t testing.TB, settings ...string) *Server {
 	program := find(t, "redis-server", "redis-server")
 	s.command = func() *exec.Cmd {
 		args := []string{
-			"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir, "--save", "",
+			"--bind", "127.0.0.1", "--port", s.port, "--dir", s.dir, "--save", "",
 			"--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction",
 		}
 		return exec.Command(program, append(args, settings...)...)
@@ -33,7 +32,7 @@ func RedisTLS(t testing.TB, cert, key, ca string, client *tls.Config) *Server {
 	s := newServer(t, "redis")
 	program := find(t, "redis-server", "redis-server")
 	s.command = func() *exec.Cmd {
-		return exec.Command(program, "--bind", "127.0.0.1", "--port", "0", "--tls-port", strconv.Itoa(s.port), "--dir", s.dir, "--save", "",
+		return exec.Command(program, "--bind", "127.0.0.1", "--port", "0", "--tls-port", s.port, "--dir", s.dir, "--save", "",
 			"--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", ca)
 	}
 	s.ready = func(ctx context.Context) error {

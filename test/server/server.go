@@ -8,11 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/remora-mq/remora/bench/proc"
+	"github.com/remora-mq/remora/test/ports"
 )
 
 // patience is for what must happen, on a machine under load.
@@ -22,7 +22,7 @@ const patience = 60 * time.Second
 type Server struct {
 	t       testing.TB
 	name    string
-	port    int
+	port    string
 	dir     string
 	command func() *exec.Cmd
 	ready   func(ctx context.Context) error
@@ -31,10 +31,10 @@ type Server struct {
 }
 
 // Addr is its host:port.
-func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", s.port) }
 
 // Port of Addr.
-func (s *Server) Port() int { return s.port }
+func (s *Server) Port() string { return s.port }
 
 // newServer takes a folder and a port; the caller says how it is started.
 func newServer(t testing.TB, name string) *Server {
@@ -48,7 +48,11 @@ func newServer(t testing.TB, name string) *Server {
 			t.Error(err)
 		}
 	})
-	return &Server{t: t, name: name, port: freePort(t), dir: dir, log: filepath.Join(dir, "output")}
+	_, port, err := net.SplitHostPort(ports.Free(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Server{t: t, name: name, port: port, dir: dir, log: filepath.Join(dir, "output")}
 }
 
 // Start starts it, and returns when it answers.
@@ -147,21 +151,6 @@ func find(t testing.TB, program, install string, places ...string) string {
 	}
 	t.Fatalf("%s is not here: make deps, or apt-get install %s", program, install)
 	return ""
-}
-
-// freePort may be taken by another process before it is used; the start then fails.
-func freePort(t testing.TB) int {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	addr, ok := ln.Addr().(*net.TCPAddr)
-	if !ok {
-		t.Fatalf("%v is no port", ln.Addr())
-	}
-	return addr.Port
 }
 
 // says reports whether what listens there begins with one of the words, when it

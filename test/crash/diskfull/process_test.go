@@ -5,8 +5,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"github.com/remora-mq/remora/test/ports"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -37,10 +37,7 @@ type site struct {
 func newSite(t *testing.T, d *disk) *site {
 	s := &site{t: t, disk: d, dir: filepath.Join(d.dir, "data"), app: newApplication(t), http: &http.Client{Timeout: patience}}
 	for i := range s.ports {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		must(t, err)
-		s.ports[i] = ln.Addr().String()
-		must(t, ln.Close())
+		s.ports[i] = ports.Free(t)
 	}
 	t.Cleanup(s.http.CloseIdleConnections)
 	return s
