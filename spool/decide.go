@@ -80,7 +80,7 @@ func (s *Spool) changeOwned(ctx context.Context, t *Transaction, o *owned, chang
 		if ctx.Err() != nil && !errors.Is(err, ErrUnknown) { // it was withdrawn; who does not wait is told what he would be a moment later
 			err = fmt.Errorf("%w: %w", ErrUnknown, err)
 		}
-		return *t, fmt.Errorf("transaction %s: %w", t.ID, err)
+		return Transaction{}, fmt.Errorf("transaction %s: %w", t.ID, err) // t is the commit's
 	}
 	if t.Receipts = receiptsOfDecision(op, t); t.Receipts != nil {
 		return *t, nil

@@ -271,6 +271,44 @@ func TestDecisionIsWithdrawn(t *testing.T) {
 	r.balanced()
 }
 
+// Who gives up waiting for a decision that is being written is told nothing of it: the
+// commit still changes what it read.
+func TestDecisionBeingWrittenTellsNothing(t *testing.T) {
+	r := newRigOn(t, spool.Options{}, kv.Options{LazyDelay: time.Hour})
+	r.prepare(prepared("tx", draft("a", "1")))
+	before := r.occupy()
+	ctx, cancel := context.WithCancel(t.Context())
+	type answer struct {
+		told spool.Transaction
+		err  error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		told, err := r.RollBackTransaction(ctx, "tx", "test")
+		answered <- answer{told, err}
+	}()
+	r.queued(1)
+	written, goOn, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- r.attach().Commit(t.Context(), func(*kv.Tx) { close(written); <-goOn }, 1<<10)
+	}()
+	r.queued(2)
+	before()
+	<-written // by the spool, which was attached first
+	cancel()
+	if a := <-answered; !errors.Is(a.err, spool.ErrUnknown) || a.told.ID != "" || a.told.State != 0 {
+		t.Errorf("told %+v, %v", a.told, a.err)
+	}
+	close(goOn)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if got, err := r.Transaction(t.Context(), "tx"); err != nil || got.State != spool.TransactionRolledBack {
+		t.Errorf("after that: %+v, %v", got, err)
+	}
+	r.balanced()
+}
+
 // occupy holds the committer until goOn is called.
 func (r *rig) occupy() (goOn func()) {
 	r.t.Helper()
