@@ -156,16 +156,18 @@ func (c *Consumer) Seek(ctx context.Context, to []broker.Seek) error {
 	if err != nil {
 		return err
 	}
-	wanted := map[string]int64{}
-	for _, s := range to {
-		wanted[s.Queue] = s.To
-	}
+	there := map[string]queueRef{}
 	for _, q := range route.readable() {
-		offset, named := wanted[q.String()]
-		if !named {
-			continue
+		there[q.String()] = q
+	}
+	for _, s := range to {
+		if _, is := there[s.Queue]; !is { // its broker may be away
+			return fmt.Errorf("set the place of group %s: the topic has no queue %s now", c.sub.Group, s.Queue)
 		}
-		if err := c.seekQueue(ctx, route.master(q.Broker), q.ID, offset); err != nil {
+	}
+	for _, s := range to {
+		q := there[s.Queue]
+		if err := c.seekQueue(ctx, route.master(q.Broker), q.ID, s.To); err != nil {
 			return fmt.Errorf("set the place of group %s in queue %s: %w", c.sub.Group, q, err)
 		}
 	}
