@@ -210,7 +210,8 @@ func (c *Consumer) surveyStart(ctx context.Context, route topicRoute) {
 		}
 		return p.First
 	})
-	if c.start == nil || !c.start.New { // a first try that failed may have set places
-		c.start = &start
+	if c.start != nil { // a try that failed may have set places
+		start.New, start.Skipped = start.New || c.start.New, max(start.Skipped, c.start.Skipped)
 	}
+	c.start = &start
 }

@@ -3,6 +3,7 @@ package rocketmq
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -200,5 +201,38 @@ func TestPlaces(t *testing.T) {
 		if got, err := p.consumer(broker.From{}).Places(t.Context(), at); err == nil {
 			t.Errorf("request %d is refused: %+v", request, got)
 		}
+	}
+}
+
+// TestStart: what a new group is to begin with is set for the queues in which it has no
+// place, and what is told of it was so before. Another try tells the same.
+func TestStart(t *testing.T) {
+	for name, tt := range map[string]struct {
+		from     broker.From
+		progress map[string]int64
+		set      []string
+		told     broker.Start
+	}{
+		"at the first message": {broker.From{}, nil, nil, broker.Start{New: true, Waiting: 300, Old: 210}},
+		"at the end":           {broker.From{Latest: true}, nil, []string{"a/0=200", "b/0=200", "b/1=200"}, broker.Start{New: true, Skipped: 300}},
+		"at a time":            {broker.From{Time: time.UnixMilli(9)}, nil, []string{"a/0=170", "b/0=170", "b/1=170"}, broker.Start{New: true, Skipped: 210, Waiting: 90}},
+		"where it was in one":  {broker.From{Latest: true}, map[string]int64{"b/0": 150}, []string{"a/0=200", "b/1=200"}, broker.Start{Skipped: 200, Waiting: 50, Old: 20}},
+		"where it was in all":  {broker.From{Time: time.UnixMilli(9)}, map[string]int64{"a/0": 0, "b/0": 200, "b/1": 190}, nil, broker.Start{Waiting: 110, Old: 70}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := servePlaces(t)
+			p.at = 170
+			maps.Copy(p.progress, tt.progress)
+			c := p.consumer(tt.from)
+			c.sub.Starts = func(broker.Start) {}
+			for range 2 {
+				must(t, c.prepare(t.Context()))
+			}
+			p.isUpdated(tt.set...)
+			got := *c.start
+			if got.OldAt = (time.Time{}); got != tt.told {
+				t.Errorf("told %+v, want %+v", got, tt.told)
+			}
+		})
 	}
 }
