@@ -1,10 +1,13 @@
 package dedupe
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"math/rand/v2"
 	"sync"
+	"time"
 )
 
 // Claim names one call of Begin. A store that is asked over a network writes it
@@ -61,4 +64,27 @@ func (c *Claims) Lost(k Key, f Fingerprint, claim Claim) {
 		}
 	}
 	c.lost[effect{k, f}] = claim
+}
+
+// leaseSlack is by how much less than was asked for a lease may last: more than an answer
+// takes as a rule, and less than what callers add to the time for which they hold a key.
+const leaseSlack = 3 * time.Second
+
+// Whole makes sure that a mark that was begun is held for the lease that was asked for,
+// from now on. It may have begun long ago: by a call whose answer was lost, or in a store
+// that was slow. Its caller would be at work when another gets the key. Others are as
+// they were. Where somebody has got the key it is in progress.
+func Whole(ctx context.Context, s Store, k Key, m Mark, lease time.Duration) (Mark, error) {
+	if m.Verdict != Begun || time.Until(m.Until) >= lease-leaseSlack {
+		return m, nil
+	}
+	until := time.Now().Add(lease)
+	switch err := s.Extend(ctx, k, m, lease); {
+	case errors.Is(err, ErrFenced):
+		return Mark{Until: time.Now()}, nil
+	case err != nil:
+		return Mark{}, err
+	}
+	m.Until = until
+	return m, nil
 }

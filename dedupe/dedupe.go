@@ -82,7 +82,8 @@ type Store interface {
 	// Begin takes the key for lease when it is free, released, or its lease has
 	// ended, counting one more attempt; the same holder may not call it twice.
 	// The count is that of one fingerprint: another one begins at 1. A lease is
-	// at most as long as the window; the mark tells.
+	// at most as long as the window; the mark tells. It is whole when Begin returns,
+	// also where that took long, or an earlier call began and was not told so.
 	Begin(ctx context.Context, k Key, f Fingerprint, lease time.Duration) (Mark, error)
 	// Extend moves the end of the lease to lease from now, also after it ended,
 	// as long as nobody else took the key. A store may leave it where it is later.

@@ -66,6 +66,34 @@ func LostAnswers(t *testing.T, s dedupe.Store, way Lossy) {
 	}
 }
 
+// LeaseOfALostAnswer tests that who begins, and was not told so before, has a whole lease:
+// of the one that it was not told of little is left. advance lets time pass for the server.
+func LeaseOfALostAnswer(t *testing.T, s dedupe.Store, way Lossy, advance func(time.Duration)) {
+	t.Helper()
+	const lease = time.Minute
+	first := dedupe.Key{Key: "first"}
+	if m, err := s.Begin(t.Context(), first, theEffect, lease); err != nil || s.Release(t.Context(), first, m, true) != nil {
+		t.Fatal(err)
+	}
+	way.Lose(true)
+	if _, err := s.Begin(t.Context(), theKey, theEffect, lease); !errors.Is(err, dedupe.ErrUnavailable) {
+		t.Fatalf("begin: %v", err)
+	}
+	way.Lose(false)
+	advance(lease * 9 / 10)
+	m, err := s.Begin(t.Context(), theKey, theEffect, lease)
+	if left := time.Until(m.Until); err != nil || m.Verdict != dedupe.Begun || m.Attempt != 1 || left < lease/2 {
+		t.Fatalf("again: %v, attempt %d, %v left of the lease, %v", m.Verdict, m.Attempt, left, err)
+	}
+	advance(lease / 2)
+	if other, err := s.Begin(t.Context(), theKey, theEffect, lease); err != nil || other.Verdict != dedupe.InProgress {
+		t.Fatalf("another delivery, half a lease later: %v, %v", other.Verdict, err)
+	}
+	if err := s.Done(t.Context(), theKey, m); err != nil {
+		t.Errorf("done: %v", err)
+	}
+}
+
 // RecordUntilKilled has many handle keys of their own until 100 were recorded as
 // done, kills the server in the middle of that, and returns all that were.
 func RecordUntilKilled(t *testing.T, s dedupe.Store, kill func(), round int) (recorded []dedupe.Key) {

@@ -213,7 +213,11 @@ func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, l
 	if m, begun := s.beginNew(ctx, key, plain, f, lease, token); begun {
 		return m, nil
 	}
-	return s.beginInCommit(ctx, &op{of: k, key: key, plain: plain, window: s.window}, f, lease, token)
+	m, err := s.beginInCommit(ctx, &op{of: k, key: key, plain: plain, window: s.window}, f, lease, token)
+	if err == nil {
+		m, err = dedupe.Whole(ctx, s, k, m, lease)
+	}
+	return m, err
 }
 
 func (s *Store) beginInCommit(ctx context.Context, o *op, f dedupe.Fingerprint, lease time.Duration, token uint64) (dedupe.Mark, error) {

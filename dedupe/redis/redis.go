@@ -74,36 +74,40 @@ func (s *Store) Close() error {
 // command that costs the server a quarter of a script.
 func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, lease time.Duration) (dedupe.Mark, error) {
 	claim := s.claims.Take(k, f)
-	m, err := s.begin(ctx, k, f, claim, min(lease, s.window))
+	lease = min(lease, s.window)
+	m, err := s.begin(ctx, k, f, claim, lease)
+	if m.Verdict == dedupe.Begun {
+		m.Token = uint64(claim)
+		m, err = dedupe.Whole(ctx, s, k, m, lease)
+	}
 	if err != nil {
 		s.claims.Lost(k, f, claim)
 		return dedupe.Mark{}, fmt.Errorf("begin dedupe mark: %w", err)
-	}
-	if m.Verdict == dedupe.Begun {
-		m.Token = uint64(claim)
 	}
 	return m, nil
 }
 
 func (s *Store) begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, claim dedupe.Claim, lease time.Duration) (dedupe.Mark, error) {
-	q := s.first(k, f, claim, lease)
+	q, asked := s.first(k, f, claim, lease), time.Now()
 	answer, err := s.ask(ctx, q)
 	if err != nil {
 		return dedupe.Mark{}, err
 	}
 	switch answer {
 	case "OK":
-		return dedupe.Mark{Verdict: dedupe.Begun, Attempt: 1, Until: time.Now().Add(lease)}, nil
+		return dedupe.Mark{Verdict: dedupe.Begun, Attempt: 1, Until: asked.Add(lease)}, nil
 	case nil: // there is a mark
 	default:
 		return dedupe.Mark{}, unexpected(answer)
 	}
 	token := bytesOf(uint64(claim))
+	asked = time.Now()
 	answer, err = s.run(ctx, q.mark, func() *question { return lookScript.on(q.mark, token, f[:], maxDone) })
 	if err != nil {
 		return dedupe.Mark{}, err
 	}
 	if seen, free := freeMark(answer); free {
+		asked = time.Now()
 		answer, err = s.run(ctx, q.mark, func() *question {
 			return beginScript.on(q.mark, token, f[:], s.spans(nil, lease), q.window, seen)
 		})
@@ -111,7 +115,7 @@ func (s *Store) begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, c
 			return dedupe.Mark{}, err
 		}
 	}
-	return markOf(answer)
+	return markOf(answer, asked)
 }
 
 // freeMark is the mark that look.lua found free.
@@ -142,8 +146,8 @@ func (s *Store) spans(b []byte, lease time.Duration) []byte {
 }
 
 // markOf reads what look.lua and begin.lua return: verdict and conflict, 1 byte each, attempts,
-// 4, ms until the lease ends, 8; big endian.
-func markOf(answer any) (dedupe.Mark, error) {
+// 4, ms until the lease ends, 8; big endian. The answer may have been on its way since asked.
+func markOf(answer any, asked time.Time) (dedupe.Mark, error) {
 	text, _ := answer.(string)
 	b := []byte(text)
 	if len(b) != 14 || b[0] > byte(dedupe.Repeat) {
@@ -152,7 +156,7 @@ func markOf(answer any) (dedupe.Mark, error) {
 	left := time.Duration(binary.BigEndian.Uint64(b[6:])) * time.Millisecond
 	return dedupe.Mark{
 		Verdict: dedupe.Verdict(b[0]), Conflict: b[1] == 1,
-		Attempt: int(binary.BigEndian.Uint32(b[2:])), Until: time.Now().Add(left),
+		Attempt: int(binary.BigEndian.Uint32(b[2:])), Until: asked.Add(left),
 	}, nil
 }
 

@@ -17,6 +17,13 @@ func TestLostAnswerIsAskedForAgain(t *testing.T) {
 	dedupetest.LostAnswers(t, open(t, Options{URL: "redis://" + proxy.Addr()}), proxy)
 }
 
+func TestLeaseOfALostAnswer(t *testing.T) {
+	redis := server.Redis(t)
+	client, proxy := clientOf(t, redis), server.NewProxy(t, redis)
+	s := open(t, Options{URL: "redis://" + proxy.Addr()})
+	dedupetest.LeaseOfALostAnswer(t, s, proxy, func(d time.Duration) { pass(t, client, d) })
+}
+
 // What was answered for is there after kill -9, as often as that happens.
 func TestDoneSurvivesKills(t *testing.T) {
 	redis := server.Redis(t)

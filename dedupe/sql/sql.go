@@ -76,6 +76,9 @@ func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, l
 		m, err = s.begin(ctx, k, f, int64(claim), lease)
 		return err
 	})
+	if err == nil {
+		m, err = dedupe.Whole(ctx, s, k, m, lease)
+	}
 	if err != nil {
 		s.claims.Lost(k, f, claim)
 		return dedupe.Mark{}, fmt.Errorf("begin dedupe mark: %w", err)
@@ -86,7 +89,7 @@ func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, l
 // begin inserts the row, or changes the one that is there. One that is deleted
 // between the two is inserted by the next try.
 func (s *Store) begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, claim int64, lease time.Duration) (m dedupe.Mark, err error) {
-	hash := k.Hash()
+	hash, since := k.Hash(), time.Now()
 	if _, err := s.db.ExecContext(ctx, s.d.insert, hash[:], claim, lease.Milliseconds(), f[:], []byte{}, s.window.Milliseconds()); err != nil {
 		return m, err
 	}
@@ -98,7 +101,7 @@ func (s *Store) begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, c
 		was := r.token
 		m.Verdict, m.Conflict = r.begin(f, claim, now, lease.Milliseconds(), s.window.Milliseconds())
 		m.Attempt = r.attempts
-		m.Until = time.Now().Add(time.Duration(r.ends-now/1000) * time.Millisecond)
+		m.Until = since.Add(time.Duration(r.ends-now/1000) * time.Millisecond)
 		if m.Verdict == dedupe.Begun {
 			m.Token = uint64(r.token)
 		}

@@ -63,6 +63,15 @@ func TestLostAnswerIsAskedForAgain(t *testing.T) {
 	})
 }
 
+func TestLeaseOfALostAnswer(t *testing.T) {
+	each(t, func(t *testing.T, s *server.Server, o Options) {
+		direct, proxy := open(t, o), server.NewProxy(t, s)
+		o.DSN = strings.Replace(o.DSN, s.Addr(), proxy.Addr(), 1)
+		o.Connections = 1
+		dedupetest.LeaseOfALostAnswer(t, open(t, o), proxy, func(d time.Duration) { pass(t, direct.db, d) })
+	})
+}
+
 // What was answered for is there after kill -9, as often as that happens, and the
 // connections that were lost with it cost nothing.
 func TestDoneSurvivesKills(t *testing.T) {
