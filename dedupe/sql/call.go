@@ -2,6 +2,8 @@ package sql
 
 import (
 	"context"
+	"database/sql/driver"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,7 +20,15 @@ var again = backoff.Policy{Initial: 10 * time.Millisecond, Max: 200 * time.Milli
 // which every operation bears. The error is ErrClosed, the context's, or
 // ErrUnavailable.
 func (s *Store) call(ctx context.Context, ask func(context.Context) error) error {
-	return s.calls.Ask(ctx, s.o.Timeout, func(ctx context.Context) error { return s.insist(ctx, ask) })
+	return s.calls.Ask(ctx, s.o.Timeout, func(ctx context.Context) error { return explain(s.insist(ctx, ask)) })
+}
+
+// explain says what it may be that the driver says nothing of.
+func explain(err error) error {
+	if errors.Is(err, driver.ErrBadConn) {
+		return fmt.Errorf("the server ends connections, or is read-only: %w", err)
+	}
+	return err
 }
 
 func (s *Store) insist(ctx context.Context, ask func(context.Context) error) (err error) {

@@ -122,6 +122,7 @@ func openMySQL(o Options) (*sql.DB, error) {
 	}
 	c.Timeout, c.ReadTimeout, c.WriteTimeout = o.Timeout, o.Timeout, o.Timeout
 	c.InterpolateParams, c.ClientFoundRows = true, false
+	c.RejectReadOnly = true // of one that was the primary, the connections are given up
 	if c.Params == nil {
 		c.Params = map[string]string{}
 	}

@@ -149,6 +149,30 @@ func TestSweepGoesOn(t *testing.T) {
 	})
 }
 
+// TestFailoverIsFollowed: the address leads to another server, and the one before takes no
+// marks any more. It keeps the connections that there were; they are given up, or all that
+// is asked over them would be refused for as long as there is something to ask.
+func TestFailoverIsFollowed(t *testing.T) {
+	k := kinds["MariaDB"] // PostgreSQL becomes a replica by a restart
+	former, next := k.start(t), k.start(t)
+	proxy := server.NewProxy(t, former)
+	s := open(t, Options{Driver: k.driver, DSN: k.dsn(proxy.Addr()), Connections: 4, Timeout: 8 * time.Second})
+	begun := begin(t, s, key)
+	proxy.Move(next)
+	operator := strings.Replace(k.dsn(former.Addr()), "remora", "operator", 1)
+	exec(t, open(t, Options{Driver: k.driver, DSN: operator}).db, "SET GLOBAL read_only = 1")
+	if m, err := s.Begin(t.Context(), dedupe.Key{Key: "another"}, effect, time.Minute); err != nil || m.Verdict != dedupe.Begun {
+		t.Errorf("begin: %v, %v", m.Verdict, err)
+	}
+	if err := s.Done(t.Context(), key, begun); !errors.Is(err, dedupe.ErrFenced) { // the other never had it
+		t.Errorf("done: %v", err)
+	}
+	exec(t, open(t, Options{Driver: k.driver, DSN: strings.Replace(k.dsn(next.Addr()), "remora", "operator", 1)}).db, "SET GLOBAL read_only = 1")
+	if _, err := s.Begin(t.Context(), dedupe.Key{Key: "a third"}, effect, time.Minute); !errors.Is(err, dedupe.ErrUnavailable) || !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("where all are read-only: %v", err)
+	}
+}
+
 // Who holds a mark that the server has lost is fenced by the next one.
 func TestLostMarkFencesItsHolder(t *testing.T) {
 	each(t, func(t *testing.T, _ *server.Server, o Options) {

@@ -15,7 +15,7 @@ import (
 const Password = "g/h:e@im"
 
 // MariaDB starts one with the database remora and the user remora, who has
-// Password. It syncs each commit.
+// Password; so has the user operator, who may set read_only. It syncs each commit.
 func MariaDB(t testing.TB) *Server {
 	t.Helper()
 	s := newServer(t, "mariadb")
@@ -30,7 +30,8 @@ func MariaDB(t testing.TB) *Server {
 	}
 	first := filepath.Join(s.dir, "first.sql")
 	text := "CREATE DATABASE IF NOT EXISTS remora;\nCREATE USER IF NOT EXISTS remora@'%' IDENTIFIED BY '" + Password +
-		"';\nGRANT ALL ON remora.* TO remora@'%';\nGRANT SUPER ON *.* TO remora@'%';\n"
+		"';\nGRANT ALL ON remora.* TO remora@'%';\nGRANT SUPER ON *.* TO remora@'%';\n" +
+		"CREATE USER IF NOT EXISTS operator@'%' IDENTIFIED BY '" + Password + "';\nGRANT READ_ONLY ADMIN ON *.* TO operator@'%';\nGRANT ALL ON remora.* TO operator@'%';\n"
 	if err := os.WriteFile(first, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 
 // Proxy stands before a server, can lose its answers, hold a question, and hang.
 type Proxy struct {
-	to     string
+	to     atomic.Pointer[string]
 	ln     net.Listener
 	losing atomic.Bool
 	lost   atomic.Int64
@@ -33,7 +33,8 @@ func NewProxy(t testing.TB, s *Server) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{to: s.Addr(), ln: ln}
+	p := &Proxy{ln: ln}
+	p.Move(s)
 	p.open.Go(p.accept)
 	t.Cleanup(func() {
 		_ = ln.Close()
@@ -44,6 +45,10 @@ func NewProxy(t testing.TB, s *Server) *Proxy {
 
 // Addr is its host:port.
 func (p *Proxy) Addr() string { return p.ln.Addr().String() }
+
+// Move leads connections to another server from now on. Those that there are stay where
+// they lead.
+func (p *Proxy) Move(s *Server) { p.to.Store(new(s.Addr())) }
 
 // Lose has the server do what it is asked, and every answer lost with its
 // connection, or ends that.
@@ -107,7 +112,7 @@ func (w passing) Write(b []byte) (int, error) {
 // join ends when either side does: both are closed then.
 func (p *Proxy) join(client net.Conn, number int64) {
 	defer client.Close()
-	server, err := net.Dial("tcp", p.to)
+	server, err := net.Dial("tcp", *p.to.Load())
 	if err != nil {
 		return
 	}
