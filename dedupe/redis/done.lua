@@ -4,6 +4,8 @@
 -- Returns for each 1, or 0: fenced, or the text of what the server has against it. It is
 -- no error of Redis: one within an array is read by the client as the end of the array,
 -- and the rest of it as the answers of the commands that follow.
+-- A replica answers with an error alone, as to a command, and nothing is written: by that
+-- the client knows that its connection leads to one that was the master.
 local most = 16 * tonumber(ARGV[1])
 
 local function finish(key, token, window)
@@ -38,5 +40,8 @@ end
 local answers = {}
 for i, key in ipairs(KEYS) do
 	answers[i] = finish(key, string.sub(ARGV[i + 1], 1, 8), string.sub(ARGV[i + 1], 9))
+	if type(answers[i]) == 'string' and string.find(answers[i], 'READONLY', 1, true) then
+		return {err = 'READONLY ' .. answers[i]}
+	end
 end
 return answers
