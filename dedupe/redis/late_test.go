@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -126,6 +127,25 @@ func TestRefusedConnectionAnswersNothing(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestRefusalIsAnAnswer: what the server has against a question ends it, though the copy of
+// it that went first hangs.
+func TestRefusalIsAnAnswer(t *testing.T) {
+	const timeout = 8 * time.Second
+	redis := server.Redis(t)
+	client, proxy := clientOf(t, redis), server.NewProxy(t, redis)
+	s := open(t, Options{URL: "redis://" + proxy.Addr(), Timeout: timeout})
+	warm(t, s)
+	if err := client.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Hold(t, "nx")
+	began := time.Now()
+	_, err := s.Begin(t.Context(), dedupe.Key{Key: "another"}, effect, time.Minute)
+	if took := time.Since(began); !errors.Is(err, dedupe.ErrUnavailable) || !proxy.Holds() || took > timeout*3/4 {
+		t.Errorf("%v after %v, held: %v", err, took, proxy.Holds())
 	}
 }
 

@@ -144,3 +144,63 @@ func TestWaitingForATripIsBounded(t *testing.T) {
 	call("behind it")
 	calls.Wait()
 }
+
+// However many wait for trips to a server that hangs, none does for longer than the
+// timeout: trips are late one after the other, and each takes few.
+func TestWaitingBehindManyIsBounded(t *testing.T) {
+	const timeout, batches = 2 * time.Second, 3 * lateAfter
+	redis := server.Redis(t)
+	s := open(t, Options{URL: urlOf(redis), Timeout: timeout})
+	begin(t, s) // it is connected
+	redis.Stall()
+	t.Cleanup(redis.Continue)
+	var calls sync.WaitGroup
+	began := time.Now()
+	for i := range batches * maxAboard {
+		calls.Go(func() {
+			if _, err := s.Begin(t.Context(), dedupe.Key{Key: fmt.Sprint(i)}, effect, time.Minute); !errors.Is(err, dedupe.ErrUnavailable) {
+				t.Errorf("%d: %v", i, err)
+			}
+		})
+	}
+	calls.Wait()
+	if took := time.Since(began); took > batches*timeout/lateAfter {
+		t.Errorf("the last of them waited %v", took)
+	}
+}
+
+// A question is asked twice at most: a server that is slow is not asked for more and more.
+func TestAskedTwiceAtMost(t *testing.T) {
+	redis := server.Redis(t)
+	s := open(t, Options{URL: urlOf(redis), Timeout: time.Second})
+	begin(t, s) // it is connected
+	count := &trips{}
+	s.client.AddHook(count)
+	redis.Stall()
+	t.Cleanup(redis.Continue)
+	if _, err := s.Begin(t.Context(), dedupe.Key{Key: "another"}, effect, time.Minute); !errors.Is(err, dedupe.ErrUnavailable) {
+		t.Error(err)
+	}
+	if n := count.commands.Load(); n > 2 {
+		t.Errorf("it was asked %d times", n)
+	}
+	redis.Continue()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if n := s.pipe.underWay(); n != 0 { // each has ended once
+		t.Errorf("%d trips are under way", n)
+	}
+}
+
+// A trip that arrives just when it is found late is not: it has ended.
+func TestArrivedIsNotLate(t *testing.T) {
+	p := &pipe{trips: 1}
+	q := &question{asked: 1, done: make(chan struct{})}
+	one := &trip{aboard: []*question{q}}
+	p.arrive(one, []*errand{{of: one.aboard, answer: "OK"}})
+	p.isLate(one)
+	if one.late || p.trips != 1 || q.answer != "OK" || len(p.waiting) > 0 {
+		t.Errorf("late %v, %d trips, answered %v, %d wait", one.late, p.trips, q.answer, len(p.waiting))
+	}
+}
