@@ -345,6 +345,28 @@ func TestNoRoomMakesUnsure(t *testing.T) {
 	}
 }
 
+// TestNoRoomMakesUnsureForGood: also where the process is killed before there is room, and
+// another note.
+func TestNoRoomMakesUnsureForGood(t *testing.T) {
+	for name, note := range map[string]func(h *house, st *Stream){
+		"handled": func(_ *house, st *Stream) { st.Handled(origin, 1) },
+		"dead":    func(h *house, st *Stream) { h.end(st, origin, 1, Dead) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var full error
+			h := newHouse(t, Options{Room: func() error { return full }})
+			st := h.stream("billing", false)
+			full = errors.New("low")
+			note(h, st)
+			before := h.known()[0].UnsureAt
+			h.crash()
+			if now := h.known()[0].UnsureAt; now.IsZero() || now.UnixMilli() < before.UnixMilli() {
+				t.Errorf("unsure since %v, and after a crash since %v", before, now)
+			}
+		})
+	}
+}
+
 func ring(t *testing.T, digits ...string) *keyring.Ring {
 	t.Helper()
 	text := ""

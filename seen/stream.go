@@ -141,33 +141,33 @@ func decrypt(ring *keyring.Ring, box, key []byte) ([]byte, error) {
 // The note is on stable storage with the next commit of the database that somebody
 // waits for, and within its lazy delay.
 func (st *Stream) Handled(origin message.SpoolID, number uint64) {
-	if number == 0 || st.hasNoRoom() {
-		return
+	if number > 0 {
+		st.store.queue.Post(st.noteOf(origin, number, Handled), opSize)
 	}
-	st.store.queue.Post(&op{stream: st, origin: origin, number: number, how: Handled}, opSize)
 }
 
 // Ended notes a repeat, or a dead letter. It is on stable storage when nil is
 // returned; the caller goes on in any case.
 func (st *Stream) Ended(ctx context.Context, origin message.SpoolID, number uint64, how How) error {
-	if number == 0 || st.hasNoRoom() {
+	if number == 0 {
 		return nil
 	}
-	if err := st.store.queue.Commit(ctx, &op{stream: st, origin: origin, number: number, how: how}, opSize); err != nil {
+	if err := st.store.queue.Commit(ctx, st.noteOf(origin, number, how), opSize); err != nil {
 		return fmt.Errorf("note a message as %s: %w", how, err)
 	}
 	return nil
 }
 
-// hasNoRoom reports that nothing may be written, and that the stream is unsure then.
-func (st *Stream) hasNoRoom() bool {
+// noteOf is a note; or where there is no room for one, that the stream is unsure, which
+// takes no more room the next time.
+func (st *Stream) noteOf(origin message.SpoolID, number uint64, how How) *op {
 	if st.store.o.Room() == nil {
-		return false
+		return &op{stream: st, origin: origin, number: number, how: how}
 	}
 	st.store.mu.Lock()
 	defer st.store.mu.Unlock()
 	st.doubt(st.store.o.Now())
-	return true
+	return &op{stream: st}
 }
 
 // origins of the stream, sorted.
