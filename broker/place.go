@@ -20,8 +20,9 @@ type Seeker interface {
 	// process has any. One that has just gone may be named still.
 	Members(ctx context.Context) ([]string, error)
 	// Seek sets the group's place in each queue to To. It changes nothing while the
-	// group has a member, also one of this process: ErrMembers. After another error
-	// some queues may be set. What the group has sent back comes all the same.
+	// group has a member, also one of this process: ErrMembers. After another error, as
+	// that one has joined meanwhile, some queues may be set. What the group has sent back
+	// comes all the same.
 	Seek(ctx context.Context, to []Seek) error
 }
 

@@ -171,6 +171,19 @@ func (c *Consumer) Seek(ctx context.Context, to []broker.Seek) error {
 			return fmt.Errorf("set the place of group %s in queue %s: %w", c.sub.Group, q, err)
 		}
 	}
+	return c.stillAlone(ctx)
+}
+
+// stillAlone reports who has joined while places were set: who read one before goes on
+// from there, and writes that over it.
+func (c *Consumer) stillAlone(ctx context.Context) error {
+	joined, err := c.members(ctx)
+	if err == nil && len(joined) > 0 {
+		err = fmt.Errorf("it has got members meanwhile: %s", strings.Join(joined, ", "))
+	}
+	if err != nil {
+		return fmt.Errorf("the place of group %s is set, and may be set back: %w", c.sub.Group, err)
+	}
 	return nil
 }
 

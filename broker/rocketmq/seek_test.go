@@ -27,6 +27,7 @@ type placed struct {
 	at       int64             // the answer to a search by time
 	times    []string          // that were asked for
 	forgets  bool              // they confirm an update, and have what they had
+	joins    []string          // are members as soon as a place is set
 	updated  []string          // queue and offset
 }
 
@@ -72,7 +73,7 @@ func (p *placed) answer(c command, queue string) *command {
 		}
 		return &command{Code: codeQueryNotFound}
 	case reqUpdateConsumerOffset:
-		p.updated = append(p.updated, queue+"="+c.ExtFields["commitOffset"])
+		p.updated, p.members = append(p.updated, queue+"="+c.ExtFields["commitOffset"]), p.joins
 		if !p.forgets {
 			p.progress[queue], _ = strconv.ParseInt(c.ExtFields["commitOffset"], 10, 64)
 		}
@@ -144,6 +145,8 @@ func TestSeek(t *testing.T) {
 		"it is kept further on": {func(p *placed) {
 			p.forgets, p.progress["a/0"] = true, 190
 		}, all, []string{"a/0=140"}, errAny},
+		"another joins meanwhile": {func(p *placed) { p.joins = []string{"10.0.0.2@other-consumer-1"} },
+			all, []string{"a/0=140", "b/0=150", "b/1=160"}, errAny},
 		"a queue is not there": {nil, append(slices.Clone(all), broker.Seek{Queue: "c/0", To: 1}), nil, errAny},
 	} {
 		t.Run(name, func(t *testing.T) {
