@@ -46,6 +46,16 @@ func TestLateAck(t *testing.T) {
 			s.wantEvents("call a", "back a", "ack a", "done id:a", "ack by ID, late", "ack by ID, late", "repeat id:a", "ack a")
 		})
 	})
+	t.Run("after a call that panicked, and a stop", func(t *testing.T) {
+		bubble(t, func(s *scene) {
+			s.boom = 1
+			var first string
+			s.onCall(func(id string, _ int) { first = id })
+			s.run(time.Millisecond, delivery("a"))
+			s.ack(first)
+			s.wantEvents("call a", "done id:a", "ack by ID, late")
+		})
+	})
 	t.Run("after a call that timed out", func(t *testing.T) {
 		bubble(t, func(s *scene) {
 			s.answers = []push.Answer{silent}
@@ -231,6 +241,26 @@ func TestLate200(t *testing.T) {
 			s.start(o).run(25*time.Minute, delivery("a"))
 			if s.count("call a") != 1 || s.count("done id:a") != 0 {
 				t.Errorf("it went %v", s.events)
+			}
+		})
+	})
+	t.Run("without a store, after it was sent back: nobody listens", func(t *testing.T) {
+		bubble(t, func(s *scene) {
+			s.noStore = true
+			listen := -1
+			s.verdict = func(call *push.Call) *push.Answer {
+				answer := lateBy(5*time.Minute, ok)
+				if call.Delivery.Identity == "b" { // which keeps the gate running
+					answer = accepted(9 * time.Minute)
+					after(time.Minute, func() { listen = len(s.gate.late.places) })
+				}
+				return &answer
+			}
+			o := options()
+			o.Retry = backoff.Policy{Initial: 20 * time.Minute}
+			s.start(o).run(time.Hour, delivery("a"), delivery("b"))
+			if s.count("back a") != 1 || listen != 0 {
+				t.Errorf("%d listen, it went %v", listen, s.events)
 			}
 		})
 	})
