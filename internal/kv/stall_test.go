@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -18,6 +19,8 @@ type slowDisk struct {
 	stall          chan bool
 }
 
+// A time-out that is to pass wants a bubble of synctest, where no time passes while a
+// sync is slow.
 func newSlowDisk(t *testing.T, timeout time.Duration, queued int) *slowDisk {
 	t.Helper()
 	d := &slowDisk{began: make(chan struct{}), release: make(chan struct{}), stall: make(chan bool, 16)}
@@ -143,62 +146,55 @@ func TestWithdrawLeavesTheOthers(t *testing.T) {
 }
 
 func TestStalledCommitRefusesOffersUntilItEnds(t *testing.T) {
-	d := newSlowDisk(t, 20*time.Millisecond, 0)
-	first := d.later(t.Context(), put("first", "1"))
-	<-d.began
-	if !d.told(t) {
-		t.Fatal("told that nothing is stalled")
-	}
-	if since, times := d.Stalled(); since.IsZero() || times == 0 {
-		t.Errorf("stalled since %v, %d times", since, times)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := d.Offer(ctx, put("second", "2"), 64); !errors.Is(err, ErrBusy) || errors.Is(err, ErrUnknown) {
-		t.Fatalf("an offer is answered %v", err)
-	}
-	if err := d.Busy(1); !errors.Is(err, ErrBusy) {
-		t.Errorf("busy: %v", err)
-	}
-	var committed sync.WaitGroup // who may not be refused waits
-	committed.Go(func() {
-		if err := d.Commit(t.Context(), put("third", "3"), 64); err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		d := newSlowDisk(t, 20*time.Millisecond, 0)
+		first := d.later(t.Context(), put("first", "1"))
+		<-d.began
+		if !d.told(t) {
+			t.Fatal("told that nothing is stalled")
+		}
+		if since, times := d.Stalled(); since.IsZero() || times == 0 {
+			t.Errorf("stalled since %v, %d times", since, times)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		if err := d.Offer(ctx, put("second", "2"), 64); !errors.Is(err, ErrBusy) || errors.Is(err, ErrUnknown) {
+			t.Fatalf("an offer is answered %v", err)
+		}
+		if err := d.Busy(1); !errors.Is(err, ErrBusy) {
+			t.Errorf("busy: %v", err)
+		}
+		var committed sync.WaitGroup // who may not be refused waits
+		committed.Go(func() {
+			if err := d.Commit(t.Context(), put("third", "3"), 64); err != nil {
+				t.Error(err)
+			}
+		})
+		waitQueued(t, d.DB, 1)
+		d.release <- struct{}{}
+		if err := <-first; err != nil {
 			t.Error(err)
 		}
-	})
-	waitQueued(t, d.DB, 1)
-	d.release <- struct{}{}
-	if err := <-first; err != nil {
-		t.Error(err)
-	}
-	if d.told(t) {
-		t.Error("told of a second one")
-	}
-	ended := make(chan struct{})
-	defer close(ended)
-	go func() { // from now on the disk is as fast as it is
-		for {
-			select {
-			case <-d.began:
-				d.release <- struct{}{}
-			case <-ended:
-				return
-			}
+		if d.told(t) {
+			t.Error("told of a second one")
 		}
-	}()
-	committed.Wait()
-	for {
-		err := d.Offer(t.Context(), put("fourth", "4"), 64)
-		if errors.Is(err, ErrBusy) { // it may have stalled again, and then that ends, too
-			for d.told(t) {
+		ended := make(chan struct{})
+		defer close(ended)
+		go func() { // from now on the disk is as fast as it is
+			for {
+				select {
+				case <-d.began:
+					d.release <- struct{}{}
+				case <-ended:
+					return
+				}
 			}
-			continue
-		}
-		if err != nil {
+		}()
+		committed.Wait()
+		if err := d.Offer(t.Context(), put("fourth", "4"), 64); err != nil {
 			t.Errorf("an offer after the stall is answered %v", err)
 		}
-		return
-	}
+	})
 }
 
 func TestOffersAreRefusedAboveTheQueuesBytes(t *testing.T) {
@@ -222,21 +218,23 @@ func TestOffersAreRefusedAboveTheQueuesBytes(t *testing.T) {
 
 // TestStalledHeadRefusesOffers: what is acknowledged must not run ahead of HEAD.
 func TestStalledHeadRefusesOffers(t *testing.T) {
-	d := newSlowDisk(t, 20*time.Millisecond, 0)
-	head := d.stalls.watch(headName)
-	head.begin()
-	<-d.stall
-	if err := d.Busy(1); !errors.Is(err, ErrBusy) {
-		t.Errorf("busy: %v", err)
-	}
-	head.end()
-	<-d.stall
-	if err := d.Busy(1); err != nil {
-		t.Errorf("busy: %v", err)
-	}
-	head.begin()
-	head.end() // in time
-	if _, times := d.Stalled(); times != 1 {
-		t.Errorf("%d stalls", times)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		d := newSlowDisk(t, 20*time.Millisecond, 0)
+		head := d.stalls.watch(headName)
+		head.begin()
+		<-d.stall
+		if err := d.Busy(1); !errors.Is(err, ErrBusy) {
+			t.Errorf("busy: %v", err)
+		}
+		head.end()
+		<-d.stall
+		if err := d.Busy(1); err != nil {
+			t.Errorf("busy: %v", err)
+		}
+		head.begin()
+		head.end() // in time
+		if _, times := d.Stalled(); times != 1 {
+			t.Errorf("%d stalls", times)
+		}
+	})
 }
