@@ -347,7 +347,7 @@ func (m *halfModel) forward(t *rapid.T) {
 		r, err := m.Receipt(t.Context(), x.message)
 		return err == nil && r.State == message.StatePending
 	}) {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		leases, err := m.Lease(ctx, "t", spool.LeaseOptions{MaxMessages: 1})
 		cancel()
 		if err != nil {
