@@ -50,7 +50,7 @@ func TestCommitIsSharedByAllWhoWait(t *testing.T) {
 	q := Attach(db, &writer{})
 	h := newHold()
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = commit(q, h.op()) })
+	wg.Go(func() { committed(t, q, h.op()) })
 	<-h.entered
 	const writers = 50
 	for i := range writers {
@@ -93,11 +93,11 @@ func TestOrderOfOneCommit(t *testing.T) {
 	first, second := Attach(db, watch("a")), Attach(db, watch("b"))
 	h := newHold()
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = commit(first, h.op()) })
+	wg.Go(func() { committed(t, first, h.op()) })
 	<-h.entered
-	wg.Go(func() { _ = commit(second, put("b", "")); say("answer") })
+	wg.Go(func() { committed(t, second, put("b", "")); say("answer") })
 	waitQueued(t, db, 1)
-	wg.Go(func() { _ = commit(first, put("a", "")); say("answer") })
+	wg.Go(func() { committed(t, first, put("a", "")); say("answer") })
 	waitQueued(t, db, 2)
 	mu.Lock()
 	events = nil
@@ -155,7 +155,7 @@ func TestQueueOrderIsKept(t *testing.T) {
 	q := Attach(db, w)
 	h := newHold()
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = commit(q, h.op()) })
+	wg.Go(func() { committed(t, q, h.op()) })
 	<-h.entered
 	var want []string
 	for i := range 20 {
@@ -163,7 +163,7 @@ func TestQueueOrderIsKept(t *testing.T) {
 		if i%2 == 0 {
 			q.Post(put(numbered(i), ""), 10)
 		} else {
-			wg.Go(func() { _ = commit(q, put(numbered(i), "")) })
+			wg.Go(func() { committed(t, q, put(numbered(i), "")) })
 		}
 		waitQueued(t, db, i+1)
 	}
@@ -220,7 +220,7 @@ func TestCommitsAreCutByBytesAndCount(t *testing.T) {
 			q := Attach(db, &writer{})
 			h := newHold()
 			var wg sync.WaitGroup
-			wg.Go(func() { _ = commit(q, h.op()) })
+			wg.Go(func() { committed(t, q, h.op()) })
 			<-h.entered
 			const writers = 400
 			value := string(make([]byte, size))
@@ -289,7 +289,7 @@ func TestCallerWhoGivesUpLearnsNothing(t *testing.T) {
 	q := Attach(db, &writer{})
 	h := newHold()
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = commit(q, h.op()) })
+	wg.Go(func() { committed(t, q, h.op()) })
 	<-h.entered
 	ctx, cancel := context.WithCancel(t.Context())
 	wg.Go(func() {

@@ -124,7 +124,7 @@ func wantRefusals(t *testing.T, db *DB, q *Queue[*write]) {
 	if err := db.Close(); !errors.Is(err, db.Err()) || err == nil {
 		t.Errorf("Close: %v, want %v", err, db.Err())
 	}
-	if took := time.Since(started); took > 10*time.Second {
+	if took := time.Since(started); took > time.Minute { // options.CloseWait is longer
 		t.Errorf("Close took %s", took)
 	}
 	if _, err := os.Stat(filepath.Join(db.opts.Dir, cleanName)); err == nil {
@@ -255,7 +255,7 @@ func TestCloseCommitsWhatIsQueued(t *testing.T) {
 	q := Attach(db, &writer{})
 	h := newHold()
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = commit(q, h.op()) })
+	wg.Go(func() { committed(t, q, h.op()) })
 	<-h.entered
 	wg.Go(func() {
 		if err := commit(q, put("waits", "1")); err != nil {

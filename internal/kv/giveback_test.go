@@ -30,7 +30,7 @@ func TestGiveBack(t *testing.T) {
 	}
 	must(t, db.GiveBack(t.Context()))
 	// Badger removes old tables when the last reader has let go of them.
-	for range 1000 {
+	for range 6000 {
 		if taken(t, opts.Dir) < 8<<20 {
 			break
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -72,7 +73,7 @@ func (w *writer) Synced(ops []*write) {
 }
 
 func testOptions(dir string) Options {
-	return Options{Dir: dir, MemTableSize: 1 << 20}
+	return Options{Dir: dir, MemTableSize: 1 << 20, CloseWait: 2 * time.Minute} // of a disk that others have, too
 }
 
 // openTest opens a database that the test closes; it reports a failed Close.
@@ -92,6 +93,14 @@ func openTest(t testing.TB, opts Options) *DB {
 
 func commit(q *Queue[*write], op *write) error {
 	return q.Commit(context.Background(), op, op.size())
+}
+
+// committed is mustCommit of another goroutine than the test's.
+func committed(t testing.TB, q *Queue[*write], op *write) {
+	t.Helper()
+	if err := commit(q, op); err != nil {
+		t.Errorf("commit: %v", err)
+	}
 }
 
 func mustCommit(t testing.TB, q *Queue[*write], op *write) {

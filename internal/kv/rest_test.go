@@ -136,7 +136,7 @@ func TestARunningCompactionIsNotWaitedFor(t *testing.T) {
 	}()
 	select {
 	case <-looked:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Error("it is waited for")
 	}
 	if n := compactors(); n != 2 {
