@@ -64,7 +64,7 @@ func (r *rig) awaitEntry(prefix string) entry {
 		if found := r.find(prefix); len(found) > 0 {
 			return found[0]
 		}
-		if time.Since(began) > 20*time.Second {
+		if time.Since(began) > time.Minute {
 			r.t.Fatalf("there is no %s", prefix)
 		}
 	}

@@ -30,7 +30,7 @@ func (r *rig) awaitLeasable(topic string, want int) (all []string) {
 	for {
 		wait := 50 * time.Millisecond
 		if len(all) < want {
-			wait = 20 * time.Second
+			wait = time.Minute
 		}
 		before := spool.Progress(r.Spool, topic)
 		ctx, cancel := context.WithTimeout(context.Background(), wait)
@@ -100,7 +100,7 @@ func TestDeadLetterBlocksItsKey(t *testing.T) {
 			if got := fmt.Sprint(r.awaitLeasable("t", 1)); got != "[4]" || r.BlockedKeys() != 1 || r.blockedBy(behind) != dead {
 				t.Fatalf("leased %s, %d keys are blocked, by %s", got, r.BlockedKeys(), r.blockedBy(behind))
 			}
-			drained, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			drained, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			if err := r.Drained(drained); err != nil {
 				t.Errorf("a drain waits for what is blocked: %v", err)

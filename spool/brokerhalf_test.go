@@ -47,7 +47,7 @@ func (r *rig) place(id string, number int) spool.Transaction {
 // dueEnd waits for the one transaction that is to be ended.
 func (r *rig) dueEnd(commit bool) spool.HalfEnd {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	all, err := r.DueEnds(ctx, 10)
 	if err != nil || len(all) != 1 || all[0].Commit != commit {

@@ -17,7 +17,7 @@ import (
 // dueChecks waits for check-backs that are due.
 func (r *rig) dueChecks(most int) (ids []string) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	all, err := r.DueChecks(ctx, most)
 	if err != nil {

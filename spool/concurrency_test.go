@@ -52,7 +52,7 @@ const (
 )
 
 func (c *crowd) run(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	forwarding, stop := context.WithCancel(ctx)
 	var callers, lanes sync.WaitGroup
@@ -209,7 +209,7 @@ func TestAcceptedDuringAReadIsNotMissed(t *testing.T) {
 // miss one nor bring one in twice.
 func TestReadingBehindTheWindowMissesNothing(t *testing.T) {
 	r := newRig(t, spool.Options{Window: 1})
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	const lanes, each = 4, 200
 	var work sync.WaitGroup

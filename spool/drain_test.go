@@ -31,7 +31,7 @@ func TestDrainedWaitsForTheLastMessage(t *testing.T) {
 		t.Fatalf("drained while one message waits (applied: %v)", applied)
 	}
 	r.confirm(r.lease("t", 1))
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := r.Drained(ctx); err != nil {
 		t.Fatal(err)
@@ -53,7 +53,7 @@ func TestDrainedSeesACancelOnDisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("Drained sleeps on")
 	}
 }
@@ -95,7 +95,7 @@ func ends(t *testing.T, drained <-chan error) {
 		if err != nil {
 			t.Fatal(err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("it waits for what waits behind a hold")
 	}
 }

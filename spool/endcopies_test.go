@@ -14,7 +14,7 @@ import (
 // drained fails the test unless a drain ends while the forwarder does its part.
 func (r *rig) drained(topic string) (sent []*spool.Lease) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- r.Drained(ctx); cancel() }()

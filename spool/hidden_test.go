@@ -83,7 +83,7 @@ func (r *rig) restarts() {
 	r.t.Helper()
 	select {
 	case <-r.Failed():
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		r.t.Fatalf("what is hidden is passed over; seen %q", r.Damage().Seen)
 	}
 	if err := r.db.Err(); !errors.Is(err, kv.ErrDamaged) {
@@ -146,7 +146,7 @@ func TestABacklogHiddenByDamageKeepsItsOrder(t *testing.T) {
 			hide(t, r.dbDir(), tt.hidden)
 			got := 0
 			next := func() (err error) {
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				leases, err := r.Lease(ctx, "t", spool.LeaseOptions{MaxMessages: 1})
 				for _, l := range leases {
@@ -226,7 +226,7 @@ func TestWhatFallsDueIsNotHiddenByDamage(t *testing.T) {
 				if due := n.InSpool.Pending + n.InSpool.Dead + n.Lost; n.InSpool.Delayed == 0 && due == all && n.Lost == 0 {
 					break
 				}
-				if time.Since(began) > 20*time.Second {
+				if time.Since(began) > time.Minute {
 					t.Fatalf("of %d messages that are due: %+v", all, n)
 				}
 			}

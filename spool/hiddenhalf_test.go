@@ -108,7 +108,7 @@ func TestRedrivenPayloadsHiddenByDamageAreSent(t *testing.T) {
 	r.redrive(ids...)
 	r.reopen()
 	hide(t, r.dbDir(), payloadPlaces)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for ctx.Err() == nil && r.db.Err() == nil {
 		leases, _ := r.Lease(ctx, "t", spool.LeaseOptions{})

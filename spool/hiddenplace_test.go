@@ -75,7 +75,7 @@ func TestNumbersHiddenByDamageAreNotLeftOut(t *testing.T) {
 	}
 	r.restarts()
 	for len(sent) < all || r.Ledger().Total.InSpool.Held() > 0 {
-		if err := send(20 * time.Second); err != nil {
+		if err := send(time.Minute); err != nil {
 			t.Fatalf("%d are sent, then: %v", len(sent), err)
 		}
 		r.flush()

@@ -56,7 +56,7 @@ func TestMessagesOnHoldAreNotForwarded(t *testing.T) {
 			if fmt.Sprint(got) != "[first a c]" {
 				t.Errorf("forwarded %v", got)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			if err := r.Drained(ctx); err != nil {
 				t.Error(err)

@@ -89,7 +89,7 @@ func (m *model) sendAgain(t *rapid.T) {
 			return
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for m.Ledger().Topics[topic].Resending > 0 {
 		leases, err := m.Lease(ctx, topic, spool.LeaseOptions{})

@@ -291,7 +291,7 @@ func (m *model) lease(t *rapid.T) {
 		return
 	}
 	free := m.leasable(topic)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	n := rapid.IntRange(1, 8).Draw(t, "most")
 	var leases []*spool.Lease

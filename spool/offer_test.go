@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/remora-mq/remora/internal/kv"
@@ -120,50 +121,53 @@ func isUnknown(err error) bool { return errors.Is(err, spool.ErrUnknown) }
 // TestAnswersOfADiskThatDoesNotAnswer: false is only said of what can never be
 // stored, and everything that waited is refused before it piles up.
 func TestAnswersOfADiskThatDoesNotAnswer(t *testing.T) {
-	r := newSlowRig(t, 50*time.Millisecond)
-	r.accept(under("old", draft("t", "old")))
-	r.armed.Store(true)
-	first := r.offer(under("k", draft("t", "first")))
-	<-r.held
-	waiting := r.offer(draft("t", "waits"))
-	r.queued(1)
-	if err := waiting.givenUp(); !errors.Is(err, context.Canceled) || isUnknown(err) {
-		t.Errorf("what waited is answered %v", err)
-	}
-	r.queued(0)
-	if err := first.givenUp(); !isUnknown(err) {
-		t.Errorf("what is in the commit is answered %v", err)
-	}
-	if !<-r.stalled {
-		t.Fatal("told of an end")
-	}
-	for name, c := range map[string]struct {
-		draft   spool.Draft
-		unknown bool
-	}{
-		"new":                    {draft("t", "new"), false},
-		"new, with a key":        {under("new", draft("t", "new")), false},
-		"large":                  {draft("t", strings.Repeat("x", 300<<10)), false},
-		"again, in the commit":   {under("k", draft("t", "first")), true},
-		"again, accepted before": {under("old", draft("t", "old")), true},
-	} {
-		_, err := r.Append(t.Context(), []spool.Draft{c.draft})
-		if !errors.Is(err, spool.ErrBusy) || isUnknown(err) != c.unknown {
-			t.Errorf("%s: %v, want unknown %t", name, err, c.unknown)
+	synctest.Test(t, func(t *testing.T) { // the time-out passes while all wait, and never while a sync is slow
+		r := newSlowRig(t, 50*time.Millisecond)
+		r.accept(under("old", draft("t", "old")))
+		r.armed.Store(true)
+		first := r.offer(under("k", draft("t", "first")))
+		<-r.held
+		waiting := r.offer(draft("t", "waits"))
+		r.queued(1)
+		if err := waiting.givenUp(); !errors.Is(err, context.Canceled) || isUnknown(err) {
+			t.Errorf("what waited is answered %v", err)
 		}
-	}
-	r.queued(0)
-	r.release <- struct{}{}
-	if <-r.stalled {
-		t.Fatal("told of another one")
-	}
-	if again := r.accept(under("k", draft("t", "first")))[0]; !again.Duplicate {
-		t.Errorf("what was unknown and is stored is stored again: %+v", again)
-	}
-	r.reopen()
-	if got := r.balanced().Ledger.Total.Accepted; got != 2 {
-		t.Errorf("%d messages were accepted, want the two that were answered and unknown", got)
-	}
+		r.queued(0)
+		if err := first.givenUp(); !isUnknown(err) {
+			t.Errorf("what is in the commit is answered %v", err)
+		}
+		if !<-r.stalled {
+			t.Fatal("told of an end")
+		}
+		for name, c := range map[string]struct {
+			draft   spool.Draft
+			unknown bool
+		}{
+			"new":                    {draft("t", "new"), false},
+			"new, with a key":        {under("new", draft("t", "new")), false},
+			"large":                  {draft("t", strings.Repeat("x", 300<<10)), false},
+			"again, in the commit":   {under("k", draft("t", "first")), true},
+			"again, accepted before": {under("old", draft("t", "old")), true},
+		} {
+			_, err := r.Append(t.Context(), []spool.Draft{c.draft})
+			if !errors.Is(err, spool.ErrBusy) || isUnknown(err) != c.unknown {
+				t.Errorf("%s: %v, want unknown %t", name, err, c.unknown)
+			}
+		}
+		r.queued(0)
+		r.release <- struct{}{}
+		if <-r.stalled {
+			t.Fatal("told of another one")
+		}
+		if again := r.accept(under("k", draft("t", "first")))[0]; !again.Duplicate {
+			t.Errorf("what was unknown and is stored is stored again: %+v", again)
+		}
+		r.reopen()
+		if got := r.balanced().Ledger.Total.Accepted; got != 2 {
+			t.Errorf("%d messages were accepted, want the two that were answered and unknown", got)
+		}
+		r.close()
+	})
 }
 
 // TestWithdrawnPayloadLeavesNothing gives up a message that is stored in chunks,

@@ -33,7 +33,7 @@ func (r *rig) resumeTopic(topic string) {
 // drainedNow fails the test unless nothing is waited for.
 func (r *rig) drainedNow() {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := r.Drained(ctx); err != nil {
 		r.t.Fatalf("%v; %+v", err, r.Ledger().Total)
@@ -174,7 +174,7 @@ func TestTimeGoesOnInAPausedTopic(t *testing.T) {
 	r.pauseTopic("t")
 	r.decided("tx", spool.TransactionCommitted)
 	r.pass(c, 2*time.Minute, 0)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if got, err := r.Wait(ctx, expires); err != nil || got.State != message.StateDead {
 		t.Errorf("%+v, %v", got, err)

@@ -136,7 +136,7 @@ func (r *rig) accept(drafts ...spool.Draft) []message.Receipt {
 // lease leases up to n messages of topic, which must be there.
 func (r *rig) lease(topic string, n int) []*spool.Lease {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	leases, err := r.Lease(ctx, topic, spool.LeaseOptions{MaxMessages: n})
 	if err != nil {

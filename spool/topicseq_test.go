@@ -147,7 +147,7 @@ func TestDamagedDatabaseBeginsANewNumbering(t *testing.T) {
 		t.Fatal("one damage is answered with two new spool IDs")
 	}
 	var last *spool.Lease
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for last == nil || string(last.Body) != "new" {
 		leases, err := r.Lease(ctx, "t", spool.LeaseOptions{})

@@ -47,7 +47,7 @@ func (r *rig) waitsBehind(dead, behind message.ID) {
 	if got := fmt.Sprint(r.awaitLeasable("t", 1)); got != "[other]" || r.BlockedKeys() != 1 || r.blockedBy(behind) != dead {
 		r.t.Fatalf("leased %s, %d keys are blocked, by %s", got, r.BlockedKeys(), r.blockedBy(behind))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := r.Drained(ctx); err != nil {
 		r.t.Errorf("a drain waits for what is blocked: %v", err)
