@@ -148,7 +148,7 @@ func sorted(bodies []string) string { return fmt.Sprint(slices.Sorted(slices.Val
 // openWith makes an empty spool.
 func openWith(t *testing.T, p *producer, opts spool.Options) *rig {
 	t.Helper()
-	db, err := kv.Open(t.Context(), kv.Options{Dir: filepath.Join(t.TempDir(), "db")})
+	db, err := kv.Open(t.Context(), kv.Options{Dir: filepath.Join(t.TempDir(), "db"), CloseWait: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

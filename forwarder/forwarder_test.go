@@ -133,7 +133,7 @@ func (r *rig) accept(drafts ...spool.Draft) (ids []message.ID) {
 // drained waits until everything is confirmed or dead.
 func (r *rig) drained() {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	if err := r.Drained(ctx); err != nil {
 		r.t.Fatalf("not drained: %v; ledger %+v", err, r.Ledger().Total)
@@ -259,7 +259,7 @@ func TestOtherTopicsGoOn(t *testing.T) {
 		r.accept(draft("stuck", "s", ""))
 	}
 	id := r.accept(draft("free", "f", ""))[0]
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if got, err := r.Wait(ctx, id); err != nil || got.State != message.StateConfirmed {
 		t.Fatalf("%+v %v", got, err)
