@@ -97,7 +97,7 @@ func TestAnswerTable(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			h := serve(t, tt.answer)
-			got := newClient(t, Options{URL: h.url()}).Deliver(within(t, 5*time.Second), aCall("x"))
+			got := newClient(t, Options{URL: h.url()}).Deliver(within(t, time.Minute), aCall("x"))
 			if got.Disposition != tt.want || got.Code() != tt.code {
 				t.Errorf("got %v, code %s, %v; want %v, code %s", got.Disposition, got.Code(), got.Err, tt.want, tt.code)
 			}
@@ -121,7 +121,7 @@ func TestLeaseHeader(t *testing.T) {
 				_, _ = fmt.Fprintf(c, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nMQ-Lease: %s\r\n\r\n", text)
 				return true
 			})
-			got := newClient(t, Options{URL: h.url()}).Deliver(within(t, 5*time.Second), aCall("x"))
+			got := newClient(t, Options{URL: h.url()}).Deliver(within(t, time.Minute), aCall("x"))
 			if got.Disposition != Leased || got.Lease != want {
 				t.Errorf("%v for %v, want a lease for %v", got.Disposition, got.Lease, want)
 			}
@@ -163,7 +163,7 @@ func TestTimeouts(t *testing.T) {
 
 func TestAckStatuses(t *testing.T) {
 	h := serve(t, text("HTTP/1.1 204 No Content\r\n\r\n"))
-	got := newClient(t, Options{URL: h.url(), AckStatuses: []int{200, 204}}).Deliver(within(t, time.Second), aCall("x"))
+	got := newClient(t, Options{URL: h.url(), AckStatuses: []int{200, 204}}).Deliver(within(t, time.Minute), aCall("x"))
 	if got.Disposition != Done {
 		t.Errorf("204 in ack_statuses: %v, %v", got.Disposition, got.Err)
 	}
@@ -197,7 +197,7 @@ func TestRetryAfter(t *testing.T) {
 func TestAdviceIsGiven(t *testing.T) {
 	for status, word := range map[int]string{201: "200", 204: "ack_statuses", 302: "URL"} {
 		h := serve(t, text(fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n", status)))
-		got := newClient(t, Options{URL: h.url()}).Deliver(within(t, time.Second), aCall("x"))
+		got := newClient(t, Options{URL: h.url()}).Deliver(within(t, time.Minute), aCall("x"))
 		if got.Err == nil || !strings.Contains(got.Err.Error(), word) {
 			t.Errorf("%d: %v does not say %q", status, got.Err, word)
 		}

@@ -36,7 +36,7 @@ func sendWith(t *testing.T, call *Call, path string, o Options) received {
 	})
 	o.URL = strings.TrimSuffix(h.url(), "/on-order") + path
 	c := newClient(t, o)
-	wantDone(t, c.Deliver(within(t, 10*time.Second), call))
+	wantDone(t, c.Deliver(within(t, time.Minute), call))
 	return <-seen
 }
 

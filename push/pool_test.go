@@ -18,13 +18,13 @@ import (
 
 func deliver(t *testing.T, c *Client) Answer {
 	t.Helper()
-	return c.Deliver(within(t, 3*time.Second), aCall("x"))
+	return c.Deliver(within(t, time.Minute), aCall("x"))
 }
 
 // exchange makes a call on that connection.
 func exchange(t *testing.T, c *Client, cn *conn) Answer {
 	t.Helper()
-	ctx, call := within(t, time.Second), aCall("x")
+	ctx, call := within(t, time.Minute), aCall("x")
 	req := c.newRequest(call)
 	defer req.free()
 	cn.wire.begin(ctx, time.Time{})

@@ -32,7 +32,7 @@ func TestReadiness(t *testing.T) {
 		app.URL + "/ready": "", app.URL + "/nothing": "",
 		app.URL + "/busy": "503 Service Unavailable", app.URL + "/away": "302 Found", gone.URL: "refused", app.URL + "/hangs": "deadline exceeded",
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		if strings.HasSuffix(url, "/hangs") {
 			cancel()
 			ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)

@@ -219,7 +219,7 @@ func TestSigningUnderUse(t *testing.T) {
 	for range 8 {
 		go func() {
 			for range 50 {
-				if a := c.Deliver(within(t, 30*time.Second), aCall("x")); a.Disposition != Done {
+				if a := c.Deliver(within(t, time.Minute), aCall("x")); a.Disposition != Done {
 					done <- fmt.Sprintf("answer %+v", a)
 					return
 				}

@@ -3,15 +3,20 @@ package push
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"testing"
 	"time"
 )
 
-// after answers each call so long after it came.
+// after answers each call so long after it came, and those behind them never.
 func after(pauses ...time.Duration) reply {
 	return func(c *net.TCPConn, req *http.Request) bool {
+		if len(pauses) == 0 {
+			_, _ = io.Copy(io.Discard, c)
+			return false
+		}
 		pause := pauses[0]
 		pauses = pauses[1:]
 		time.Sleep(pause)
@@ -28,9 +33,9 @@ func timed(timeout time.Duration) *Call {
 // A call on a kept connection has all its time, and no more, whatever time the calls
 // before it had.
 func TestEachCallHasItsOwnTime(t *testing.T) {
-	h := serve(t, after(0, 1200*time.Millisecond, 0, time.Second))
+	h := serve(t, after(0, 3200*time.Millisecond, 0))
 	c := newClient(t, Options{URL: h.url()})
-	wantDone(t, c.Deliver(t.Context(), timed(time.Second)))
+	wantDone(t, c.Deliver(t.Context(), timed(3*time.Second)))
 	wantDone(t, c.Deliver(t.Context(), timed(time.Minute)))
 	wantDone(t, c.Deliver(t.Context(), timed(0)))
 	if got := c.Deliver(t.Context(), timed(100*time.Millisecond)); got.Code() != "timeout" || !errors.Is(got.Err, context.DeadlineExceeded) {
