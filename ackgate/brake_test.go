@@ -194,7 +194,7 @@ func TestPausedPull(t *testing.T) {
 func TestPausesSurviveARestart(t *testing.T) {
 	dir := t.TempDir()
 	opened := func(do func(*kv.DB, *Pauses)) {
-		db, err := kv.Open(t.Context(), kv.Options{Dir: dir})
+		db, err := kv.Open(t.Context(), kv.Options{Dir: dir, CloseWait: 2 * time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -74,7 +74,7 @@ func (o *once) Consume(ctx context.Context, receive broker.Receiver) error {
 // live runs a sidecar for one delivery and reports whether it was acked.
 func (h *house) live(ctx context.Context, d *message.Delivery) (acked bool) {
 	h.t.Helper()
-	db, err := kv.Open(context.Background(), kv.Options{Dir: h.dir, MemTableSize: 1 << 20})
+	db, err := kv.Open(context.Background(), kv.Options{Dir: h.dir, MemTableSize: 1 << 20, CloseWait: 2 * time.Minute})
 	h.no(err)
 	store, err := local.Open(db, local.Options{Window: time.Hour, Journal: filepath.Join(h.journal, "begun")})
 	h.no(err)
@@ -84,7 +84,7 @@ func (h *house) live(ctx context.Context, d *message.Delivery) (acked bool) {
 	h.no(err)
 	c := &once{fakeConsumer: (*fakeConsumer)(newScene(h.t)), d: d}
 	o := Options{
-		Subscription: "billing", Scope: "s", Key: h.key, Store: "local", Grace: -1, Timeout: 5 * time.Second, MaxAttempts: h.attempts,
+		Subscription: "billing", Scope: "s", Key: h.key, Store: "local", Grace: -1, Timeout: time.Minute, MaxAttempts: h.attempts,
 		Retry: backoff.Policy{Initial: time.Millisecond, Max: 5 * time.Millisecond}, Probe: backoff.Policy{Initial: time.Millisecond},
 	}
 	h.no(New(o, c, h.wrap(store), client, nil, nil, nil).Run(ctx))

@@ -62,7 +62,7 @@ func (g *graves) reopen() {
 		g.must(g.db.Close())
 	}
 	var err error
-	g.db, err = kv.Open(g.t.Context(), kv.Options{Dir: g.dir})
+	g.db, err = kv.Open(g.t.Context(), kv.Options{Dir: g.dir, CloseWait: 2 * time.Minute})
 	g.must(err)
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -127,7 +127,7 @@ func (g *graves) bury(n int, dies func(i int) string) {
 // await waits until n wait.
 func (g *graves) await(n int) {
 	g.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		count, _, err := g.Waiting(g.t.Context())
 		g.must(err)
 		if count == int64(n) {
@@ -173,7 +173,7 @@ func (g *graves) list(f deadletter.GroupFilter) (bodies []string) {
 // delivered waits until as many were, and returns them.
 func (g *graves) delivered(n int) []string {
 	g.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		g.mu.Lock()
 		seen := slices.Clone(g.seen)
 		g.mu.Unlock()

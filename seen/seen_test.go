@@ -48,7 +48,7 @@ func newHouse(t *testing.T, o Options) *house {
 func (h *house) open() {
 	h.t.Helper()
 	var err error
-	if h.db, err = kv.Open(context.Background(), kv.Options{Dir: h.dir, MemTableSize: 1 << 20, LazyDelay: h.lazy}); err != nil {
+	if h.db, err = kv.Open(context.Background(), kv.Options{Dir: h.dir, MemTableSize: 1 << 20, CloseWait: 2 * time.Minute, LazyDelay: h.lazy}); err != nil {
 		h.t.Fatal(err)
 	}
 	if h.store, err = Open(h.db, h.o); err != nil {

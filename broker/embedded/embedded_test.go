@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait for something that has to happen.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 func open(t *testing.T, opts Options) *Broker {
 	t.Helper()

@@ -42,7 +42,7 @@ func (o *opened) reopen(keys *keyring.Ring) {
 		must(o.t, o.db.Close())
 	}
 	var err error
-	o.db, err = kv.Open(o.t.Context(), kv.Options{Dir: o.dir})
+	o.db, err = kv.Open(o.t.Context(), kv.Options{Dir: o.dir, CloseWait: 2 * time.Minute})
 	must(o.t, err)
 	o.Store, err = Open(o.db, keys, nil)
 	must(o.t, err)

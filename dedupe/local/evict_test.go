@@ -30,7 +30,7 @@ func (h *house) onDisk() (marks, bytes int64) {
 // at it: then it is so when that has ended.
 func (h *house) counted() Stats {
 	h.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		got := h.store.Stats()
 		marks, bytes := h.onDisk()
 		if got.Marks == marks && got.Bytes == bytes {
@@ -194,7 +194,7 @@ func TestBucketsWithoutACount(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	h.close()
-	db, err := kv.Open(t.Context(), kv.Options{Dir: h.dir, MemTableSize: 1 << 20})
+	db, err := kv.Open(t.Context(), kv.Options{Dir: h.dir, MemTableSize: 1 << 20, CloseWait: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func newHouse(t *testing.T, window time.Duration) *house {
 func (h *house) open() {
 	h.t.Helper()
 	var err error
-	o := kv.Options{Dir: h.dir, MemTableSize: 1 << 20, OnCommit: func(c kv.CommitStats) {
+	o := kv.Options{Dir: h.dir, MemTableSize: 1 << 20, CloseWait: 2 * time.Minute, OnCommit: func(c kv.CommitStats) {
 		if c.Bytes > 0 {
 			h.wrote.Add(1)
 		}
@@ -240,7 +240,7 @@ func TestSweeperRunsByItself(t *testing.T) {
 	finish(t, h.store, "b")
 	h.pass(2 * time.Second)
 	finish(t, h.store, "c")
-	for deadline := time.Now().Add(5 * time.Second); h.marks() > 2; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); h.marks() > 2; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d marks are still on disk", h.marks())
 		}

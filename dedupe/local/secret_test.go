@@ -40,7 +40,7 @@ func (h *house) with(r *keyring.Ring) {
 func (h *house) refused(wrong, right *keyring.Ring, names keyring.ID) {
 	h.t.Helper()
 	h.close()
-	db, err := kv.Open(h.t.Context(), kv.Options{Dir: h.dir, MemTableSize: 1 << 20})
+	db, err := kv.Open(h.t.Context(), kv.Options{Dir: h.dir, MemTableSize: 1 << 20, CloseWait: 2 * time.Minute})
 	if err != nil {
 		h.t.Fatal(err)
 	}
