@@ -28,6 +28,9 @@ func serve(t *testing.T, s *Server) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if own := New(Options{}, Sources{}).http; s.http.ReadHeaderTimeout == own.ReadHeaderTimeout && s.http.ReadTimeout == own.ReadTimeout {
+		s.http.ReadHeaderTimeout, s.http.ReadTimeout = time.Minute, time.Minute // a process may get no time for a while
+	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ln) }()
 	t.Cleanup(func() {

@@ -98,7 +98,7 @@ func (c call) made(ctx context.Context, t *testing.T, addr string) *http.Request
 // check makes a call and validates its answer, which must be of that status.
 func (d *described) check(t *testing.T, addr string, status int, c call) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	got := do(t, c.made(ctx, t, addr))
 	if got.status != status {

@@ -42,7 +42,7 @@ func bury(t *testing.T, s *spool.Spool, topic, cause string) {
 
 func next(t *testing.T, s *spool.Spool, topic string) *spool.Lease {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	leases, err := s.Lease(ctx, topic, spool.LeaseOptions{MaxMessages: 1})
 	if err != nil {
@@ -70,7 +70,7 @@ func operationOf(t *testing.T, a answer) (op struct {
 // follow asks for an operation until it is as is said.
 func follow(t *testing.T, addr, id, what string, is func(answer) bool) answer {
 	t.Helper()
-	for until := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if got := get(t, "GET", addr, "/v1/operations/"+id); is(got) {
 			return got
 		} else if time.Now().After(until) {

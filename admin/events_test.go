@@ -195,7 +195,7 @@ func TestReadersOfEventsAreBounded(t *testing.T) {
 func TestEventsEndWithTheListener(t *testing.T) {
 	c := NewConditions()
 	side := New(Options{}, Sources{Conditions: c})
-	side.http.ReadTimeout, side.http.ReadHeaderTimeout = time.Second, time.Second
+	side.http.ReadTimeout, side.http.ReadHeaderTimeout = 3*time.Second, 3*time.Second
 	addr := serve(t, side)
 	r := readEvents(t, addr, "")
 	untilCutOff(t, addr) // the time is over

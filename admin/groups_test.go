@@ -29,7 +29,7 @@ func groupOf(t *testing.T, n int) (groups func() map[string]*deadletter.Group, i
 	}
 	b, err := embedded.Open(t.Context(), embedded.Options{Dir: t.TempDir()})
 	must(err)
-	db, err := kv.Open(t.Context(), kv.Options{Dir: t.TempDir()})
+	db, err := kv.Open(t.Context(), kv.Options{Dir: t.TempDir(), CloseWait: 2 * time.Minute})
 	must(err)
 	t.Cleanup(func() { must(errors.Join(b.Close(), db.Close())) })
 	known, err := notes.Open(db, nil, nil)

@@ -17,7 +17,7 @@ import (
 func openSpool(t *testing.T) (*spool.Spool, []message.ID) {
 	t.Helper()
 	dir := t.TempDir()
-	db, err := kv.Open(t.Context(), kv.Options{Dir: filepath.Join(dir, "db")})
+	db, err := kv.Open(t.Context(), kv.Options{Dir: filepath.Join(dir, "db"), CloseWait: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func post(t *testing.T, addr, path, body string, header ...string) answer {
 func confirmed(t *testing.T) (*spool.Spool, message.ID) {
 	t.Helper()
 	dir := t.TempDir()
-	db, err := kv.Open(t.Context(), kv.Options{Dir: filepath.Join(dir, "db")})
+	db, err := kv.Open(t.Context(), kv.Options{Dir: filepath.Join(dir, "db"), CloseWait: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func readsEvents(t *testing.T, e *events) (nc net.Conn, gone <-chan struct{}) {
 // A reader who reads no more is ended when a write to it has taken its time.
 func TestReaderWhoStopsReadingIsEnded(t *testing.T) {
 	e := newEvents("run", 1)
-	e.stalled, e.unheard = 50*time.Millisecond, time.Hour
+	e.stalled, e.unheard = time.Second, time.Hour
 	_, gone := readsEvents(t, e)
 	large := strings.Repeat("x", 64<<10)
 	for began := time.Now(); time.Since(began) < 30*time.Second; {
