@@ -41,7 +41,7 @@ func TestAdminAnswersAreAsDescribed(t *testing.T) {
 
 func asDescribed(t *testing.T, router routers.Router, op, addr string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	method, path, _ := strings.Cut(op, " ")
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, http.NoBody)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/remora-mq/remora/config"
 	"github.com/remora-mq/remora/internal/kv"
@@ -140,7 +141,7 @@ func (fillers) Synced([][2]string) {}
 func TestDamageBesideTheSpoolIsSalvagedAtOnce(t *testing.T) {
 	c := waiting(t)
 	dir := filepath.Join(c.Spool.Dir, "spool", "db")
-	db, err := kv.Open(t.Context(), kv.Options{Dir: dir, Magic: spool.FormatVersion})
+	db, err := kv.Open(t.Context(), kv.Options{Dir: dir, CloseWait: 2 * time.Minute, Magic: spool.FormatVersion})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 func TestAHandlerThatNeverReturnsTakesNothingFromOthers(t *testing.T) {
 	called, release := make(chan struct{}), make(chan struct{})
 	c := embedded(t)
-	c.Drain.Timeout = 2 * config.Second
+	c.Drain.Timeout = 6 * config.Second // half of it is left for what is published meanwhile
 	c.Subscriptions = []config.Subscription{
 		subscription("hung", "hung", handler(t, blockUntil(called, release))),
 		subscription("idle", "idle", handler(t, func(http.ResponseWriter, *http.Request) {})),
@@ -37,8 +37,8 @@ func TestAHandlerThatNeverReturnsTakesNothingFromOthers(t *testing.T) {
 	if err := r.end(); err != nil {
 		t.Errorf("the drain's deadline is an error: %v", err)
 	}
-	if took := time.Since(began); took > 20*time.Second { // the handler would never end
-		t.Errorf("took %v with a drain of 2s", took)
+	if took := time.Since(began); took > time.Minute { // the handler would never end
+		t.Errorf("took %v with a drain of 6s", took)
 	}
 	if strings.Contains(r.log.String(), "drain deadline reached") {
 		t.Error("nothing was left for forwarding")
@@ -104,7 +104,7 @@ func TestPublishesInFlightAreSettled(t *testing.T) {
 	}
 	_, _ = answers.ReadString('\n')
 	fmt.Fprint(nc, strings.Repeat("x", 16_000)) // fasthttp reads 8 KiB before it calls us
-	r.post("orders", "another", "wait=5")       // by now the first one is being read
+	r.post("orders", "another", "wait=60")      // by now the first one is being read
 	r.stop()
 	r.awaitStep("forward what is left")
 	fmt.Fprint(nc, strings.Repeat("x", 4_000))
@@ -129,7 +129,7 @@ func TestPublishesInFlightAreSettled(t *testing.T) {
 func TestADrainIsSaid(t *testing.T) {
 	c := embedded(t)
 	c.Broker = config.Broker{Type: config.BrokerRocketMQ, RocketMQ: config.RocketMQ{NameServers: []string{ports.Free(t)}}}
-	c.Drain.Timeout = 2 * config.Second
+	c.Drain.Timeout = 6 * config.Second // in which it is asked
 	r := start(t, c)
 	if _, body := get(t, "http://"+r.side.Addresses().Health+"/metrics"); !strings.Contains(body, `remora_degraded{reason="broker"}`) || !strings.Contains(body, "remora_spool_commit_batch_messages_count") {
 		t.Error("metrics are missing")
@@ -153,7 +153,7 @@ func (r *running) awaitStep(name string) {
 	r.t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for range 10_000 {
+	for range 60_000 {
 		if slices.Contains(r.log.steps(), name) {
 			return
 		}

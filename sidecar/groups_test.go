@@ -117,7 +117,7 @@ func TestDeadLettersOfAGroup(t *testing.T) {
 	c.Subscriptions = []config.Subscription{{Name: "bills", Group: "billing", Topic: "orders", Handler: handler.URL, Retry: config.SubscriptionRetry{MaxAttempts: 2, Initial: config.Millisecond, Max: config.Millisecond}}}
 	r := start(t, c)
 	for _, body := range []string{"a1", "b1", "c1", "a2", "b2", "c2", "a3"} {
-		r.post("orders", body, "wait=10")
+		r.post("orders", body, "wait=60")
 	}
 	want := map[string]int{"rejected: 422": 3, "out of attempts: 500": 2}
 	eventually(t, "five are dead", func() bool { return equalJSON(r.causes(), want) })
@@ -157,7 +157,7 @@ func TestDeadLettersOfAGroup(t *testing.T) {
 	if metric("remora_deliver_dead_letters_oldest")() {
 		t.Error("the oldest of none has an age")
 	}
-	r.post("orders", "c3", "wait=10")
+	r.post("orders", "c3", "wait=60")
 	eventually(t, "a new one is handled", func() bool { return slices.Contains(handler.called(), "c3 1") })
 	if got := handler.called(); len(got) != 4 || len(r.causes()) != 0 {
 		t.Errorf("calls %v, dead %v", got, r.causes())
@@ -174,7 +174,7 @@ func TestDeadLettersOfABroadcastingGroup(t *testing.T) {
 	c := embedded(t)
 	c.Subscriptions = []config.Subscription{{Name: "bills", Group: "billing", Topic: "orders", Handler: handler.URL, Broadcast: true}}
 	r := start(t, c)
-	r.post("orders", "a", "wait=10")
+	r.post("orders", "a", "wait=60")
 	eventually(t, "it is dead", func() bool { return equalJSON(r.causes(), map[string]int{"rejected: 422": 1}) })
 	handler.now(func(string) int { return 0 })
 	if n := r.changed("redrive", `{"filter":{"all":true}}`); n != 1 || len(r.causes()) != 0 {

@@ -18,7 +18,7 @@ func TestAToolDoesNotWaitForRoom(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	s := &Sidecar{offline: true, log: log, conditions: admin.NewConditions()}
 	s.parts.room = newRoom(t.TempDir(), Capacity{Limit: 1 << 40, Reserve: 1 << 60}, log)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, err := s.awaitRoom(ctx)
 	if !errors.Is(err, spool.ErrDiskLow) || !strings.Contains(err.Error(), "free space on the volume") || s.parts.data != nil {

@@ -59,9 +59,10 @@ func (r *running) receive(lease string) pulledMessage {
 // and what it acked does not.
 func TestPulling(t *testing.T) {
 	c := embedded(t)
+	c.Drain.Timeout = 5 * config.Second // half of which what is leased is waited for
 	c.Subscriptions = []config.Subscription{{Name: "pulled", Topic: "orders", Retry: config.SubscriptionRetry{Initial: 10 * config.Millisecond, Max: config.Second}}}
 	r := start(t, c)
-	r.post("orders", "one", "wait=10")
+	r.post("orders", "one", "wait=60")
 	first := r.receive("60s")
 	if string(first.Message.Body) != "one" || first.Message.Attempt != 1 {
 		t.Errorf("pulled %q, attempt %d", first.Message.Body, first.Message.Attempt)
@@ -80,7 +81,7 @@ func TestPulling(t *testing.T) {
 	if status := r.ask("/v1/deliveries/"+third.ID+"/ack", "", nil); status != 200 {
 		t.Errorf("ack: %d", status)
 	}
-	r.post("orders", "two", "wait=10")
+	r.post("orders", "two", "wait=60")
 	if held := r.receive("60s"); string(held.Message.Body) != "two" {
 		t.Errorf("pulled %q", held.Message.Body)
 	}
@@ -120,7 +121,7 @@ func TestCallersThatHangUpCostNothing(t *testing.T) {
 		fmt.Fprintf(caller, "POST /v1/subscriptions/pulled/receive HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(wish), wish)
 		_ = caller.Close()
 	}
-	r.post("orders", "one", "wait=10")
+	r.post("orders", "one", "wait=60")
 	got := r.receive("60s")
 	if string(got.Message.Body) != "one" || got.Message.Attempt != 1 {
 		t.Errorf("pulled %q, attempt %d", got.Message.Body, got.Message.Attempt)

@@ -29,7 +29,7 @@ func TestReadinessOfTheApplication(t *testing.T) {
 	c := embedded(t)
 	c.Subscriptions = []config.Subscription{{Name: "billing", Topic: "orders", Handler: app.URL + "/on-order", Readiness: app.URL + "/ready"}}
 	r := start(t, c)
-	r.post("orders", "one", "wait=10")
+	r.post("orders", "one", "wait=60")
 	eventually(t, "it says why the message is held", func() bool {
 		one, status := r.subscription()
 		return one.Held == 1 && one.State == "not_ready" && strings.Contains(one.HeldUp[0].Detail, "302 Found") &&

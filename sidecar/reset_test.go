@@ -71,14 +71,14 @@ func (r *running) reset(name string, to time.Time, dryRun bool, want int) (got s
 func (r *running) halves(h *handled) time.Time {
 	r.t.Helper()
 	for _, body := range []string{"a", "b"} {
-		r.post("orders", body, "wait=10")
+		r.post("orders", body, "wait=60")
 	}
 	h.await(r.t, 2)
 	time.Sleep(20 * time.Millisecond) // the broker counts in milliseconds
 	between := time.Now()
 	time.Sleep(20 * time.Millisecond)
 	for _, body := range []string{"c", "d"} {
-		r.post("orders", body, "wait=10")
+		r.post("orders", body, "wait=60")
 	}
 	h.await(r.t, 2)
 	return between
@@ -124,7 +124,7 @@ func TestReset(t *testing.T) {
 	}
 
 	r.operate("POST", "/v1/subscriptions/again/pause", "", nil)
-	r.post("orders", "e", "wait=10")
+	r.post("orders", "e", "wait=60")
 	if skipped := r.reset("again", time.Now().Add(time.Hour), false, 200); skipped.Skips != 1 || skipped.Repeats != 0 {
 		t.Errorf("into the future: %+v", skipped)
 	}
@@ -132,7 +132,7 @@ func TestReset(t *testing.T) {
 		t.Errorf("after the reset it is %s", one.State)
 	}
 	r.operate("POST", "/v1/subscriptions/again/resume", "", nil)
-	r.post("orders", "f", "wait=10")
+	r.post("orders", "f", "wait=60")
 	if got := again.await(t, 1); got != "f" {
 		t.Errorf("handled after it skipped: %s", got)
 	}
@@ -151,7 +151,7 @@ func TestStartIsToldLoudly(t *testing.T) {
 	c := embedded(t)
 	r := start(t, c)
 	for _, body := range []string{"a", "b", "c"} {
-		r.post("orders", body, "wait=10")
+		r.post("orders", body, "wait=60")
 	}
 	if err := r.end(); err != nil {
 		t.Error(err)

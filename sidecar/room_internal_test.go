@@ -17,7 +17,7 @@ import (
 func keeping(t *testing.T, n int) *spool.Spool {
 	t.Helper()
 	dir := t.TempDir()
-	db, err := kv.Open(t.Context(), kv.Options{Dir: filepath.Join(dir, "db")})
+	db, err := kv.Open(t.Context(), kv.Options{Dir: filepath.Join(dir, "db"), CloseWait: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func keeping(t *testing.T, n int) *spool.Spool {
 		}
 	}
 	for s.Ledger().Total.Confirmed < uint64(n) {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		if s.Waiting("t") > 0 {
 			leases, err := s.Lease(ctx, "t", spool.LeaseOptions{})
 			if err != nil {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/remora-mq/remora/admin"
 	"github.com/remora-mq/remora/config"
@@ -18,7 +19,7 @@ import (
 // withTopics is a sidecar whose spool has a message of each of n topics: topic-0 and so on.
 func withTopics(t *testing.T, n int) *Sidecar {
 	t.Helper()
-	db, err := kv.Open(t.Context(), kv.Options{Dir: filepath.Join(t.TempDir(), "db")})
+	db, err := kv.Open(t.Context(), kv.Options{Dir: filepath.Join(t.TempDir(), "db"), CloseWait: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

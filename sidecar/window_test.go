@@ -14,13 +14,13 @@ func TestWindowOfASubscription(t *testing.T) {
 	brief, usual, longer := handling(t), handling(t), handling(t)
 	c := embedded(t)
 	c.Subscriptions = []config.Subscription{
-		{Name: "brief", Topic: "orders", Handler: brief.URL, Timeout: config.Second, Dedupe: config.SubscriptionDedupe{Window: config.Second}},
+		{Name: "brief", Topic: "orders", Handler: brief.URL, Timeout: 3 * config.Second, Dedupe: config.SubscriptionDedupe{Window: 3 * config.Second}},
 		{Name: "usual", Topic: "orders", Handler: usual.URL},
 		{Name: "longer", Topic: "orders", Handler: longer.URL, Dedupe: config.SubscriptionDedupe{Window: 48 * config.Hour}},
 	}
 	r := start(t, c)
 	before := time.Now().Add(-time.Minute)
-	r.post("orders", "a", "wait=10")
+	r.post("orders", "a", "wait=60")
 	for _, h := range []*handled{brief, usual, longer} {
 		h.await(t, 1)
 	}
@@ -28,8 +28,8 @@ func TestWindowOfASubscription(t *testing.T) {
 		_, status := r.subscription()
 		return status.Subscriptions[0].Held+status.Subscriptions[1].Held+status.Subscriptions[2].Held == 0
 	})
-	time.Sleep(1500 * time.Millisecond) // longer than the brief window, on the clock of the store
-	for name, window := range map[string]string{"brief": "1s", "usual": "24h", "longer": "48h"} {
+	time.Sleep(4500 * time.Millisecond) // longer than the brief window, on the clock of the store
+	for name, window := range map[string]string{"brief": "3s", "usual": "24h", "longer": "48h"} {
 		if done := r.reset(name, before, false, 200); done.Repeats != 1 || done.Dedupe.Window != window {
 			t.Errorf("reset of %s: %+v", name, done)
 		}
