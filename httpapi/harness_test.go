@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -57,6 +58,8 @@ func startServer(t *testing.T, ln net.Listener, opts httpapi.Options, sp httpapi
 	if opts.BrokerType == "" {
 		opts.BrokerType = "embedded"
 	}
+	// A process may get no time for a while, nor a disk answer.
+	opts.ReadTimeout, opts.AppendTimeout = cmp.Or(opts.ReadTimeout, time.Minute), cmp.Or(opts.AppendTimeout, time.Minute)
 	l := &listener{t: t, spool: fake, addr: ln.Addr().String()}
 	l.server = httpapi.New(opts, sp)
 	network := ln.Addr().Network()
@@ -66,12 +69,12 @@ func startServer(t *testing.T, ln net.Listener, opts httpapi.Options, sp httpapi
 			return new(net.Dialer).DialContext(ctx, network, l.addr)
 		},
 	}
-	l.client = &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	l.client = &http.Client{Transport: transport, Timeout: 2 * time.Minute}
 	served := make(chan error, 1)
 	go func() { served <- l.server.Serve(ln) }()
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 		defer cancel()
 		if err := l.server.Shutdown(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)

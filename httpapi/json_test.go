@@ -67,7 +67,7 @@ func TestManyEscapesAreReadOnce(t *testing.T) {
 	if err != nil || read != 6*400_000 {
 		t.Errorf("%d bytes of a body, %v", read, err)
 	}
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("it took %v", took)
 	}
 }

@@ -183,7 +183,7 @@ func (l *listener) raw(sent string) []*answer {
 		l.t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		l.t.Fatal(err)
 	}
 	if _, err := io.WriteString(c, sent); err != nil {
