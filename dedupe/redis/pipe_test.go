@@ -35,7 +35,7 @@ func (c *trips) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.Pr
 // waitUntil returns when is does.
 func waitUntil(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("waited in vain until " + what)
 		}
@@ -60,7 +60,7 @@ func stalled(t *testing.T) (s *Store, count *trips, client *goredis.Client, call
 	t.Helper()
 	redis := server.Redis(t)
 	client = clientOf(t, redis)
-	s = open(t, Options{URL: urlOf(redis), Timeout: 30 * time.Second})
+	s = open(t, Options{URL: urlOf(redis), Timeout: time.Minute})
 	begin(t, s) // the script is known
 	count = &trips{}
 	s.client.AddHook(count)
@@ -121,7 +121,7 @@ func TestGivenUpIsNotSent(t *testing.T) {
 
 // Who waits for a trip waits no longer than who is on one.
 func TestWaitingForATripIsBounded(t *testing.T) {
-	const timeout = 2 * time.Second
+	const timeout = 6 * time.Second
 	redis := server.Redis(t)
 	s := open(t, Options{URL: urlOf(redis), Timeout: timeout})
 	begin(t, s) // it is connected

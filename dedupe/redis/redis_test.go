@@ -43,7 +43,7 @@ func TestDoneSurvivesKills(t *testing.T) {
 // second after many dials have failed.
 func insist(t *testing.T, s *Store, k dedupe.Key) dedupe.Mark {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		m, err := s.Begin(t.Context(), k, effect, time.Minute)
 		if err == nil {
 			return m
@@ -56,7 +56,7 @@ func insist(t *testing.T, s *Store, k dedupe.Key) dedupe.Mark {
 
 func TestDownIsUnavailable(t *testing.T) {
 	redis := server.Redis(t)
-	s := open(t, Options{URL: urlOf(redis), Timeout: 200 * time.Millisecond})
+	s := open(t, Options{URL: urlOf(redis), Timeout: 3 * time.Second})
 	m := begin(t, s)
 	redis.Kill()
 	if _, err := s.Begin(t.Context(), key, effect, time.Minute); !errors.Is(err, dedupe.ErrUnavailable) || !s.Failing() {

@@ -15,7 +15,7 @@ import (
 // under their IDs.
 func TestDeadLettersComeBack(t *testing.T) {
 	const topic, most = "dead-letters", 100_000
-	ctx := within(t, time.Minute)
+	ctx := within(t, 3*time.Minute)
 	w := newTrial(t, newScene(t), topic)
 	heal := w.configure(t, "maxMessageSize", "100000", "4194304")
 	must(t, w.side.Start())
@@ -90,7 +90,7 @@ func wantListed(t *testing.T, w *trial, ids []string, cause string) {
 // their time, also when a kill comes between, and soon after it.
 func TestDelayedMessagesArriveInTime(t *testing.T) {
 	const topic, delay = "delayed", time.Second
-	ctx := within(t, time.Minute)
+	ctx := within(t, 3*time.Minute)
 	w := newTrial(t, newScene(t), topic)
 	must(t, w.side.Start())
 	posted := map[string]time.Time{}

@@ -9,7 +9,7 @@ import (
 // created waits, delays no other topic, and goes when it exists.
 func TestMissingTopicWaitsForItsCreation(t *testing.T) {
 	const there, missing = "topic-there", "topic-missing"
-	ctx := within(t, time.Minute)
+	ctx := within(t, 3*time.Minute)
 	w := newTrial(t, newScene(t), there)
 	w.reading = newReading(w.scene, there, missing)
 	must(t, w.side.Start())
@@ -34,7 +34,7 @@ func TestMissingTopicWaitsForItsCreation(t *testing.T) {
 // wait, and nothing dies of it.
 func TestReadOnlyBrokers(t *testing.T) {
 	const topic = "read-only"
-	ctx := within(t, time.Minute)
+	ctx := within(t, 3*time.Minute)
 	w := newTrial(t, newScene(t), topic)
 	heal := w.configure(t, "brokerPermission", "4", "6")
 	must(t, w.side.Start())

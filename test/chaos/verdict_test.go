@@ -75,7 +75,7 @@ func (r *reading) drain(b *rocketmq.Broker, topic string, queue int) error {
 // their log a moment after they have answered.
 func (r *reading) all(ctx context.Context, t *testing.T, ids []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeoutCause(ctx, 20*time.Second, fmt.Errorf("not on a broker 20 s after it was confirmed"))
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, fmt.Errorf("not on a broker a minute after it was confirmed"))
 	defer cancel()
 	await(ctx, t, func() error {
 		if err := r.more(); err != nil {

@@ -109,7 +109,7 @@ func (h *house) append(d spool.Draft) message.Receipt {
 // lease leases n messages, whatever keeps them from being leased at once.
 func (h *house) lease(topic string, n int) (all []*spool.Lease) {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
 	defer cancel()
 	for len(all) < n {
 		some, err := h.spool.Lease(ctx, topic, spool.LeaseOptions{MaxMessages: n - len(all)})

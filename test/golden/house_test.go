@@ -40,7 +40,7 @@ func try(t *testing.T, dir string, ring *keyring.Ring) (*house, error) {
 	ctx := t.Context()
 	h := &house{t: t}
 	var err error
-	h.db, err = kv.Open(ctx, kv.Options{Dir: filepath.Join(dir, "db"), MemTableSize: 1 << 20, Magic: spool.FormatVersion})
+	h.db, err = kv.Open(ctx, kv.Options{Dir: filepath.Join(dir, "db"), MemTableSize: 1 << 20, Magic: spool.FormatVersion, CloseWait: 2 * time.Minute})
 	if err != nil {
 		return nil, err
 	}

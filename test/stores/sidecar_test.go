@@ -83,7 +83,7 @@ func (app application) called(t *testing.T) http.Header {
 	select {
 	case h := <-app:
 		return h
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the handler is not called")
 		return nil
 	}
@@ -98,7 +98,7 @@ func (app application) quiet(t *testing.T) {
 	}
 }
 
-var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 
 func publish(t *testing.T, side *sidecar.Sidecar, order string) {
 	t.Helper()
@@ -117,7 +117,7 @@ func publish(t *testing.T, side *sidecar.Sidecar, order string) {
 func says(t *testing.T, url, text string) {
 	t.Helper()
 	var last string
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		res, err := client.Get(url)
 		if err != nil {
 			t.Fatal(err)

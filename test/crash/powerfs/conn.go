@@ -17,7 +17,7 @@ import (
 )
 
 // exitTimeout bounds the wait for crashfs to unmount and exit.
-const exitTimeout = 5 * time.Second
+const exitTimeout = time.Minute
 
 // conn is a running crashfs. One goroutine, listen, reads what it says and
 // ends with the process.
