@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/message"
@@ -22,7 +23,7 @@ import (
 func deadIn(t *testing.T) (dir string, ids []message.ID) {
 	t.Helper()
 	dir = t.TempDir()
-	db, err := kv.Open(t.Context(), kv.Options{Dir: sidecar.DatabaseDir(dir), Magic: spool.FormatVersion})
+	db, err := kv.Open(t.Context(), kv.Options{Dir: sidecar.DatabaseDir(dir), Magic: spool.FormatVersion, CloseWait: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

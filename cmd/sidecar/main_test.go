@@ -36,7 +36,7 @@ func TestScripts(t *testing.T) {
 // and publishes what fills some files over the first.
 func crowd(ts *testscript.TestScript, _ bool, args []string) {
 	var first net.Conn
-	for range 400 {
+	for range 1200 {
 		c, err := net.Dial("tcp", args[0])
 		ts.Check(err)
 		defer c.Close()
@@ -106,10 +106,10 @@ func listen(ts *testscript.TestScript, _ bool, names []string) {
 
 // ready ADDRESS waits until the sidecar with that health listener is ready.
 func ready(ts *testscript.TestScript, _ bool, args []string) {
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for range 2000 {
+	for range 6000 {
 		if res, err := client.Get("http://" + args[0] + "/readyz"); err == nil {
 			res.Body.Close()
 			if res.StatusCode == http.StatusOK {
@@ -136,7 +136,7 @@ func untilSays(ts *testscript.TestScript, _ bool, args []string) {
 	pattern := regexp.MustCompile(args[0])
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for range 400 {
+	for range 1200 {
 		if ts.Exec(args[1], args[2:]...) == nil && pattern.MatchString(ts.ReadFile("stdout")) {
 			return
 		}
@@ -148,10 +148,10 @@ func untilSays(ts *testscript.TestScript, _ bool, args []string) {
 // untilGot URL PATTERN gets a page until it matches.
 func untilGot(ts *testscript.TestScript, _ bool, args []string) {
 	pattern := regexp.MustCompile(args[1])
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for range 400 {
+	for range 1200 {
 		if res, err := client.Get(args[0]); err == nil {
 			body, err := io.ReadAll(res.Body)
 			if ts.Check(errors.Join(err, res.Body.Close())); pattern.Match(body) {
@@ -180,7 +180,7 @@ func post(ts *testscript.TestScript, _ bool, args []string) {
 func untilok(ts *testscript.TestScript, _ bool, args []string) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for range 400 {
+	for range 1200 {
 		if ts.Exec(args[0], args[1:]...) == nil {
 			return
 		}

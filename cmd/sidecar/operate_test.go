@@ -21,7 +21,7 @@ import (
 // the address says.
 func TestAnotherSidecarsSpoolIsNotTouched(t *testing.T) {
 	dir := t.TempDir()
-	db, err := kv.Open(t.Context(), kv.Options{Dir: sidecar.DatabaseDir(dir)})
+	db, err := kv.Open(t.Context(), kv.Options{Dir: sidecar.DatabaseDir(dir), CloseWait: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -86,7 +86,7 @@ func TestRowsOfTheLedgerAddUp(t *testing.T) {
 // leaveTransactions makes a spool with undecided transactions.
 func leaveTransactions(t *testing.T, dir string, ids ...string) {
 	t.Helper()
-	db, err := kv.Open(t.Context(), kv.Options{Dir: sidecar.DatabaseDir(dir), Magic: spool.FormatVersion})
+	db, err := kv.Open(t.Context(), kv.Options{Dir: sidecar.DatabaseDir(dir), Magic: spool.FormatVersion, CloseWait: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
