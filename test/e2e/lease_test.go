@@ -33,7 +33,7 @@ func startLeasing(t *testing.T, bodies ...string) *leasing {
 		if err != nil {
 			return // the sidecar was killed while it sent
 		}
-		w.Header().Set("MQ-Lease", "3s")
+		w.Header().Set("MQ-Lease", "6s")
 		w.WriteHeader(http.StatusAccepted)
 		a.calls[string(body)] <- leasedCall{r.Header.Get("Mq-Delivery-Id"), r.Header.Get("Mq-Attempt")}
 	}))
@@ -92,7 +92,7 @@ func TestLeasedIsNotAckedBeforeItsAck(t *testing.T) {
 	a.publish(ctx, lapses)
 	first, lapsed := a.next(ctx, kept), a.next(ctx, lapses)
 	for began := time.Now(); time.Since(began) < heldFor; {
-		if given := a.say(ctx, first, "extend", `{"lease":"3s"}`, 200); given["state"] != "leased" {
+		if given := a.say(ctx, first, "extend", `{"lease":"6s"}`, 200); given["state"] != "leased" {
 			t.Fatalf("extended to %v", given)
 		}
 		if acked(t, at) {
