@@ -60,7 +60,7 @@ func (k *keyed) isShutDown(t *testing.T) {
 	t.Helper()
 	select {
 	case <-k.shutdown:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the client with the former keys is not shut down")
 	}
 }

@@ -105,7 +105,7 @@ func (p *preparing) delivered() []rmq.Message {
 
 func (p *preparing) awaitDelivered(want int) []rmq.Message {
 	p.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if all := p.delivered(); len(all) >= want || time.Now().After(deadline) {
 			if len(all) != want {
 				p.t.Fatalf("%d messages are delivered, want %d", len(all), want)
@@ -134,7 +134,7 @@ func TestHalfMessageIsCommitted(t *testing.T) {
 	if string(got.Body) != "an order" || got.Properties["UNIQ_KEY"] != m.ID.String() || got.Properties[message.PropHalf] != "1 order-7" {
 		t.Errorf("delivered %q with %v", got.Body, got.Properties)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		done, err := p.halves.Committed(t.Context(), place, time.Now())
 		must(t, err)
 		if done {
@@ -265,7 +265,7 @@ func TestHalfMessageIsGone(t *testing.T) {
 // committed is where the message is in the log that was made of a half message.
 func (p *preparing) committed(place message.HalfPlace) int64 {
 	p.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		all, err := p.halves.find(p.t.Context(), place, place.Topic, time.Now())
 		must(p.t, err)
 		if len(all) > 0 {

@@ -91,7 +91,8 @@ func TestCallsShareAConnection(t *testing.T) {
 func TestCallErrors(t *testing.T) {
 	refused := serve(t, func(command) *command { return &command{Code: 16, Remark: "read only"} })
 	wrong := serve(t, func(command) *command { return &command{Opaque: 5} })
-	silent := serve(t, func(command) *command { return nil })
+	waiting, giveUp := context.WithCancel(t.Context())
+	silent := serve(t, func(command) *command { giveUp(); return nil })
 	r := newRemoting(nil)
 	defer r.close()
 	call := func(addr string, limit time.Duration) error {
@@ -106,7 +107,7 @@ func TestCallErrors(t *testing.T) {
 	if err := call(wrong.addr, time.Minute); err == nil || certainlyNotSent(err) {
 		t.Errorf("answer to another request: %v", err)
 	}
-	if err := call(silent.addr, 50*time.Millisecond); err == nil || certainlyNotSent(err) {
+	if _, err := r.call(waiting, silent.addr, newCommand(7, nil, nil)); err == nil || certainlyNotSent(err) {
 		t.Errorf("no answer: %v", err)
 	}
 	if err := call("127.0.0.1:1", time.Minute); !certainlyNotSent(err) {
@@ -120,20 +121,20 @@ func TestCallErrors(t *testing.T) {
 // An abandoned call's connection is not used again: its answer may still come.
 func TestConnectionOfAbandonedCallIsClosed(t *testing.T) {
 	first := true
+	ctx, cancel := context.WithCancel(t.Context())
 	var mu sync.Mutex
 	s := serve(t, func(command) *command {
 		mu.Lock()
 		defer mu.Unlock()
 		if first {
 			first = false
+			cancel()
 			return nil
 		}
 		return &command{}
 	})
 	r := newRemoting(nil)
 	defer r.close()
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
 	if _, err := r.call(ctx, s.addr, newCommand(7, nil, nil)); err == nil {
 		t.Fatal("no error")
 	}
