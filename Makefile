@@ -51,34 +51,34 @@ test-unit: ## tests of everything that needs only Go
 # go vet has a target of its own.
 .PHONY: test-race
 test-race: ## the same under the race detector, but for the tests of test-plain
-	CGO_ENABLED=1 go test -count=1 -race -vet=off -timeout 90m $$(go list ./... | grep -Ev '$(HEAVY)|/archtest$$')
+	CGO_ENABLED=1 go test -count=1 -race -vet=off -timeout 60m $$(go list ./... | grep -Ev '$(HEAVY)|/archtest$$')
 
 .PHONY: test-plain
 test-plain: ## what only reads the sources, or shows less under the race detector, without it
-	go test -count=1 -vet=off -timeout 40m ./internal/archtest
-	go test -count=1 -vet=off -timeout 40m -run '^TestFlipsCostWhatIsReported$$' ./spool
-	go test -count=1 -vet=off -timeout 40m -run '^TestKillsBetweenABrokerAndASpool$$' ./transaction
+	go test -count=1 -vet=off -timeout 30m ./internal/archtest
+	go test -count=1 -vet=off -timeout 30m -run '^TestFlipsCostWhatIsReported$$' ./spool
+	go test -count=1 -vet=off -timeout 30m -run '^TestKillsBetweenABrokerAndASpool$$' ./transaction
 
 .PHONY: test-broker
 test-broker: ## our side of the client under the race detector, then the suite on a real RocketMQ
-	CGO_ENABLED=1 go test -count=1 -vet=off -race -timeout 40m ./broker/rocketmq
-	go test -count=1 -vet=off -p 1 -timeout 40m ./broker/rocketmq
+	CGO_ENABLED=1 go test -count=1 -vet=off -race -timeout 30m ./broker/rocketmq
+	go test -count=1 -vet=off -p 1 -timeout 30m ./broker/rocketmq
 
 .PHONY: test-stores
 test-stores: ## dedupe stores that sidecars share, on the real servers, under the race detector
-	CGO_ENABLED=1 go test -count=1 -vet=off -race -p 1 -timeout 40m ./dedupe/redis ./dedupe/sql ./test/stores
+	CGO_ENABLED=1 go test -count=1 -vet=off -race -p 1 -timeout 30m ./dedupe/redis ./dedupe/sql ./test/stores
 
 .PHONY: test-proof
 test-proof: ## the built binary under kills, power loss and damage (short)
-	go test -count=1 -vet=off -timeout 80m ./test/crash/sidecarproof
+	go test -count=1 -vet=off -timeout 60m ./test/crash/sidecarproof
 
 .PHONY: test-system
 test-system: ## the rest of test/... but the end-to-end run: full disks, faults of the network and of a real RocketMQ, examples (short)
-	go test -count=1 -vet=off -p 1 -timeout 40m $$(go list ./test/... | grep -Ev '/test/(e2e|stores|crash/sidecarproof)$$')
+	go test -count=1 -vet=off -p 1 -timeout 30m $$(go list ./test/... | grep -Ev '/test/(e2e|stores|crash/sidecarproof)$$')
 
 .PHONY: test-e2e
 test-e2e: ## only the end-to-end run, printing its counts
-	go test -count=1 -vet=off -v -timeout 40m ./test/e2e/...
+	go test -count=1 -vet=off -v -timeout 30m ./test/e2e/...
 
 LONG ?= 1
 
