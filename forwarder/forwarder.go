@@ -64,7 +64,7 @@ type Options struct {
 
 	// Timer is how far ahead of its time the brokers of a topic take a message for their
 	// own timers now; 0: they take none, or nobody knows. nil: 0.
-	Timer func(topic string) (ahead time.Duration, is bool)
+	Timer func(topic string) (ahead time.Duration)
 
 	// BlockOnDead: the spool keeps what is behind a dead letter of its ordering key.
 	BlockOnDead bool
@@ -84,7 +84,7 @@ func (o Options) withDefaults() Options {
 	def(&o.MaxMessages, 256)
 	def(&o.MaxBytes, 1<<20)
 	if o.Timer == nil {
-		o.Timer = func(string) (time.Duration, bool) { return 0, false }
+		o.Timer = func(string) time.Duration { return 0 }
 	}
 	if o.AttemptTimeout <= 0 {
 		o.AttemptTimeout = 5 * time.Second

@@ -57,8 +57,7 @@ func (l *lane) postpones(lease *spool.Lease) bool {
 	if !at.After(now) {
 		return false
 	}
-	ahead, _ := l.f.opts.Timer(l.topic)
-	if !at.After(now.Add(ahead)) {
+	if !at.After(now.Add(l.f.opts.Timer(l.topic))) {
 		return false
 	}
 	l.f.spool.Postpone(lease, earlier(at, now.Add(askAgain)), "it waits until it is due, or a broker takes it for its timer")

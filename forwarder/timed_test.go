@@ -27,7 +27,7 @@ func openTimer(t *testing.T, refused func(m *message.Message) *broker.SendError)
 	t.Helper()
 	r := &timerRig{early: map[string]time.Duration{}}
 	r.ahead.Store(int64(24 * time.Hour))
-	timer := func(string) (time.Duration, bool) { return time.Duration(r.ahead.Load()), true }
+	ahead := func(string) time.Duration { return time.Duration(r.ahead.Load()) }
 	p := &producer{answer: func(msgs []*message.Message) *broker.SendError {
 		for _, m := range msgs {
 			early := time.Until(m.TimerAt())
@@ -45,8 +45,8 @@ func openTimer(t *testing.T, refused func(m *message.Message) *broker.SendError)
 		}
 		return nil
 	}}
-	r.rig = openWith(t, p, spool.Options{Timer: timer})
-	r.forward(forwarder.Options{Timer: timer}, p)
+	r.rig = openWith(t, p, spool.Options{Timer: func(topic string) (time.Duration, bool) { return ahead(topic), true }})
+	r.forward(forwarder.Options{Timer: ahead}, p)
 	return r
 }
 

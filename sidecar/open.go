@@ -174,7 +174,7 @@ func (s *Sidecar) openBroker(ctx context.Context) (err error) {
 func (s *Sidecar) startForwarder(ctx context.Context) error {
 	p := &s.parts
 	opts := s.forwarderOptions()
-	opts.Timer = p.timers.of
+	opts.Timer = p.timers.reach
 	p.forward = forwarder.New(opts, p.spool, p.producer, s.log.With("component", "forwarder"))
 	p.forward.Register(s.registry)
 	s.forwarding.Store(p.forward)

@@ -30,12 +30,18 @@ func newTimers(topics map[string]bool, log *slog.Logger) *timers {
 	return &timers{topics: topics, log: log, known: map[string]time.Duration{}, whyNot: map[string]string{}}
 }
 
-// of is what [spool.Options] and [forwarder.Options] ask.
+// of is what [spool.Options] ask.
 func (t *timers) of(topic string) (ahead time.Duration, is bool) {
 	if !t.topics[topic] {
 		return 0, false
 	}
 	return time.Duration(t.ahead.Load()), true
+}
+
+// reach is what [forwarder.Options] ask.
+func (t *timers) reach(topic string) time.Duration {
+	ahead, _ := t.of(topic)
+	return ahead
 }
 
 // timersEvery is how long a broker that has just joined, or was restarted with
