@@ -16,10 +16,15 @@ type counter struct {
 	done chan struct{}
 	soon chan struct{} // something new is waited for
 
-	mu   sync.Mutex
-	n    int64
-	why  string // nothing goes on; "": it is not known, or it does
-	said string // what it is at; "": that is not told
+	mu  sync.Mutex
+	now counterLine
+}
+
+// counterLine is what a line of a counter tells.
+type counterLine struct {
+	n     int64
+	at    string // what it is at; "": that is not told
+	waits string // why nothing goes on; "": it is not known, or it does
 }
 
 // redraw is how often progress is drawn on a terminal, and relate how often it is told
@@ -42,7 +47,7 @@ func newCounter(w io.Writer, what string) *counter {
 func (p *counter) add(n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.n += n
+	p.now.n += n
 }
 
 // Write counts what passes through an io.TeeReader.
@@ -54,30 +59,22 @@ func (p *counter) Write(b []byte) (int, error) {
 func (p *counter) set(n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.n = n
+	p.now.n = n
 }
 
-// waits says why nothing goes on, and has that told at once; "": it goes on.
-func (p *counter) waits(why string) {
+// show has a line tell all that is in now. That nothing goes on is told at once, when the
+// reason is a new one.
+func (p *counter) show(now counterLine) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if why == p.why {
-		return
-	}
-	if p.why = why; why == "" {
+	was := p.now.waits
+	if p.now = now; now.waits == "" || now.waits == was {
 		return
 	}
 	select {
 	case p.soon <- struct{}{}:
 	default:
 	}
-}
-
-// say tells what it is at, besides; "": nothing.
-func (p *counter) say(words string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.said = words
 }
 
 // draw writes a line in the format, each time, and clean at the end.
@@ -101,16 +98,16 @@ func (p *counter) line(took time.Duration) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	line := fmt.Sprintf("%s, %s", p.what, took.Round(time.Second))
-	if p.n > 0 {
-		line = fmt.Sprintf("%d %s", p.n, line)
+	if p.now.n > 0 {
+		line = fmt.Sprintf("%d %s", p.now.n, line)
 	}
 	switch {
-	case p.said != "" && p.why != "":
-		line += ", " + p.said + ", " + p.why
-	case p.said != "":
-		line += ", " + p.said
-	case p.why != "":
-		line += ": waits, " + p.why
+	case p.now.at != "" && p.now.waits != "":
+		line += ", " + p.now.at + ", " + p.now.waits
+	case p.now.at != "":
+		line += ", " + p.now.at
+	case p.now.waits != "":
+		line += ": waits, " + p.now.waits
 	}
 	return line
 }

@@ -15,12 +15,12 @@ func TestCounterTellsAtOnceWhatIsWaitedFor(t *testing.T) {
 		p.set(5)
 		time.Sleep(time.Second)
 		for range 3 {
-			p.waits("as it is paused")
+			p.show(counterLine{n: 5, waits: "as it is paused"})
 			synctest.Wait()
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		p.waits("")
+		p.show(counterLine{n: 5})
 		time.Sleep(time.Minute)
 		p.end()
 		if got, want := log.String(), "5 messages: redrive, 1s: waits, as it is paused\n5 messages: redrive, 1m0s: waits, as it is paused\n5 messages: redrive, 2m0s\n"; got != want {
@@ -34,8 +34,7 @@ func TestCounterTellsWhyAfterWhat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		p := newCounter(&log, "messages: redrive")
-		p.say("waiting for the outcome of the first 5")
-		p.waits("as it is paused")
+		p.show(counterLine{at: "waiting for the outcome of the first 5", waits: "as it is paused"})
 		synctest.Wait()
 		p.end()
 		if got, want := log.String(), "messages: redrive, 0s, waiting for the outcome of the first 5, as it is paused\n"; got != want {
@@ -56,7 +55,7 @@ func TestCounterTellsALogEachMinute(t *testing.T) {
 		}
 		p.set(12)
 		time.Sleep(2 * time.Second)
-		p.say("waiting for the outcome of the first 5")
+		p.show(counterLine{n: 12, at: "waiting for the outcome of the first 5"})
 		time.Sleep(time.Minute)
 		p.end()
 		if got, want := log.String(), "12 messages: redrive, 1m0s\n12 messages: redrive, 2m0s, waiting for the outcome of the first 5\n"; got != want {

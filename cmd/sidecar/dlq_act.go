@@ -151,10 +151,14 @@ func (a *dlqAct) follow(c *cobra.Command, s *spooler, filter map[string]any) err
 }
 
 func (a *dlqAct) following(s *spooler, filter map[string]any) following[operation] {
+	broker := &waiting{s: s}
 	return following[operation]{
 		begin: func(ctx context.Context, s *spooler) (json.RawMessage, error) { return a.post(ctx, s, filter, false) },
-		what:  "messages: " + a.verb, count: func(now *operation) int64 { return int64(now.Changed) },
-		waits: (*operation).stuckBy, tell: (&waiting{s: s}).tell, until: []os.Signal{os.Interrupt},
+		what:  "messages: " + a.verb,
+		at: func(ctx context.Context, now *operation) counterLine {
+			return counterLine{n: int64(now.Changed), at: broker.tell(ctx, now), waits: now.stuckBy()}
+		},
+		until: []os.Signal{os.Interrupt},
 	}
 }
 

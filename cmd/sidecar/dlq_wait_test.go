@@ -44,10 +44,11 @@ func TestRedriveTellsWhatItWaitsFor(t *testing.T) {
 	} {
 		conditions.Store(tc.conditions)
 		f := (&dlqAct{verb: "redrive"}).following(&spooler{client: c}, nil)
-		if got := f.tell(t.Context(), &tc.now); got != tc.want {
-			t.Errorf("%+v: %q, want %q", tc.now, got, tc.want)
+		got := f.at(t.Context(), &tc.now)
+		if got.at != tc.want {
+			t.Errorf("%+v: %q, want %q", tc.now, got.at, tc.want)
 		}
-		if waits := f.waits(&tc.now) != ""; waits != (len(tc.now.Paused) > 0 && strings.HasPrefix(tc.want, "waiting")) {
+		if waits := got.waits != ""; waits != (len(tc.now.Paused) > 0 && strings.HasPrefix(tc.want, "waiting")) {
 			t.Errorf("%+v: it is said to wait for a topic: %t", tc.now, waits)
 		}
 	}
@@ -68,13 +69,14 @@ func TestFollowedOperationIsAskedWhatItIsAt(t *testing.T) {
 		begin: func(context.Context, *spooler) (json.RawMessage, error) {
 			return json.RawMessage(`{"id":"o","state":"running","phase":"canary"}`), nil
 		},
-		count: func(*operation) int64 { return 0 },
-		tell:  func(_ context.Context, p *operation) string { told += p.Phase; return "" },
-		waits: func(*operation) string { told += ", and why"; return "" },
+		at: func(_ context.Context, p *operation) counterLine {
+			told += p.Phase
+			return counterLine{}
+		},
 	}
 	c := &cobra.Command{}
 	c.SetContext(t.Context())
-	if _, _, err := f.follow(c, &spooler{client: s}); err != nil || told != "canary, and why" {
+	if _, _, err := f.follow(c, &spooler{client: s}); err != nil || told != "canary" {
 		t.Errorf("told %q, %v", told, err)
 	}
 }

@@ -71,7 +71,10 @@ type drained struct {
 func (d *drainCommand) follow(c *cobra.Command, s *spooler) (drained, json.RawMessage, error) {
 	f := following[drained]{
 		begin: d.begin,
-		what:  "messages wait", count: func(now *drained) int64 { return int64(waitsFor(&now.Left, d.all)) },
+		what:  "messages wait",
+		at: func(_ context.Context, now *drained) counterLine {
+			return counterLine{n: int64(waitsFor(&now.Left, d.all))}
+		},
 		until: []os.Signal{os.Interrupt, unix.SIGTERM},
 	}
 	return f.follow(c, s)

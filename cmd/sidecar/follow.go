@@ -19,11 +19,9 @@ const patience = 15 * time.Second
 // is interrupted itself. T is the operation, as the admin API shows it.
 type following[T any] struct {
 	begin func(context.Context, *spooler) (json.RawMessage, error)
-	what  string                                   // is counted
-	count func(*T) int64                           // how much of it
-	waits func(*T) string                          // what it waits for; "": for nothing that is known. nil: it never does
-	tell  func(ctx context.Context, now *T) string // what it is at; nil, or "": that is not told
-	until []os.Signal                              // interrupt it
+	what  string                                        // is counted
+	at    func(ctx context.Context, now *T) counterLine // where it is
+	until []os.Signal                                   // interrupt it
 }
 
 // follow returns the operation as it has ended, decoded and as it came. An interrupt stops
@@ -49,13 +47,7 @@ func (f *following[T]) follow(c *cobra.Command, s *spooler) (now T, raw json.Raw
 		if err != nil || op.State != "running" {
 			return now, raw, err
 		}
-		counting.set(f.count(&now))
-		if f.tell != nil {
-			counting.say(f.tell(ctx, &now))
-		}
-		if f.waits != nil { // which has the line told at once
-			counting.waits(f.waits(&now))
-		}
+		counting.show(f.at(ctx, &now))
 		if raw, err = s.later(ctx, op.ID); err != nil {
 			return now, raw, fmt.Errorf("follow operation %s, which may go on, see 'sidecar operation': %w", op.ID, err)
 		}
