@@ -118,16 +118,24 @@ func (d *door) shutSince() (since time.Time, shut bool) {
 
 // sleepUnless returns nil after wait, or when done is closed; else ctx's error.
 func sleepUnless(ctx context.Context, wait time.Duration, done <-chan struct{}) error {
+	_, err := sleepUnlessTold(ctx, wait, done, nil)
+	return err
+}
+
+// sleepUnlessTold is sleepUnless, and ends also when something is in tell; was: it took that.
+func sleepUnlessTold(ctx context.Context, wait time.Duration, done, tell <-chan struct{}) (was bool, err error) {
 	if ctx.Err() != nil || wait <= 0 {
-		return context.Cause(ctx)
+		return false, context.Cause(ctx)
 	}
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return false, context.Cause(ctx)
+	case <-tell:
+		return true, nil
 	case <-t.C:
 	case <-done:
 	}
-	return nil
+	return false, nil
 }

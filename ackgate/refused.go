@@ -98,20 +98,9 @@ func (h *held) isRecalled() bool {
 
 // rest returns when the next turn is due; else ctx's error.
 func (h *held) rest(ctx context.Context, wait time.Duration) error {
-	if h.recalled == nil || wait <= 0 {
-		return sleepUnless(ctx, wait, h.acked())
-	}
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-h.recalled:
-		h.again = true
-	case <-h.acked():
-	case <-t.C:
-	}
-	return nil
+	recalled, err := sleepUnlessTold(ctx, wait, h.acked(), h.recalled)
+	h.again = h.again || recalled
+	return err
 }
 
 // leave lets go of a message that is settled, or was not refused.
