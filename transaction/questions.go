@@ -82,9 +82,11 @@ func (k *Keeper) answerOpen(ctx context.Context, c broker.HalfCheck, t *spool.Tr
 		k.silence.hear(t.ID, time.Now())
 	}
 	stands, err := k.spool.PlaceHalf(ctx, t.ID, c.Number, c.Place)
-	if err == nil && stands.State == spool.TransactionCommitted && !k.half(ctx, c.MessageID) {
-		k.answerEnded(ctx, c, &stands)
-		return
+	if err == nil && stands.State == spool.TransactionCommitted {
+		if r, half := k.receipt(ctx, c.MessageID); !half {
+			k.answerCommitted(ctx, c, &stands, r)
+			return
+		}
 	}
 	k.metrics.questions.WithLabelValues(openHalf).Inc()
 	switch {
@@ -162,10 +164,14 @@ func (k *Keeper) renew(ctx context.Context, t *spool.Transaction, was message.Ha
 	return true
 }
 
-// half reports whether a message is half as yet, for all that is known.
-func (k *Keeper) half(ctx context.Context, id message.ID) bool {
+// receipt is what is known of a message, nil: nothing; and whether it is half as yet, for
+// all that is known.
+func (k *Keeper) receipt(ctx context.Context, id message.ID) (known *message.Receipt, half bool) {
 	r, err := k.spool.Receipt(ctx, id)
-	return err == nil && r.State == message.StateHalf || err != nil && !errors.Is(err, spool.ErrNotFound)
+	if err != nil {
+		return nil, !errors.Is(err, spool.ErrNotFound)
+	}
+	return &r, r.State == message.StateHalf
 }
 
 // sentWithout reports whether the message of a receipt, that is half no more, is sent
@@ -181,19 +187,25 @@ func (k *Keeper) isSentWithout(ctx context.Context, id message.ID) bool {
 }
 
 // answerEnded is for a half message whose end was confirmed, or that was not known of
-// then. A commit that its broker has lost since is made again; but not one that its
-// consumers have, of which the broker has not noted yet that it is over.
+// then.
 func (k *Keeper) answerEnded(ctx context.Context, c broker.HalfCheck, t *spool.Transaction) {
 	if t.State == spool.TransactionRolledBack {
 		k.rollBack(ctx, c, "its transaction is rolled back")
 		return
 	}
-	r, err := k.spool.Receipt(ctx, c.MessageID)
-	if err == nil && sentWithout(&r) {
+	r, _ := k.receipt(ctx, c.MessageID)
+	k.answerCommitted(ctx, c, t, r)
+}
+
+// answerCommitted is answerEnded of a commit, with what is known of its message. What the
+// broker has lost of it since is made again; but not what its consumers have, of which the
+// broker has not noted yet that it is over.
+func (k *Keeper) answerCommitted(ctx context.Context, c broker.HalfCheck, t *spool.Transaction, r *message.Receipt) {
+	if r != nil && sentWithout(r) {
 		k.rollBack(ctx, c, "its message is sent without it")
 		return
 	}
-	if err == nil && time.Since(r.SettledAt) < settleTime {
+	if r != nil && time.Since(r.SettledAt) < settleTime {
 		k.metrics.questions.WithLabelValues(openHalf).Inc()
 		return
 	}
