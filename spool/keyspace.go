@@ -219,8 +219,8 @@ func (f *fields) uint() uint64 {
 	return v
 }
 
-// zeros is what a failed read yields: callers take fixed widths up to an ID's.
-var zeros [16]byte
+// zeros is what a failed read yields: callers take fixed widths up to that of a secret.
+var zeros [len(names{}.secret)]byte
 
 func (f *fields) raw(n int) []byte {
 	if n < 0 || n > len(f.b) {

@@ -91,8 +91,7 @@ func decodeSecret(v []byte) (n names, err error) {
 		return n, fmt.Errorf("read secret of the names of transactions: %w", err)
 	}
 	f := fields{b: b}
-	copy(n.secret[:], f.raw(len(n.secret)/2))
-	copy(n.secret[len(n.secret)/2:], f.raw(len(n.secret)/2))
+	copy(n.secret[:], f.raw(len(n.secret)))
 	n.whole = f.raw(1)[0] == 1
 	return n, f.err("read secret of the names of transactions")
 }
