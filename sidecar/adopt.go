@@ -134,8 +134,8 @@ func (s *Sidecar) drainAdopted(ctx context.Context, delayed bool) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		c := s.parts.spool.Total() // first: what falls due meanwhile is drained then
-		n := s.parts.spool.TransactionCounts()
+		n := s.parts.spool.TransactionCounts() // first: what is decided meanwhile may be delayed then
+		c := s.parts.spool.Total()             // before Drained: what falls due meanwhile is drained then
 		open := n.Half + n.Ending
 		if err := s.parts.spool.Drained(ctx); err != nil || open == 0 && (!delayed || c.InSpool.Delayed == c.DelayedOnHold) {
 			return err
