@@ -72,6 +72,9 @@ func (c *crowd) run(t *testing.T) {
 	}
 	callers.Go(func() {
 		for range 10 {
+			if n := c.Total(); n.Accepted != n.Confirmed+n.Cancelled+n.InSpool.Held() {
+				t.Errorf("%+v does not balance", n)
+			}
 			c.Ledger()
 			if a, err := c.Audit(ctx); err != nil || !a.Balanced {
 				t.Errorf("audit: %+v %v", a.Damage, err)

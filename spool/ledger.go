@@ -79,13 +79,13 @@ func (s *Spool) Ledger() Ledger {
 	return s.ledger()
 }
 
-// Total is that of the ledger: where topics are many, it is told much faster alone.
+// Total is that of the ledger, told alone: where topics are many nobody waits for all of
+// them. The counts of each topic are of one moment, and balance, so their sum does; but the
+// topics are not of the same moment, which they are in that of [Spool.Ledger].
 func (s *Spool) Total() (total Counts) {
+	s.eachLane(func(l *lane) { total.add(l.ledger()) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, l := range s.lanes {
-		total.add(l.ledger())
-	}
 	total.add(s.damage.counts())
 	return total
 }
