@@ -5,13 +5,16 @@ import (
 	"log/slog"
 	"testing"
 	"time"
+
+	"github.com/remora-mq/remora/internal/giving"
 )
 
-// givingRig is a giving whose calls are counted, on a volume with room for them.
+// givingRig is a giver whose calls are counted, on a volume with room for them.
 type givingRig struct {
-	*giving
+	*giving.Giver
 
 	t     *testing.T
+	room  *room
 	calls int
 }
 
@@ -19,18 +22,16 @@ func newGivingRig(t *testing.T, c Capacity) *givingRig {
 	t.Helper()
 	r := newRoom(t.TempDir(), c, slog.New(slog.DiscardHandler))
 	r.free.Store(1 << 40)
-	g := &givingRig{t: t}
-	g.giving = newGiving(r, func(context.Context) error { g.calls++; return nil })
+	g := &givingRig{t: t, room: r}
+	g.Giver = newGiver(r, func(context.Context) error { g.calls++; return nil })
 	return g
 }
 
 // wants considers, waits for the call if there is one, and compares their number.
 func (g *givingRig) wants(calls int, now time.Time, held, retained int64, what string) {
 	g.t.Helper()
-	g.consider(g.t.Context(), now, held, retained)
-	if g.done != nil {
-		<-g.done
-	}
+	g.Consider(g.t.Context(), now, g.room.waste(held, retained))
+	g.Wait()
 	if g.calls != calls {
 		g.t.Errorf("%s: %d calls, want %d", what, g.calls, calls)
 	}
@@ -81,7 +82,7 @@ func TestWhatWasGivenUpBecomesRoom(t *testing.T) {
 	g := newGivingRig(t, Capacity{Limit: 1 << 30, Reserve: 1 << 20})
 	r, now := g.room, time.Unix(1000, 0)
 	r.used.Store(900 << 20)
-	g.busy = now
+	r.Wrote(2 << 20)
 	g.wants(0, now, 700<<20, 0, "nothing was dropped")
 	r.dropped.Store(40 << 20)
 	g.wants(1, now, 700<<20, 0, "40 MiB were dropped")

@@ -181,7 +181,7 @@ func (r *room) forBroker(dir string) error {
 func (r *room) keep(ctx context.Context, s *spool.Spool, db *kv.DB) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	giving := newGiving(r, db.GiveBack)
+	giver := newGiver(r, db.GiveBack)
 	for {
 		r.Look()
 		r.measure()
@@ -189,7 +189,7 @@ func (r *room) keep(ctx context.Context, s *spool.Spool, db *kv.DB) error {
 			r.restore()
 		}
 		r.giveUp(s)
-		giving.consider(ctx, time.Now(), int64(s.Total().Bytes), s.Retained().Bytes)
+		giver.Consider(ctx, time.Now(), r.waste(int64(s.Total().Bytes), s.Retained().Bytes))
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

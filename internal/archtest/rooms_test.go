@@ -22,7 +22,7 @@ type room struct {
 var floors = [][]string{
 	{"internal/duration"},
 	{"message", "config", "api", "internal/kv", "internal/lifecycle", "internal/telemetry", "internal/backoff",
-		"internal/problem", "internal/keyring", "internal/volume", "internal/heap", "internal/reread"},
+		"internal/problem", "internal/keyring", "internal/volume", "internal/heap", "internal/reread", "internal/giving"},
 	// httpguard refuses with a problem, so it stands above it.
 	{"broker", "dedupe", "push", "internal/httpguard", "internal/wire"},
 	{"spool", "broker/*", "dedupe/*", "deadletter/*", "seen"},
