@@ -181,10 +181,7 @@ func (s *Sidecar) startForwarder(ctx context.Context) error {
 	p.forwarding = p.start(ctx, "forwarder", p.forward.Run)
 	p.noticing = p.start(ctx, "conditions", s.keepConditions)
 	p.roomKeeping = p.start(ctx, "room", func(ctx context.Context) error { return p.room.keep(ctx, p.spool, p.db) })
-	if err := s.watchTimers(ctx); err != nil {
-		return err
-	}
-	return s.decideRetention(ctx)
+	return s.watchBrokers(ctx)
 }
 
 func (s *Sidecar) forwarderOptions() forwarder.Options {

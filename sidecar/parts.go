@@ -44,8 +44,7 @@ type parts struct {
 	checking      *task // applications, for the decisions of transactions
 	keeping       *task // half messages at brokers
 	inspecting    *task // the shared dedupe stores; nil: there are none
-	timing        *task // looks for brokers' timers; nil: no topic asks for that
-	retaining     *task // decides what spool.retain: auto means; nil: the configuration has
+	asking        *task // the brokers for their configuration; nil: nothing is decided by it
 	subscriptions []*task
 	serving       []*task // data listeners
 	watching      []*task // admin and health listeners

@@ -1,14 +1,12 @@
 package sidecar
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/remora-mq/remora/broker/rocketmq"
 	"github.com/remora-mq/remora/config"
@@ -27,7 +25,6 @@ type Retention struct {
 // is kept. A broker that is gone counts as it was when it was last seen: it may be
 // back, and confirm, before it is seen again.
 type retention struct {
-	ask  func(ctx context.Context) ([]rocketmq.BrokerConfig, error)
 	keep func(bool)
 	log  *slog.Logger
 	dur  config.Duration
@@ -36,43 +33,16 @@ type retention struct {
 	told   atomic.Pointer[Retention]
 }
 
-const (
-	// retentionEvery is how long a broker that has just joined, or was restarted
-	// with another configuration, may confirm what is not kept.
-	retentionEvery = 15 * time.Second
-	// retentionWithin bounds one look.
-	retentionWithin = 10 * time.Second
-)
-
 const notAsked = "the brokers have not been asked yet how they flush"
 
-func newRetention(ask func(context.Context) ([]rocketmq.BrokerConfig, error), keep func(bool), d config.Duration, log *slog.Logger) *retention {
-	r := &retention{ask: ask, keep: keep, log: log, dur: d, whyNot: map[string]string{}}
+func newRetention(keep func(bool), d config.Duration, log *slog.Logger) *retention {
+	r := &retention{keep: keep, log: log, dur: d, whyNot: map[string]string{}}
 	r.told.Store(&Retention{Setting: config.RetainAuto, Keeps: true, For: d.String(), Why: notAsked})
 	return r
 }
 
-// run looks until ctx is done. Nothing waits for it.
-func (r *retention) run(ctx context.Context) error {
-	tick := time.NewTicker(retentionEvery)
-	defer tick.Stop()
-	for {
-		r.look(ctx)
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-func (r *retention) look(ctx context.Context) {
-	asking, cancel := context.WithTimeout(ctx, retentionWithin)
-	defer cancel()
-	all, err := r.ask(asking)
-	if ctx.Err() != nil {
-		return // it did not fail: we are ending
-	}
+// hear takes what the brokers say, or why they cannot be asked (brokerWatch).
+func (r *retention) hear(all []rocketmq.BrokerConfig, err error) {
 	for _, b := range all {
 		_, r.whyNot[b.Name] = b.Durable()
 	}
@@ -109,28 +79,19 @@ func (r *retention) decide(why string) {
 	}
 }
 
-// decideRetention begins to decide what spool.retain: auto means with RocketMQ;
-// all else is decided by the configuration.
-func (s *Sidecar) decideRetention(ctx context.Context) error {
+// decideRetention has it decided by what w tells what spool.retain: auto means with
+// RocketMQ; all else is decided by the configuration.
+func (s *Sidecar) decideRetention(w *brokerWatch) error {
 	if s.cfg.Spool.Retain != config.RetainAuto || s.cfg.Broker.Type != config.BrokerRocketMQ {
 		return nil
-	}
-	inspector, err := rocketmq.NewInspector(rocketmq.ConsumerOptions{
-		NameServers: s.cfg.Broker.RocketMQ.NameServers, Keys: s.secrets.broker.current,
-	})
-	if err != nil {
-		return err
 	}
 	d, err := s.cfg.Spool.RetainFor(false)
 	if err != nil {
 		return fmt.Errorf("spool.retain: %w", err)
 	}
-	r := newRetention(inspector.Brokers, s.parts.spool.KeepConfirmed, d, s.log.With("component", "retention"))
+	r := newRetention(s.parts.spool.KeepConfirmed, d, s.log.With("component", "retention"))
 	s.retention.Store(r)
-	s.parts.retaining = s.parts.start(ctx, "retention", func(ctx context.Context) error {
-		defer inspector.Close()
-		return r.run(ctx)
-	})
+	w.tell = append(w.tell, r.hear)
 	return nil
 }
 

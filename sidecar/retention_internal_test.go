@@ -5,10 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/remora-mq/remora/broker/rocketmq"
 	"github.com/remora-mq/remora/config"
@@ -37,7 +34,7 @@ var (
 func TestRetentionFollowsTheBrokers(t *testing.T) {
 	c := &askedCluster{err: errors.New("no name server answers")}
 	keeps := true
-	r := newRetention(c.ask, func(keep bool) { keeps = keep }, 10*config.Minute, slog.New(slog.DiscardHandler))
+	r := newRetention(func(keep bool) { keeps = keep }, 10*config.Minute, slog.New(slog.DiscardHandler))
 	for _, step := range []struct {
 		what    string
 		brokers map[string]map[string]string
@@ -54,56 +51,10 @@ func TestRetentionFollowsTheBrokers(t *testing.T) {
 		{"all is well again", map[string]map[string]string{"a": soundBroker}, nil, ""},
 	} {
 		c.brokers, c.err = step.brokers, step.err
-		r.look(t.Context())
+		r.hear(c.ask(t.Context()))
 		got := r.told.Load()
 		if keeps != (step.want != "") || got.Keeps != keeps || !strings.Contains(got.Why, step.want) || got.Why == "" || keeps != (got.For == "10m") {
 			t.Errorf("%s: keeps %v, told %+v", step.what, keeps, *got)
 		}
 	}
-}
-
-// The brokers are asked again and again, a call without an answer ends, and
-// ending it decides nothing.
-func TestRetentionLooksAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var now atomic.Pointer[map[string]string] // nil: no answer
-		r := newRetention(func(ctx context.Context) ([]rocketmq.BrokerConfig, error) {
-			if settings := now.Load(); settings != nil {
-				return []rocketmq.BrokerConfig{{Name: "a", Settings: *settings}}, nil
-			}
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}, func(bool) {}, 10*config.Minute, slog.New(slog.DiscardHandler))
-		now.Store(&soundBroker)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- r.run(ctx) }()
-		is := func(keeps bool) {
-			t.Helper()
-			synctest.Wait()
-			if got := r.told.Load(); got.Keeps != keeps {
-				t.Errorf("%+v, want keeps %v", *got, keeps)
-			}
-		}
-		is(false)
-		now.Store(&asyncBroker)
-		time.Sleep(retentionEvery)
-		is(true)
-		now.Store(&soundBroker)
-		time.Sleep(retentionEvery)
-		is(false)
-		now.Store(nil)
-		time.Sleep(retentionEvery + retentionWithin)
-		is(true)
-		now.Store(&soundBroker)
-		time.Sleep(retentionEvery)
-		is(false)
-		now.Store(nil)
-		time.Sleep(retentionWithin) // it looks since 5 s
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		is(false)
-	})
 }

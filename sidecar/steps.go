@@ -134,7 +134,7 @@ func (s *Sidecar) stopForwarding(ctx context.Context) error {
 		return nil
 	}
 	tasks := []*task{s.parts.forwarding, s.parts.noticing, s.parts.roomKeeping}
-	for _, t := range []*task{s.parts.retaining, s.parts.timing, s.parts.inspecting, s.parts.counting} {
+	for _, t := range []*task{s.parts.asking, s.parts.inspecting, s.parts.counting} {
 		if t != nil {
 			tasks = append(tasks, t)
 		}

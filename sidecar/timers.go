@@ -1,7 +1,6 @@
 package sidecar
 
 import (
-	"context"
 	"log/slog"
 	"maps"
 	"slices"
@@ -20,7 +19,7 @@ type timers struct {
 
 	ahead atomic.Int64 // of the broker that takes the least, a time.Duration
 
-	// Of the goroutine that looks.
+	// Of the goroutine that asks.
 	told   bool                     // the log has what was decided
 	known  map[string]time.Duration // by broker
 	whyNot map[string]string        // of those that take none
@@ -44,28 +43,9 @@ func (t *timers) reach(topic string) time.Duration {
 	return ahead
 }
 
-// timersEvery is how long a broker that has just joined, or was restarted with
-// another configuration, may be sent what it takes no timer for.
-const timersEvery = retentionEvery
-
-// run looks until ctx is done.
-func (t *timers) run(ctx context.Context, ask func(context.Context) ([]rocketmq.BrokerConfig, error)) error {
-	tick := time.NewTicker(timersEvery)
-	defer tick.Stop()
-	for {
-		t.look(ctx, ask)
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-func (t *timers) look(ctx context.Context, ask func(context.Context) ([]rocketmq.BrokerConfig, error)) {
-	asking, cancel := context.WithTimeout(ctx, retentionWithin)
-	defer cancel()
-	all, err := ask(asking)
+// hear takes what the brokers say (brokerWatch); what they said before holds where they
+// cannot be asked.
+func (t *timers) hear(all []rocketmq.BrokerConfig, err error) {
 	if err != nil {
 		return
 	}
@@ -107,22 +87,4 @@ func (t *timers) decide(all []rocketmq.BrokerConfig) {
 	default:
 		t.log.Warn("delayed messages of topics.delay wait in the spool until they are due", "why", why)
 	}
-}
-
-// watchTimers begins to look, if a topic asks for that.
-func (s *Sidecar) watchTimers(ctx context.Context) error {
-	if len(s.parts.timers.topics) == 0 {
-		return nil
-	}
-	inspector, err := rocketmq.NewInspector(rocketmq.ConsumerOptions{
-		NameServers: s.cfg.Broker.RocketMQ.NameServers, Keys: s.secrets.broker.current,
-	})
-	if err != nil {
-		return err
-	}
-	s.parts.timing = s.parts.start(ctx, "timers", func(ctx context.Context) error {
-		defer inspector.Close()
-		return s.parts.timers.run(ctx, inspector.Brokers)
-	})
-	return nil
 }

@@ -39,7 +39,7 @@ func TestTimersFollowTheBrokers(t *testing.T) {
 		{"it is gone, and may come back", map[string]rocketmq.BrokerConfig{"b": short}, nil, 0},
 	} {
 		c := &timedCluster{step.brokers, step.err}
-		x.look(t.Context(), c.ask)
+		x.hear(c.ask(t.Context()))
 		if ahead, is := x.of("orders"); ahead != step.want || !is {
 			t.Errorf("%s: %v ahead, %v; want %v", step.what, ahead, is, step.want)
 		}
@@ -55,7 +55,7 @@ func TestTimersSayThatThereAreNone(t *testing.T) {
 	x := newTimers(map[string]bool{"orders": true}, slog.New(slog.NewTextHandler(&said, nil)))
 	c := &timedCluster{brokers: map[string]rocketmq.BrokerConfig{"a": {Settings: map[string]string{"timerWheelEnable": "false"}}}}
 	for range 2 {
-		x.look(t.Context(), c.ask)
+		x.hear(c.ask(t.Context()))
 	}
 	if n := strings.Count(said.String(), "a has no timer"); n != 1 {
 		t.Errorf("it is said %d times, want once: %s", n, &said)
