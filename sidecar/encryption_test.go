@@ -3,15 +3,22 @@ package sidecar_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/remora-mq/remora/config"
+	"github.com/remora-mq/remora/dedupe"
+	"github.com/remora-mq/remora/dedupe/local"
+	"github.com/remora-mq/remora/internal/keyring"
+	"github.com/remora-mq/remora/internal/kv"
 	"github.com/remora-mq/remora/sidecar"
+	"github.com/remora-mq/remora/spool"
 )
 
 // encrypted is a configuration of a broker that is not there, so that all waits
@@ -105,4 +112,63 @@ func TestWhatIsAcceptedIsEncrypted(t *testing.T) {
 	if err := r.end(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A key that only marks of dedupe need is named as long as they do: without it the sidecar
+// does not start.
+func TestAKeyOfMarksAloneIsNeeded(t *testing.T) {
+	c := encrypted(t, "0a")
+	if err := start(t, c).end(); err != nil {
+		t.Fatal(err)
+	}
+	keysInto(t, &c, "0b", "0a")
+	if err := start(t, c).end(); err != nil { // the spool needs the older key no more
+		t.Fatal(err)
+	}
+	older := markUnder(t, c.Spool.Dir, "0a", "0b")
+
+	keysInto(t, &c, "0b")
+	if err := <-launch(t, c).done; sidecar.ExitCode(err) != sidecar.ExitUnfit || !strings.Contains(err.Error(), older) {
+		t.Errorf("without the key of the marks, %s: %v", older, err)
+	}
+	c.Spool.EncryptionKeyFile = ""
+	if err := <-launch(t, c).done; sidecar.ExitCode(err) != sidecar.ExitUnfit {
+		t.Errorf("without any key: %v", err)
+	}
+	keysInto(t, &c, "0b", "0a")
+	r := start(t, c)
+	if now := r.encryption(); now.Older[older] == 0 {
+		t.Errorf("the key of the marks, %s, is not told: %+v", older, now)
+	}
+	if err := r.end(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// markUnder writes a mark of dedupe under the first key, and returns its name.
+func markUnder(t *testing.T, dir string, keys ...string) string {
+	t.Helper()
+	text := ""
+	for _, k := range keys {
+		text += strings.Repeat(k, 32) + "\n"
+	}
+	ring, err := keyring.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := kv.Open(t.Context(), kv.Options{Dir: filepath.Join(dir, "spool", "db"), Magic: spool.FormatVersion, Owner: spool.Owner(ring)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	marks, err := local.Open(db, local.Options{Keys: ring})
+	if err == nil {
+		_, err = marks.Begin(t.Context(), dedupe.Key{Scope: "s", Key: "k"}, dedupe.Fingerprint{}, time.Minute)
+	}
+	if err == nil {
+		err = errors.Join(marks.Close(), db.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring.Current().String()
 }

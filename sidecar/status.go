@@ -65,14 +65,15 @@ func transactionsOf(sp *spool.Spool) Transactions {
 }
 
 // Encryption names the key under which is written, and what else lay in the
-// spool when it was opened: keys that may not be taken out of the key file yet.
+// spool, and of local dedupe's marks, when it was opened: keys that may not be taken out of the key file yet.
 type Encryption struct {
 	Key   string         `json:"key"`
 	Older map[string]int `json:"older"` // entries by key
 	Plain int            `json:"plain"` // entries from before there was a key
 }
 
-func encryptionOf(sp *spool.Spool, keys *keyring.Ring) *Encryption {
+func (s *Sidecar) encryptionOf(sp *spool.Spool) *Encryption {
+	keys := s.secrets.keys
 	if keys == nil {
 		return nil
 	}
@@ -82,6 +83,11 @@ func encryptionOf(sp *spool.Spool, keys *keyring.Ring) *Encryption {
 			out.Plain = n
 		} else {
 			out.Older[id.String()] = n
+		}
+	}
+	if s.parts.marks != nil {
+		for id, n := range s.parts.marks.OlderKeys() {
+			out.Older[id.String()] += n
 		}
 	}
 	return out
@@ -109,7 +115,7 @@ func (s *Sidecar) spoolStatus(sp *spool.Spool) *SpoolStatus {
 	out := &SpoolStatus{
 		ID: sp.ID().String(), Dir: s.cfg.Spool.Dir, Messages: total.InSpool, OnHold: total.OnHold, KeptBack: sp.KeptBack(), Resending: total.Resending, Transactions: transactionsOf(sp),
 		Bytes: total.Bytes, RoomBytes: uint64(s.parts.room.cap.Messages), TakenBytes: uint64(s.parts.room.taken()), BallastBytes: uint64(s.parts.room.ballastHeld()), LimitBytes: uint64(s.parts.room.cap.Limit),
-		Encryption: encryptionOf(sp, s.secrets.keys), Retention: s.retained(), ClockStep: clockStepOf(sp),
+		Encryption: s.encryptionOf(sp), Retention: s.retained(), ClockStep: clockStepOf(sp),
 	}
 	if at, ok := sp.Oldest(); ok {
 		out.OldestUnconfirmed = new(at.UTC())

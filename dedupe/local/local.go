@@ -94,8 +94,9 @@ type database struct {
 	// unjournaled: see [Store.Unjournaled]
 	unjournaled error
 
-	secret        *secret // nil: there is no ring
-	secretChanged bool    // not written yet: the committer's
+	secret        *secret            // nil: there is no ring
+	secretChanged bool               // not written yet: the committer's
+	older         map[keyring.ID]int // see [Store.OlderKeys]; not changed once it is open
 
 	run     uint64        // names this opening
 	base    time.Duration // the store's clock when it was opened …

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"slices"
 	"time"
 
@@ -101,30 +102,40 @@ func (s *Store) loadSecret() error {
 	return nil
 }
 
-// findKeys refuses a ring that lacks a key of some mark.
+// findKeys refuses a ring that lacks a key of some mark, and counts what lies under others
+// than the current one.
 func (s *Store) findKeys() error {
 	current := s.o.Keys.Current()
 	if !slices.ContainsFunc(s.secret.keys, func(id keyring.ID) bool { return id != current }) {
 		return nil
 	}
-	keys := []keyring.ID{current}
+	found := map[keyring.ID]int{}
 	err := s.db.Scan(kv.Scan{Prefix: []byte(bucketPrefix), Whole: true}, func(_, v []byte) (bool, error) {
-		if id, ok := keyOf(v); ok && !slices.Contains(keys, id) && slices.Contains(s.secret.keys, id) {
-			keys = append(keys, id)
+		if id, ok := keyOf(v); ok && id != current && slices.Contains(s.secret.keys, id) {
+			found[id]++
 		}
 		return true, nil
 	})
 	if err != nil {
 		return fmt.Errorf("look for the keys in use: %w", err)
 	}
-	for _, id := range keys {
+	older := slices.SortedFunc(maps.Keys(found), keyring.ID.Compare)
+	for _, id := range older {
 		if !slices.Contains(s.o.Keys.IDs(), id) {
 			return &keyring.MissingError{ID: id}
 		}
 	}
-	s.secret.keys, s.secretChanged = keys, true
+	if its := s.secret.keys[0]; its != current {
+		found[its]++ // until something else is written
+	}
+	s.older = found
+	s.secret.keys, s.secretChanged = append([]keyring.ID{current}, older...), true
 	return nil
 }
+
+// OlderKeys are the keys, beside the current one, under which marks, or the secret of their
+// hashes, lay when the store was opened, and how many. Without them it is not opened.
+func (s *Store) OlderKeys() map[keyring.ID]int { return maps.Clone(s.older) }
 
 // hashes of a key: the one under which marks are written, and the plain one
 // under which they were before there was a secret.

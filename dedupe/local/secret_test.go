@@ -140,9 +140,15 @@ func TestMarksOfAnOlderKey(t *testing.T) {
 	h.with(ring(t, "0a"))
 	finish(t, h.store, "old")
 	h.refused(ring(t, "0b"), ring(t, "0b", "0a"), ring(t, "0a").Current())
+	if n := h.store.OlderKeys(); len(n) != 1 || n[ring(t, "0a").Current()] != 2 {
+		t.Errorf("a mark and the secret lie under the older key, and it is told %v", n)
+	}
 	finish(t, h.store, "new")
 	repeats(t, h, "old", "new")
 	h.refused(ring(t, "0b"), ring(t, "0b", "0a"), ring(t, "0a").Current())
+	if n := h.store.OlderKeys(); len(n) != 1 || n[ring(t, "0a").Current()] != 1 {
+		t.Errorf("a mark lies under the older key, and it is told %v", n)
+	}
 	repeats(t, h, "old", "new")
 	for range 9 { // until the buckets of the old key are deleted
 		h.pass(10 * time.Minute)
@@ -150,6 +156,10 @@ func TestMarksOfAnOlderKey(t *testing.T) {
 	}
 	if err := h.store.sweep(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	h.reopen()
+	if n := h.store.OlderKeys(); len(n) != 0 {
+		t.Errorf("nothing lies under the older key, and it is told %v", n)
 	}
 	h.with(ring(t, "0b"))
 	repeats(t, h, "traffic"+h.store.now().String())
