@@ -251,3 +251,41 @@ func TestRelayEnds(t *testing.T) {
 		t.Error("it goes on")
 	}
 }
+
+// A relay has room for so many connections: one more takes the place of that which has been
+// silent longest, and none where all wait for an answer.
+func TestRelayHasSoManyConnections(t *testing.T) {
+	r := newRelay(namesOf(t, routeServer(t, func() {}).addr), testLog(t))
+	defer r.close()
+	first := time.Now()
+	var all []net.Conn
+	for i := range relayConns {
+		here, there := net.Pipe()
+		t.Cleanup(func() { discard(here); discard(there) })
+		if all = append(all, there); !r.admit(here) || !r.turn(here, first.Add(-time.Duration(i)*time.Second)) {
+			t.Fatalf("connection %d is not let in", i)
+		}
+		if i == relayConns-1 && !r.turn(here, time.Time{}) { // it waits for an answer
+			t.Fatal("the last one is closed")
+		}
+	}
+	if _, err := r.names.remoting.call(t.Context(), r.listener.Addr().String(), newCommand(reqRoute, nil, nil)); err != nil {
+		t.Errorf("one more is not answered: %v", err)
+	}
+	for i, there := range all {
+		if closed := there.SetReadDeadline(time.Time{}) != nil; closed != (i == relayConns-2) {
+			t.Errorf("connection %d is closed: %t; each is silent longer than the one before, but the last is answered", i, closed)
+		}
+	}
+	r.mu.Lock()
+	for conn := range r.conns {
+		r.conns[conn] = time.Time{}
+	}
+	r.mu.Unlock()
+	conn, err := net.Dial("tcp", r.listener.Addr().String())
+	must(t, err)
+	defer discard(conn)
+	if _, err := conn.Read(make([]byte, 1)); err == nil {
+		t.Error("one more is let in while all wait for an answer")
+	}
+}

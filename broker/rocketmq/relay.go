@@ -13,7 +13,10 @@ const (
 	// maxQuestion bounds what the library asks: a topic's name, and its signature.
 	maxQuestion = 64 << 10 // bytes
 	// relayIdle is above the 30 s after which the library asks again.
-	relayIdle   = 2 * time.Minute
+	relayIdle = 2 * time.Minute
+	// relayConns bounds the connections of a relay. The library has one; while it
+	// connects anew, one more.
+	relayConns  = 16
 	acceptPause = 100 * time.Millisecond
 )
 
@@ -28,11 +31,14 @@ type relay struct {
 	ctx      context.Context // of all its goroutines
 	stop     context.CancelFunc
 	running  sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[net.Conn]time.Time // since when each is silent; zero: it is being answered
 }
 
 // newRelay's caller owes a close.
 func newRelay(names nameServers, log *slog.Logger) *relay {
-	r := &relay{names: names}
+	r := &relay{names: names, conns: map[net.Conn]time.Time{}}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -66,7 +72,11 @@ func (r *relay) accept() {
 		conn, err := r.listener.Accept()
 		switch {
 		case err == nil:
-			r.running.Go(func() { r.serve(conn) })
+			if r.admit(conn) {
+				r.running.Go(func() { r.serve(conn) })
+			} else {
+				discard(conn)
+			}
 			continue
 		case r.ctx.Err() != nil:
 			return
@@ -79,14 +89,55 @@ func (r *relay) accept() {
 	}
 }
 
+// admit takes a connection in. Where there are as many as may be the one that has been
+// silent longest is closed: the library connects anew. false: all are being answered.
+func (r *relay) admit(conn net.Conn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.conns) >= relayConns {
+		var silent net.Conn
+		for c, since := range r.conns {
+			if !since.IsZero() && (silent == nil || since.Before(r.conns[silent])) {
+				silent = c
+			}
+		}
+		if silent == nil {
+			return false
+		}
+		discard(silent)
+		delete(r.conns, silent)
+	}
+	r.conns[conn] = time.Now()
+	return true
+}
+
+// turn notes since when a connection is silent; zero: it is being answered. false: it is
+// closed.
+func (r *relay) turn(conn net.Conn, since time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, is := r.conns[conn]; !is {
+		return false
+	}
+	r.conns[conn] = since
+	return true
+}
+
+func (r *relay) leave(conn net.Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.conns, conn)
+}
+
 // serve answers one question of a connection after the other: the library has one at a
 // time.
 func (r *relay) serve(conn net.Conn) {
 	defer discard(conn)
+	defer r.leave(conn)
 	defer context.AfterFunc(r.ctx, func() { discard(conn) })()
 	for conn.SetReadDeadline(time.Now().Add(relayIdle)) == nil {
 		question, err := readFrameUpTo(conn, maxQuestion)
-		if err != nil {
+		if err != nil || !r.turn(conn, time.Time{}) {
 			return
 		}
 		answer := r.answer(question)
@@ -98,7 +149,7 @@ func (r *relay) serve(conn net.Conn) {
 		if err == nil {
 			_, err = conn.Write(frame)
 		}
-		if err != nil {
+		if err != nil || !r.turn(conn, time.Now()) {
 			return
 		}
 	}
