@@ -3,10 +3,12 @@ package local
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/remora-mq/remora/dedupe"
 	"github.com/remora-mq/remora/internal/backoff"
+	"github.com/remora-mq/remora/internal/keyring"
 )
 
 const (
@@ -135,11 +137,17 @@ func (s *Store) applyNotes(w *writing, all []hash) {
 
 // openJournal has marks begun in the journal from now on. Where that fails they are
 // begun in commits; which attempts a process that was killed had begun is then not known.
-func (s *Store) openJournal(ctx context.Context) {
+// The error is a *keyring.MissingError.
+func (s *Store) openJournal(ctx context.Context) error {
 	if s.o.Journal == "" {
-		return
+		return nil
 	}
-	s.unjournaled = s.tryJournal(ctx)
+	err := s.tryJournal(ctx)
+	if _, missing := errors.AsType[*keyring.MissingError](err); missing {
+		return err
+	}
+	s.unjournaled = err
+	return nil
 }
 
 func (s *Store) tryJournal(ctx context.Context) error {
@@ -147,11 +155,13 @@ func (s *Store) tryJournal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	left := s.decodeNoted(slots)
+	left, err := s.decodeNoted(slots)
 	for _, one := range left {
 		s.base = max(s.base, one.at)
 	}
-	err = s.restore(ctx, left)
+	if err == nil {
+		err = s.restore(ctx, left)
+	}
 	if err == nil {
 		err = j.empty()
 	}
@@ -172,8 +182,12 @@ type begunMark struct {
 	record
 }
 
-func (s *Store) decodeNoted(slots []noted) (left []begunMark) {
+// decodeNoted refuses a ring that lacks the key of a slot: that is no damage.
+func (s *Store) decodeNoted(slots []noted) (left []begunMark, err error) {
 	for _, one := range slots {
+		if id, is := keyOf(one.mark); is && !slices.Contains(s.o.Keys.IDs(), id) {
+			return nil, &keyring.MissingError{ID: id}
+		}
 		r, err := decode(s.decrypt(journalKey(one.key), one.mark))
 		if err != nil {
 			s.damaged.Add(1)
@@ -181,7 +195,7 @@ func (s *Store) decodeNoted(slots []noted) (left []begunMark) {
 		}
 		left = append(left, begunMark{one.key, r})
 	}
-	return left
+	return left, nil
 }
 
 // restore writes the marks that were left in the journal into the database.

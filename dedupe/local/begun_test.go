@@ -369,3 +369,36 @@ func TestASlotFromBeforeTheKeysCounts(t *testing.T) {
 		t.Errorf("%+v, %d damaged", m, h.store.Damaged())
 	}
 }
+
+// A key that nothing but the journal needs is missed, and its slots are not taken for damage:
+// as after an opening that could not empty it.
+func TestTheJournalsKeyIsNeeded(t *testing.T) {
+	h := journaled(t, ring(t, "0a"))
+	begin(t, h.store, "a")
+	h.close()
+	left, err := os.ReadFile(h.o.Journal)
+	if err != nil || len(left) == 0 {
+		t.Fatalf("%d bytes are left, %v", len(left), err)
+	}
+	h.o.Keys = ring(t, "0b", "0a")
+	if err := os.RemoveAll(h.dir); err != nil { // and what lies there under the older key
+		t.Fatal(err)
+	}
+	if h.db, err = kv.Open(t.Context(), kv.Options{Dir: h.dir, MemTableSize: 1 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	for _, keys := range []*keyring.Ring{nil, ring(t, "0b")} {
+		o := h.o
+		o.Keys = keys
+		missing := &keyring.MissingError{}
+		if _, err := Open(h.db, o); !errors.As(err, &missing) || missing.ID != ring(t, "0a").Current() {
+			t.Errorf("%v, want one that names the older key", err)
+		}
+	}
+	if h.store, err = Open(h.db, h.o); err != nil {
+		t.Fatal(err)
+	}
+	if m := begin(t, h.store, "a"); m.Verdict != dedupe.Begun || h.store.Damaged() != 0 {
+		t.Errorf("%+v, %d damaged", m, h.store.Damaged())
+	}
+}

@@ -132,7 +132,10 @@ func Open(db *kv.DB, o Options) (*Store, error) {
 	known := slices.Clone(s.buckets.all)
 	s.filters = newFilters(known)
 	s.queue = kv.Attach(db, s)
-	s.openJournal(ctx)
+	if err := s.openJournal(ctx); err != nil {
+		cancel()
+		return nil, fmt.Errorf("open dedupe store: %w", err)
+	}
 	s.lookOver()
 	s.calls.Go(func() { s.learn(ctx, known) })
 	s.calls.Go(func() { s.sweepLoop(ctx) })
@@ -200,7 +203,8 @@ func (s *Store) Close() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.journal.close()
+	s.journal.close()
+	return nil
 }
 
 // Begin implements dedupe.Store.
