@@ -25,7 +25,8 @@ import (
 // kills and reopens, with a broker that loses replies, commits, and the end of its log,
 // drops half messages, asks for them, and is away. Beside it goes what each client was
 // told: that holds after each step, what consumers get is committed, and in the end
-// each that is committed has come, once.
+// each that is committed has come, once. It begins with one of each fault (meetEach), so
+// that none is missed by chance.
 func TestModelOfHalfMessages(t *testing.T) {
 	app := &modelApplication{}
 	server := newApplication(t, app.answer)
@@ -33,6 +34,7 @@ func TestModelOfHalfMessages(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newHalfModel(t, app, server, did)
 		defer m.end()
+		m.meetEach(t)
 		t.Repeat(map[string]func(*rapid.T){
 			"":        m.check,
 			"prepare": m.prepareSome, "prepare more": m.prepareSome, "prepare again": m.prepareAgain, "prepare and die": m.prepareAndDie,
@@ -44,7 +46,11 @@ func TestModelOfHalfMessages(t *testing.T) {
 		})
 		m.settle()
 	})
-	t.Logf("%v", did)
+	for _, fault := range modelFaults {
+		if did[fault] == 0 {
+			t.Errorf("%s: never; %v", fault, did)
+		}
+	}
 }
 
 // modelApplication answers check-backs.
