@@ -12,7 +12,7 @@ type Receipt struct {
 	OnHold     bool // an operator keeps it from being forwarded
 	Duplicate  bool // this call found it accepted before, under its dedupe key
 	AcceptedAt time.Time
-	DeliverAt  time.Time // when a delayed message will be pending; zero in any other state
+	DeliverAt  time.Time // when a delayed message will be pending, or one is due that the broker confirmed for its timer; else zero
 	SettledAt  time.Time // zero while held
 
 	Confirmation *Confirmation // set only in StateConfirmed

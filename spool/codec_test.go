@@ -270,6 +270,8 @@ func TestAUsualHistoryIsNotWritten(t *testing.T) {
 		"settled before":     func(r *receipt) { r.SettledAt = accepted.Add(-time.Hour) },
 		"confirmed in vain":  func(r *receipt) { r.Confirmation = nil },
 		"attempted long ago": func(r *receipt) { r.Attempts, r.MaybeSent = 3, true },
+		"for a timer":        func(r *receipt) { r.DeliverAt = settled.Add(time.Hour) },
+		"a timer's, without": func(r *receipt) { r.DeliverAt, r.TopicSeq = settled.Add(time.Hour), 0 },
 	} {
 		if !short(change) {
 			t.Errorf("%s: its history is written", name)

@@ -69,11 +69,14 @@ func appendReceipt(b []byte, r *receipt) []byte {
 	} else {
 		b = appendHistory(b, &r.History)
 	}
-	if r.TopicSeq > 0 || usual { // last: earlier versions wrote none, and read what is before it
+	if r.TopicSeq > 0 || flags&(receiptUsual|receiptTimed) != 0 { // last: earlier versions wrote none, and read what is before it
 		b = binary.AppendUvarint(b, r.TopicSeq)
 	}
 	if usual {
 		b = binary.AppendVarint(b, r.SettledAt.UnixMilli()-r.History.First[usualEvents-1].At.UnixMilli())
+	}
+	if flags&receiptTimed != 0 {
+		b = binary.AppendUvarint(b, uint64(r.DeliverAt.UnixMilli()))
 	}
 	binary.BigEndian.PutUint32(b[start:], uint32(len(b)-start-4))
 	return b
@@ -83,6 +86,7 @@ const (
 	receiptConfirmed = 1 << iota // a confirmation follows
 	receiptMaybeSent
 	receiptUsual // its history is usualHistory: it is not written, only its time is, behind the number
+	receiptTimed // the broker's timer has it: its time is last
 )
 
 // usualHistory is that of a message that was accepted, and confirmed at the first
@@ -117,6 +121,9 @@ func flagsOf(r *receipt) (f byte) {
 	}
 	if r.isUsual() {
 		f |= receiptUsual
+	}
+	if r.State == message.StateConfirmed && !r.DeliverAt.IsZero() {
+		f |= receiptTimed
 	}
 	return f
 }
@@ -176,6 +183,9 @@ func decodeReceipt(f *fields) receipt {
 	if flags&receiptUsual != 0 {
 		at := r.SettledAt.UnixMilli() - f.int()
 		r.History = message.History{First: usualHistory(make([]message.Event, 0, usualEvents), r.AcceptedAt, time.UnixMilli(at))}
+	}
+	if flags&receiptTimed != 0 {
+		r.DeliverAt = f.time()
 	}
 	return r
 }

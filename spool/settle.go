@@ -156,6 +156,9 @@ func (s *Spool) Confirm(leases []*Lease, confirmations []message.Confirmation) {
 	for i, l := range leases {
 		if end := s.confirm(l.entry, room, now); end != nil {
 			end.Confirmation = &confirmations[i]
+			if at := l.TimerAt(); at.After(now) {
+				end.DeliverAt = at
+			}
 			op.all = append(op.all, end)
 		} else if e := l.entry; s.copies.sent[e.msg.Seq] == e {
 			if done := s.endCopy(e, true); done != nil {

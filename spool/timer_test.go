@@ -200,3 +200,30 @@ func TestPostponedTimerIsKnownBeforeItsPayload(t *testing.T) {
 		t.Errorf("due at %v, want in half an hour", at)
 	}
 }
+
+// What the broker has confirmed for its timer tells in its receipt when it is due, also
+// where its payload is stored apart; what was due when it was confirmed does not.
+func TestReceiptTellsWhenATimerIsDue(t *testing.T) {
+	r, c, _ := withTimer(t)
+	began := c.now()
+	all := r.accept(after(draft("t", "near"), time.Hour), after(bulky(draft("t", "bulky")), 30*time.Minute),
+		after(draft("t", "is due soon"), time.Minute), draft("t", "now"))
+	leases := r.leaseSome("t", 4)
+	r.confirm(leases[:2])
+	c.advance(time.Minute)
+	r.confirm(leases[2:])
+	r.Flush()
+	for name, again := range map[string]func(){"while it is open": func() {}, "after a reopening": r.reopen} {
+		again()
+		page, err := r.List(t.Context(), spool.Query{States: []message.State{message.StateConfirmed}})
+		if err != nil || len(page.Items) != len(all) {
+			t.Fatalf("%s: %+v, %v", name, page, err)
+		}
+		for i, want := range []time.Time{began.Add(time.Hour), began.Add(30 * time.Minute), {}, {}} {
+			got, err := r.Receipt(t.Context(), all[i].ID)
+			if err != nil || !got.DeliverAt.Equal(want) || !page.Items[i].DeliverAt.Equal(want) {
+				t.Errorf("%s: message %d is due at %v, in a list at %v (%v), want %v", name, i, got.DeliverAt, page.Items[i].DeliverAt, err, want)
+			}
+		}
+	}
+}

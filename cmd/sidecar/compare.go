@@ -46,9 +46,12 @@ type comparedOrigin struct {
 	Dead       uint64 `json:"dead"`       // dead letters of the group
 	Exceptions uint64 `json:"exceptions"` // ended otherwise than confirmed, or dead at the producer
 	Waiting    uint64 `json:"waiting"`    // not confirmed before they were compared
+	NotDue     uint64 `json:"not_due"`    // the broker has them, for its timer
 	Missing    uint64 `json:"missing"`
 	Maybe      uint64 `json:"maybe_handled"`
 	Lost       uint64 `json:"lost_with_their_numbers,omitempty"` // at the producer: they may be among the missing
+
+	due time.Time // the latest of NotDue
 }
 
 // Verdicts on a number that nobody has seen handled.
@@ -135,7 +138,7 @@ func (c *comparison) run(ctx context.Context) error {
 	c.nameForeign()
 	c.out.Complete = true
 	for _, o := range c.out.Origins {
-		c.out.Complete = c.out.Complete && o.Missing+o.Maybe+o.Waiting == 0
+		c.out.Complete = c.out.Complete && o.Missing+o.Maybe+o.Waiting+o.NotDue == 0
 	}
 	return nil
 }

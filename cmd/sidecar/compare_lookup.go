@@ -19,6 +19,7 @@ type sentMessage struct {
 	TopicSeq  uint64     `json:"topic_sequence"`
 	State     string     `json:"state"`
 	SettledAt *time.Time `json:"settled_at"`
+	DeliverAt *time.Time `json:"deliver_at"`
 }
 
 // confirmed takes out what waits at its producer: many may only be on their way. A
@@ -107,17 +108,18 @@ func onItsWay(s message.State) bool { return !s.Settled() && s != message.StateD
 
 // judge says what it means that nobody has seen a number handled. m is nil when its
 // producer does not know it any more. What was confirmed since the comparison began may
-// lie at the broker, or have its handler called.
+// lie at the broker, or have its handler called; and so may what the broker's timer had
+// until then.
 func (c *comparison) judge(o *comparedOrigin, n uint64, m *sentMessage, began time.Time) {
 	missing := missingMessage{Origin: o.Origin, TopicSeq: n, Verdict: verdictMissing}
 	var confirmed time.Time
 	if m != nil {
 		state, err := message.ParseState(m.State)
 		switch {
-		case err == nil && state == message.StateConfirmed && m.confirmedSince(began):
-			o.Waiting++
-			return
 		case err == nil && state == message.StateConfirmed:
+			if o.comes(m, began) {
+				return
+			}
 			missing.ID, missing.ConfirmedAt = m.ID, m.SettledAt
 			if m.SettledAt != nil {
 				confirmed = *m.SettledAt
@@ -143,8 +145,30 @@ func (c *comparison) judge(o *comparedOrigin, n uint64, m *sentMessage, began ti
 	c.out.Missing = append(c.out.Missing, missing)
 }
 
+// comes counts a confirmed message that need not have reached a handler when the
+// comparison began; false: it should have.
+func (o *comparedOrigin) comes(m *sentMessage, began time.Time) bool {
+	switch {
+	case m.dueSince(began):
+		o.NotDue++
+		if m.DeliverAt.After(o.due) {
+			o.due = *m.DeliverAt
+		}
+	case m.confirmedSince(began):
+		o.Waiting++
+	default:
+		return false
+	}
+	return true
+}
+
 func (m *sentMessage) confirmedSince(at time.Time) bool {
 	return !at.IsZero() && m.SettledAt != nil && !m.SettledAt.Before(at)
+}
+
+// dueSince reports a message that the broker's timer had when the comparison began.
+func (m *sentMessage) dueSince(at time.Time) bool {
+	return !at.IsZero() && m.DeliverAt != nil && !m.DeliverAt.Before(at)
 }
 
 // clocks is by how much the clocks of two machines may differ.

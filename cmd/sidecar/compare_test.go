@@ -317,3 +317,59 @@ func TestComparingWaitsNoLonger(t *testing.T) {
 		t.Errorf("%d %+v %s", code, out, said)
 	}
 }
+
+// TestWhatTheBrokersTimerHasIsNotMissing until it is due: it has a count of its own, and
+// ends with 4. It is not waited for where it is not due by then.
+func TestWhatTheBrokersTimerHasIsNotMissing(t *testing.T) {
+	for name, tt := range map[string]struct {
+		due  string
+		code int
+	}{
+		"not due":                          {"2026-06-01T00:00:00.000Z", exitPartly},
+		"far from due":                     {"2999-06-01T00:00:00.000Z", exitPartly},
+		"due before they were compared":    {"2026-05-31T23:59:59.999Z", exitFailed},
+		"due when it was, and not a timer": {"", exitFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := twoMembers(t)
+			s.sent = sentNumbers(11, exception(3, "cancelled"))
+			item := sentItem(11, "confirmed", "2026-03-01T00:00:00.000Z")
+			if tt.due != "" {
+				item = strings.Replace(item, `"settled_at"`, fmt.Sprintf(`"deliver_at":%q,"settled_at"`, tt.due), 1)
+			}
+			s.known = []string{item}
+			code, out, said := s.compare()
+			o := out.Origins[0]
+			if code != tt.code || out.Complete || o.NotDue+o.Missing != 1 || (o.NotDue == 1) != (code == exitPartly) || len(out.Missing) != int(o.Missing) || o.Waiting+o.Maybe != 0 {
+				t.Errorf("%d %+v %s", code, out, said)
+			}
+			if told := strings.Contains(said, "1 message is not due") && strings.Contains(said, "until "+strings.Replace(tt.due, ".000Z", "Z", 1)); told != (code == exitPartly) {
+				t.Errorf("said %s", said)
+			}
+		})
+	}
+}
+
+// TestComparingDoesNotWaitForATimer that ends later than the wait does; but it does where
+// it may end before, or where something else is missing.
+func TestComparingDoesNotWaitForATimer(t *testing.T) {
+	now := time.Now()
+	for name, tt := range map[string]struct {
+		of   []comparedOrigin
+		want bool
+	}{
+		"not due":                {[]comparedOrigin{{NotDue: 1, due: now.Add(time.Hour)}, {NotDue: 2, due: now.Add(-time.Hour)}}, true},
+		"due by then":            {[]comparedOrigin{{NotDue: 1, due: now.Add(-time.Second)}}, false},
+		"another is on its way":  {[]comparedOrigin{{NotDue: 1, due: now.Add(time.Hour)}, {Waiting: 1}}, false},
+		"another is missing":     {[]comparedOrigin{{NotDue: 1, due: now.Add(time.Hour)}, {Missing: 1}}, false},
+		"another may be handled": {[]comparedOrigin{{NotDue: 1, due: now.Add(time.Hour), Maybe: 1}}, false},
+		"nothing is for a timer": {[]comparedOrigin{{Waiting: 1}}, false},
+	} {
+		if got := (&compared{Origins: tt.of}).settledUntil(now); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if !(&compared{Complete: true}).settledUntil(now) {
+		t.Error("what is complete is looked at again")
+	}
+}

@@ -15,6 +15,8 @@ func TestComparisonSaysOneAndMany(t *testing.T) {
 		{comparedOrigin{Maybe: 2}, "2 messages are not seen: they may have been handled"},
 		{comparedOrigin{Waiting: 1}, "1 message is on its way: "},
 		{comparedOrigin{Waiting: 2}, "2 messages are on their way: "},
+		{comparedOrigin{NotDue: 1}, "1 message is not due: "},
+		{comparedOrigin{NotDue: 2}, "2 messages are not due: "},
 	} {
 		err := comparedVerdict(&strings.Builder{}, &compared{Origins: []comparedOrigin{c.of}})
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) {

@@ -22,7 +22,8 @@ func newLedger() *cobra.Command {
 			"spool were read. Ends with 1 when the books do not balance, and names what is missing.\n\n" +
 			"With --compare: asks the sidecars that send to a topic, and all members of a group that\n" +
 			"consumes it, and names every message that was sent and that no member has handled. Ends\n" +
-			"with 1 when there is one, and with 4 while the broker has not confirmed all of them.",
+			"with 1 when there is one, and with 4 while the broker has not confirmed all of them,\n" +
+			"or has some for its timer that are not due.",
 		Example: "  sidecar ledger\n  sidecar ledger --dir /var/lib/remora -o json\n" +
 			"  sidecar ledger --compare --group billing --topic orders --producer http://127.0.0.1:7601 \\\n" +
 			"    --member http://127.0.0.1:17601 --member http://127.0.0.1:27601",

@@ -76,14 +76,14 @@ func (f *compareFlags) open(o *operate, urls []string) (all []*spooler, err erro
 }
 
 // look compares until all is complete, or the time is over: what is on its way is
-// handled meanwhile.
+// handled meanwhile. What is not due by then is not waited for.
 func (f *compareFlags) look(c *cobra.Command, cmp *comparison) error {
 	until := time.Now().Add(f.wait)
 	for {
 		counting := newCounter(c.ErrOrStderr(), "comparing numbers")
 		cmp.progress = counting.add
 		err := cmp.run(c.Context())
-		if counting.end(); err != nil || cmp.out.Complete || time.Now().After(until) {
+		if counting.end(); err != nil || cmp.out.settledUntil(until) || time.Now().After(until) {
 			return err
 		}
 		select {
@@ -94,10 +94,25 @@ func (f *compareFlags) look(c *cobra.Command, cmp *comparison) error {
 	}
 }
 
-func comparedTable(w io.Writer, r *compared) {
-	fmt.Fprintln(w, "ORIGIN\tPRODUCER\tNUMBERS\tHANDLED\tDEAD\tENDED OTHERWISE\tWAITING\tMISSING\tMAYBE HANDLED")
+// settledUntil reports whether another look until then finds nothing else.
+func (r *compared) settledUntil(then time.Time) bool {
+	if r.Complete {
+		return true
+	}
+	open, due := uint64(0), time.Time{}
 	for _, o := range r.Origins {
-		fmt.Fprintf(w, "%s\t%s\t%d-%d\t%d\t%d\t%d\t%d\t%d\t%d\n", o.Origin, o.Producer, o.From, o.Last, o.Handled, o.Dead, o.Exceptions, o.Waiting, o.Missing, o.Maybe)
+		open += o.Waiting + o.Missing + o.Maybe
+		if o.due.After(due) {
+			due = o.due
+		}
+	}
+	return open == 0 && due.After(then)
+}
+
+func comparedTable(w io.Writer, r *compared) {
+	fmt.Fprintln(w, "ORIGIN\tPRODUCER\tNUMBERS\tHANDLED\tDEAD\tENDED OTHERWISE\tWAITING\tNOT DUE\tMISSING\tMAYBE HANDLED")
+	for _, o := range r.Origins {
+		fmt.Fprintf(w, "%s\t%s\t%d-%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", o.Origin, o.Producer, o.From, o.Last, o.Handled, o.Dead, o.Exceptions, o.Waiting, o.NotDue, o.Missing, o.Maybe)
 	}
 	fmt.Fprintln(w, "\nMEMBER\tNOTES SINCE\tUNSURE UNTIL\tREPEATS")
 	for _, m := range r.Members {
@@ -127,9 +142,13 @@ func comparedTable(w io.Writer, r *compared) {
 
 // comparedVerdict is the end of the command.
 func comparedVerdict(w io.Writer, r *compared) error {
-	var missing, maybe, waiting uint64
+	var missing, maybe, waiting, notDue uint64
 	for _, o := range r.Origins {
-		missing, maybe, waiting = missing+o.Missing, maybe+o.Maybe, waiting+o.Waiting
+		missing, maybe, waiting, notDue = missing+o.Missing, maybe+o.Maybe, waiting+o.Waiting, notDue+o.NotDue
+		if o.NotDue > 0 {
+			fmt.Fprintf(w, "note: of origin %s the broker's timer has %s, the last one until %s\n",
+				o.Origin, plural(o.NotDue, "message that is not due", "messages that are not due"), o.due.Format(time.RFC3339))
+		}
 		if o.Lost > 0 {
 			fmt.Fprintf(w, "note: %s lost %s, which may be among the missing: see its ledger\n",
 				o.Producer, plural(o.Lost, "message with its number", "messages with their numbers"))
@@ -150,6 +169,9 @@ func comparedVerdict(w io.Writer, r *compared) error {
 	case waiting > 0:
 		return fail(exitPartly, "%s: not confirmed by the broker, or not before this comparison began; all others were handled: compare again, or with --wait",
 			plural(waiting, "message is on its way", "messages are on their way"))
+	case notDue > 0:
+		return fail(exitPartly, "%s: the broker's timer has them; all others were handled: compare again later",
+			plural(notDue, "message is not due", "messages are not due"))
 	}
 	fmt.Fprintln(w, "complete: every message that was sent is handled, or a dead letter of the group")
 	return nil
