@@ -103,6 +103,9 @@ func (m *model) same(t *rapid.T, h *held, got message.Receipt) {
 	if got.ID != h.id || got.Topic != h.draft.Topic || got.State != h.state || got.OnHold != h.onHold || got.State == message.StateConfirmed && got.Confirmation == nil {
 		t.Fatalf("%.20s is %+v, want %s", h.draft.Body, got, h.state)
 	}
+	if want := m.deliverAt(h); !got.DeliverAt.Equal(want) && (h.state == message.StateDelayed || h.state == message.StateConfirmed) {
+		t.Fatalf("%.20s is to be delivered at %v, want %v", h.draft.Body, got.DeliverAt, want)
+	}
 	if !h.state.Settled() && h.state != message.StateDead && got.Attempts != h.attempts {
 		t.Fatalf("%.20s: %d attempts, want %d", h.draft.Body, got.Attempts, h.attempts)
 	}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/remora-mq/remora/message"
 )
 
 // wall is the wall clock of the model: time as it passes, and by how much it was set.
@@ -81,4 +83,27 @@ func (m *model) clockAfterStart() {
 		m.t.Fatalf("a start believes the clock at %v, before it was %v", until, m.wall.until)
 	}
 	m.wall.until = until
+}
+
+// advance lets retries become due.
+func (m *model) advance(t *rapid.T) {
+	m.clock.advance(time.Duration(rapid.SampledFrom([]int{20, 60}).Draw(t, "minutes")) * time.Minute)
+	m.timeHasCome(t)
+	m.steadyClock()
+	m.expire(t)
+}
+
+// timeHasCome follows what waited for its time.
+func (m *model) timeHasCome(t *rapid.T) {
+	for _, h := range m.all {
+		if !h.state.Volatile() || h.due.After(m.wall.now()) {
+			continue
+		}
+		if h.state == message.StateInFlight {
+			m.lapse(h)
+		}
+		h.state = message.StatePending
+	}
+	m.WakeDue()
+	m.fallDue(t)
 }

@@ -29,6 +29,14 @@ func (m *model) falls(d spool.Draft) (at time.Time) {
 
 // tooSoon reports whether a message that is delayed stays so.
 func (m *model) tooSoon(h *held) bool {
+	if h.timer.is {
+		return h.timer.wakes.After(m.wall.now())
+	}
+	return m.tooSoonElsewhere(h)
+}
+
+// tooSoonElsewhere is that where no broker has a timer.
+func (m *model) tooSoonElsewhere(h *held) bool {
 	if h.falls.IsZero() {
 		return h.until.After(m.wall.now())
 	}
@@ -74,23 +82,28 @@ func (m *model) delayed() (n uint64) {
 
 // fallDue follows what has become pending: it stands behind all others now.
 func (m *model) fallDue(t *rapid.T) {
-	var due, elsewhere []*held
+	var due, anew, elsewhere []*held
 	m.all = slices.DeleteFunc(m.all, func(h *held) bool {
-		if h.imported && m.tooSoon(h) {
+		if h.imported && m.tooSoonElsewhere(h) {
 			elsewhere = append(elsewhere, h)
 		}
 		if h.state != message.StateDelayed || h.onHold || m.tooSoon(h) {
+			return false
+		}
+		if m.delaysAnew(h) {
+			anew = append(anew, h)
 			return false
 		}
 		due = append(due, h)
 		return true
 	})
 	for _, h := range append(slices.Clone(m.all), due...) {
-		if h.waitsElsewhere && !m.tooSoon(h) {
+		if h.waitsElsewhere && !m.tooSoonElsewhere(h) {
 			h.waitsElsewhere = false
 			m.numberElsewhere(h.draft.Topic)
 		}
 	}
+	m.awaitAnew(t, anew)
 	m.awaitDelayed(m.delayed())
 	if m.other != nil {
 		m.other.awaitDelayed(uint64(len(elsewhere)))

@@ -92,6 +92,7 @@ func (m *model) confirmLate(t *rapid.T) {
 			t.Fatalf("confirmed late, %.20s is %+v", h.draft.Body, got)
 		}
 		h.state, h.onHold, h.unsynced, h.expires = message.StateConfirmed, false, true, time.Time{}
+		m.handOver(h)
 		delete(m.leases, h)
 	default:
 		m.same(t, h, got)

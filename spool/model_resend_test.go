@@ -67,6 +67,7 @@ func (m *model) copied(t *rapid.T, leases []*spool.Lease) (rest []*spool.Lease) 
 		if !h.ordered || l.TopicSeq != h.topicSeq || l.Topic != h.draft.Topic || !slices.Equal(l.Body, h.draft.Body) {
 			t.Fatalf("sent again, asked for %v: %.20q, number %d, want %.20q, %d", h.ordered, l.Body, l.TopicSeq, h.draft.Body, h.topicSeq)
 		}
+		h.sameTimer(t, l)
 		again = append(again, l)
 		h.owed = false
 	}
@@ -133,10 +134,12 @@ func (m *model) imports(t *rapid.T) {
 			d.Delay, d.DeliverAt = 0, time.Time{}
 		}
 		h := &held{id: m.other.accept(d)[0].ID, draft: d, former: true, imported: true, until: m.until(d), falls: m.falls(d)}
-		h.state = m.firstState(h)
-		h.leased = h.state != message.StateDelayed // as far as can be known
-		if h.waitsElsewhere = !h.leased; h.leased {
+		if h.waitsElsewhere = m.tooSoonElsewhere(h); !h.waitsElsewhere {
 			h.topicSeq = m.numberElsewhere(d.Topic)
+		}
+		m.forTimer(h)
+		h.state = m.firstState(h)
+		if h.leased = h.state != message.StateDelayed; h.leased { // as far as can be known
 			m.beginTTL(h)
 		}
 		switch state {
@@ -169,7 +172,7 @@ func (m *model) inOrder(t *rapid.T, from int) {
 		if err != nil {
 			t.Fatalf("%s was not taken in: %v", h.state, err)
 		}
-		seq[h.id] = i.Message.Seq
+		seq[h.id], h.timer.seq = i.Message.Seq, i.Message.Seq
 	}
 	slices.SortFunc(m.all[from:], func(a, b *held) int { return int(seq[a.id]) - int(seq[b.id]) })
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,11 +31,11 @@ func TestModel(t *testing.T) {
 					"":       m.check,
 					"accept": m.accept, "accept again": m.acceptAgain, "accept and die": m.acceptAndDie, "accept a batch": m.acceptBatch,
 					"lease": m.lease, "lease nothing": m.leaseNothing,
-					"confirm": m.confirm, "confirm late": m.confirmLate, "retry": m.retry, "release": m.release, "bury": m.bury,
+					"confirm": m.confirm, "confirm late": m.confirmLate, "retry": m.retry, "postpone": m.postpone, "release": m.release, "bury": m.bury,
 					"put on hold": m.putOnHold, "release from hold": m.releaseFromHold, "retry now": m.retryNow, "list": m.list,
 					"redrive": m.redrive, "discard": m.discard,
 					"pause": m.pauseSome, "resume": m.resume,
-					"cancel": m.cancel, "wait": m.wait, "advance": m.advance,
+					"cancel": m.cancel, "wait": m.wait, "advance": m.advance, "set the broker's timer": m.setTimer,
 					"set the clock": m.setClock, "confirm the clock": m.confirmClock,
 					"resend": m.resendSome, "send again": m.sendAgain, "give up what is kept": m.giveUp, "import": m.imports, "export": m.exports,
 					"prepare": m.prepareSome, "prepare again": m.prepareAgain, "prepare and die": m.prepareAndDie, "decide": m.decideSome, "decide and die": m.decideAndDie, "adopt": m.adopt,
@@ -51,7 +52,7 @@ var models = map[string]struct {
 	kv    kv.Options
 }{
 	"defaults": {kv: kv.Options{MemTableSize: 2 << 20}},
-	"smallest": {spool.Options{Window: 1, MaxTopics: 2, RetainFor: 90 * time.Minute, RetainBytes: 1 << 20}, kv.Options{MemTableSize: 1 << 20}},
+	"smallest": {spool.Options{Window: 1, MaxTopics: 3, RetainFor: 90 * time.Minute, RetainBytes: 1 << 20}, kv.Options{MemTableSize: 1 << 20}},
 	"hasty":    {spool.Options{LeaseFor: 30 * time.Minute}, kv.Options{MemTableSize: 1 << 20, MaxCommit: 24 << 10}},
 	"secret":   {spool.Options{Keys: ring(1), Window: 2 << 10, LeaseFor: 70 * time.Minute}, kv.Options{MemTableSize: 1 << 20}},
 	"strict":   {spool.Options{BlockOnDead: true, LeaseFor: 70 * time.Minute}, kv.Options{MemTableSize: 1 << 20}},
@@ -81,6 +82,7 @@ type held struct {
 	falls          time.Time // delayed by a time that passes, whatever the wall clock says; zero: it is not
 	waitsElsewhere bool      // where it was imported from
 	expires        time.Time // once it is pending; zero: never, or not any more
+	timer          modelTimer
 }
 
 type model struct {
@@ -95,6 +97,7 @@ type model struct {
 	gaveUp bool                   // what was kept of confirmed messages
 	keyed  int                    // the key that encrypts
 	bodies int
+	ahead  atomic.Int64 // of the broker's timer, a time.Duration
 
 	transactions []*modelTransaction
 
@@ -103,7 +106,7 @@ type model struct {
 	elsewhere map[string]uint64 // numbers given there, by topic
 }
 
-var modelTopics = []string{"a", "b"}
+var modelTopics = []string{"a", "b", timerTopic}
 
 func newModel(t *rapid.T, opts spool.Options, db kv.Options) *model {
 	dir, err := os.MkdirTemp("", "spool-model")
@@ -114,7 +117,8 @@ func newModel(t *rapid.T, opts spool.Options, db kv.Options) *model {
 	opts.LeaseFor, opts.ReceiptsKeep, opts.DedupeWindow = cmp.Or(opts.LeaseFor, 1000*time.Hour), 1000*time.Hour, 1000*time.Hour
 	m.clock.rule(&opts)
 	m.wall = &wall{clock: m.clock}
-	opts.Now = m.wall.now
+	opts.Now, opts.Timer = m.wall.now, m.timerOf
+	m.ahead.Store(int64(time.Hour))
 	m.rig = &rig{t: t, dir: dir, opts: opts, kv: db}
 	m.rig.open()
 	return m
@@ -156,6 +160,7 @@ func (m *model) draw(t *rapid.T) spool.Draft {
 
 func (m *model) add(d spool.Draft, r message.Receipt) *held {
 	h := &held{id: r.ID, draft: d, state: message.StatePending, until: m.until(d), falls: m.falls(d)}
+	m.forTimer(h)
 	if h.state = m.firstState(h); h.state == message.StatePending {
 		m.number(h)
 		m.beginTTL(h)
@@ -184,7 +189,7 @@ func (m *model) accept(t *rapid.T) {
 		if r.Duplicate || r.Topic != drafts[i].Topic {
 			t.Fatalf("accepted %+v", r)
 		}
-		if h := m.add(drafts[i], r); h.state != r.State || !r.DeliverAt.Equal(h.until) {
+		if h := m.add(drafts[i], r); h.state != r.State || !r.DeliverAt.Equal(m.deliverAt(h)) {
 			t.Fatalf("accepted %+v, want %s until %v", r, h.state, h.until)
 		}
 	}
@@ -329,6 +334,7 @@ func (m *model) leased(t *rapid.T, h *held, l *spool.Lease) {
 	if !slices.Equal(l.Body, h.draft.Body) || l.Topic != h.draft.Topic || l.Attempt != h.attempts+1 {
 		t.Fatalf("leased %.20q, attempt %d, want %.20q after %d", l.Body, l.Attempt, h.draft.Body, h.attempts)
 	}
+	h.sameTimer(t, l)
 	h.state, h.leased, h.away = message.StateInFlight, true, false
 	h.due = m.wall.now().Add(m.opts.LeaseFor)
 	m.leases[h] = l
@@ -370,6 +376,7 @@ func (m *model) confirm(t *rapid.T) {
 	m.rig.confirm(ls)
 	for _, h := range hs {
 		h.state, h.unsynced = message.StateConfirmed, true
+		m.handOver(h)
 		h.attempts++
 	}
 }
@@ -455,29 +462,6 @@ func (m *model) wait(t *rapid.T) {
 		t.Fatalf("wait for %s: %v", h.state, err)
 	}
 	m.same(t, h, got)
-}
-
-// advance lets retries become due.
-func (m *model) advance(t *rapid.T) {
-	m.clock.advance(time.Duration(rapid.SampledFrom([]int{20, 60}).Draw(t, "minutes")) * time.Minute)
-	m.timeHasCome(t)
-	m.steadyClock()
-	m.expire(t)
-}
-
-// timeHasCome follows what waited for its time.
-func (m *model) timeHasCome(t *rapid.T) {
-	for _, h := range m.all {
-		if !h.state.Volatile() || h.due.After(m.wall.now()) {
-			continue
-		}
-		if h.state == message.StateInFlight {
-			m.lapse(h)
-		}
-		h.state = message.StatePending
-	}
-	m.WakeDue()
-	m.fallDue(t)
 }
 
 func (m *model) kill(t *rapid.T) {

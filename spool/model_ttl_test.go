@@ -12,6 +12,9 @@ import (
 func (m *model) beginTTL(h *held) {
 	if h.draft.TTL > 0 {
 		h.expires = m.clock.now().Add(h.draft.TTL)
+		if h.timer.is { // it begins when it is due
+			h.expires = h.expires.Add(max(h.until.Sub(m.wall.now()), 0))
+		}
 	}
 }
 
