@@ -10,14 +10,16 @@ import (
 
 // Oldest returns since when the message that waits longest for its confirmation
 // could have been sent; false: none waits. That is since it was accepted; when it
-// was delayed, since it was due, also where it is kept back for want of room; when
-// it was redriven, since that. What an operator keeps back does not count, nor do
+// was delayed, since it was due, also where it is kept back for want of room, or was
+// for a broker's timer that did not take it before; when it was redriven, since that. What an operator keeps back does not count, nor do
 // dead letters; released, a message waits since it was accepted. A topic of which
 // nothing was read yet, right after a start, does not count either, nor one that is
 // paused.
 func (s *Spool) Oldest() (oldest time.Time, ok bool) {
 	all := s.othersWaiting() // before the lanes: it is from here that messages go there
-	for _, m := range s.firstOfLanes() {
+	first, due := s.firstOfLanes()
+	all = append(all, due...)
+	for _, m := range first {
 		at := m.AcceptedAt
 		if w, moved := s.whereabouts(m.ID); moved && w.seq == m.Seq && w.since > 0 {
 			at = time.UnixMilli(int64(w.since))
@@ -30,17 +32,22 @@ func (s *Spool) Oldest() (oldest time.Time, ok bool) {
 	return slices.MinFunc(all, time.Time.Compare), true
 }
 
-// firstOfLanes returns the first message of each lane.
-func (s *Spool) firstOfLanes() (first []*message.Message) {
+// firstOfLanes returns the first message of each lane that is for no timer, and since when
+// others before it are due that were for one.
+func (s *Spool) firstOfLanes() (first []*message.Message, due []time.Time) {
 	s.eachLane(func(l *lane) {
 		if l.paused() {
 			return
 		}
-		if e := s.firstIn(l); e != nil {
+		e, at := s.firstIn(l)
+		if e != nil {
 			first = append(first, e.msg)
 		}
+		if !at.IsZero() {
+			due = append(due, at)
+		}
 	})
-	return first
+	return first, due
 }
 
 // othersWaiting returns since when what is not pending in a lane waits.
@@ -65,16 +72,33 @@ func (s *Spool) othersWaiting() (others []time.Time) {
 }
 
 // firstIn looks at the first blocks of l: what is in memory is its oldest part, and
-// sequences are given in the order in which messages become pending. s.mu is held.
-func (s *Spool) firstIn(l *lane) *entry {
+// sequences are given in the order in which messages become pending. What was for a
+// broker's timer, and precedes the first that is for none, waits since it is due. What is
+// not due does not wait, but what is still on disk behind it does, about since it. Of a
+// payload that is stored apart, and was not attempted, it is not known. s.mu is held.
+func (s *Spool) firstIn(l *lane) (first *entry, due time.Time) {
+	now := s.now()
+	var last *entry
 	for _, b := range l.blocks {
 		for seq := b.firstSeq; seq < b.firstSeq+uint64(b.count); seq++ {
-			if e := s.entries[seq]; e != nil && !e.redriven {
-				return e
+			e := s.entries[seq]
+			if e == nil || e.redriven {
+				continue
 			}
+			at := e.msg.TimerAt()
+			if at.IsZero() {
+				return e, due
+			}
+			if !at.After(now) && (due.IsZero() || at.Before(due)) {
+				due = at
+			}
+			last = e
 		}
 	}
-	return nil
+	if l.window.atTail {
+		last = nil
+	}
+	return last, due
 }
 
 // redriveAt is a redrive of a message.

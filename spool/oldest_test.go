@@ -1,6 +1,7 @@
 package spool_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -71,6 +72,49 @@ func TestOldestOfDelayedMessages(t *testing.T) {
 	r.confirm(leases)
 	r.oldest(c.now())
 	r.balanced()
+}
+
+// What is for a broker's timer does not wait before it is due, and waits since then.
+// What is behind it does: also where it is on disk yet.
+func TestOldestOfTimers(t *testing.T) {
+	r, c, _ := withTimer(t)
+	began := c.now()
+	r.accept(after(draft("t", "x"), 50*time.Minute), after(draft("t", "y"), 30*time.Minute), after(draft("t", "z"), 40*time.Minute))
+	r.oldest(time.Time{})
+	c.advance(time.Minute)
+	r.accept(draft("t", "at once"))
+	r.oldest(began.Add(time.Minute))
+	r.accept(after(bulky(draft("t", "bulky")), 45*time.Minute)) // whose time is in its payload
+	leases := r.leaseSome("t", 5)
+	for _, l := range leases[:3] {
+		r.Postpone(l, began.Add(time.Hour), "no broker has a timer")
+	}
+	r.Retry(leases[4:], began.Add(time.Hour), message.OutcomeRetryable, "too far away")
+	r.oldest(began.Add(time.Minute))
+	r.confirm(leases[3:4])
+	r.oldest(time.Time{})
+	c.advance(50 * time.Minute)
+	r.oldest(began.Add(30 * time.Minute))
+}
+
+// A window that is full of what is not due keeps back what is behind it.
+func TestOldestBehindTimers(t *testing.T) {
+	b := new(brokerTimer)
+	b.ahead.Store(int64(time.Hour))
+	r, c := timed(t, spool.Options{Timer: b.of, Window: 8 << 10})
+	began := c.now()
+	var all []spool.Draft
+	for range 2048 {
+		all = append(all, after(draft("t", strings.Repeat("x", 100)), time.Hour))
+	}
+	r.accept(all...)
+	c.advance(time.Minute)
+	r.accept(draft("t", "behind them"))
+	r.reopen()
+	r.Postpone(r.lease("t", 1)[0], began.Add(time.Hour), "no broker has a timer")
+	if at, ok := r.Oldest(); !ok || at.Before(began) || at.After(began.Add(time.Minute)) {
+		t.Errorf("the oldest waits since %v (%v), want from %v on", at, ok, began)
+	}
 }
 
 // A dead letter does not count, and one that was redriven waits since then.

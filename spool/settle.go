@@ -241,6 +241,7 @@ func (s *Spool) Retry(leases []*Lease, due time.Time, outcome message.Outcome, c
 		if !s.owns(l) {
 			continue
 		}
+		l.tellTimer()
 		e.failed(now, outcome, clip(cause))
 		e.lane.flowing = false
 		e.wait(due)
@@ -249,20 +250,25 @@ func (s *Spool) Retry(leases []*Lease, due time.Time, outcome message.Outcome, c
 	}
 }
 
-// Postpone gives a lease back, until due, without an attempt, and says why. That its
-// message is for a broker's timer is known from then on, also before its payload is read.
+// Postpone gives a lease back, until due, without an attempt, and says why.
 func (s *Spool) Postpone(l *Lease, due time.Time, cause string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.owns(l) {
-		if l.entry.msg.Timer != l.Timer {
-			m := *l.entry.msg
-			m.Timer, l.entry.msg = l.Timer, &m
-		}
+		l.tellTimer()
 		l.entry.lastError = clip(cause)
 		l.entry.wait(due)
 		s.gaveBack(l.entry)
 		s.left.raise()
+	}
+}
+
+// tellTimer has it known from now on, also before its payload is read again, that the
+// message is for a broker's timer. s.mu is held.
+func (l *Lease) tellTimer() {
+	if l.entry.msg.Timer != l.Timer {
+		m := *l.entry.msg
+		m.Timer, l.entry.msg = l.Timer, &m
 	}
 }
 
