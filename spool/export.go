@@ -55,7 +55,8 @@ func (s *Spool) Export(ctx context.Context, w io.Writer, q Query) (Exported, err
 type exporter struct {
 	s       *Spool
 	w       *bufio.Writer
-	version int // of the format
+	version int  // of the format
+	whole   bool // all that is held is asked for
 	keys    keysOfHeld
 	line    []byte
 	done    Exported
@@ -63,7 +64,7 @@ type exporter struct {
 
 func (e *exporter) write(ctx context.Context, q Query) error {
 	whole := q.asksForAll()
-	e.version = e.s.exportVersionFor(whole)
+	e.version, e.whole = e.s.exportVersionFor(whole), whole
 	header, err := json.Marshal(headerLine{e.version, e.s.ID().String(), e.s.now().UTC()})
 	if err != nil {
 		return err
@@ -149,8 +150,10 @@ func (s *Spool) exportVersionFor(whole bool) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case whole && (s.half > 0 || s.transactions.counts != TransactionCounts{}):
+	case s.head.format >= formatTimer && len(s.dead) > 0:
 		return exportVersion
+	case whole && (s.half > 0 || s.transactions.counts != TransactionCounts{}):
+		return exportVersionDecided
 	case s.half > 0:
 		return exportVersionHalf
 	default:

@@ -21,7 +21,7 @@ type exportedDecided struct {
 
 // decided writes what is known of a decided transaction, where the whole spool is exported.
 func (e *exporter) decided(t *Transaction) error {
-	if e.version < exportVersion {
+	if !e.whole || e.version < exportVersionDecided {
 		return nil
 	}
 	e.done.Decided++
@@ -50,7 +50,7 @@ func decodeDecidedLine(raw []byte, version int) (line, error) {
 func (x *exportedDecided) check(version int) error {
 	state, err := ParseTransactionState(x.State)
 	switch {
-	case version < exportVersion:
+	case version < exportVersionDecided:
 		return fmt.Errorf("format %d has none", version)
 	case err != nil || !state.Decided():
 		return fmt.Errorf("it is %.40q; it is committed or rolled_back", x.State)

@@ -11,7 +11,7 @@ import (
 
 // An export is lines of JSON, each ended by a line feed:
 //
-//	{"remora_export":5,"spool":"0a1b2c3d4e","created_at":"…"}     the header
+//	{"remora_export":6,"spool":"0a1b2c3d4e","created_at":"…"}     the header
 //	{"crc32c":"89abcdef","message":{"id":"…","topic":"…",…}}      a line a message that is held
 //	{"crc32c":"4567cdef","transaction":{"id":"…","messages":[…]}} a line an open transaction, with its messages
 //	{"crc32c":"0cdef123","decided":{"id":"…","messages":["…"]}}   a line a decided transaction, with their IDs
@@ -21,14 +21,16 @@ import (
 // crc32c is of the bytes of the message, transaction or key as they stand in the line, sha256
 // of all lines before the trailer. A file without its trailer is not whole.
 //
-// Format 4, which is written of a part of a spool, has no decided transactions; format 3,
+// Format 5, which is written where no message may be for a broker's timer, or none is a dead
+// letter, has no dead letters with a time. Format 4, which is written of a part of a spool, has no decided transactions; format 3,
 // which is written where there are none, no transactions. Formats 2 and 1 are read, and no
 // more written: 2 has no TTL, 1 no origins and no keys, neither in lines of their own nor
 // with a message.
 const (
-	exportVersion     = 5
-	exportVersionHalf = 4
-	exportVersionTTL  = 3
+	exportVersion        = 6
+	exportVersionDecided = 5
+	exportVersionHalf    = 4
+	exportVersionTTL     = 3
 )
 
 // ErrExport reports a line, or a file, that is not what Export wrote.

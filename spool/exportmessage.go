@@ -19,7 +19,7 @@ type exported struct {
 	State           message.State      `json:"state"` // pending, delayed or dead; half in a transaction
 	Held            bool               `json:"held,omitempty"`
 	AcceptedAt      time.Time          `json:"accepted_at"`
-	DeliverAt       *time.Time         `json:"deliver_at,omitempty"`     // of a delayed message
+	DeliverAt       *time.Time         `json:"deliver_at,omitempty"`     // of a delayed message, or a dead letter for a broker's timer
 	TTL             string             `json:"ttl,omitempty"`            // that goes on
 	ExpiresAt       *time.Time         `json:"expires_at,omitempty"`     // if it has begun
 	Origin          string             `json:"origin,omitempty"`         // spool that accepted it, and gave it ID and number
@@ -63,7 +63,7 @@ func exportedOf(i *Item, key *exportedKey, now time.Time) exported {
 	if i.State == message.StateDelayed {
 		at := i.DeliverAt.UTC()
 		out.State, out.DeliverAt = i.State, &at
-	} else if at := m.TimerAt().UTC(); at.After(now) && i.State != message.StateDead { // where it is taken in there may be no timer
+	} else if at := m.TimerAt().UTC(); at.After(now) { // where it is taken in there may be no timer
 		out.State, out.DeliverAt = message.StateDelayed, &at
 	}
 	if i.State == message.StateHalf {
@@ -118,7 +118,9 @@ func (x *exported) item() Item {
 	if x.ExpiresAt != nil {
 		i.Message.ExpiresAt = x.ExpiresAt.Truncate(time.Millisecond)
 	}
-	if x.DeliverAt != nil {
+	if x.DeliverAt != nil && x.State == message.StateDead {
+		i.Message.Timer.At = x.DeliverAt.Truncate(time.Millisecond)
+	} else if x.DeliverAt != nil {
 		i.DeliverAt = x.DeliverAt.Truncate(time.Millisecond)
 	}
 	i.History.Skipped = max(x.HistorySkipped, 0)
@@ -155,8 +157,8 @@ func (x *exported) check() error {
 		return errors.New("it has no ID")
 	case x.State == message.StateDead && x.Held:
 		return fmt.Errorf("it is %s, and on hold", x.State)
-	case x.State != message.StateHalf && (x.State == message.StateDelayed) != (x.DeliverAt != nil), x.DeliverAt != nil && !datable(*x.DeliverAt):
-		return errors.New("only a delayed message has a time to be delivered at, and one that can be")
+	case !x.mayWait():
+		return errors.New("only a delayed message, or a dead letter without an ordering key, has a time to be delivered at, and one that can be")
 	case len(x.History) > 64, len(x.Reason) > maxDetail, x.Attempts < 0, x.Attempts > 1<<40:
 		return errors.New("its history, reason or attempts are more than there can be")
 	case !datable(x.AcceptedAt):
@@ -168,6 +170,16 @@ func (x *exported) check() error {
 		}
 	}
 	return nil
+}
+
+// mayWait reports whether its time to be delivered at is one that an export has, or is
+// absent where one may have none.
+func (x *exported) mayWait() bool {
+	if x.DeliverAt == nil {
+		return x.State != message.StateDelayed
+	}
+	is := x.State == message.StateDelayed || x.State == message.StateHalf || x.State == message.StateDead && x.OrderingKey == ""
+	return is && datable(*x.DeliverAt)
 }
 
 // checkTTL refuses one that no export has.
@@ -191,8 +203,11 @@ func (x *exported) checkVersion(version int) error {
 		}
 		return nil
 	}
-	if version == 2 && x.TTL != "" {
+	switch {
+	case version == 2 && x.TTL != "":
 		return errors.New("format 2 has no TTL")
+	case version < exportVersion && x.State == message.StateDead && x.DeliverAt != nil:
+		return fmt.Errorf("format %d has no dead letters with a time to be delivered at", version)
 	}
 	if origin := x.ID.Spool().String(); x.Origin != origin {
 		return fmt.Errorf("its origin is %.20q, its ID is of %s", x.Origin, origin)

@@ -189,6 +189,9 @@ func (s *Spool) isApart(seq uint64) bool {
 // message writes the line of one.
 func (e *exporter) message(item *Item) error {
 	x := exportedOf(item, e.keys.of(item.Message.Seq), e.s.now())
+	if x.State == message.StateDead && e.version < exportVersion { // it has become one since the header was written
+		x.DeliverAt = nil
+	}
 	e.done.Messages++
 	if err := e.add("message", &x); err != nil {
 		return fmt.Errorf("message %s: %w", x.ID, err)

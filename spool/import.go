@@ -215,6 +215,7 @@ func (c *commit) acceptDead(l *lane, n *newMessage) {
 	if n.payload != nil {
 		rec = n.payload.rec
 	}
+	c.needs(formatOf(n.msg))
 	c.sets = append(c.sets, pair{deadKey(l.id, n.msg.Seq), encodeDead(end, dead.Reason, rec)})
 	l.counts.dead++
 	c.s.dead[n.msg.Seq] = l

@@ -174,7 +174,7 @@ func TestImportRefusesDamagedLines(t *testing.T) {
 	}{
 		{"nothing", "", "line 1: not what an export has: the header is missing", 0, -1},
 		{"no export", "{\"a\":1}\n", "line 1", 0, -1},
-		{"newer", `{"remora_export":6,"what":"nobody knows"}` + "\n" + good, "line 1: not what an export has: format 6 is newer than 5", 0, -1},
+		{"newer", `{"remora_export":7,"what":"nobody knows"}` + "\n" + good, "line 1: not what an export has: format 7 is newer than 6", 0, -1},
 		{"a body is changed", strings.Replace(good, "dHdv", "dHdw", 1), "line 3: not what an export has: its crc32c", 1, 2},
 		{"a line is cut", strings.Replace(good, lines[2], lines[2][:30]+"\n", 1), "line 3", 1, 2},
 		{"a line is missing", lines[0] + lines[1] + lines[3] + lines[4], "line 4: not what an export has: the sha256", 2, 2},

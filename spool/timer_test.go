@@ -178,6 +178,51 @@ func TestExportedTimerThatIsDueIsPending(t *testing.T) {
 	to.expiredLetter(all[0].ID)
 }
 
+// A dead letter that was for a timer keeps its time in an export, as long as that is to
+// come: redriven, it waits for it, by a timer or without one. An older version, which would
+// send it at once, refuses file and spool.
+func TestExportedDeadLetterKeepsItsTime(t *testing.T) {
+	r, c, _ := withTimer(t)
+	format := func(file []byte) string { return string(file[:len(`{"remora_export":6`)]) }
+	if got := format(r.export(spool.Query{})); got != `{"remora_export":3` {
+		t.Errorf("without dead letters it begins with %s", got)
+	}
+	began := c.now()
+	all := r.accept(after(draft("t", "x"), 30*time.Minute), after(bulky(draft("t", "bulky")), 40*time.Minute), after(draft("t", "is due"), time.Minute), draft("t", "y"))
+	var ids []message.ID
+	for i, l := range r.leaseSome("t", len(all)) {
+		r.bury(l)
+		ids = append(ids, all[i].ID)
+	}
+	c.advance(time.Minute)
+	file := r.export(spool.Query{States: []message.State{message.StateDead}})
+	if got := format(file); got != `{"remora_export":6` {
+		t.Errorf("with dead letters that have a time it begins with %s", got)
+	}
+	opts := spool.Options{}
+	c.rule(&opts)
+	to := newRig(t, opts)
+	to.take(file)
+	to.reopen()
+	if n := to.find("sh")[0].value[0]; n != 8 {
+		t.Errorf("the format of the spool that took it in is %d", n)
+	}
+	to.states(all, message.StateDead, message.StateDead, message.StateDead, message.StateDead)
+	if again := to.export(spool.Query{}); format(again) != `{"remora_export":6` || bytes.Count(again, []byte(`"deliver_at"`)) != 2 {
+		t.Errorf("exported again it is %s", again)
+	}
+	if _, refused, err := to.Redrive(t.Context(), ids); err != nil || len(refused) > 0 {
+		t.Fatalf("%v, %v", refused, err)
+	}
+	want := map[message.ID]time.Time{all[0].ID: began.Add(30 * time.Minute), all[1].ID: began.Add(40 * time.Minute)}
+	for _, l := range to.leaseSome("t", len(all)) {
+		if at := l.TimerAt(); !at.Equal(want[l.ID]) {
+			t.Errorf("%.6s is due at %v, want %v", l.Body, at, want[l.ID])
+		}
+	}
+	to.balanced()
+}
+
 // A payload that is stored apart tells once when its message is due, not each time that it
 // is looked whether a broker has a timer now.
 func TestPostponedTimerIsKnownBeforeItsPayload(t *testing.T) {

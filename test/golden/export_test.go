@@ -27,6 +27,9 @@ func TestEveryVersionOfAnExportIsImported(t *testing.T) {
 	h.exported(3)
 	h.prepare()
 	h.exported(5)
+	h.handOver()
+	h.must(h.spool.Bury(t.Context(), h.lease(ofTimer, 1)[0], "REFUSED", "no"))
+	h.exported(6)
 	all, err := filepath.Glob("testdata/export-*.ndjson")
 	h.must(err)
 	for _, path := range all {
@@ -67,6 +70,9 @@ func imported(t *testing.T, path string) {
 	if version(t, file) > 3 {
 		want += heldHalf
 	}
+	if version(t, file) > 5 {
+		want += 2 // for the broker's timer: one is a dead letter, one delayed
+	}
 	if done, err := h.spool.Import(t.Context(), bytes.NewReader(file), false); err != nil || done.Messages != want {
 		t.Fatalf("%+v, %v", done, err)
 	}
@@ -99,6 +105,13 @@ func (h *house) asFilled(got spool.Item, version int) {
 	if got.Topic == ofTransactions {
 		if got.State != message.StateUndecided {
 			h.t.Errorf("%+v", got.Receipt)
+		}
+		return
+	}
+	if got.Topic == ofTimer {
+		dead := got.State == message.StateDead
+		if at := got.Message.TimerAt(); dead != at.Equal(got.AcceptedAt.Add(time.Minute)) || !dead && !got.DeliverAt.Equal(got.AcceptedAt.Add(100*time.Hour)) {
+			h.t.Errorf("%+v is due at %v", got.Receipt, at)
 		}
 		return
 	}
