@@ -260,6 +260,7 @@ func (w *blockWalk) record(r message.Record) {
 	w.next = r.Seq + 1
 	w.marks.meet(r.Seq)
 	w.account.saw(r)
+	w.needs(&r.Message)                                    // also one that is settled: its block may be kept
 	if !w.settled.has(r.Seq) && !w.books.held.has(r.Seq) { // else settled, or a dead letter
 		w.hold(w.account, r)
 		w.unbar(r.Seq)
@@ -309,9 +310,13 @@ func (b *books) ending(_, v []byte) error {
 	return nil
 }
 
-// receiptPart counts the receipts of topics whose counters are lost.
+// receiptPart counts the receipts of topics whose counters are lost. That of a message
+// for a broker's timer tells of what may be kept of it.
 func (b *books) receiptPart(_, v []byte) error {
 	return receipts(v, func(r receipt) bool {
+		if flagsOf(&r)&receiptTimed != 0 {
+			b.head.format = max(b.head.format, formatTimer)
+		}
 		if b.lanes[r.Topic] == nil {
 			b.accountOf(b.head.topics+1, r.Topic)
 		}
@@ -364,7 +369,11 @@ func (b *books) reads(r message.Record, p payload) bool {
 		}
 		body = append(body, v...)
 	}
-	return r.SetPayload(body) == nil
+	if r.SetPayload(body) != nil {
+		return false
+	}
+	b.needs(&r.Message)
+	return true
 }
 
 // lose keeps what is left of a payload as evidence, and lets it be swept.

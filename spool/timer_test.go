@@ -223,6 +223,42 @@ func TestExportedDeadLetterKeepsItsTime(t *testing.T) {
 	to.balanced()
 }
 
+// A head that is lost is made anew, and says that there are messages for a timer, wherever
+// one is: an older version would send it without its time.
+func TestLostHeadIsOfTheFormatOfTimers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		draft  spool.Draft
+		settle func(*rig, []*spool.Lease)
+	}{
+		"pending":             {after(draft("t", "x"), time.Hour), nil},
+		"pending, apart":      {after(bulky(draft("t", "x")), time.Hour), nil},
+		"delayed":             {after(draft("t", "x"), 3*time.Hour), nil},
+		"delayed, apart":      {after(bulky(draft("t", "x")), 3*time.Hour), nil},
+		"a dead letter":       {after(draft("t", "x"), time.Hour), func(r *rig, l []*spool.Lease) { r.bury(l[0]) }},
+		"a dead letter apart": {after(bulky(draft("t", "x")), time.Hour), func(r *rig, l []*spool.Lease) { r.bury(l[0]) }},
+		"kept":                {after(draft("t", "x"), time.Hour), (*rig).confirm},
+		"kept, apart":         {after(bulky(draft("t", "x")), time.Hour), (*rig).confirm},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := new(brokerTimer)
+			b.ahead.Store(int64(time.Hour))
+			r, _ := timed(t, spool.Options{Timer: b.of, RetainFor: time.Hour, RetainBytes: 1 << 20})
+			r.accept(draft("u", "another"), tt.draft)
+			if tt.settle != nil {
+				tt.settle(r, r.leaseSome("t", 1))
+				r.Flush()
+			}
+			r.loseHead()
+			r.loses("HEAD")
+			r.open()
+			if n := r.find("sh")[0].value[0]; n != 8 {
+				t.Errorf("the format is %d, want 8", n)
+			}
+		})
+	}
+}
+
 // A payload that is stored apart tells once when its message is due, not each time that it
 // is looked whether a broker has a timer now.
 func TestPostponedTimerIsKnownBeforeItsPayload(t *testing.T) {

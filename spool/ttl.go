@@ -103,10 +103,14 @@ func (s *Spool) tellTTL(m *message.Message) {
 	}
 }
 
+// needs notes that there is m: the head, which says so, may be lost. What is stored apart of
+// a message may say more.
+func (b *books) needs(m *message.Message) { b.head.format = max(b.head.format, formatOf(m)) }
+
 // expires counts a held record with a TTL, and has its place in the index written
 // again.
 func (b *books) expires(a *account, r message.Record) {
-	b.head.format = max(b.head.format, formatOf(&r.Message))
+	b.needs(&r.Message)
 	if at := expiryOf(&r.Message); at > 0 {
 		a.expiring++
 		b.sets = append(b.sets, pair{due{clockTTL, at, r.Seq}.key(), seal(nil)})
