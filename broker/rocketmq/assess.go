@@ -40,7 +40,7 @@ func (b BrokerConfig) Assess(n Needs) (all []Weakness) {
 		"takes messages up to %s bytes, the sidecar accepts %d: a larger one becomes a dead letter", b.Settings["maxMessageSize"], n.MaxMessage)
 	add(n.SQL && is("enablePropertyFilter", "false"), "set enablePropertyFilter=true", "refuses subscriptions with an SQL filter")
 	if why := b.timerless(); n.Timer && why != "" {
-		all = append(all, Weakness{why + ": delayed messages of topics.delay wait in the spool until they are due", "set timerWheelEnable=true and timerMaxDelaySec, which RocketMQ has since 5.0, and fileReservedTime to more hours, or leave topics.delay out"})
+		all = append(all, Weakness{why + ": delayed messages of topics.delay wait in the spool until they are due", "set timerWheelEnable=true and timerMaxDelaySec, which RocketMQ has since 5.0, fileReservedTime to more hours, and neither timerStopEnqueue nor timerStopDequeue, or leave topics.delay out"})
 	}
 	add(b.Settings["messageDelayLevel"] != "" && !is("messageDelayLevel", defaultDelayLevels), "set messageDelayLevel to its default",
 		"has delay levels of its own (messageDelayLevel=%s): what is sent back comes again after another time than asked for", b.Settings["messageDelayLevel"])

@@ -2,7 +2,9 @@ package rocketmq
 
 import (
 	"errors"
+	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +63,19 @@ func TestTimerAhead(t *testing.T) {
 		b := BrokerConfig{Name: "broker-a", Settings: map[string]string{"timerWheelEnable": c.enabled, "timerMaxDelaySec": c.most, "fileReservedTime": c.kept}}
 		if got, why := b.TimerAhead(); got != c.want || (got == 0) != strings.Contains(why, "broker-a") {
 			t.Errorf("%+v: %v, %q", c, got, why)
+		}
+	}
+	for stopped, want := range map[string]time.Duration{"timerStopEnqueue": 0, "timerStopDequeue": 0, "timerStopAnything": 72*time.Hour - timerMargin} {
+		b := BrokerConfig{Name: "broker-a", Settings: map[string]string{"timerWheelEnable": "true", "timerMaxDelaySec": "259200", "fileReservedTime": "720", stopped: "true"}}
+		if got, why := b.TimerAhead(); got != want || got == 0 && !strings.Contains(why, stopped+"=true") {
+			t.Errorf("%s: %v, %q", stopped, got, why)
+		}
+		if all := b.Assess(Needs{Timer: true}); (want == 0) != slices.ContainsFunc(all, func(w Weakness) bool { return strings.Contains(fmt.Sprint(w), stopped+"=true") }) {
+			t.Errorf("%s: it is weak for %+v", stopped, all)
+		}
+		b.Settings[stopped] = "false"
+		if got, why := b.TimerAhead(); got == 0 {
+			t.Errorf("%s is not set: %q", stopped, why)
 		}
 	}
 	if got, why := (BrokerConfig{Err: errors.New("no")}).TimerAhead(); got != 0 || why == "" {

@@ -31,10 +31,16 @@ func (b BrokerConfig) TimerAhead() (ahead time.Duration, whyNot string) {
 // maxTimer is far above what any broker takes, in seconds.
 const maxTimer = 10 * 365 * 24 * 3600
 
-// timerless is why the broker has no timer; "": it has one.
+// timerless is why the broker has no timer, or takes messages for it that it does not
+// deliver: it confirms them also while the timer is stopped. "": it has one.
 func (b BrokerConfig) timerless() string {
 	if b.Settings["timerWheelEnable"] != "true" {
 		return fmt.Sprintf("%s has no timer (timerWheelEnable=%s)", b.Name, b.Settings["timerWheelEnable"])
+	}
+	for _, stopped := range []string{"timerStopEnqueue", "timerStopDequeue"} {
+		if b.Settings[stopped] == "true" {
+			return fmt.Sprintf("%s has stopped its timer (%s=true)", b.Name, stopped)
+		}
 	}
 	if b.longestTimer() <= timerMargin {
 		return fmt.Sprintf("%s has a timer for next to nothing (timerMaxDelaySec=%s)", b.Name, b.Settings["timerMaxDelaySec"])
