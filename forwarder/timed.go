@@ -83,16 +83,20 @@ func (l *lane) attemptTimed(ctx context.Context, timed []*spool.Lease) {
 	}
 }
 
+// refusedAgain is how long a message waits whose timer a broker does not take, unless it is
+// due before. By then it is nearer, or another broker is asked, or this one is another.
+const refusedAgain = 10 * time.Minute
+
 // untimed is for a message whose timer the broker refused: it waits by itself, and its lane
-// goes on as it did. Where the broker has too many, it is tried again; where it takes none,
-// or none for so long, the message waits here until it is due.
+// goes on as it did. Where the broker has too many, it is tried again soon.
 func (l *lane) untimed(lease *spool.Lease, busy bool, err error) {
-	due := lease.TimerAt()
+	wait := refusedAgain
 	if busy {
-		due = earlier(due, time.Now().Add(l.f.opts.Retry.Delay(lease.Attempt, backoff.Random{})))
+		wait = l.f.opts.Retry.Delay(lease.Attempt, backoff.Random{})
 	}
+	due := earlier(lease.TimerAt(), time.Now().Add(wait))
 	if n := lease.Attempt; n&(n-1) == 0 { // now and then
-		l.f.log.Warn("the broker does not take a message for its timer; it is kept", "topic", l.topic, "id", lease.ID, "until", due, "error", err)
+		l.f.log.Warn("the broker does not take a message for its timer; it is kept until it is due, and tried again", "topic", l.topic, "id", lease.ID, "due", lease.TimerAt(), "next", due, "error", err)
 	}
 	l.f.spool.Retry([]*spool.Lease{lease}, due, message.OutcomeRetryable, err.Error())
 }

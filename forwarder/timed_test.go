@@ -110,7 +110,7 @@ func TestRefusedTimerWaitsInTheSpool(t *testing.T) {
 		id := r.accept(waiting("x", time.Hour))[0]
 		time.Sleep(59 * time.Minute)
 		r.wants("x", absent)
-		if got, err := r.Receipt(t.Context(), id); err != nil || got.State != message.StateRetrying || tries.Load() != 1 {
+		if got, err := r.Receipt(t.Context(), id); err != nil || got.State != message.StateRetrying || tries.Load() != 6 {
 			t.Errorf("tried %d times: %+v, %v", tries.Load(), got, err)
 		}
 		r.accept(draft("t", "another", ""))
@@ -120,6 +120,21 @@ func TestRefusedTimerWaitsInTheSpool(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute)
 		r.wants("x", 0)
+	})
+}
+
+// A broker whose clock is behind, or that has come without a timer, takes it later.
+func TestRefusedTimerIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := openTimer(t, func(m *message.Message) *broker.SendError {
+			if time.Until(m.TimerAt()) < 35*time.Minute {
+				return nil
+			}
+			return &broker.SendError{Outcome: message.OutcomeRetryable, Status: "TIMER_ILLEGAL", Timer: broker.TimerRefused}
+		})
+		r.accept(waiting("x", time.Hour))
+		time.Sleep(31 * time.Minute)
+		r.wants("x", 30*time.Minute)
 	})
 }
 
