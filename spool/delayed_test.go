@@ -396,6 +396,7 @@ func TestDamagedDelayedMessages(t *testing.T) {
 			t.Parallel()
 			r, clock := timed(t, spool.Options{})
 			r.accept(draft("t", "0"), after(draft("t", "1"), time.Hour), after(draft("t", "2"), 2*time.Hour))
+			eventually(t, r.DueKnown) // else it may be noticed now, and written again by the next opening
 			c.do(r)
 			r.kill()
 			if clock.advance(time.Hour); c.seen { // when it is due
