@@ -55,7 +55,8 @@ func (s *Store) beginNew(ctx context.Context, key, plain hash, f dedupe.Fingerpr
 		default:
 		}
 	}
-	return dedupe.Mark{Verdict: dedupe.Begun, Attempt: 1, Until: time.Now().Add(lease), Token: token}, true
+	// Its lease runs since before the file was written, which may have hung.
+	return dedupe.Mark{Verdict: dedupe.Begun, Attempt: 1, Until: time.Now().Add(one.until - s.now()), Token: token}, true
 }
 
 // journalKey is what an encrypted mark of the journal is bound to.

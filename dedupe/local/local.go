@@ -215,14 +215,14 @@ func (s *Store) Begin(ctx context.Context, k dedupe.Key, f dedupe.Fingerprint, l
 	lease = min(lease, s.window)
 	token := s.tokens.Add(1)
 	key, plain := s.hashes(k)
-	if m, begun := s.beginNew(ctx, key, plain, f, lease, token); begun {
-		return m, nil
+	m, begun := s.beginNew(ctx, key, plain, f, lease, token)
+	if !begun {
+		var err error
+		if m, err = s.beginInCommit(ctx, &op{of: k, key: key, plain: plain, window: s.window}, f, lease, token); err != nil {
+			return dedupe.Mark{}, err
+		}
 	}
-	m, err := s.beginInCommit(ctx, &op{of: k, key: key, plain: plain, window: s.window}, f, lease, token)
-	if err == nil {
-		m, err = dedupe.Whole(ctx, s, k, m, lease)
-	}
-	return m, err
+	return dedupe.Whole(ctx, s, k, m, lease)
 }
 
 func (s *Store) beginInCommit(ctx context.Context, o *op, f dedupe.Fingerprint, lease time.Duration, token uint64) (dedupe.Mark, error) {
