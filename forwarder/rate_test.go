@@ -1,6 +1,7 @@
 package forwarder_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -24,7 +25,9 @@ func TestTopicWithARate(t *testing.T) {
 		began := time.Now()
 		r.forward(forwarder.Options{Rates: map[string]float64{"slow": perSecond}}, p)
 		id := r.accept(draft("any", "x", ""))[0]
-		if _, err := r.Wait(t.Context(), id); err != nil {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := r.Wait(ctx, id); err != nil {
 			t.Fatal(err)
 		}
 		if r.Ledger().Topics["slow"].InSpool.Held() == 0 {

@@ -251,7 +251,10 @@ func TestIdleConnectionsEnd(t *testing.T) {
 	l := start(t, httpapi.Options{IdleTimeout: 20 * time.Millisecond})
 	for _, sent := range []string{"", one} {
 		_, r := l.dial()
-		for sent != "" { // on a connection that has not ended for being idle before that
+		for began := time.Now(); sent != ""; { // on a connection that has not ended for being idle before that
+			if time.Since(began) > time.Minute {
+				t.Fatal("each connection ends before it has brought a request")
+			}
 			var c net.Conn
 			c, r = l.dial()
 			if _, err := io.WriteString(c, sent); err != nil {
