@@ -11,10 +11,10 @@ import (
 // Oldest returns since when the message that waits longest for its confirmation
 // could have been sent; false: none waits. That is since it was accepted; when it
 // was delayed, since it was due, also where it is kept back for want of room, or was
-// for a broker's timer that did not take it before; when it was redriven, since that. What an operator keeps back does not count, nor do
-// dead letters; released, a message waits since it was accepted. A topic of which
-// nothing was read yet, right after a start, does not count either, nor one that is
-// paused.
+// for a broker's timer that did not take it before; when it was redriven, since that,
+// or since it was due after it. What an operator keeps back does not count, nor do dead
+// letters; released, a message waits since it was accepted. A topic of which nothing
+// was read yet, right after a start, does not count either, nor one that is paused.
 func (s *Spool) Oldest() (oldest time.Time, ok bool) {
 	all := s.othersWaiting() // before the lanes: it is from here that messages go there
 	first, due := s.firstOfLanes()
@@ -54,9 +54,7 @@ func (s *Spool) firstOfLanes() (first []*message.Message, due []time.Time) {
 func (s *Spool) othersWaiting() (others []time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if rd := s.firstRedriven(); rd != nil {
-		others = append(others, rd.at)
-	}
+	others = s.firstRedriven(others)
 	for _, n := range s.moving {
 		if l := s.lanes[n.msg.Topic]; l != nil && l.paused() {
 			continue
@@ -125,13 +123,22 @@ func (s *Spool) forgetRedrives() {
 	}
 }
 
-// firstRedriven is the redrive that waits longest; nil: none does. s.mu is held.
-func (s *Spool) firstRedriven() *redriven {
+// firstRedriven adds since when the first of what was redriven waits that is for no timer, and
+// since when others are due that were redriven before it: as in firstIn. s.mu is held.
+func (s *Spool) firstRedriven(since []time.Time) []time.Time {
 	s.forgetRedrives()
+	now := s.now()
 	for _, r := range s.byRedrive {
-		if s.redriven[r.seq] == r.redriven && !r.lane.paused() && s.holds[r.seq] == nil && s.settling[r.seq] == nil {
-			return r.redriven
+		if s.redriven[r.seq] != r.redriven || r.lane.paused() || s.holds[r.seq] != nil || s.settling[r.seq] != nil {
+			continue
+		}
+		e := s.entries[r.seq]
+		if e == nil || !e.msg.TimerAt().After(r.at) {
+			return append(since, r.at)
+		}
+		if at := e.msg.TimerAt(); !at.After(now) {
+			since = append(since, at)
 		}
 	}
-	return nil
+	return since
 }

@@ -146,3 +146,25 @@ func TestOldestOfRedrivenMessages(t *testing.T) {
 	r.flush()
 	r.balanced()
 }
+
+// One that was redriven, and is for a broker's timer, waits since it is due.
+func TestOldestOfRedrivenTimers(t *testing.T) {
+	r, c, _ := withTimer(t)
+	began := c.now()
+	all := r.accept(after(draft("t", "x"), 50*time.Minute), after(bulky(draft("t", "y")), 30*time.Minute), draft("u", "z"))
+	for _, l := range append(r.leaseSome("t", 2), r.lease("u", 1)...) {
+		r.bury(l)
+	}
+	r.redrive(all[0].ID, all[1].ID)
+	for _, l := range r.leaseSome("t", 2) {
+		r.Postpone(l, began.Add(time.Hour), "no broker has a timer")
+	}
+	r.oldest(time.Time{})
+	c.advance(10 * time.Minute)
+	r.redrive(all[2].ID)
+	r.oldest(began.Add(10 * time.Minute))
+	c.advance(25 * time.Minute)
+	r.oldest(began.Add(10 * time.Minute))
+	r.confirm(r.lease("u", 1))
+	r.oldest(began.Add(30 * time.Minute))
+}
