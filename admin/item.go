@@ -22,7 +22,7 @@ type itemJSON struct {
 	State         message.State `json:"state"`
 	Held          bool          `json:"held,omitempty"` // by an operator
 	AcceptedAt    wire.Time     `json:"accepted_at"`
-	DeliverAt     *wire.Time    `json:"deliver_at,omitempty"` // while it is delayed, or if the broker\'s timer has it
+	DeliverAt     *wire.Time    `json:"deliver_at,omitempty"` // while it is delayed, or if the broker's timer has it
 	TTL           string        `json:"ttl,omitempty"`
 	ExpiresAt     *wire.Time    `json:"expires_at,omitempty"` // while it waits for its confirmation
 	Size          int           `json:"size,omitempty"`       // bytes

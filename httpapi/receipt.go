@@ -18,7 +18,7 @@ type receiptJSON struct {
 	Duplicate  bool                  `json:"duplicate"`
 	Survives   string                `json:"survives"`
 	AcceptedAt wire.Time             `json:"accepted_at"`
-	DeliverAt  *wire.Time            `json:"deliver_at,omitempty"` // while it is delayed, or if the broker\'s timer has it
+	DeliverAt  *wire.Time            `json:"deliver_at,omitempty"` // while it is delayed, or if the broker's timer has it
 	BrokerType string                `json:"broker_type,omitempty"`
 	Broker     *message.Confirmation `json:"broker,omitempty"`
 }

@@ -22,10 +22,10 @@ import (
 // of all lines before the trailer. A file without its trailer is not whole.
 //
 // Format 5, which is written where no message may be for a broker's timer, or none is a dead
-// letter, has no dead letters with a time. Format 4, which is written of a part of a spool, has no decided transactions; format 3,
-// which is written where there are none, no transactions. Formats 2 and 1 are read, and no
-// more written: 2 has no TTL, 1 no origins and no keys, neither in lines of their own nor
-// with a message.
+// letter, has no dead letters with a time. Format 4, which is written of a part of a spool,
+// has no decided transactions; format 3, which is written where there are none, no
+// transactions. Formats 2 and 1 are read, and no more written: 2 has no TTL, 1 no origins
+// and no keys, neither in lines of their own nor with a message.
 const (
 	exportVersion        = 6
 	exportVersionDecided = 5

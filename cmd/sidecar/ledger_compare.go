@@ -94,7 +94,8 @@ func (f *compareFlags) look(c *cobra.Command, cmp *comparison) error {
 	}
 }
 
-// settledUntil reports whether another look until then finds nothing else.
+// settledUntil reports whether no look until then can find all handled, because of timers
+// alone: what else is open may be only on its way.
 func (r *compared) settledUntil(then time.Time) bool {
 	if r.Complete {
 		return true
