@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,7 +117,8 @@ func TestStopGivesBackWhatWaits(t *testing.T) {
 // An answer that does not speak of each message of a batch confirms none of them.
 func TestIncompleteAnswerConfirmsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &forgetful{producer: &producer{}, left: 1}
+		s := &forgetful{producer: &producer{}}
+		s.left.Store(1)
 		r := open(t, s.producer)
 		ids := r.accept(numbered(5, "")...)
 		r.forward(forwarder.Options{Retry: backoff.Policy{Initial: time.Minute, Max: time.Minute}}, s)
@@ -134,12 +136,12 @@ func TestIncompleteAnswerConfirmsNothing(t *testing.T) {
 // forgetful leaves a message out of some answers.
 type forgetful struct {
 	*producer
-	left int
+	left atomic.Int64
 }
 
 func (f *forgetful) Send(ctx context.Context, msgs []*message.Message) ([]message.Confirmation, error) {
 	all, err := f.producer.Send(ctx, msgs)
-	if f.left--; f.left >= 0 && err == nil {
+	if f.left.Add(-1) >= 0 && err == nil {
 		all = all[1:]
 	}
 	return all, err
