@@ -33,20 +33,37 @@ func (s *Spool) Oldest() (oldest time.Time, ok bool) {
 }
 
 // firstOfLanes returns the first message of each lane that is for no timer, and since when
-// others before it are due that were for one.
+// others before it are due that were for one. Of a lane with many of those it lets others in
+// between.
 func (s *Spool) firstOfLanes() (first []*message.Message, due []time.Time) {
+	var long []*laneWalk
+	add := func(w *laneWalk) {
+		if w.first != nil {
+			first = append(first, w.first.msg)
+		}
+		if !w.due.IsZero() {
+			due = append(due, w.due)
+		}
+	}
 	s.eachLane(func(l *lane) {
 		if l.paused() {
 			return
 		}
-		e, at := s.firstIn(l)
-		if e != nil {
-			first = append(first, e.msg)
-		}
-		if !at.IsZero() {
-			due = append(due, at)
+		if w := (laneWalk{lane: l}); s.firstIn(&w) {
+			add(&w)
+		} else {
+			long = append(long, &w)
 		}
 	})
+	for _, w := range long {
+		for done := false; !done; {
+			s.mu.Lock()
+			if done = s.firstIn(w); done {
+				add(w)
+			}
+			s.mu.Unlock()
+		}
+	}
 	return first, due
 }
 
@@ -69,34 +86,50 @@ func (s *Spool) othersWaiting() (others []time.Time) {
 	return others
 }
 
-// firstIn looks at the first blocks of l: what is in memory is its oldest part, and
+// laneWalk looks for the first message of a lane that is for no timer.
+type laneWalk struct {
+	lane  *lane
+	from  uint64    // looks at sequences from here on
+	first *entry    // found, or the last that was looked at
+	due   time.Time // since when others before it are due
+}
+
+// timersAtOnce is how many messages for a timer are looked at while all others wait.
+const timersAtOnce = 256
+
+// firstIn looks at the first blocks of a lane: what is in memory is its oldest part, and
 // sequences are given in the order in which messages become pending. What was for a
 // broker's timer, and precedes the first that is for none, waits since it is due. What is
 // not due does not wait, but what is still on disk behind it does, about since it. Of a
-// payload that is stored apart, and was not attempted, it is not known. s.mu is held.
-func (s *Spool) firstIn(l *lane) (first *entry, due time.Time) {
-	now := s.now()
-	var last *entry
-	for _, b := range l.blocks {
-		for seq := b.firstSeq; seq < b.firstSeq+uint64(b.count); seq++ {
+// payload that is stored apart, and was not attempted, it is not known. false: there is more
+// to look at. s.mu is held.
+func (s *Spool) firstIn(w *laneWalk) (done bool) {
+	now, left := s.now(), timersAtOnce
+	for _, b := range w.lane.blocks {
+		for seq := max(b.firstSeq, w.from); seq < b.firstSeq+uint64(b.count); seq++ {
 			e := s.entries[seq]
 			if e == nil || e.redriven {
 				continue
 			}
+			if left == 0 {
+				w.from = seq
+				return false
+			}
+			left--
+			w.first = e
 			at := e.msg.TimerAt()
 			if at.IsZero() {
-				return e, due
+				return true
 			}
-			if !at.After(now) && (due.IsZero() || at.Before(due)) {
-				due = at
+			if !at.After(now) && (w.due.IsZero() || at.Before(w.due)) {
+				w.due = at
 			}
-			last = e
 		}
 	}
-	if l.window.atTail {
-		last = nil
+	if w.lane.window.atTail {
+		w.first = nil
 	}
-	return last, due
+	return true
 }
 
 // redriveAt is a redrive of a message.

@@ -1,6 +1,7 @@
 package spool_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -167,4 +168,36 @@ func TestOldestOfRedrivenTimers(t *testing.T) {
 	r.oldest(began.Add(10 * time.Minute))
 	r.confirm(r.lease("u", 1))
 	r.oldest(began.Add(30 * time.Minute))
+}
+
+// Many that are for a timer are not looked at in one go, and what is behind them is found,
+// wherever a part ends.
+func TestOldestBehindManyTimers(t *testing.T) {
+	for _, timers := range []int{255, 256, 257, 512, 600} {
+		t.Run(fmt.Sprint(timers), func(t *testing.T) {
+			r, c, _ := withTimer(t)
+			began := c.now()
+			r.accept(manyAfter(timers, 30*time.Minute)...)
+			r.oldest(time.Time{})
+			c.advance(time.Minute)
+			r.accept(draft("t", "at once"))
+			r.oldest(began.Add(time.Minute))
+			c.advance(30 * time.Minute)
+			r.accept(draft("t", "later"))
+			r.oldest(began.Add(time.Minute))
+			for _, l := range r.leaseSome("t", timers+1) {
+				if l.TimerAt().IsZero() {
+					r.confirm([]*spool.Lease{l})
+				}
+			}
+			r.oldest(began.Add(30 * time.Minute))
+		})
+	}
+}
+
+func manyAfter(n int, wait time.Duration) (some []spool.Draft) {
+	for range n {
+		some = append(some, after(draft("t", "x"), wait))
+	}
+	return some
 }
