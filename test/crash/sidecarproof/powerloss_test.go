@@ -223,16 +223,17 @@ func (x *examiners) foundLoss() bool {
 
 // TestPowerLoss cuts the power at operations of a sidecar under traffic.
 func TestPowerLoss(t *testing.T) {
+	other := 8 * testscale.NamedSeed(t)
 	forms := map[string]form{
 		"waiting in the spool": {
-			program: small, sizes: smallSizes, unreachable: true, messages: testscale.Between(420, 2000), every: testscale.Between(28, 1), least: testscale.Between(150, 10_000), seed: 1,
+			program: small, sizes: smallSizes, unreachable: true, messages: testscale.Between(420, 2000), every: testscale.Between(28, 1), least: testscale.Between(150, 10_000), seed: 1 + other,
 		},
 		"on the way to the broker": {
-			program: small, sizes: smallSizes, messages: testscale.Between(420, 2000), every: testscale.Between(28, 1), least: testscale.Between(150, 10_000), seed: 2,
+			program: small, sizes: smallSizes, messages: testscale.Between(420, 2000), every: testscale.Between(28, 1), least: testscale.Between(150, 10_000), seed: 2 + other,
 		},
 	}
 	if testscale.Long() {
-		forms["the memtable as it is"] = form{program: shipped, sizes: fullSizes, unreachable: true, messages: 900, every: 400, least: 20, seed: 3}
+		forms["the memtable as it is"] = form{program: shipped, sizes: fullSizes, unreachable: true, messages: 900, every: 400, least: 20, seed: 3 + other}
 	}
 	for name, f := range forms {
 		t.Run(name, f.prove)
@@ -262,7 +263,7 @@ func TestPowerLossOfAnEncryptedSpool(t *testing.T) {
 		t.Fatal(err)
 	}
 	form{
-		program: small, sizes: smallSizes, unreachable: true, keyFile: keyFile, seed: 4,
+		program: small, sizes: smallSizes, unreachable: true, keyFile: keyFile, seed: 4 + 8*testscale.NamedSeed(t),
 		messages: testscale.Between(420, 2000), every: testscale.Between(60, 4), least: testscale.Between(40, 2000),
 	}.prove(t)
 }
