@@ -37,6 +37,33 @@ func Overdrawn(s *Spool) (first func() string) {
 	}
 }
 
+// LargestImport watches for the bytes of payloads stored apart of one import's commit.
+func LargestImport(s *Spool) (most func() int) {
+	largest := 0
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.writer.wrote
+	s.writer.wrote = func(ops []operation, c *commit) {
+		before(ops, c)
+		for _, op := range ops {
+			if op, is := op.(*importMessages); is {
+				sum := 0
+				for _, n := range op.added {
+					sum += len(n.external)
+				}
+				s.mu.Lock()
+				largest = max(largest, sum)
+				s.mu.Unlock()
+			}
+		}
+	}
+	return func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return largest
+	}
+}
+
 // Expire does at once what is done every few seconds.
 func (s *Spool) Expire() error { return s.expire() }
 

@@ -11,12 +11,13 @@ import (
 
 // importBatch gathers what goes into one commit.
 type importBatch struct {
-	s    *Spool
-	done *Imported
-	op   importMessages
-	size int
-	ids  map[message.ID]bool
-	none stretch // of keys that had no entry, before this import wrote some
+	s     *Spool
+	done  *Imported
+	op    importMessages
+	size  int
+	apart int // bytes of payloads that are stored apart: they are in memory until the commit
+	ids   map[message.ID]bool
+	none  stretch // of keys that had no entry, before this import wrote some
 
 	decided importDecided
 }
@@ -104,6 +105,7 @@ func (b *importBatch) takeMessage(ctx context.Context, i *Item, key *exportedKey
 	}
 	if n.size > b.s.sizes.inline {
 		b.s.storeApart(n)
+		b.apart += n.size
 	}
 	b.size += n.importedSize()
 	b.op.appendMessages = all
@@ -120,15 +122,19 @@ func (b *importBatch) takeKey(ctx context.Context, k importedKey) error {
 	return nil
 }
 
+// importedApart bounds the payloads of one commit that are stored apart, but for the last:
+// their records alone would let some hundred of them share one.
+const importedApart = 1 << 20
+
 // makeRoom commits what is there when size more would be too much.
 func (b *importBatch) makeRoom(ctx context.Context, size int) error {
-	if b.size+size <= b.s.sizes.op || b.size == 0 {
+	if b.size+size <= b.s.sizes.op && b.apart < importedApart || b.size == 0 {
 		return nil
 	}
 	return b.flush(ctx)
 }
 
-// flush makes the batch durable.
+// flush makes the batch durable. Of what does not come to a commit nothing stays.
 func (b *importBatch) flush(ctx context.Context) error {
 	if err := b.flushDecided(ctx); err != nil {
 		return err
@@ -137,14 +143,15 @@ func (b *importBatch) flush(ctx context.Context) error {
 		return nil
 	}
 	op := b.op
-	b.op, b.size = importMessages{}, 0
+	b.op, b.size, b.apart = importMessages{}, 0, 0
 	clear(b.ids)
 	err := b.s.lockKnowing(ctx, &op)
 	b.s.mu.Unlock()
 	if err != nil {
+		b.s.dropPayloads(&op.appendMessages)
 		return err
 	}
-	if err := b.s.commit(ctx, &op); err != nil {
+	if err := b.s.commitOrDrop(ctx, &op, &op.appendMessages); err != nil {
 		return err
 	}
 	if op.err != nil {

@@ -88,7 +88,7 @@ func (s *Spool) importHalf(ctx context.Context, op *appendMessages) error {
 		s.dropPayloads(op)
 		return &TooLargeError{"one commit, which has all messages of a transaction", int64(size), int64(most)}
 	}
-	if err := s.commit(ctx, op); err != nil {
+	if err := s.commitOrDrop(ctx, op, op); err != nil {
 		return err
 	}
 	return op.err

@@ -3,6 +3,7 @@ package spool
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 
@@ -70,6 +71,16 @@ func (s *Spool) dropPayloads(op *appendMessages) {
 			s.post(&deletion{n.payload.keys()})
 		}
 	}
+}
+
+// commitOrDrop is commit for an operation that has stored payloads of all apart: what it
+// is refused with leaves none of them, before the next opening sweeps them.
+func (s *Spool) commitOrDrop(ctx context.Context, op operation, all *appendMessages) error {
+	err := s.commit(ctx, op)
+	if err != nil && !errors.Is(err, ErrUnknown) { // else apply has it
+		s.dropPayloads(all)
+	}
+	return err
 }
 
 // heldSize is what the message of a record counts for.
