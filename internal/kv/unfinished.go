@@ -19,8 +19,9 @@ import (
 // it has read when all is written.
 //
 // A table that was named once stays, because its compaction may be taken back. So
-// does everything beside a manifest that is missing, damaged, or of another format:
-// that is for Open to tell.
+// does everything beside a manifest that is missing, damaged, or of another format, or
+// where something else is missing: the end of a manifest that is cut off may have named
+// a table, and a salvage reads that. It is for Open to tell.
 //
 // It is for Options.BeforeOpen: the directory has to be locked.
 func DropUnfinished(path string, magic uint16) (bytes int64, err error) {
@@ -39,10 +40,14 @@ func DropUnfinished(path string, magic uint16) (bytes int64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	files = slices.DeleteFunc(files, func(t tableFile) bool { return named[t.id] })
+	if len(files) == 0 {
+		return 0, nil
+	}
+	if lacks, err := d.lacks(magic); lacks || err != nil {
+		return 0, err
+	}
 	for _, t := range files {
-		if named[t.id] {
-			continue
-		}
 		size, err := d.sizeOf(t.name())
 		if err != nil {
 			return bytes, err
@@ -53,6 +58,19 @@ func DropUnfinished(path string, magic uint16) (bytes int64, err error) {
 		}
 	}
 	return bytes, nil
+}
+
+// lacks reports whether something is not there that was. After a fence that may be a
+// table which Badger has named and removed again.
+func (d *directory) lacks(magic uint16) (bool, error) {
+	if d.wasFenced() {
+		return false, nil
+	}
+	found, err := d.inspect(false, magic)
+	if errors.Is(err, ErrDamaged) {
+		return true, nil
+	}
+	return err == nil && len(found.found) > 0, err
 }
 
 // closingSets are those of the manifest as it was when Badger began to close, if there

@@ -31,6 +31,18 @@ func TestUnfinishedTablesAreDropped(t *testing.T) {
 	wantWhole(t, opts, keys)
 }
 
+// TestTablesOfACutManifestAreNotDropped: what the manifest has lost the name of is read by
+// a salvage.
+func TestTablesOfACutManifestAreNotDropped(t *testing.T) {
+	d := newDamaged(t)
+	_ = os.Remove(d.file(earlierName)) // a second name of the same file, not a copy
+	cutManifest(t, d.opts.Dir)
+	if bytes, err := DropUnfinished(d.opts.Dir, d.opts.Magic); err != nil || bytes != 0 {
+		t.Errorf("dropped %d bytes, %v", bytes, err)
+	}
+	wantSalvaged(t, d.opts, "", 0)
+}
+
 // TestWhatOpenRemovesIsKnownBefore: of a compaction that was not judged the smaller of
 // the old tables and the new ones is counted; whatever is taken back, no less goes.
 func TestWhatOpenRemovesIsKnownBefore(t *testing.T) {
