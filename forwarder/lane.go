@@ -177,8 +177,10 @@ func (l *lane) gone(ctx context.Context, err error) bool {
 // is done.
 func (l *lane) ready(ctx context.Context) bool {
 	l.paid = l.paid || l.rate.Wait(ctx) == nil
+	if l.failing() {
+		l.attempts.Wait() // first: they may end the row, or make the wait longer
+	}
 	if wait := l.backoff(); wait > 0 {
-		l.attempts.Wait()
 		return pause(ctx, wait)
 	}
 	return ctx.Err() == nil
