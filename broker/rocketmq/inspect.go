@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Inspector asks a cluster what it is. It joins no group and sends no message.
@@ -55,18 +56,21 @@ func (i *Inspector) NameServer(ctx context.Context, addr string) error {
 }
 
 // Brokers returns all masters that the first name server to answer knows of any, by
-// name. A broker that does not answer has an Err.
+// name. A broker that does not answer has an Err, and holds up no other.
 func (i *Inspector) Brokers(ctx context.Context) ([]BrokerConfig, error) {
 	masters, err := i.masters(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var all []BrokerConfig
-	for _, name := range slices.Sorted(maps.Keys(masters)) {
-		b := BrokerConfig{Name: name, Addr: masters[name]}
-		b.Settings, b.Err = i.settings(ctx, b.Addr)
-		all = append(all, b)
+	names := slices.Sorted(maps.Keys(masters))
+	all := make([]BrokerConfig, len(names))
+	var asking sync.WaitGroup
+	for n, name := range names {
+		b := &all[n]
+		b.Name, b.Addr = name, masters[name]
+		asking.Go(func() { b.Settings, b.Err = i.settings(ctx, b.Addr) })
 	}
+	asking.Wait()
 	return all, nil
 }
 
