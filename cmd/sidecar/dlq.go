@@ -49,12 +49,12 @@ type letters struct {
 
 func (l *letters) register(c *cobra.Command) {
 	l.ofGroup.register(c)
-	c.Flags().StringVar(&l.topic, "topic", "", "of this topic")
-	c.Flags().StringVar(&l.cause, "cause", "", "of this cause, as 'dlq list --by-cause' shows it")
-	c.Flags().StringVar(&l.text, "error", "", "with this text in their last error; a group's have none")
-	c.Flags().StringVar(&l.key, "key", "", "with this key")
-	c.Flags().StringVar(&l.tag, "tag", "", "with this tag")
-	c.Flags().StringVar(&l.olderThan, "older-than", "", "accepted longer ago than this, as 15m or 2d; of a group: dead for longer")
+	choose(c, &l.topic, "topic", "of this topic")
+	choose(c, &l.cause, "cause", "of this cause, as 'dlq list --by-cause' shows it")
+	choose(c, &l.text, "error", "with this text in their last error; a group's have none")
+	choose(c, &l.key, "key", "with this key")
+	choose(c, &l.tag, "tag", "with this tag")
+	choose(c, &l.olderThan, "older-than", "accepted longer ago than this, as 15m or 2d; of a group: dead for longer")
 }
 
 // fields are the filters by the names of the API.

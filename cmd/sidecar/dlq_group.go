@@ -19,7 +19,7 @@ import (
 type ofGroup struct{ group string }
 
 func (g *ofGroup) register(c *cobra.Command) {
-	c.Flags().StringVar(&g.group, "group", "", "the dead letters of this consumer group, at the broker, instead of the spool's")
+	choose(c, &g.group, "group", "the dead letters of this consumer group, at the broker, instead of the spool's")
 }
 
 // path is where the admin API has them.

@@ -18,8 +18,8 @@ type compareFlags struct {
 
 func (f *compareFlags) register(c *cobra.Command) {
 	c.Flags().BoolVar(&f.on, "compare", false, "compare what producers sent with what the members of a group have handled")
-	c.Flags().StringVar(&f.group, "group", "", "with --compare: the group, which must not filter")
-	c.Flags().StringVar(&f.topic, "topic", "", "with --compare: the topic")
+	choose(c, &f.group, "group", "with --compare: the group, which must not filter")
+	choose(c, &f.topic, "topic", "with --compare: the topic")
 	c.Flags().StringSliceVar(&f.producers, "producer", nil, "with --compare: admin listener of a sidecar that sends to the topic; again for each (default: the one at --url)")
 	c.Flags().StringSliceVar(&f.members, "member", nil, "with --compare: admin listener of a sidecar of the group; again for each (default: the one at --url)")
 	c.Flags().DurationVar(&f.wait, "wait", 0, "with --compare: look again for so long, while something is on its way")

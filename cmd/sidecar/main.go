@@ -89,7 +89,7 @@ func newRoot() *cobra.Command {
 	root.SetVersionTemplate(versionLine())
 	root.SetFlagErrorFunc(badFlag)
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newRun(), newDev(), newDemo(), newPublish(), newCheck(), newConfig(), newQueue(), newDLQ(), newTx(), newTopic(), newSubscription(), newLedger(), newSpool(), newDrain(), newOperation(), newAwait(), newVersion())
+	root.AddCommand(newRun(), newDev(), newDemo(), newPublish(), newCheck(), newConfig(), named(newQueue()), named(newDLQ()), named(newTx()), named(newTopic()), named(newSubscription()), newLedger(), named(newSpool()), newDrain(), named(newOperation()), newAwait(), newVersion())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }

@@ -31,7 +31,7 @@ type operate struct {
 func (o *operate) register(c *cobra.Command) {
 	o.settings.register(c)
 	o.registerRunning(c)
-	c.Flags().StringVar(&o.dir, "dir", "", "spool.dir of a sidecar, running or not")
+	choose(c, &o.dir, "dir", "spool.dir of a sidecar, running or not")
 }
 
 // registerRunning is for commands that only a running sidecar can do.

@@ -79,12 +79,12 @@ func (i *item) why() string {
 type filter struct{ state, topic, key, tag, text, olderThan string }
 
 func (f *filter) register(c *cobra.Command) {
-	c.Flags().StringVar(&f.state, "state", "", "of these states: half, delayed, pending, in_flight, retrying, dead; confirmed, cancelled, rolled_back, discarded, lost; or held (comma-separated)")
-	c.Flags().StringVar(&f.topic, "topic", "", "of this topic")
-	c.Flags().StringVar(&f.key, "key", "", "with this key")
-	c.Flags().StringVar(&f.tag, "tag", "", "with this tag")
-	c.Flags().StringVar(&f.text, "error", "", "with this text in their last error")
-	c.Flags().StringVar(&f.olderThan, "older-than", "", "accepted longer ago than this, as 15m or 2d")
+	choose(c, &f.state, "state", "of these states: half, delayed, pending, in_flight, retrying, dead; confirmed, cancelled, rolled_back, discarded, lost; or held (comma-separated)")
+	choose(c, &f.topic, "topic", "of this topic")
+	choose(c, &f.key, "key", "with this key")
+	choose(c, &f.tag, "tag", "with this tag")
+	choose(c, &f.text, "error", "with this text in their last error")
+	choose(c, &f.olderThan, "older-than", "accepted longer ago than this, as 15m or 2d")
 }
 
 func (f *filter) values() url.Values {

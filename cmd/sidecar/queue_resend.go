@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,9 +37,9 @@ func newQueueResend() *cobra.Command {
 		RunE:    func(c *cobra.Command, _ []string) error { return a.run(c) },
 	}
 	a.register(c)
-	c.Flags().StringVar(&a.topic, "topic", "", "of this topic")
-	c.Flags().StringVar(&a.since, "since", "", "confirmed at this time or later: a time, or an age as 10m")
-	c.Flags().StringVar(&a.until, "until", "", "confirmed at this time or earlier")
+	choose(c, &a.topic, "topic", "of this topic")
+	choose(c, &a.since, "since", "confirmed at this time or later: a time, or an age as 10m")
+	choose(c, &a.until, "until", "confirmed at this time or earlier")
 	c.Flags().StringSliceVar(&a.ids, "id", nil, "these messages (repeat, or comma-separated)")
 	c.Flags().BoolVar(&a.yes, "yes", false, "do not ask")
 	c.Flags().BoolVar(&a.dryRun, "dry-run", false, "say how many, and do nothing")
@@ -54,6 +55,9 @@ type resendAnswer struct {
 }
 
 func (a *resend) run(c *cobra.Command) error {
+	if slices.Contains(a.ids, "") || c.Flags().Changed("id") && len(a.ids) == 0 {
+		return fail(exitUsage, "--id is empty: %w; see '%s --help'", errNothingChosen, c.CommandPath())
+	}
 	filter, err := a.filter()
 	if err != nil {
 		return err

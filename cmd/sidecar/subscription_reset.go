@@ -41,7 +41,7 @@ func newSubscriptionReset() *cobra.Command {
 	out := newOutput(c)
 	c.RunE = func(c *cobra.Command, names []string) error { return r.run(c, out, names[0]) }
 	r.registerRunning(c)
-	c.Flags().StringVar(&r.to, "to", "", "the time to which the group goes")
+	choose(c, &r.to, "to", "the time to which the group goes")
 	c.Flags().BoolVar(&r.yes, "yes", false, "do not ask")
 	c.Flags().BoolVar(&r.dryRun, "dry-run", false, "show what would be done, and do nothing")
 	return c

@@ -34,7 +34,7 @@ func newTx() *cobra.Command {
 
 func newTxList() *cobra.Command {
 	var o operate
-	var state string
+	state := "half,undecided"
 	c := &cobra.Command{
 		Use:     "list",
 		Short:   "List transactions, in the order in which they were prepared",
@@ -46,7 +46,7 @@ func newTxList() *cobra.Command {
 		return o.use(c, func(s *spooler) error { return listTx(c, s, state, out) })
 	}
 	o.register(c)
-	c.Flags().StringVar(&state, "state", "half,undecided", "of these states: half, undecided, committed, rolled_back (comma-separated)")
+	choose(c, &state, "state", "of these states: half, undecided, committed, rolled_back (comma-separated)")
 	return c
 }
 
