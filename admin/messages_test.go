@@ -225,3 +225,18 @@ func TestBeforeTheSpoolIsOpen(t *testing.T) {
 		t.Errorf("status: %d %s", got.status, got.body)
 	}
 }
+
+// A filter that is empty, or stands twice, is not left out in silence.
+func TestListRefusesFiltersThatChooseNothing(t *testing.T) {
+	addr, _, _ := serveSpool(t, Options{})
+	for _, path := range []string{"/v1/messages", "/v1/export", "/v1/dead-letters"} {
+		for _, filter := range []string{"topic=", "state=&state=dead", "topic=a&topic=b", "tag=tag&key=", "older_than="} {
+			if got := get(t, "GET", addr, path+"?"+filter).code(); got != "400 invalid-option false" {
+				t.Errorf("%s?%s: %s", path, filter, got)
+			}
+		}
+	}
+	if a := get(t, "GET", addr, "/v1/messages?cursor="); a.status != 200 {
+		t.Errorf("an empty cursor: %d %s", a.status, a.body)
+	}
+}

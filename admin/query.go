@@ -15,12 +15,19 @@ import (
 // onHold is what stands for a state where an operator asks for held messages.
 const onHold = "held"
 
-// query reads the filters of a list. A filter that is not known is refused: one
-// that is left out in silence would list, and then change, too much.
+// query reads the filters of a list. A filter that is not known is refused, and one that
+// is given twice or empty: one that is left out in silence would list, and then change,
+// too much. An empty cursor is that of the first page.
 func (a *api) query(values url.Values) (q spool.Query, p *problem.Problem) {
-	for name := range values {
+	for name, given := range values {
 		if !slices.Contains([]string{"state", "topic", "key", "tag", "error", "cause", "older_than", "origin", "numbers", "cursor", "limit"}, name) {
 			return q, problem.New(problem.InvalidOption, "%.40q is no filter; there are state, topic, key, tag, error, cause, older_than, origin with numbers, cursor and limit", name)
+		}
+		if len(given) > 1 {
+			return q, problem.New(problem.InvalidOption, "%s is given %d times; give it once", name, len(given))
+		}
+		if given[0] == "" && name != "cursor" {
+			return q, problem.New(problem.InvalidOption, "%s is given and empty; give it a value, or leave it out", name)
 		}
 	}
 	q = spool.Query{
