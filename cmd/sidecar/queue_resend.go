@@ -55,8 +55,8 @@ type resendAnswer struct {
 }
 
 func (a *resend) run(c *cobra.Command) error {
-	if slices.Contains(a.ids, "") || c.Flags().Changed("id") && len(a.ids) == 0 {
-		return fail(exitUsage, "--id is empty: %w; see '%s --help'", errNothingChosen, c.CommandPath())
+	if err := a.checkIDs(c); err != nil {
+		return err
 	}
 	filter, err := a.filter()
 	if err != nil {
@@ -93,6 +93,14 @@ func (a *resend) run(c *cobra.Command) error {
 		fmt.Fprintf(c.OutOrStdout(), "resending %s, %s\n", messages(done.Messages), size(done.Bytes))
 		return a.end(done)
 	})
+}
+
+// checkIDs refuses an empty one: without any, all of a topic would be meant.
+func (a *resend) checkIDs(c *cobra.Command) error {
+	if slices.Contains(a.ids, "") || c.Flags().Changed("id") && len(a.ids) == 0 {
+		return fail(exitUsage, "--id is empty: %w; see '%s --help'", errNothingChosen, c.CommandPath())
+	}
+	return nil
 }
 
 // end is the command's: messages that were named and are not kept are a failure.
