@@ -1,9 +1,6 @@
 package admin
 
 import (
-	"bytes"
-	"encoding/json"
-	"io"
 	"net/http"
 	"time"
 
@@ -83,24 +80,4 @@ func readResend(r *http.Request) (req resendRequest, p *problem.Problem) {
 		return req, problem.New(problem.InvalidOption, "until is before since")
 	}
 	return req, nil
-}
-
-// readObject reads a body of one JSON object into v. form shows what it may have.
-func readObject(r *http.Request, v any, form string) *problem.Problem {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxResendBody+1))
-	if err != nil {
-		return problem.New(problem.InvalidRequest, "the body could not be read: %s", err)
-	}
-	if len(body) > maxResendBody {
-		return problem.New(problem.InvalidOption, "the body has more than %d bytes; name at most %d IDs at a time", maxResendBody, maxResendIDs)
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return problem.New(problem.InvalidJSON, "%s; send %s", err, form)
-	}
-	if d.More() {
-		return problem.New(problem.InvalidJSON, "something follows the object")
-	}
-	return nil
 }
