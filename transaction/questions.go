@@ -100,7 +100,11 @@ func (k *Keeper) answerOpen(ctx context.Context, c broker.HalfCheck, t *spool.Tr
 			if k.renew(ctx, &stands, c.Place, fmt.Sprintf("its broker has asked for it %d times, and would drop it", c.Times)) {
 				k.silence.renew(time.Now())
 			}
-		}, func() { k.askAside(ctx, &stands, running) })
+		}, func() {
+			if now, err := k.spool.Transaction(ctx, stands.ID); err == nil { // it may have been decided meanwhile
+				k.askAside(ctx, &now, running)
+			}
+		})
 	default:
 		k.askAside(ctx, &stands, running)
 	}
