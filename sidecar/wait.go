@@ -59,9 +59,12 @@ func (s *Sidecar) awaitRoom(ctx context.Context) (waited bool, err error) {
 // may be all that keeps it so, and nobody else could remove it.
 func (s *Sidecar) dropUnfinished() error {
 	r := s.parts.room
-	bytes, err := kv.DropUnfinished(databaseIn(r.dir), spool.FormatVersion)
-	if bytes > 0 {
-		s.log.Info("removed tables that were not finished when the process ended", "bytes", bytes)
+	removed, kept, err := kv.DropUnfinished(databaseIn(r.dir), spool.FormatVersion)
+	if removed > 0 {
+		s.log.Info("removed tables that were not finished when the process ended", "bytes", removed)
+	}
+	if kept > 0 {
+		s.log.Warn("tables that were not finished when the process ended are kept, since something else is damaged and they may be all that has some messages: opening the spool needs room for it on the volume, and tells what is damaged", "bytes", kept)
 	}
 	if err != nil {
 		return err

@@ -23,12 +23,41 @@ import (
 // where something else is missing: the end of a manifest that is cut off may have named
 // a table, and a salvage reads that. It is for Open to tell.
 //
-// It is for Options.BeforeOpen: the directory has to be locked.
-func DropUnfinished(path string, magic uint16) (bytes int64, err error) {
+// It returns the bytes that were removed, and those of the tables that stay because
+// something is missing. It is for Options.BeforeOpen: the directory has to be locked.
+func DropUnfinished(path string, magic uint16) (removed, kept int64, err error) {
 	d := &directory{path: path}
+	files, err := d.unnamedTables(magic)
+	if err != nil || len(files) == 0 {
+		return 0, 0, err
+	}
+	lacks, err := d.lacks(magic)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, t := range files {
+		size, err := d.sizeOf(t.name())
+		if err != nil {
+			return removed, kept, err
+		}
+		if lacks {
+			kept += size
+			continue
+		}
+		removed += size
+		if err := os.Remove(filepath.Join(path, t.name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return removed, 0, fmt.Errorf("remove an unfinished table: %w", err)
+		}
+	}
+	return removed, kept, nil
+}
+
+// unnamedTables are those that no manifest names or has named; none where there is no
+// manifest that can be read.
+func (d *directory) unnamedTables(magic uint16) ([]tableFile, error) {
 	m, err := d.manifests(formatOf(magic))
 	if m == nil {
-		return 0, err
+		return nil, err
 	}
 	named := make(map[uint64]bool)
 	for _, s := range slices.Concat(m.sets, m.closing) {
@@ -38,26 +67,9 @@ func DropUnfinished(path string, magic uint16) (bytes int64, err error) {
 	}
 	files, err := d.tables()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	files = slices.DeleteFunc(files, func(t tableFile) bool { return named[t.id] })
-	if len(files) == 0 {
-		return 0, nil
-	}
-	if lacks, err := d.lacks(magic); lacks || err != nil {
-		return 0, err
-	}
-	for _, t := range files {
-		size, err := d.sizeOf(t.name())
-		if err != nil {
-			return bytes, err
-		}
-		bytes += size
-		if err := os.Remove(filepath.Join(path, t.name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return bytes, fmt.Errorf("remove an unfinished table: %w", err)
-		}
-	}
-	return bytes, nil
+	return slices.DeleteFunc(files, func(t tableFile) bool { return named[t.id] }), nil
 }
 
 // lacks reports whether something is not there that was. After a fence that may be a

@@ -18,7 +18,7 @@ func TestUnfinishedTablesAreDropped(t *testing.T) {
 	unfinished := filepath.Join(opts.Dir, tableFile{id: 900_000}.name())
 	must(t, os.WriteFile(unfinished, make([]byte, 5000), 0o600))
 
-	bytes, err := DropUnfinished(opts.Dir, opts.Magic)
+	bytes, _, err := DropUnfinished(opts.Dir, opts.Magic)
 	if err != nil || bytes != 5000 {
 		t.Errorf("dropped %d bytes, %v", bytes, err)
 	}
@@ -37,8 +37,8 @@ func TestTablesOfACutManifestAreNotDropped(t *testing.T) {
 	d := newDamaged(t)
 	_ = os.Remove(d.file(earlierName)) // a second name of the same file, not a copy
 	cutManifest(t, d.opts.Dir)
-	if bytes, err := DropUnfinished(d.opts.Dir, d.opts.Magic); err != nil || bytes != 0 {
-		t.Errorf("dropped %d bytes, %v", bytes, err)
+	if bytes, kept, err := DropUnfinished(d.opts.Dir, d.opts.Magic); err != nil || bytes != 0 || kept == 0 {
+		t.Errorf("dropped %d bytes, and kept %d, %v", bytes, kept, err)
 	}
 	wantSalvaged(t, d.opts, "", 0)
 }
@@ -121,7 +121,7 @@ func TestUnfinishedTablesOfAnUnknownManifest(t *testing.T) {
 			table := filepath.Join(opts.Dir, tableFile{id: 900_000}.name())
 			must(t, os.WriteFile(table, make([]byte, 5000), 0o600))
 			spoil(t, filepath.Join(opts.Dir, badger.ManifestFilename))
-			if bytes, err := DropUnfinished(opts.Dir, opts.Magic); err != nil || bytes != 0 {
+			if bytes, _, err := DropUnfinished(opts.Dir, opts.Magic); err != nil || bytes != 0 {
 				t.Errorf("dropped %d bytes, %v", bytes, err)
 			}
 			if _, err := os.Stat(table); err != nil {
@@ -129,7 +129,7 @@ func TestUnfinishedTablesOfAnUnknownManifest(t *testing.T) {
 			}
 		})
 	}
-	if bytes, err := DropUnfinished(filepath.Join(t.TempDir(), "none"), 1); err != nil || bytes != 0 {
+	if bytes, _, err := DropUnfinished(filepath.Join(t.TempDir(), "none"), 1); err != nil || bytes != 0 {
 		t.Errorf("of no directory: %d bytes, %v", bytes, err)
 	}
 }
