@@ -3,6 +3,7 @@ package forwarder_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,11 +21,19 @@ func TestNoBackoffBehindAConfirmation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const wait = 30 * time.Second
 		p := &producer{}
+		var mu sync.Mutex
 		var last time.Time
 		attempts, back := 0, 8 // of them fail
-		s := &sending{p, func(context.Context, []*message.Message) error {
+		fails := func() bool {
+			mu.Lock()
+			defer mu.Unlock()
 			if attempts++; attempts <= back {
 				last = time.Now()
+			}
+			return attempts <= back
+		}
+		s := &sending{p, func(context.Context, []*message.Message) error {
+			if fails() {
 				return &broker.SendError{Outcome: message.OutcomeRetryable, Status: "CONNECT"}
 			}
 			time.Sleep(10 * time.Millisecond)
@@ -37,6 +46,8 @@ func TestNoBackoffBehindAConfirmation(t *testing.T) {
 		r := open(t, p, drafts...)
 		r.forward(forwarder.Options{MaxMessages: 64, Retry: backoff.Policy{Initial: wait, Max: wait}}, s)
 		r.drainedWithin(time.Hour)
+		mu.Lock()
+		defer mu.Unlock()
 		if took := time.Since(last); took > wait+time.Second {
 			t.Errorf("all was confirmed %v after the last failure, with waits of at most %v between attempts", took, wait)
 		}
