@@ -270,8 +270,9 @@ func (m *halfModel) dropSome(t *rapid.T) {
 // at a place and the end of what lies there nobody can know it. A commit that it has lost
 // before must be made again first: without its half message nobody can.
 func (m *halfModel) loseTail(t *rapid.T) {
-	b := m.broker
-	if len(m.lost) > 0 || b.next < 1 {
+	b, empty := m.broker, false
+	b.set(func() { empty = b.next < 1 }) // a renewal may be under way
+	if len(m.lost) > 0 || empty {
 		return
 	}
 	m.close()
