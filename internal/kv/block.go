@@ -50,15 +50,15 @@ func (r tableReader) read(data []byte) error {
 // error that is where they could end at most.
 func splitTable(data []byte) (index tableIndex, end int, err error) {
 	t := tail{file: bytes.NewReader(data), end: int64(len(data))}
-	sum := t.section("checksum")
-	raw := t.section("index")
+	sum := t.section("checksum", nil)
+	raw := t.section("index", nil)
 	if t.err != nil {
 		return index, len(data), t.err
 	}
 	if err := verify(raw, sum); err != nil {
 		return index, len(data), fmt.Errorf("index: %w", err)
 	}
-	if index, err = parseIndex(raw); err != nil {
+	if index, err = parseIndex(raw, nil); err != nil {
 		return index, len(data), err
 	}
 	return index, int(t.end), nil
@@ -76,7 +76,7 @@ func (r tableReader) block(b []byte, p blockPlace, reach uint64) error {
 // verifyBlock returns the block without its checksum.
 func verifyBlock(b []byte) (body []byte, err error) {
 	t := tail{file: bytes.NewReader(b), end: int64(len(b))}
-	sum := t.section("block checksum")
+	sum := t.section("block checksum", nil)
 	if t.err != nil {
 		return nil, t.err
 	}

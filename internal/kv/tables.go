@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4/fb"
 	"github.com/dgraph-io/badger/v4/pb"
@@ -48,33 +49,19 @@ func checkEnds(path string) (t tableEnds, err error) {
 	if err != nil {
 		return t, err
 	}
-	t.keys = keyRange{userKey(ti.blocks[0].key), lastKey(last)}
+	t.keys = keyRange{bytes.Clone(userKey(ti.blocks[0].key)), lastKey(last)}
 	return t, t.reach.readSeal(f, start, ti.blocks[0])
 }
 
 // readIndex reads the index of a table and where it begins.
 func readIndex(f *os.File) (ti tableIndex, start int64, err error) {
-	st, err := f.Stat()
-	if err != nil {
-		return ti, 0, err
-	}
-	t := tail{file: f, end: st.Size()}
-	sum := t.section("checksum")
-	index := t.section("index")
-	if t.err != nil {
-		return ti, 0, t.err
-	}
-	if err := verify(index, sum); err != nil {
-		return ti, 0, fmt.Errorf("index: %w", err)
-	}
-	ti, err = parseIndex(index)
-	return ti, t.end, err
+	return new(tableBuffers).readIndex(f)
 }
 
 // tableIndex is what this package needs of a table's index.
 type tableIndex struct {
-	reach  uint64 // the largest version
-	blocks []blockPlace
+	reach  uint64       // the largest version
+	blocks []blockPlace // their keys are parts of what was read
 }
 
 type blockPlace struct {
@@ -84,8 +71,8 @@ type blockPlace struct {
 
 // parseIndex reads an index. Its checksum proves little: that of nothing is
 // zero, so a table that ends in zeros has a valid, empty index, on which the
-// generated code panics.
-func parseIndex(index []byte) (ti tableIndex, err error) {
+// generated code panics. The memory of blocks is used again.
+func parseIndex(index []byte, blocks []blockPlace) (ti tableIndex, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("index: %v", p)
@@ -93,10 +80,11 @@ func parseIndex(index []byte) (ti tableIndex, err error) {
 	}()
 	raw := fb.GetRootAsTableIndex(index, 0)
 	ti.reach = raw.MaxVersion()
+	ti.blocks = slices.Grow(blocks[:0], min(raw.OffsetsLength(), len(index)))
 	var at fb.BlockOffset
 	for n := range raw.OffsetsLength() {
 		if raw.Offsets(&at, n) {
-			ti.blocks = append(ti.blocks, blockPlace{int64(at.Offset()), int64(at.Offset()) + int64(at.Len()), bytes.Clone(at.KeyBytes())})
+			ti.blocks = append(ti.blocks, blockPlace{int64(at.Offset()), int64(at.Offset()) + int64(at.Len()), at.KeyBytes()})
 		}
 	}
 	if len(ti.blocks) == 0 {
@@ -112,15 +100,16 @@ type tail struct {
 	err  error
 }
 
-func (t *tail) section(what string) []byte {
-	size := t.take(what, 4)
+// section returns the last one, in the memory of buf where that is large enough.
+func (t *tail) section(what string, buf []byte) []byte {
+	size := t.take(what, 4, nil)
 	if t.err != nil {
 		return nil
 	}
-	return t.take(what, int64(binary.BigEndian.Uint32(size)))
+	return t.take(what, int64(binary.BigEndian.Uint32(size)), buf)
 }
 
-func (t *tail) take(what string, n int64) []byte {
+func (t *tail) take(what string, n int64, buf []byte) []byte {
 	if t.err != nil {
 		return nil
 	}
@@ -128,7 +117,7 @@ func (t *tail) take(what string, n int64) []byte {
 		t.err = fmt.Errorf("%s of %d bytes in a file that has %d left", what, n, t.end)
 		return nil
 	}
-	buf := make([]byte, n)
+	buf = slices.Grow(buf[:0], int(n))[:n]
 	t.end -= n
 	_, t.err = t.file.ReadAt(buf, t.end)
 	return buf
@@ -143,14 +132,14 @@ func checkLastBlock(f *os.File, indexStart int64, blocks []blockPlace) (body []b
 		return nil, fmt.Errorf("last block ends at %d, after the index begins at %d", last.to, indexStart)
 	}
 	t := tail{file: f, end: last.to}
-	sum := t.section("block checksum")
+	sum := t.section("block checksum", nil)
 	if t.err != nil {
 		return nil, t.err
 	}
 	if t.end < last.from {
 		return nil, errors.New("block checksum is longer than the block")
 	}
-	body = t.take("block", t.end-last.from)
+	body = t.take("block", t.end-last.from, nil)
 	if err := verify(body, sum); err != nil {
 		return nil, fmt.Errorf("last block: %w", err)
 	}

@@ -151,7 +151,9 @@ func (db *DB) holeIn(t tableFile, w walked) (*hole, error) {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }() // only read
-	index, end, err := readIndex(f)
+	mem := borrowBuffers()
+	defer mem.giveBack()
+	index, end, err := mem.readIndex(f)
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +164,6 @@ func (db *DB) holeIn(t tableFile, w walked) (*hole, error) {
 	if !w.meets(known.first, known.last) {
 		return nil, nil //nolint:nilnil // see above
 	}
-	var buf []byte
 	for n, b := range index.blocks {
 		last := known.last
 		if n+1 < len(index.blocks) {
@@ -171,7 +172,7 @@ func (db *DB) holeIn(t tableFile, w walked) (*hole, error) {
 		if !w.meets(userKey(b.key), last) {
 			continue
 		}
-		if buf, err = readBlock(f, b, end, buf); isRefusal(err) {
+		if mem.block, err = readBlock(f, b, end, mem.block); isRefusal(err) {
 			return nil, err
 		}
 		if err != nil {
@@ -183,7 +184,7 @@ func (db *DB) holeIn(t tableFile, w walked) (*hole, error) {
 
 // hole is that of block n, which ends with a key, or before it, if that is known.
 func (ti tableIndex) hole(f *os.File, n int, last []byte, err error) *hole {
-	h := &hole{err: err, first: userKey(ti.blocks[n].key)}
+	h := &hole{err: err, first: bytes.Clone(userKey(ti.blocks[n].key))}
 	if n > 0 {
 		h.before = lastOf(f, ti.blocks[n-1])
 	}
@@ -210,7 +211,7 @@ func readBlock(f *os.File, b blockPlace, end int64, buf []byte) ([]byte, error) 
 
 // rangeOf reads the first and the last key of a table.
 func rangeOf(f *os.File, blocks []blockPlace) keyRange {
-	return keyRange{userKey(blocks[0].key), lastOf(f, blocks[len(blocks)-1])}
+	return keyRange{bytes.Clone(userKey(blocks[0].key)), lastOf(f, blocks[len(blocks)-1])}
 }
 
 // lastOf reads the last key of a block; nil: it cannot be read.
