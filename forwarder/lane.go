@@ -100,7 +100,7 @@ func (l *lane) next(ctx context.Context, limit int) ([]*spool.Lease, error) {
 
 // lease waits for the next messages, and for the queues of their keys.
 func (l *lane) lease(ctx context.Context, limit int) ([]*spool.Lease, error) {
-	opts := spool.LeaseOptions{MaxMessages: limit, MaxBytes: l.f.opts.MaxBytes, Later: true}
+	opts := spool.LeaseOptions{MaxMessages: limit, MaxBytes: l.f.opts.MaxBytes, Weight: l.turn.weight, Later: true}
 	leases, err := l.leaseNear(ctx, opts)
 	if err != nil {
 		return nil, err

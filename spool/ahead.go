@@ -13,7 +13,7 @@ func (s *Spool) goAhead(l *lane, most int) {
 		return
 	}
 	w, room, ahead := &l.window, s.room(), aheadBatches*max(1, most)
-	if w.queued < ahead && s.windows < s.opts.Window/2 && room >= s.opts.Window/leastRoom && s.startLoading(l, room) {
+	if w.queued < ahead && !s.yields(l) && s.windows < s.opts.Window/2 && room >= s.opts.Window/leastRoom && s.startLoading(l, room) {
 		s.running.Go(func() { _ = s.loadBlocks(l) }) // Lease meets the error again
 	}
 	if l.attemptedSynced < w.loadedTo {

@@ -382,6 +382,9 @@ func (s *Spool) enter(n *newMessage) {
 	}
 	if n.msg.Seq == n.block.firstSeq {
 		if l.paused() || n.block.cost() > max(s.room(), s.part(l)) {
+			if w.atTail {
+				w.counted, w.behind = true, 0
+			}
 			w.atTail = false
 		}
 		if w.atTail {
@@ -390,6 +393,7 @@ func (s *Spool) enter(n *newMessage) {
 	}
 	switch {
 	case !w.atTail:
+		w.behind += entryCost + int64(n.msg.Size())
 	case s.passes(n.msg): // a read has shown it before, to somebody who acted on it
 		w.loadedTo = n.msg.Seq
 	default:

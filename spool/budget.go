@@ -8,7 +8,8 @@ import "slices"
 // others, which no broker takes, have filled the rest. What was attempted and waits
 // for its retry, or behind a dead letter, cannot be put aside, and must not stop what
 // comes behind it, which another broker may take: so a lane of which nothing can be
-// leased is read on while it has less than ownBytes, whatever the others have.
+// leased is read on while it has less than ownBytes, whatever the others have, unless it
+// waits for its turn (turn.go).
 //
 // A read goes on until what it brought in is as much as it may: it ends at most one
 // message above that. What does not fit stays on disk, and its lane is woken when there
@@ -89,6 +90,9 @@ func (s *Spool) fullFor(l *lane) bool {
 
 // grant lets a read of l bring in so much. s.mu is held.
 func (s *Spool) grant(l *lane, to *int64, bytes int64) {
+	if bytes >= s.turn() {
+		s.turns.made()
+	}
 	*to = bytes
 	s.reading += bytes
 	l.reading += bytes
@@ -106,21 +110,28 @@ func (s *Spool) granted(l *lane, to *int64) (bytes int64) {
 // held.
 func (s *Spool) starve(l *lane) {
 	w := &l.window
+	if s.fedNow == l {
+		l.turns -= 1 / float64(max(1, l.weight)) // it was not given what it was woken for
+	}
 	if !l.starving && (!w.atTail || len(w.freed) > 0 || len(l.again) > 0) {
 		l.starving = true
+		s.queueUp(l)
 		s.starving = append(s.starving, l)
 	}
 }
 
-// feed wakes the lane that has waited longest for room, where there is some. The next
+// feed wakes the lane whose turn it is, where there is room. The next
 // one is woken when it has taken what it needs (fed): to wake all of them for each
 // message that leaves would cost a look at all that waits in each lane. s.mu is held.
 func (s *Spool) feed() {
-	if len(s.starving) == 0 || s.fedNow != nil || s.room() == 0 {
+	if len(s.starving) == 0 || s.fedNow != nil {
 		return
 	}
-	l := s.starving[0]
-	s.starving = slices.Delete(s.starving, 0, 1)
+	if room := s.room(); room == 0 || room < s.turn() && s.turns.left() > 0 {
+		return
+	}
+	l := s.nextTurn()
+	s.starving = slices.DeleteFunc(s.starving, func(x *lane) bool { return x == l })
 	l.starving, s.fedNow = false, l
 	l.ready.raise()
 }

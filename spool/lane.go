@@ -43,15 +43,17 @@ type lane struct {
 	raising bool          // a commit raises attempted
 	flowing bool          // attempts succeed: what is accepted will be sent at once
 
-	announced     bool  // NextTopic has told of it, or will
-	onHold        int   // messages that an operator keeps back
-	delayedOnHold int   // others, that are delayed
-	againBusy     bool  // some of again are being read
-	againLoad     int64 // what that may bring in
-	reading       int64 // what all reads of it that are under way may bring in
-	leaving       int   // messages with an ending that no commit has applied yet
-	starving      bool  // it is among those that wait for room
-	putOff        int   // how often in a row it was not read on for a little room
+	announced     bool    // NextTopic has told of it, or will
+	onHold        int     // messages that an operator keeps back
+	delayedOnHold int     // others, that are delayed
+	againBusy     bool    // some of again are being read
+	againLoad     int64   // what that may bring in
+	reading       int64   // what all reads of it that are under way may bring in
+	leaving       int     // messages with an ending that no commit has applied yet
+	starving      bool    // it is among those that wait for room
+	turns         float64 // that it has had, divided by its weight
+	weight        int
+	putOff        int // how often in a row it was not read on for a little room
 }
 
 // counts are the ledger of one topic. accepted is the sum of all others and

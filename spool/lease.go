@@ -32,6 +32,10 @@ type LeaseOptions struct {
 	MaxMessages int
 	MaxBytes    int
 
+	// Weight is how often the topic is read on for one time of another's, where those with
+	// much behind what is in memory take turns; 0: 1. What a topic was given last counts.
+	Weight int
+
 	// Later leaves the payloads that are stored apart to a call of Payloads: for whoever
 	// waits with the leases before an attempt.
 	Later bool
@@ -128,6 +132,7 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 	defer s.mu.Unlock()
 	defer s.fed(l)
 	w := &l.window
+	l.weight = max(1, opts.Weight)
 	now := s.opts.Now()
 	w.wakeDue(now)
 	l.copies.window.wakeDue(now)
@@ -161,7 +166,7 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 	if len(picked) > 0 {
 		return s.leased(l, picked, now)
 	}
-	st.wake = earlier(w.nextDue(), l.copies.window.nextDue())
+	st.wake = earlier(earlier(w.nextDue(), l.copies.window.nextDue()), s.turnEnds(l, now))
 	return st
 }
 
@@ -173,7 +178,7 @@ func (s *Spool) stepToRead(l *lane, most int) (st step, some bool) {
 	if st, some = s.stepBack(l, max(room, s.part(l))); some {
 		return st, true
 	}
-	if l.window.queued < most && s.startLoading(l, s.worthIt(l, room)) {
+	if l.window.queued < most && !s.yields(l) && s.startLoading(l, s.worthIt(l, room)) {
 		return step{load: true}, true
 	}
 	return step{}, false
@@ -197,14 +202,15 @@ func (s *Spool) readOn(l *lane) (st step, some bool) {
 	if room == 0 && s.putAside(l) {
 		room = s.room()
 	}
-	may := max(room, s.part(l), l.beyond())
+	may := max(s.ofTurn(room), s.part(l), l.beyond())
 	if st, some = s.stepBack(l, may); some {
 		return st, true
 	}
-	if s.startLoading(l, may) {
+	wait := s.waitsForTurn(l, room)
+	if !wait && s.startLoading(l, may) {
 		return step{load: true}, true
 	}
-	if may == 0 {
+	if wait || may == 0 {
 		s.starve(l)
 	}
 	return step{}, false

@@ -50,7 +50,7 @@ func (s *Spool) readBehind(l *lane) (r reading) {
 	if b := l.blockOf(from); b != nil { // the rest of it had no room
 		from = b.firstSeq
 	}
-	r.lastSeq = l.lastSeq
+	r.lastSeq, l.window.behind = l.lastSeq, 0
 	s.mu.Unlock()
 	r.blocks, r.end, r.err = s.readBlocks(l, from, most)
 	for i := range r.blocks {
@@ -100,7 +100,8 @@ func (s *Spool) enterBlocks(l *lane, r reading) error {
 		}
 	}
 	// What was accepted while we read is on disk behind us: read on.
-	l.window.atTail = r.end && whole && l.lastSeq == r.lastSeq
+	l.window.counted = r.end && whole
+	l.window.atTail = l.window.counted && l.lastSeq == r.lastSeq
 	s.feed()
 	s.mu.Unlock()
 	for _, op := range empty {

@@ -49,8 +49,9 @@ type Spool struct {
 	windows   int64           // bytes of all windows
 	reading   int64           // bytes that reads under way may bring in
 	starving  []*lane         // that wait until there is room, in turn
-	fedNow    *lane           // that was woken for it, and has not had its turn
-	aside     int             // messages that are put aside in all lanes
+	turns     turns
+	fedNow    *lane // that was woken for it, and has not had its turn
+	aside     int   // messages that are put aside in all lanes
 	retained  retained
 	unkept    bool // what is confirmed is not kept: see KeepConfirmed
 	copies    copies
@@ -101,7 +102,7 @@ func Open(ctx context.Context, db *kv.DB, opts Options) (*Spool, error) {
 		entries: map[uint64]*entry{}, dead: map[uint64]*lane{}, redriven: map[uint64]*redriven{}, holds: map[uint64]*hold{}, blockers: map[uint64]*blocker{}, settling: map[uint64]*receipt{}, ended: map[uint64]bool{}, offered: map[keyHash]int{},
 		moving: map[uint64]*movedMessage{}, due: newSchedules(), dueSooner: newSignal(), ttl: ttls{overdue: map[uint64]due{}, sooner: newSignal()},
 		watchers: map[uint64][]chan struct{}{}, topics: newSignal(), left: newSignal(), closing: make(chan struct{}),
-		importing: make(chan struct{}, 1), readers: make(chan struct{}, maxReads), transactions: newTransactions(),
+		importing: make(chan struct{}, 1), readers: make(chan struct{}, maxReads), transactions: newTransactions(), turns: turns{now: time.Now},
 	}
 	s.keys, s.receipts = newKeyIndex(), newReceiptIndex()
 	s.life, s.end = context.WithCancel(context.Background())

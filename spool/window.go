@@ -28,6 +28,8 @@ type window struct {
 	returning bool              // some of aside are being read
 	loadedTo  uint64
 	atTail    bool
+	counted   bool // what is behind, in bytes: it was at the tail before
+	behind    int64
 	begun     bool // a first read was made
 	loading   bool
 	load      int64 // what the read under way may bring in

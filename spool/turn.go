@@ -1,0 +1,108 @@
+package spool
+
+import "time"
+
+// A batch is what of one topic, or of one queue of it, is in memory. Where many topics have
+// much behind their windows, and each reads on as soon as a few messages have left, none has
+// enough for a batch: of 200 topics with ordering keys over four queues, 14 messages were
+// sent at a time, and 70 to 100 with turns. So a lane whose attempts succeed waits for its
+// turn, until there is room for some batches at once, and those whose turn it is read no
+// further. Room comes when what was read is sent: where none has come for a while, since
+// what fills the windows cannot be sent, nobody waits for it, but for another look now and
+// then.
+
+const (
+	// turnPart is the part of Window that a turn brings in: one in so many.
+	turnPart = 16
+	// turnWait is how long a turn is waited for after the last.
+	turnWait = 500 * time.Millisecond
+	// turnRest is for how long none is waited for where none had come.
+	turnRest = 10 * time.Second
+)
+
+// turns tells whether one is to be expected.
+type turns struct {
+	now    func() time.Time // of the process's own clock
+	until  time.Time        // a turn is waited for
+	next   time.Time        // before that none is, unless there was one
+	passed float64          // the most that a lane had before it got one
+}
+
+// made notes a turn.
+func (t *turns) made() {
+	now := t.now()
+	t.until, t.next = now.Add(turnWait), now.Add(turnRest)
+}
+
+// left is for how long one is waited for.
+func (t *turns) left() time.Duration { return max(t.until.Sub(t.now()), 0) }
+
+// expected reports whether one is to be waited for.
+func (t *turns) expected() bool {
+	if t.left() > 0 {
+		return true
+	}
+	if t.now().Before(t.next) {
+		return false
+	}
+	t.made()
+	return true
+}
+
+// turn is how many bytes one brings in, at most one message more.
+func (s *Spool) turn() int64 { return min(s.opts.Window/turnPart, maxGrant) }
+
+// queueUp ends what l has saved up while it did not wait, but for one turn: who comes back
+// with its next wish did not stay away. s.mu is held.
+func (s *Spool) queueUp(l *lane) { l.turns = max(l.turns, s.turns.passed-1) }
+
+// nextTurn is whose turn it is, of those that wait: who has had least, and among these who
+// has waited longest. s.mu is held.
+func (s *Spool) nextTurn() *lane {
+	next := s.starving[0]
+	for _, l := range s.starving {
+		if l.turns < next.turns {
+			next = l
+		}
+	}
+	s.turns.passed = max(s.turns.passed, next.turns)
+	next.turns += 1 / float64(max(1, next.weight))
+	return next
+}
+
+// waitsForTurn reports whether l is to wait until there is room for a turn. What of a
+// topic is little is read at once: it would not fill a batch later either. s.mu is held.
+func (s *Spool) waitsForTurn(l *lane, room int64) bool {
+	w := &l.window
+	if !l.flowing || !w.begun || w.loading || w.atTail || room >= s.turn() {
+		return false
+	}
+	little := w.counted && w.behind <= max(s.sharePart(), ownGrant)
+	return !little && s.turns.expected()
+}
+
+// ofTurn is what of the room l may have where others wait for theirs; one that is woken
+// for its turn does not wait any more. s.mu is held.
+func (s *Spool) ofTurn(room int64) int64 {
+	if len(s.starving) == 0 {
+		return room
+	}
+	return min(room, s.turn())
+}
+
+// yields reports whether l, of which something can be leased, leaves the room to those
+// that wait for it. s.mu is held.
+func (s *Spool) yields(l *lane) bool {
+	return (len(s.starving) > 0 || s.fedNow != nil) && s.fedNow != l && s.turns.left() > 0
+}
+
+// turnEnds is until when l waits for its turn, on the clock of Lease; nil: it does not.
+// s.mu is held.
+func (s *Spool) turnEnds(l *lane, now time.Time) *time.Time {
+	left := s.turns.left()
+	if !l.starving || left == 0 {
+		return nil
+	}
+	at := now.Add(left)
+	return &at
+}

@@ -1,0 +1,185 @@
+package spool_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/remora-mq/remora/message"
+	"github.com/remora-mq/remora/spool"
+)
+
+// Of the tests of turns: topics with backlogs, of which together there are many times the
+// budget.
+const (
+	turnWindow = 4 * budget
+	aTurn      = turnWindow / 16
+	turnTopics = 20
+	ofTurn     = 1<<10 + 256 // what a message takes, and a little more
+)
+
+// turnRig has all room taken by leases of the topics, whose attempts succeed.
+type turnRig struct {
+	*rig
+
+	clock  time.Time      // that turns are judged by
+	leases []*spool.Lease // of the first topics above all
+	last   []*spool.Lease // of the last topic
+}
+
+func backlog(i int) string { return fmt.Sprint("backlog", i) }
+
+func newTurnRig(t *testing.T) *turnRig {
+	t.Helper()
+	r := &turnRig{rig: newRig(t, spool.Options{Window: turnWindow}), clock: time.Now()}
+	body := strings.Repeat("x", 1<<10)
+	for range 10 {
+		for i := range turnTopics {
+			r.accept(repeat(50, draft(backlog(i), body))...)
+			if i >= turnTopics-2 { // which have several turns
+				r.accept(repeat(200, draft(backlog(i), body))...)
+			}
+		}
+	}
+	r.reopen()
+	r.SetTurnClock(func() time.Time { return r.clock })
+	for i := range turnTopics {
+		for {
+			leases, err := r.leaseNow(backlog(i), 1000)
+			if err != nil {
+				break
+			}
+			r.leases, r.last = append(r.leases, leases...), leases
+		}
+	}
+	over := r.Windows() - turnWindow*3/4
+	if over < 0 {
+		t.Fatalf("%d bytes are left: the test proves nothing", -over)
+	}
+	r.leave(int(over))
+	return r
+}
+
+// leave confirms what takes so many bytes in memory.
+func (r *turnRig) leave(bytes int) {
+	n := (bytes + ofTurn - 1) / ofTurn
+	r.confirm(r.leases[:n])
+	r.leases = r.leases[n:]
+}
+
+// awaits has a caller wait for a turn of topic, and returns how many it then leases.
+func (r *turnRig) awaits(topic string, weight int) <-chan int {
+	r.t.Helper()
+	leased := make(chan int, 1)
+	go func() {
+		leases, err := r.Lease(context.Background(), topic, spool.LeaseOptions{MaxMessages: 1000, Weight: weight})
+		n := len(leases)
+		for err == nil { // what may be attempted at once was leased first
+			leases, err = r.leaseNow(topic, 1000)
+			n += len(leases)
+		}
+		leased <- n
+	}()
+	eventually(r.t, func() bool { return r.Starving(topic) })
+	return leased
+}
+
+// TestTopicsWithBacklogsTakeTurns: one that has much behind its window reads on when there
+// is room for some batches, and not for each message that has left.
+func TestTopicsWithBacklogsTakeTurns(t *testing.T) {
+	r := newTurnRig(t)
+	first, second := r.awaits(backlog(19), 0), r.awaits(backlog(18), 0)
+	r.leave(aTurn / 2)
+	r.none(backlog(7))
+	select {
+	case n := <-first:
+		t.Fatalf("%d messages are leased for half a turn", n)
+	default:
+	}
+	r.leave(aTurn)
+	if n := <-first; n < aTurn/ofTurn*3/4 {
+		t.Errorf("a turn brings %d messages", n)
+	}
+	select {
+	case n := <-second:
+		t.Fatalf("%d messages are leased before there was a turn", n)
+	default:
+	}
+	r.leave(aTurn)
+	if n := <-second; n < aTurn/ofTurn*3/4 {
+		t.Errorf("the second turn brings %d messages", n)
+	}
+}
+
+// TestNobodyWaitsForATurnThatDoesNotCome: where what fills the windows stays there, a topic
+// goes on with what it has of its own.
+func TestNobodyWaitsForATurnThatDoesNotCome(t *testing.T) {
+	r := newTurnRig(t)
+	r.none(backlog(19)) // it waits
+	r.clock = r.clock.Add(spool.TurnWait)
+	for range 3 {
+		r.confirm(r.lease(backlog(19), 8))
+	}
+	r.clock = r.clock.Add(spool.TurnRest) // it is looked again
+	leased := r.awaits(backlog(18), 0)
+	r.leave(2 * aTurn)
+	if n := <-leased; n < aTurn/ofTurn*3/4 {
+		t.Errorf("a turn brings %d messages", n)
+	}
+}
+
+// TestTurnsGoByWeight: who weighs three times as much has three turns for one.
+func TestTurnsGoByWeight(t *testing.T) {
+	r := newTurnRig(t)
+	had := map[string]int{}
+	heavy, light := r.awaits(backlog(19), 3), r.awaits(backlog(18), 1)
+	for range 8 {
+		r.leave(aTurn + aTurn/4)
+		select {
+		case <-heavy:
+			had["heavy"]++
+			heavy = r.awaits(backlog(19), 3)
+		case <-light:
+			had["light"]++
+			light = r.awaits(backlog(18), 1)
+		}
+	}
+	if had["heavy"] < 5 || had["light"] < 2 {
+		t.Errorf("turns: %v", had)
+	}
+}
+
+// TestLittleWaitsForNoTurn: a topic that was at its end goes on with what was accepted since,
+// where that is little, and so does one that fails.
+func TestLittleWaitsForNoTurn(t *testing.T) {
+	r := newTurnRig(t)
+	body := strings.Repeat("x", 30<<10)
+	for range 2 { // the first time, nothing was read of it before
+		r.accept(draft("little", body))
+		r.accept(draft("little", body)) // it fits into no window
+		r.confirm(r.lease("little", 1))
+		r.confirm(r.lease("little", 1))
+	}
+	r.Retry(r.last, time.Now().Add(time.Hour), message.OutcomeRetryable, "down")
+	r.lease(backlog(19), 8)
+}
+
+// TestWhoHasSomethingLeavesRoomToOthers: a topic of which something can be leased reads no
+// further while another one waits for its turn.
+func TestWhoHasSomethingLeavesRoomToOthers(t *testing.T) {
+	r := newTurnRig(t)
+	hungry := r.awaits(backlog(18), 0)
+	r.leave(aTurn / 2)
+	r.Release(r.last)
+	before := r.Windows()
+	r.last = r.lease(backlog(turnTopics-1), 1000)
+	if now := r.Windows(); now > before {
+		t.Errorf("who had something has read on, %d bytes", now-before)
+	}
+	r.leave(aTurn)
+	if n := <-hungry; n < aTurn/ofTurn*3/4 {
+		t.Errorf("a turn brings %d messages", n)
+	}
+}
