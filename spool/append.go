@@ -393,7 +393,7 @@ func (s *Spool) enter(n *newMessage) {
 	}
 	switch {
 	case !w.atTail:
-		w.behind += entryCost + int64(n.msg.Size())
+		w.behind += costOf(n.msg, n.payload, n.size)
 	case s.passes(n.msg): // a read has shown it before, to somebody who acted on it
 		w.loadedTo = n.msg.Seq
 	default:

@@ -1,6 +1,9 @@
 package spool
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // What is read ahead of the forwarder is bounded over all topics. Window bytes of
 // memory are shared: most of them are for whoever comes first, a part is divided
@@ -90,9 +93,13 @@ func (s *Spool) fullFor(l *lane) bool {
 
 // grant lets a read of l bring in so much. s.mu is held.
 func (s *Spool) grant(l *lane, to *int64, bytes int64) {
-	if bytes >= s.turn() {
+	if min(bytes, s.room()) >= s.turn() { // what is of the lane's own part is no turn
 		s.turns.made()
 	}
+	if s.fedNow == l {
+		l.turns += 1 / float64(max(1, l.weight))
+	}
+	l.waits = time.Time{}
 	*to = bytes
 	s.reading += bytes
 	l.reading += bytes
@@ -110,9 +117,6 @@ func (s *Spool) granted(l *lane, to *int64) (bytes int64) {
 // held.
 func (s *Spool) starve(l *lane) {
 	w := &l.window
-	if s.fedNow == l {
-		l.turns -= 1 / float64(max(1, l.weight)) // it was not given what it was woken for
-	}
 	if !l.starving && (!w.atTail || len(w.freed) > 0 || len(l.again) > 0) {
 		l.starving = true
 		s.queueUp(l)
@@ -127,7 +131,12 @@ func (s *Spool) feed() {
 	if len(s.starving) == 0 || s.fedNow != nil {
 		return
 	}
-	if room := s.room(); room == 0 || room < s.turn() && s.turns.left() > 0 {
+	room := s.room()
+	if room == 0 {
+		return
+	}
+	if left := s.turns.left(); room < s.turn() && left > 0 {
+		s.feedIn(left)
 		return
 	}
 	l := s.nextTurn()

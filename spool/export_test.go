@@ -99,6 +99,7 @@ func (s *Spool) Fresh() []string {
 const (
 	TurnWait = turnWait
 	TurnRest = turnRest
+	MostWait = mostWait
 )
 
 // SetTurnClock has turns judged by another clock.
@@ -106,6 +107,13 @@ func (s *Spool) SetTurnClock(now func() time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.turns.now = now
+}
+
+// ExpectTurn has one be expected, as after one of another topic.
+func (s *Spool) ExpectTurn() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.turns.made()
 }
 
 // Windows is how many bytes of messages are counted as being in memory.

@@ -53,7 +53,9 @@ type lane struct {
 	starving      bool    // it is among those that wait for room
 	turns         float64 // that it has had, divided by its weight
 	weight        int
-	putOff        int // how often in a row it was not read on for a little room
+	forTurn       bool      // it waits for its turn, not for any room
+	waits         time.Time // for its turn, since then; zero: it does not
+	putOff        int       // how often in a row it was not read on for a little room
 }
 
 // counts are the ledger of one topic. accepted is the sum of all others and
@@ -230,11 +232,13 @@ func (e *entry) record() message.Record {
 }
 
 // cost is about what e takes in memory, in bytes.
-func (e *entry) cost() int64 {
-	if e.payload != nil {
-		return entryCost + int64(len(e.msg.Topic)+len(e.msg.OrderingKey))
+func (e *entry) cost() int64 { return costOf(e.msg, e.payload, e.size) }
+
+func costOf(m *message.Message, stored *payload, size int) int64 {
+	if stored != nil {
+		return entryCost + int64(len(m.Topic)+len(m.OrderingKey))
 	}
-	return entryCost + int64(e.size)
+	return entryCost + int64(size)
 }
 
 const entryCost = 256 // what one takes itself

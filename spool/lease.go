@@ -178,7 +178,7 @@ func (s *Spool) stepToRead(l *lane, most int) (st step, some bool) {
 	if st, some = s.stepBack(l, max(room, s.part(l))); some {
 		return st, true
 	}
-	if l.window.queued < most && !s.yields(l) && s.startLoading(l, s.worthIt(l, room)) {
+	if l.window.queued < most && !s.yields(l) && s.startLoading(l, s.ofTurn(s.worthIt(l, room))) {
 		return step{load: true}, true
 	}
 	return step{}, false
@@ -198,16 +198,18 @@ func (s *Spool) stepBack(l *lane, may int64) (st step, some bool) {
 // readOn is what to read where nothing in the window can be leased. Where nothing may
 // be read the lane is woken when there is room.
 func (s *Spool) readOn(l *lane) (st step, some bool) {
-	room := s.room()
-	if room == 0 && s.putAside(l) {
-		room = s.room()
+	room := s.roomFor(l)
+	if (room == 0 || s.waitsForTurn(l, room)) && s.putAside(l) {
+		room = s.roomFor(l)
 	}
 	may := max(s.ofTurn(room), s.part(l), l.beyond())
 	if st, some = s.stepBack(l, may); some {
 		return st, true
 	}
 	wait := s.waitsForTurn(l, room)
+	l.forTurn = wait
 	if !wait && s.startLoading(l, may) {
+		s.stopWaiting(l)
 		return step{load: true}, true
 	}
 	if wait || may == 0 {

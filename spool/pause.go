@@ -239,7 +239,7 @@ func (s *Spool) putBack(l *lane) {
 			first = e
 		}
 	}
-	if w.atTail, w.counted = false, false; first == nil {
+	if w.atTail, w.counted, w.begun = false, false, false; first == nil {
 		return
 	}
 	w.loadedTo = first.msg.Seq - 1

@@ -50,7 +50,7 @@ func (s *Spool) readBehind(l *lane) (r reading) {
 	if b := l.blockOf(from); b != nil { // the rest of it had no room
 		from = b.firstSeq
 	}
-	r.lastSeq, l.window.behind = l.lastSeq, 0
+	r.lastSeq, l.window.counted, l.window.behind = l.lastSeq, false, 0
 	s.mu.Unlock()
 	r.blocks, r.end, r.err = s.readBlocks(l, from, most)
 	for i := range r.blocks {

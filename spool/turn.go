@@ -5,7 +5,7 @@ import "time"
 // A batch is what of one topic, or of one queue of it, is in memory. Where many topics have
 // much behind their windows, and each reads on as soon as a few messages have left, none has
 // enough for a batch: of 200 topics with ordering keys over four queues, 14 messages were
-// sent at a time, and 70 to 100 with turns. So a lane whose attempts succeed waits for its
+// sent at a time, and some 65 with turns. So a lane whose attempts succeed waits for its
 // turn, until there is room for some batches at once, and those whose turn it is read no
 // further. Room comes when what was read is sent: where none has come for a while, since
 // what fills the windows cannot be sent, nobody waits for it, but for another look now and
@@ -16,8 +16,13 @@ const (
 	turnPart = 16
 	// turnWait is how long a turn is waited for after the last.
 	turnWait = 500 * time.Millisecond
-	// turnRest is for how long none is waited for where none had come.
+	// turnRest is for how long none is waited for where none had come: twice as long each
+	// time, up to mostRest.
 	turnRest = 10 * time.Second
+	mostRest = 5 * time.Minute
+	// mostWait is how long a lane waits for its own turn, then it goes on with what it may
+	// have in any case: with a thousand topics and a slow broker a round takes minutes.
+	mostWait = 10 * time.Second
 )
 
 // turns tells whether one is to be expected.
@@ -25,13 +30,20 @@ type turns struct {
 	now    func() time.Time // of the process's own clock
 	until  time.Time        // a turn is waited for
 	next   time.Time        // before that none is, unless there was one
+	rest   time.Duration    // until that, from the last time on
+	timer  *time.Timer      // feeds when none is waited for any more; nil: nobody needs it
 	passed float64          // the most that a lane had before it got one
 }
 
 // made notes a turn.
 func (t *turns) made() {
+	t.rest = turnRest
+	t.expect()
+}
+
+func (t *turns) expect() {
 	now := t.now()
-	t.until, t.next = now.Add(turnWait), now.Add(turnRest)
+	t.until, t.next = now.Add(turnWait), now.Add(t.rest)
 }
 
 // left is for how long one is waited for.
@@ -45,7 +57,8 @@ func (t *turns) expected() bool {
 	if t.now().Before(t.next) {
 		return false
 	}
-	t.made()
+	t.rest = max(turnRest, min(2*t.rest, mostRest))
+	t.expect()
 	return true
 }
 
@@ -66,7 +79,6 @@ func (s *Spool) nextTurn() *lane {
 		}
 	}
 	s.turns.passed = max(s.turns.passed, next.turns)
-	next.turns += 1 / float64(max(1, next.weight))
 	return next
 }
 
@@ -74,11 +86,31 @@ func (s *Spool) nextTurn() *lane {
 // topic is little is read at once: it would not fill a batch later either. s.mu is held.
 func (s *Spool) waitsForTurn(l *lane, room int64) bool {
 	w := &l.window
-	if !l.flowing || !w.begun || w.loading || w.atTail || room >= s.turn() {
+	if !l.flowing || !w.begun || w.loading || w.atTail || max(room, s.part(l)) >= s.turn() {
 		return false
 	}
 	little := w.counted && w.behind <= max(s.sharePart(), ownGrant)
-	return !little && s.turns.expected()
+	if little || !s.turns.expected() {
+		return false
+	}
+	if l.waits.IsZero() {
+		l.waits = s.turns.now()
+	}
+	return s.turns.now().Sub(l.waits) < mostWait
+}
+
+// feedIn has feed called when no turn is expected any more: who waits for any room may not
+// look by itself before. s.mu is held.
+func (s *Spool) feedIn(left time.Duration) {
+	if s.turns.timer != nil || s.closed() {
+		return
+	}
+	s.turns.timer = time.AfterFunc(left, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.turns.timer = nil
+		s.feed()
+	})
 }
 
 // ofTurn is what of the room l may have where others wait for theirs; one that is woken
@@ -90,19 +122,27 @@ func (s *Spool) ofTurn(room int64) int64 {
 	return min(room, s.turn())
 }
 
+// roomFor is room, without what the lane is to have that was woken for its turn. s.mu is held.
+func (s *Spool) roomFor(l *lane) int64 {
+	if s.fedNow == nil || s.fedNow == l {
+		return s.room()
+	}
+	return max(s.room()-s.turn(), 0)
+}
+
 // yields reports whether l, of which something can be leased, leaves the room to those
 // that wait for it. s.mu is held.
 func (s *Spool) yields(l *lane) bool {
 	return (len(s.starving) > 0 || s.fedNow != nil) && s.fedNow != l && s.turns.left() > 0
 }
 
-// turnEnds is until when l waits for its turn, on the clock of Lease; nil: it does not.
-// s.mu is held.
+// turnEnds is when l, which waits, looks again by itself, on the clock of Lease; nil: it does
+// not. s.mu is held.
 func (s *Spool) turnEnds(l *lane, now time.Time) *time.Time {
 	left := s.turns.left()
-	if !l.starving || left == 0 {
+	if !l.starving || !l.forTurn && left == 0 {
 		return nil
 	}
-	at := now.Add(left)
+	at := now.Add(max(left, time.Millisecond))
 	return &at
 }

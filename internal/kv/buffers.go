@@ -18,13 +18,16 @@ type tableBuffers struct {
 // was two thirds of all that was allocated.
 var buffers = sync.Pool{New: func() any { return new(tableBuffers) }}
 
-// mostKept is what one keeps of a block, in bytes: few are larger.
+// mostKept is what one keeps, in bytes: few need more.
 const mostKept = 4 * BlockSize
+
+// blockPlaceSize is that of a blockPlace, in bytes.
+const blockPlaceSize = 40
 
 func borrowBuffers() *tableBuffers { return buffers.Get().(*tableBuffers) } //nolint:errcheck // nothing else is put there
 
 func (t *tableBuffers) giveBack() {
-	if cap(t.index)+cap(t.block) <= mostKept {
+	if cap(t.checksum)+cap(t.index)+cap(t.block)+blockPlaceSize*cap(t.blocks) <= mostKept {
 		buffers.Put(t)
 	}
 }
