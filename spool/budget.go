@@ -1,9 +1,6 @@
 package spool
 
-import (
-	"slices"
-	"time"
-)
+import "slices"
 
 // What is read ahead of the forwarder is bounded over all topics. Window bytes of
 // memory are shared: most of them are for whoever comes first, a part is divided
@@ -96,10 +93,6 @@ func (s *Spool) grant(l *lane, to *int64, bytes int64) {
 	if min(bytes, s.room()) >= s.turn() { // what is of the lane's own part is no turn
 		s.turns.made()
 	}
-	if s.fedNow == l {
-		l.turns += 1 / float64(max(1, l.weight))
-	}
-	l.waits = time.Time{}
 	*to = bytes
 	s.reading += bytes
 	l.reading += bytes

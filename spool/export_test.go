@@ -95,27 +95,6 @@ func (s *Spool) Fresh() []string {
 	return slices.Collect(maps.Keys(f.byID))
 }
 
-// How long a turn is waited for, and not.
-const (
-	TurnWait = turnWait
-	TurnRest = turnRest
-	MostWait = mostWait
-)
-
-// SetTurnClock has turns judged by another clock.
-func (s *Spool) SetTurnClock(now func() time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.turns.now = now
-}
-
-// ExpectTurn has one be expected, as after one of another topic.
-func (s *Spool) ExpectTurn() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.turns.made()
-}
-
 // Windows is how many bytes of messages are counted as being in memory.
 func (s *Spool) Windows() int64 {
 	s.mu.Lock()

@@ -132,7 +132,7 @@ func (s *Spool) nextStep(l *lane, opts LeaseOptions) (st step) {
 	defer s.mu.Unlock()
 	defer s.fed(l)
 	w := &l.window
-	l.weight = max(1, opts.Weight)
+	l.weight, l.forTurn = max(1, opts.Weight), false
 	now := s.opts.Now()
 	w.wakeDue(now)
 	l.copies.window.wakeDue(now)
@@ -209,7 +209,6 @@ func (s *Spool) readOn(l *lane) (st step, some bool) {
 	wait := s.waitsForTurn(l, room)
 	l.forTurn = wait
 	if !wait && s.startLoading(l, may) {
-		s.stopWaiting(l)
 		return step{load: true}, true
 	}
 	if wait || may == 0 {
@@ -220,6 +219,7 @@ func (s *Spool) readOn(l *lane) (st step, some bool) {
 
 // leased leases what was picked.
 func (s *Spool) leased(l *lane, picked []*entry, now time.Time) (st step) {
+	l.waits = time.Time{}
 	st.leases = make([]*Lease, 0, len(picked))
 	for _, e := range picked {
 		st.leases = append(st.leases, s.lease(e, now))
@@ -248,7 +248,11 @@ func (s *Spool) startLoading(l *lane, may int64) bool {
 	if !w.begun {
 		may = min(may, firstGrant)
 	}
-	w.loading, w.begun, l.putOff = true, true, 0
+	w.loading, w.begun, l.putOff, l.waits = true, true, 0, time.Time{}
+	if s.fedNow == l {
+		l.turns += 1 / float64(max(1, l.weight))
+	}
+	s.stopWaiting(l)
 	s.grant(l, &w.load, may)
 	return true
 }

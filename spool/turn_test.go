@@ -61,6 +61,7 @@ func newTurnRig(t *testing.T) *turnRig {
 		t.Fatalf("%d bytes are left: the test proves nothing", -over)
 	}
 	r.leave(int(over))
+	r.ForgetWaits()
 	return r
 }
 
