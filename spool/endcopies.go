@@ -14,6 +14,7 @@ import (
 func (s *Spool) endCopy(e *entry, confirmed bool) (op *endCopies) {
 	x := &e.lane.copies
 	x.window.remove(e)
+	e.lane.window.free(e.msg.OrderingKey) // what was put aside behind it waits there
 	delete(s.copies.sent, e.msg.Seq)
 	s.windows -= e.cost()
 	s.feed()
