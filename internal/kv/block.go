@@ -49,19 +49,11 @@ func (r tableReader) read(data []byte) error {
 // splitTable returns the index of a table and where the blocks end; after an
 // error that is where they could end at most.
 func splitTable(data []byte) (index tableIndex, end int, err error) {
-	t := tail{file: bytes.NewReader(data), end: int64(len(data))}
-	sum := t.section("checksum", nil)
-	raw := t.section("index", nil)
-	if t.err != nil {
-		return index, len(data), t.err
-	}
-	if err := verify(raw, sum); err != nil {
-		return index, len(data), fmt.Errorf("index: %w", err)
-	}
-	if index, err = parseIndex(raw, nil); err != nil {
+	index, start, err := new(tableBuffers).indexIn(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
 		return index, len(data), err
 	}
-	return index, int(t.end), nil
+	return index, int(start), nil
 }
 
 func (r tableReader) block(b []byte, p blockPlace, reach uint64) error {

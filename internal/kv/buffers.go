@@ -2,6 +2,7 @@ package kv
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"sync"
 )
@@ -38,7 +39,12 @@ func (t *tableBuffers) readIndex(f *os.File) (ti tableIndex, start int64, err er
 	if err != nil {
 		return ti, 0, err
 	}
-	end := tail{file: f, end: st.Size()}
+	return t.indexIn(f, st.Size())
+}
+
+// indexIn reads the index of a table of so many bytes.
+func (t *tableBuffers) indexIn(table io.ReaderAt, size int64) (ti tableIndex, start int64, err error) {
+	end := tail{file: table, end: size}
 	t.checksum = end.section("checksum", t.checksum)
 	t.index = end.section("index", t.index)
 	if end.err != nil {
