@@ -24,18 +24,13 @@ func TestWhatIsAsideBehindACopyComesBack(t *testing.T) {
 		r.accept(repeat(200, draft("fills", strings.Repeat("x", 1<<10)))...)
 	}
 	r.reopen()
-	for leases, err := r.leaseNow("fills", 1000); err == nil; leases, err = r.leaseNow("fills", 1000) {
-		_ = leases
-	}
+	r.leaseRest("fills")
 	r.resend(spool.ResendFilter{Topic: "t"}, 1)
 	copied := r.lease("t", 1)
 	if got := string(copied[0].Body); got != "first" {
 		t.Fatalf("leased %q", got)
 	}
-	var others []*spool.Lease
-	for leases, err := r.leaseNow("t", 1000); err == nil; leases, err = r.leaseNow("t", 1000) {
-		others = append(others, leases...)
-	}
+	others := r.leaseRest("t")
 	if r.Aside() == 0 {
 		t.Fatal("nothing is aside: the test proves nothing")
 	}

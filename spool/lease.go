@@ -206,12 +206,11 @@ func (s *Spool) readOn(l *lane) (st step, some bool) {
 	if st, some = s.stepBack(l, may); some {
 		return st, true
 	}
-	wait := s.waitsForTurn(l, room)
-	l.forTurn = wait
-	if !wait && s.startLoading(l, may) {
+	l.forTurn = s.waitsForTurn(l, room)
+	if !l.forTurn && s.startLoading(l, may) {
 		return step{load: true}, true
 	}
-	if wait || may == 0 {
+	if l.forTurn || may == 0 {
 		s.starve(l)
 	}
 	return step{}, false
@@ -250,7 +249,7 @@ func (s *Spool) startLoading(l *lane, may int64) bool {
 	}
 	w.loading, w.begun, l.putOff, l.waits = true, true, 0, time.Time{}
 	if s.fedNow == l {
-		l.turns += 1 / float64(max(1, l.weight))
+		l.turns += 1 / float64(l.weight)
 	}
 	s.stopWaiting(l)
 	s.grant(l, &w.load, may)

@@ -145,6 +145,17 @@ func (r *rig) lease(topic string, n int) []*spool.Lease {
 	return leases
 }
 
+// leaseRest leases of a topic until nothing more comes.
+func (r *rig) leaseRest(topic string) (all []*spool.Lease) {
+	for {
+		leases, err := r.leaseNow(topic, 1000)
+		if err != nil {
+			return all
+		}
+		all = append(all, leases...)
+	}
+}
+
 // none fails the test when something of topic can be leased.
 func (r *rig) none(topic string) {
 	r.t.Helper()

@@ -48,13 +48,8 @@ func newTurnRig(t *testing.T) *turnRig {
 	r.reopen()
 	r.SetTurnClock(func() time.Time { return time.Unix(1e9, r.clock.Load()) })
 	for i := range turnTopics {
-		for {
-			leases, err := r.leaseNow(backlog(i), 1000)
-			if err != nil {
-				break
-			}
-			r.leases, r.last = append(r.leases, leases...), leases
-		}
+		r.last = r.leaseRest(backlog(i))
+		r.leases = append(r.leases, r.last...)
 	}
 	over := r.Windows() - turnWindow*3/4
 	if over < 0 {
@@ -78,12 +73,10 @@ func (r *turnRig) awaits(topic string, weight int) <-chan []*spool.Lease {
 	leased := make(chan []*spool.Lease, 1)
 	go func() {
 		leases, err := r.Lease(context.Background(), topic, spool.LeaseOptions{MaxMessages: 1000, Weight: weight})
-		all := leases
-		for err == nil { // what may be attempted at once was leased first
-			leases, err = r.leaseNow(topic, 1000)
-			all = append(all, leases...)
+		if err == nil { // what may be attempted at once was leased first
+			leases = append(leases, r.leaseRest(topic)...)
 		}
-		leased <- all
+		leased <- leases
 	}()
 	eventually(r.t, func() bool { return r.Starving(topic) })
 	return leased
