@@ -32,6 +32,7 @@ const (
 
 	churnWriters = 4
 	churnCommits = 600 // by each writer
+	churnDone    = "done"
 )
 
 // runChild is the test binary as another process, with its database in the
@@ -39,8 +40,8 @@ const (
 //   - hold: opens the database, says so, and waits for its input to end;
 //   - serial: commits pairs one after the other, through rotations of the log,
 //     saying so after each;
-//   - churn: writers commit pairs of keys until they are done, or the database
-//     is fenced, saying so after each;
+//   - churn: writers commit pairs of keys, saying so after each, until they are
+//     done, say so, and the input ends, or the database is fenced;
 //   - compact: opens another database, too, and compacts all of its own, of which
 //     it may crash; or damages an index first.
 func runChild(mode string) int {
@@ -98,6 +99,16 @@ func churn(db *DB, q *Queue[*write]) int {
 		})
 	}
 	wg.Wait()
+	fmt.Println(churnDone)
+	ended := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		close(ended)
+	}()
+	select {
+	case <-db.Failed():
+	case <-ended:
+	}
 	if db.Err() != nil {
 		fmt.Fprintln(os.Stderr, db.Close())
 		return childFenced
@@ -108,6 +119,14 @@ func churn(db *DB, q *Queue[*write]) int {
 // child starts the test binary in mode, under the given command if any.
 func child(t *testing.T, mode, dir string, under ...string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
+	cmd, out := childCommand(t, mode, dir, under...)
+	must(t, cmd.Start())
+	return cmd, out
+}
+
+// childCommand is what child starts.
+func childCommand(t *testing.T, mode, dir string, under ...string) (*exec.Cmd, *bufio.Scanner) {
+	t.Helper()
 	self, err := os.Executable()
 	must(t, err)
 	args := slices.Concat(under, []string{self})
@@ -117,7 +136,6 @@ func child(t *testing.T, mode, dir string, under ...string) (*exec.Cmd, *bufio.S
 	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()
 	must(t, err)
-	must(t, cmd.Start())
 	return cmd, bufio.NewScanner(out)
 }
 
@@ -343,19 +361,47 @@ func failSync(t *testing.T, call, file string, n int) bool {
 	if file != "" {
 		under = append(under, "-P", filepath.Join(dir, file))
 	}
-	cmd, out := child(t, "churn", dir, under...)
-	acked := answers(out)
-	code := exitCode(t, cmd.Wait())
-	trace, err := os.ReadFile(traced)
+	cmd, out := childCommand(t, "churn", dir, under...)
+	in, err := cmd.StdinPipe()
 	must(t, err)
-	failed := strings.Contains(string(trace), "INJECTED")
+	must(t, cmd.Start())
+	acked, failed := churned(t, out, in, traced)
+	code := exitCode(t, cmd.Wait())
 	fenced := code == childFenced || code == childNoOpen
-	if early := call == "msync" && !fenced; failed != fenced && !early { // it may end before a compaction is judged
+	if failed != fenced {
 		t.Errorf("exit code %d, injected %t", code, failed)
 	}
 	t.Logf("exit code %d after %d answers", code, len(acked))
 	wantAcked(t, dir, acked)
 	return fenced
+}
+
+// churned reads the answers of a child, and whether a call of it was failed by
+// then. One whose answers are all there is to be fenced for a failed call, and
+// else to end, so that none fails unseen after that.
+func churned(t *testing.T, out *bufio.Scanner, in io.Closer, traced string) (acked []string, failed bool) {
+	t.Helper()
+	injected := func() bool {
+		trace, err := os.ReadFile(traced)
+		must(t, err)
+		return strings.Contains(string(trace), "INJECTED")
+	}
+	for out.Scan() {
+		key, ok := strings.CutPrefix(out.Text(), "ack ")
+		switch {
+		case ok:
+			acked = append(acked, key)
+		case out.Text() == churnDone && injected():
+			late := time.AfterFunc(time.Minute, func() { _ = in.Close() })
+			defer late.Stop()
+			failed = true
+		case out.Text() == churnDone:
+			must(t, in.Close())
+			answers(out)
+			return acked, false
+		}
+	}
+	return acked, failed || injected()
 }
 
 func answers(out *bufio.Scanner) (acked []string) {
