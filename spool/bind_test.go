@@ -104,6 +104,25 @@ func TestQueueHasOneAttemptAtATime(t *testing.T) {
 	}
 }
 
+// A batch of a queue is whole, though most messages are of the others.
+func TestABatchOfOneQueueIsWhole(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	const most = 256
+	batch := make([]spool.Draft, 8*most)
+	for i := range batch {
+		batch[i] = keyed("t", fmt.Sprint(i), fmt.Sprint("key-", i))
+	}
+	r.accept(batch...)
+	r.bind("t", queues(4))
+	r.Release(r.lease("t", 1)) // after this attempts of all are allowed
+	for range 4 {
+		leases := r.lease("t", most)
+		if len(leases) < most {
+			t.Errorf("%d of a queue were leased, want %d", len(leases), most)
+		}
+	}
+}
+
 // Retrying messages hold their keys back, not their queue.
 func TestRetryHoldsKeysNotTheQueue(t *testing.T) {
 	r := newRig(t, spool.Options{})

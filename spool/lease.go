@@ -270,24 +270,28 @@ func (s *Spool) lease(e *entry, now time.Time) *Lease {
 }
 
 // maxPassed bounds how far one call of Lease looks for more messages of a kind:
-// with a key of its own for each message it would look at all of them.
-const maxPassed = 256
+// with a key of its own for each message it would look at all of them. Of a queue
+// among others there is one in as many messages as there are queues, of which mostShares count.
+const (
+	maxPassed  = 256
+	mostShares = 16
+)
 
 // pick chooses what to lease; blocked: the next message may not be attempted
 // before limit is raised. What has expired by a time is about to be a dead letter.
 func (w *window) pick(opts LeaseOptions, limit, expired uint64) (picked []*entry, blocked bool) {
-	bytes, passed := 0, 0
+	bytes, mayPass := 0, maxPassed
 	if w.allAttempted() {
 		return nil, false
 	}
 	var late lateKeys
-	for e := w.head; e != nil && passed < maxPassed; e = e.next {
+	for e := w.head; e != nil && mayPass > 0; e = e.next {
 		if late.passes(e, expired) {
 			continue
 		}
-		if w.waits(e) || !late.joins(picked, e) {
+		if !late.joins(picked, e) || w.waits(e) {
 			if len(picked) > 0 {
-				passed++
+				mayPass--
 			}
 			continue
 		}
@@ -296,6 +300,9 @@ func (w *window) pick(opts LeaseOptions, limit, expired uint64) (picked []*entry
 		}
 		if n := len(picked); n > 0 && (n == opts.MaxMessages || opts.MaxBytes > 0 && bytes+e.size > opts.MaxBytes) {
 			break
+		}
+		if len(picked) == 0 && e.queue != "" {
+			mayPass *= min(len(w.ready), mostShares)
 		}
 		bytes += e.size
 		picked = append(picked, e)
