@@ -6,8 +6,17 @@ import (
 	"github.com/remora-mq/remora/message"
 )
 
-// delayedMessage counts a delayed message, and has its place in the index written
-// again: nothing else tells when it is due.
+// place has a place in the index of due times written again if it is not there as it
+// should be: nothing else finds in time what is due then. Of millions only those few are
+// noted, which are to be in memory until all is read.
+func (b *books) place(d due) {
+	key := d.key()
+	if v, err := b.r.Get(key); err != nil || !bytes.Equal(v, nothing) {
+		b.sets = append(b.sets, pair{key, nothing})
+	}
+}
+
+// delayedMessage counts a delayed message, and sees to its place in the index.
 func (b *books) delayedMessage(k, v []byte) error {
 	seq, id := tail64(k, len(delayedPrefix)), tail32(k, len(delayedPrefix)+8)
 	b.highest = max(b.highest, seq)
@@ -36,7 +45,7 @@ func (b *books) delayedMessage(k, v []byte) error {
 		b.halfMessage(a, &d)
 	} else {
 		a.delayed++
-		b.sets = append(b.sets, pair{d.due.key(), seal(nil)})
+		b.place(d.due)
 	}
 	if a.id != id {
 		b.move(k, delayedKey(seq, a.id), v)

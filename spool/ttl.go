@@ -107,12 +107,11 @@ func (s *Spool) tellTTL(m *message.Message) {
 // a message may say more.
 func (b *books) needs(m *message.Message) { b.head.format = max(b.head.format, formatOf(m)) }
 
-// expires counts a held record with a TTL, and has its place in the index written
-// again.
+// expires counts a held record with a TTL, and sees to its place in the index.
 func (b *books) expires(a *account, r message.Record) {
 	b.needs(&r.Message)
 	if at := expiryOf(&r.Message); at > 0 {
 		a.expiring++
-		b.sets = append(b.sets, pair{due{clockTTL, at, r.Seq}.key(), seal(nil)})
+		b.place(due{clockTTL, at, r.Seq})
 	}
 }

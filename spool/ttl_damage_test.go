@@ -50,6 +50,26 @@ func TestDamagedTTLs(t *testing.T) {
 	}
 }
 
+// Comparing notes no place in the index that is as it should be: there may be millions.
+func TestPlacesInTheIndexThatAreRightAreNotWritten(t *testing.T) {
+	r, _ := timed(t, spool.Options{})
+	const n = 1000
+	r.accept(repeat(n, mortal(draft("t", "pending"), time.Hour))...)
+	r.accept(repeat(n, after(draft("t", "delayed"), time.Hour))...)
+	r.doubted()
+	r.reopen()
+	if wrote := r.db.Stats().Bytes; wrote > n {
+		t.Errorf("%d bytes were written for %d messages", wrote, 2*n)
+	}
+	r.removed("sq")
+	r.doubted()
+	r.reopen()
+	if got := len(r.find("sq")); got != 2*n {
+		t.Errorf("%d places of %d are there again", got, 2*n)
+	}
+	r.balanced()
+}
+
 // A place in the index whose deletion is lost ends nothing, and goes.
 func TestStalePlacesInTheIndexGo(t *testing.T) {
 	r, c := timed(t, spool.Options{})
