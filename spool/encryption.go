@@ -80,7 +80,7 @@ func (s *Spool) renewEntries(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.flushRenewal(ctx, r, 0)
+	return s.flushRenewal(ctx, r)
 }
 
 func (s *Spool) olderText() (all []string) {
@@ -105,9 +105,18 @@ func (r *renewal) size() int       { return fixedSize + r.bytes }
 func (r *renewal) apply(c *commit) { c.sets = append(c.sets, r.sets...) }
 func (*renewal) synced(*Spool)     {}
 
-func (r *renewal) add(p pair) {
+// addRenewal adds p, and writes what stands before it where both are too much for one
+// operation.
+func (s *Spool) addRenewal(ctx context.Context, r *renewal, p pair) error {
+	size := len(p.key) + len(p.value) + valueOverhead
+	if r.bytes > 0 && r.bytes+size > s.sizes.op {
+		if err := s.flushRenewal(ctx, r); err != nil {
+			return err
+		}
+	}
 	r.sets = append(r.sets, p)
-	r.bytes += len(p.key) + len(p.value) + valueOverhead
+	r.bytes += size
+	return nil
 }
 
 // renew adds the entries of a prefix.
@@ -119,16 +128,15 @@ func (s *Spool) renew(ctx context.Context, r *renewal, prefix []byte) error {
 		if p.value == nil { // it is damaged
 			continue
 		}
-		r.add(p)
-		if err := s.flushRenewal(ctx, r, s.sizes.op); err != nil {
+		if err := s.addRenewal(ctx, r, p); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Spool) flushRenewal(ctx context.Context, r *renewal, above int) error {
-	if r.bytes <= above {
+func (s *Spool) flushRenewal(ctx context.Context, r *renewal) error {
+	if r.bytes == 0 {
 		return nil
 	}
 	op := *r
@@ -146,10 +154,11 @@ func (s *Spool) renewPayload(ctx context.Context, r *renewal, seq uint64) error 
 		return nil //nolint:nilerr // it has none, or it is damaged and stays as it is
 	}
 	for _, key := range append([][]byte{chunkSetKey(seq)}, p.keys()...) {
-		if v, err := s.db.Get(key); err == nil && v != nil {
-			r.add(pair{key, v})
+		v, err := s.db.Get(key)
+		if err != nil || v == nil {
+			continue
 		}
-		if err := s.flushRenewal(ctx, r, s.sizes.op); err != nil {
+		if err := s.addRenewal(ctx, r, pair{key, v}); err != nil {
 			return err
 		}
 	}

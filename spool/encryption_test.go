@@ -228,6 +228,29 @@ func TestAKeyIsNeededUntilItsEntriesAreDrained(t *testing.T) {
 	}
 }
 
+// The largest entry that there may be is written under another key, whatever stands
+// before it: 240 KB of delayed messages here, and 4,096 queues with long names.
+func TestTheLargestEntryIsWrittenUnderAnotherKey(t *testing.T) {
+	r := newRig(t, spool.Options{Keys: ring(1)})
+	r.accept(repeat(120, after(draft("later", strings.Repeat("x", 2000)), time.Hour))...)
+	r.accept(keyed("t", "0", movingKey))
+	long := queues(4096)
+	for i, q := range long {
+		long[i] = strings.Repeat("a", 110) + q
+	}
+	r.bind("t", long)
+	r.Release(r.lease("t", 1))
+	r.close()
+	r.opts.Keys = ring(2, 1)
+	r.open()
+	r.close()
+	r.opts.Keys = ring(2)
+	needs(t, r.tryOpen(), ring(1)) // for the block of the message
+	r.opts.Keys = ring(2, 1)
+	r.open()
+	r.balanced()
+}
+
 func TestPlainEntriesAreReadUntilTheyAreDrained(t *testing.T) {
 	r := newRig(t, spool.Options{})
 	r.workload(0)
