@@ -136,8 +136,8 @@ func (s *Spool) AcknowledgeDamage(ctx context.Context) ([]Damage, error) {
 	return known, s.db.AcknowledgeDamage()
 }
 
-// acknowledge writes as many reports as there is room for, in bytes; one takes
-// at most half of it.
+// acknowledge writes as many reports as there is room for, in bytes. One that an
+// earlier build wrote may be cut, so that at least one has it.
 type acknowledge struct {
 	room  int
 	known []Damage
@@ -155,7 +155,7 @@ func (a *acknowledge) apply(c *commit) {
 		known := *d
 		at := c.now // which the next commit overwrites
 		known.Acknowledged = &at
-		v := known.encode()
+		v := known.fit(a.room - deleteSize)
 		if room -= len(v) + deleteSize; room < 0 {
 			a.more = true
 			return
@@ -225,14 +225,21 @@ func (s *Spool) loadDamage() error {
 		if len(k) != len(damagePrefix)+8 {
 			return errDamaged
 		}
+		n := binary.BigEndian.Uint64(k[len(damagePrefix):])
+		if known := uint64(len(s.damage.all)); n <= known || n > known+mostUnread {
+			return errDamaged
+		}
 		d, err := decodeDamage(v)
-		n := int(binary.BigEndian.Uint64(k[len(damagePrefix):]))
-		for err == nil && len(s.damage.all) < n-1 {
+		if err != nil {
+			return err
+		}
+		for uint64(len(s.damage.all)) < n-1 {
 			s.damage.all = append(s.damage.all, &Damage{}) // the report before cannot be read
 		}
-		if err == nil {
-			s.damage.all = append(s.damage.all, d)
-		}
-		return err
+		s.damage.all = append(s.damage.all, d)
+		return nil
 	})
 }
+
+// mostUnread reports in a row are made up for: a number beyond is none that was given.
+const mostUnread = 1000

@@ -394,6 +394,27 @@ func TestReportOfManyRunsFits(t *testing.T) {
 	}
 }
 
+// A report of an earlier build may be larger than what one commit acknowledges, and
+// the number of one may be none that was given.
+func TestStrangeReportsAreAcknowledged(t *testing.T) {
+	r := newRig(t, spool.Options{})
+	d := spool.Damage{Found: []string{strings.Repeat("x", 400<<10)}, Lost: 3}
+	r.whileClosed(func() {
+		for _, n := range []int{1, 1 << 62} {
+			key, value := spool.ReportEntry(n, d)
+			r.plant(entry{key, value})
+		}
+	})
+	known, err := r.AcknowledgeDamage(t.Context())
+	if err != nil || len(known) == 0 || known[0].Lost != 3 {
+		t.Fatalf("%d reports, %v", len(known), err)
+	}
+	r.reopen()
+	if r.Damage().Pending() {
+		t.Error("something is left to be acknowledged")
+	}
+}
+
 // TestOlderEntryOfATopicIsRaised puts the entry of a topic back to what it was
 // before messages were accepted and confirmed: the records tell how many.
 func TestOlderEntryOfATopicIsRaised(t *testing.T) {

@@ -269,6 +269,9 @@ func Fit(d Damage, size int) (Damage, int) {
 	return d, len(v)
 }
 
+// ReportEntry is the entry of a report, whatever its size and number.
+func ReportEntry(n int, d Damage) (key, value []byte) { return damageKey(n), d.encode() }
+
 // VerifyNow makes a pass of the verification, without pauses.
 func (s *Spool) VerifyNow() error { return s.verify(s.life, 1<<40) }
 
