@@ -109,10 +109,14 @@ func (db *DB) keepDamaged(name string) {
 	err := makeDir(place)
 	if err == nil {
 		err = db.dir.readFile(name, func(data []byte, _ []Finding) error {
-			if err := writeFile(kept+".new", data); err != nil {
-				return err
+			err := writeFile(kept+".new", data)
+			if err == nil {
+				err = os.Rename(kept+".new", kept)
 			}
-			return os.Rename(kept+".new", kept)
+			if err != nil {
+				_ = os.Remove(kept + ".new") // part of it would take the room that is missing
+			}
+			return err
 		})
 	}
 	if err != nil {
