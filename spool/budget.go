@@ -45,6 +45,9 @@ const (
 	// ownGrant bounds what one such read brings in: less than all of it, since the
 	// next may be sent; more than a message, since its block is read for each.
 	ownGrant = ownBytes / 8
+	// firstOwn bounds the first one where there is no room: of a thousand topics that are
+	// read at once after an outage it would have to be sent in small batches before there is.
+	firstOwn = ownGrant / 4
 )
 
 // room is what a read may bring in of what all topics share; 0: it is taken. s.mu is
@@ -124,6 +127,7 @@ func (s *Spool) feed() {
 	if len(s.starving) == 0 || s.fedNow != nil {
 		return
 	}
+	s.turns.comes(s.spare()-s.reading, s.turn()/roomStep)
 	room := s.room()
 	if room == 0 {
 		return

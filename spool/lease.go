@@ -245,7 +245,7 @@ func (s *Spool) startLoading(l *lane, may int64) bool {
 		return false
 	}
 	if !w.begun {
-		may = min(may, firstGrant)
+		may = min(may, firstGrant, max(s.room(), s.part(l), firstOwn))
 	}
 	w.loading, w.begun, l.putOff, l.waits = true, true, 0, time.Time{}
 	if s.fedNow == l {

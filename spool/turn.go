@@ -1,34 +1,41 @@
 package spool
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // A batch is what of one topic, or of one queue of it, is in memory. Where many topics have
 // much behind their windows, and each reads on as soon as a few messages have left, none has
 // enough for a batch: of 200 topics with ordering keys over four queues, 14 messages were
 // sent at a time, and some 65 with turns. So a lane whose attempts succeed waits for its
 // turn, until there is room for some batches at once, and those whose turn it is read no
-// further. Room comes when what was read is sent: where none has come for a while, since
-// what fills the windows cannot be sent, nobody waits for it, but for another look now and
-// then.
+// further. Room comes when what was read is sent: where it has become no more for a while,
+// since what fills the windows cannot be sent, nobody waits for it, but for another look now
+// and then. It may have to become much more: of a thousand topics the first reads alone take
+// more than there is.
 
 const (
 	// turnPart is the part of Window that a turn brings in: one in so many.
 	turnPart = 16
-	// turnWait is how long a turn is waited for after the last.
+	// turnWait is how long a turn is waited for after the last, or after there was more
+	// room than at any time since, by a part of a turn: one in roomStep.
 	turnWait = 500 * time.Millisecond
+	roomStep = 16
 	// turnRest is for how long none is waited for where none had come: twice as long each
 	// time, up to mostRest.
 	turnRest = 10 * time.Second
 	mostRest = 5 * time.Minute
 	// mostWait is how long a lane waits for its own turn, then it goes on with what it may
 	// have in any case: with a thousand topics and a slow broker a round takes minutes.
-	mostWait = 10 * time.Second
+	mostWait = 30 * time.Second
 )
 
 // turns tells whether one is to be expected.
 type turns struct {
 	now    func() time.Time // of the process's own clock
 	until  time.Time        // a turn is waited for
+	most   int64            // room that there was since that began, or since the last turn
 	next   time.Time        // before that none is, unless there was one
 	rest   time.Duration    // until that, from the last time on
 	timer  *time.Timer      // feeds when none is waited for any more; nil: nobody needs it
@@ -43,7 +50,19 @@ func (t *turns) made() {
 
 func (t *turns) expect() {
 	now := t.now()
-	t.until, t.next = now.Add(turnWait), now.Add(t.rest)
+	t.until, t.next, t.most = now.Add(turnWait), now.Add(t.rest), math.MinInt64
+}
+
+// comes notes how much room there is; less than none where too much was read. While it
+// becomes more, by steps, a turn is waited for.
+func (t *turns) comes(room, step int64) {
+	if room < t.most+step {
+		return
+	}
+	t.most = room
+	if t.left() > 0 {
+		t.until = t.now().Add(turnWait)
+	}
 }
 
 // left is for how long one is waited for.

@@ -247,3 +247,36 @@ func TestNobodyWaitsForItsTurnForLong(t *testing.T) {
 	r.clock.Add(1)
 	r.confirm(r.lease(backlog(19), 1))
 }
+
+// TestATurnThatComesSlowlyIsWaitedFor: while there is more and more room.
+func TestATurnThatComesSlowlyIsWaitedFor(t *testing.T) {
+	r := newTurnRig(t)
+	leased := r.awaits(backlog(19), 0)
+	for range 6 {
+		r.clock.Add(int64(spool.TurnWait) * 3 / 4)
+		if r.leave(aTurn / 8); !r.Starving(backlog(19)) {
+			t.Fatal("it goes on before there is room for a turn")
+		}
+	}
+	r.leave(aTurn)
+	if n := len(<-leased); n < aTurn/ofTurn*3/4 {
+		t.Errorf("a turn brings %d messages", n)
+	}
+}
+
+// TestFirstReadsWithoutRoomAreShort: of many topics together they would take the memory of
+// several windows, and be sent in small batches before anybody has a turn.
+func TestFirstReadsWithoutRoomAreShort(t *testing.T) {
+	const window, topics = 1 << 20, 60
+	r := newRig(t, spool.Options{Window: window})
+	for i := range topics {
+		r.accept(repeat(40, draft(backlog(i), strings.Repeat("x", 1<<10)))...)
+	}
+	r.reopen()
+	for i := range topics {
+		r.lease(backlog(i), 1)
+	}
+	if got := r.Windows(); got > window*3/2 {
+		t.Errorf("%d bytes were read, the budget is %d", got, window)
+	}
+}
