@@ -107,6 +107,43 @@ func TestCheckBackThatIsDueSooner(t *testing.T) {
 	}
 }
 
+// What falls due between the look for it and the sleep until the next is not slept over:
+// that sleep would be one of an hour, from which nothing that is due later wakes.
+func TestWhatFallsDueBeforeTheSleepIsNotSleptOver(t *testing.T) {
+	for name, due := range map[string]func(r *rig, id string, in time.Duration){
+		"check": func(r *rig, id string, in time.Duration) {
+			x := prepared(id, draft("a", id))
+			x.Check.After = in
+			r.prepare(x)
+			if got := r.dueChecks(1); !slices.Equal(got, []string{id}) {
+				r.t.Fatalf("due are %q, want %q", got, id)
+			}
+		},
+		"end": func(r *rig, id string, in time.Duration) {
+			r.prepareAtBroker(id, draft("t", id))
+			r.decided(id, spool.TransactionRolledBack)
+			r.dueEnd(false)
+			if err := r.EndHalfAgain(context.Background(), id, "busy", in); err != nil {
+				r.t.Fatal(err)
+			}
+			r.dueEnd(false)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newClock()
+			began := c.now()
+			r := newRig(t, spool.Options{Now: c.now, Elapsed: func() time.Duration {
+				c.advance(10 * time.Millisecond) // as much may pass on a busy machine before somebody looks again
+				return c.now().Sub(began)
+			}})
+			for n := range 15 {
+				due(r, fmt.Sprint("tx ", n), time.Duration(7*n)*time.Millisecond)
+			}
+		})
+	}
+}
+
 // What asking did not decide is undecided: kept, never guessed, and decided later.
 func TestUndecidedTransactionsAreKept(t *testing.T) {
 	for name, again := range restarts() {

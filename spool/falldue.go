@@ -113,8 +113,12 @@ func (s *Spool) nextDue(clock dueClock) uint64 {
 	return s.due[clock].next.at
 }
 
-// sleepFor is for how long nothing of a clock can be due.
+// sleepFor is for how long nothing of a clock can be due. What was next when somebody
+// looked may be due by now: then it is looked for again at once.
 func sleepFor(clock dueClock, next, now uint64) time.Duration {
+	if next <= now {
+		return 0
+	}
 	longest := sleep
 	if clock == clockWall && next != never {
 		longest = lookAgain
