@@ -96,13 +96,26 @@ func (k *Keeper) answerOpen(ctx context.Context, c broker.HalfCheck, t *spool.Tr
 		}
 	case stands.State.Decided():
 	case c.Times >= renewAfter:
-		k.aside(k.renews, &stands, running, func() {
+		k.asideThen(k.renews, &stands, running, func() {
 			if k.renew(ctx, &stands, c.Place, fmt.Sprintf("its broker has asked for it %d times, and would drop it", c.Times)) {
 				k.silence.renew(time.Now())
 			}
+		}, func() {
+			if now, err := k.spool.Transaction(ctx, stands.ID); err == nil { // it may have been decided meanwhile
+				k.askAside(ctx, &now, running)
+			}
 		})
-	case stands.State == spool.TransactionHalf:
-		k.aside(k.asking, &stands, running, func() { k.ask(ctx, &stands) })
+	default:
+		k.askAside(ctx, &stands, running)
+	}
+}
+
+// askAside has the application asked, if somebody is to be: also where the question of a
+// broker had the half message replaced, or those that come while a replacement takes longer
+// than a broker waits between two would replace it again and again, and ask nobody.
+func (k *Keeper) askAside(ctx context.Context, t *spool.Transaction, running *sync.WaitGroup) {
+	if t.State == spool.TransactionHalf {
+		k.aside(k.asking, t, running, func() { k.ask(ctx, t) })
 	}
 }
 
@@ -110,6 +123,11 @@ func (k *Keeper) answerOpen(ctx context.Context, c broker.HalfCheck, t *spool.Tr
 // place: the broker asks again. Applications that hang take no place of what replaces
 // half messages, which cannot wait as long.
 func (k *Keeper) aside(room chan struct{}, t *spool.Transaction, running *sync.WaitGroup, do func()) {
+	k.asideThen(room, t, running, do, func() {})
+}
+
+// asideThen is aside with what is done when the place is free again, if do was.
+func (k *Keeper) asideThen(room chan struct{}, t *spool.Transaction, running *sync.WaitGroup, do, then func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.asked[t.ID] {
@@ -124,9 +142,10 @@ func (k *Keeper) aside(room chan struct{}, t *spool.Transaction, running *sync.W
 	running.Go(func() {
 		do()
 		k.mu.Lock()
-		defer k.mu.Unlock()
 		delete(k.asked, t.ID)
 		<-room
+		k.mu.Unlock()
+		then()
 	})
 }
 

@@ -237,6 +237,19 @@ func TestQuestionForWhatIsUndecided(t *testing.T) {
 	r.await("tx", in(spool.TransactionUndecided))
 }
 
+// A question that has a half message replaced has its application asked as well: those that
+// come while it is being replaced ask nobody, and there may be no other before the next.
+func TestQuestionThatRenewsAsksToo(t *testing.T) {
+	r, b := newRig(t, transaction.Options{}, says(200, "COMMIT")), newHalfBroker()
+	tx := r.mustAtBroker(r.keep(b), "tx")
+	b.asks(tx, 1, 10)
+	got := r.await("tx", ended)
+	if got.State != spool.TransactionCommitted || got.Half.Number != 2 {
+		t.Errorf("%+v, half message %d", got, got.Half.Number)
+	}
+	r.end()
+}
+
 // An application is asked for a transaction once at a time, however often its broker asks.
 func TestQuestionWhileTheApplicationIsAsked(t *testing.T) {
 	asked, goOn := make(chan struct{}, 10), make(chan struct{})
