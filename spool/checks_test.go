@@ -123,7 +123,7 @@ func TestWhatFallsDueBeforeTheSleepIsNotSleptOver(t *testing.T) {
 			r.prepareAtBroker(id, draft("t", id))
 			r.decided(id, spool.TransactionRolledBack)
 			r.dueEnd(false)
-			if err := r.EndHalfAgain(context.Background(), id, "busy", in); err != nil {
+			if err := r.EndHalfAgain(t.Context(), id, "busy", in); err != nil {
 				r.t.Fatal(err)
 			}
 			r.dueEnd(false)
