@@ -131,14 +131,25 @@ func (d *directory) forgetFence() error {
 // replace puts data under name so that after a crash either the old or the new
 // file is there, synced.
 func (d *directory) replace(name string, data []byte) error {
-	path := filepath.Join(d.path, name)
-	if err := writeFile(path+".new", data); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := replaceFile(filepath.Join(d.path, name), data); err != nil {
 		return err
 	}
 	return d.file.Sync()
+}
+
+// replaceFile puts data at path, whole and synced, or leaves what was there: the entry is
+// not synced yet. After an error nothing else stays: part of it would take the room that
+// is missing.
+func replaceFile(path string, data []byte) error {
+	fresh := path + ".new"
+	err := writeFile(fresh, data)
+	if err == nil {
+		err = os.Rename(fresh, path)
+	}
+	if err != nil {
+		_ = os.Remove(fresh)
+	}
+	return err
 }
 
 // names lists the files that end with one of the suffixes.

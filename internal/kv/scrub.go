@@ -109,14 +109,7 @@ func (db *DB) keepDamaged(name string) {
 	err := makeDir(place)
 	if err == nil {
 		err = db.dir.readFile(name, func(data []byte, _ []Finding) error {
-			err := writeFile(kept+".new", data)
-			if err == nil {
-				err = os.Rename(kept+".new", kept)
-			}
-			if err != nil {
-				_ = os.Remove(kept + ".new") // part of it would take the room that is missing
-			}
-			return err
+			return replaceFile(kept, data)
 		})
 	}
 	if err != nil {

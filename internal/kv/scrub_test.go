@@ -70,3 +70,15 @@ func TestOnlyProvenDamageCondemns(t *testing.T) {
 		t.Fatalf("not proven: %v", err) // the spool's tests go on from here: the database is not closed then
 	}
 }
+
+// A file that cannot be put in its place leaves nothing of it on the volume.
+func TestAFileThatCannotBeReplacedLeavesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kept")
+	must(t, os.MkdirAll(filepath.Join(path, "taken"), 0o700)) // no file takes the place of that
+	if err := replaceFile(path, []byte("x")); err == nil {
+		t.Fatal("it was put in place of a directory")
+	}
+	if _, err := os.Stat(path + ".new"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
+}
